@@ -1,0 +1,1 @@
+"""The resources as pydantic models, the single source of what may stand in them."""

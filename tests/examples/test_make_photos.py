@@ -1,0 +1,54 @@
+"""The committed example photos are what the script draws, and fit for DreamBooth."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SUBJECTS = ("dog", "backpack", "teapot")
+
+
+@pytest.fixture(scope="module")
+def make_photos() -> ModuleType:
+    """The script, which lies outside every package."""
+    spec = importlib.util.spec_from_file_location("make_photos", EXAMPLES / "make_photos.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def committed(subject: str) -> list[Image.Image]:
+    return [Image.open(path) for path in sorted((EXAMPLES / subject / "photos").glob("*.jpg"))]
+
+
+def test_every_subject_has_photos(make_photos: ModuleType) -> None:
+    assert set(make_photos.SUBJECTS) == set(SUBJECTS)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_photos_are_five_rgb_squares_of_512_pixels(subject: str) -> None:
+    assert [(photo.mode, photo.size) for photo in committed(subject)] == [("RGB", (512, 512))] * 5
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_script_reproduces_committed_photos(make_photos: ModuleType, subject: str) -> None:
+    for drawn, photo in zip(make_photos.photos(subject), committed(subject), strict=True):
+        difference = np.abs(np.asarray(drawn, float) - np.asarray(photo, float))
+        assert difference.mean() < 2, "only JPEG's losses may differ"
+        assert np.percentile(difference, 99) < 24
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_no_two_photos_of_a_subject_share_a_background(subject: str) -> None:
+    # The subject covers the middle; what is left at the rim is background.
+    rims = [
+        np.concatenate([pixels[:24].ravel(), pixels[-24:].ravel()]) for pixels in map(np.asarray, committed(subject))
+    ]
+    for i, first in enumerate(rims):
+        for second in rims[i + 1 :]:
+            assert np.abs(first.astype(float) - second).mean() > 15

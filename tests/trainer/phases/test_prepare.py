@@ -1,0 +1,96 @@
+"""Tests of dreambooth_trainer.phases.prepare with the embedded model."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dreambooth_trainer.config import TrainConfig
+from dreambooth_trainer.failures import InvalidConfig, InvalidData
+from dreambooth_trainer.phases import prepare
+from dreambooth_trainer.phases.prepare import Prepared
+from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.run import Run, RunFolder
+from dreambooth_trainer.world import World
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "given"
+    folder.mkdir()
+    Image.new("RGB", (100, 80), "red").save(folder / "b.jpg")
+    Image.new("RGB", (60, 60), "blue").save(folder / "a.png")
+    return folder
+
+
+def run_of(photos: Path, *, rank: int = 0, training: Any = None, **subject: Any) -> Run:
+    config = {
+        "subject": {"class": "dog", "images": {"path": str(photos)}, **subject},
+        "training": training or {},
+    }
+    world = World(rank=rank, size=rank + 1)
+    folder = RunFolder(photos.parent / "run")
+    return Run(TrainConfig.model_validate(config), folder, photos.parent / "cache", world, Progress())
+
+
+def test_photos_and_identifier_are_settled(photos: Path) -> None:
+    run = run_of(photos)
+    prepared = prepare.run(run)
+    assert [(photo.file, photo.source, photo.width, photo.height) for photo in prepared.photos] == [
+        ("01.png", "a.png", 60, 60),
+        ("02.png", "b.jpg", 100, 80),
+    ]
+    written = [Image.open(path) for path in sorted(run.folder.photos.iterdir())]
+    assert [(image.format, image.mode, image.size) for image in written] == [("PNG", "RGB", (64, 64))] * 2
+    assert written[0].getpixel((9, 9)) == (0, 0, 255)
+    assert prepared.finding.source == "auto"
+    assert run.model.words_to_ids(prepared.identifier) == list(prepared.finding.tokens)
+    assert prepared.warnings == ["a.png is 60x60 and is enlarged to 64x64"]
+    assert Prepared.model_validate_json(prepared.model_dump_json()) == prepared
+    snapshot = run.progress.snapshot()
+    assert (snapshot.phase, snapshot.phases[0].state) == ("prepare", "done")
+
+
+def test_a_given_identifier_is_kept_and_the_finding_told(photos: Path) -> None:
+    prepared = prepare.run(run_of(photos, identifier="sks"))
+    assert (prepared.identifier, prepared.finding.source, len(prepared.finding.tokens)) == ("sks", "given", 2)
+    assert any("is 2 tokens" in warning for warning in prepared.warnings)
+
+
+def test_other_processes_find_the_same_and_write_nothing(photos: Path) -> None:
+    main, other = run_of(photos), run_of(photos, rank=1)
+    assert prepare.run(other) == prepare.run(other)
+    assert not other.folder.photos.exists()
+    assert prepare.run(main) == prepare.run(other)
+
+
+def test_the_resolution_of_the_manifest_comes_first(photos: Path) -> None:
+    run = run_of(photos, training={"resolution": 72})
+    prepare.run(run)
+    assert Image.open(run.folder.photos / "01.png").size == (72, 72)
+
+
+def test_bad_photos_are_told_before_the_model_is_loaded(photos: Path) -> None:
+    (photos / "notes.txt").write_text("x")
+    run = run_of(photos)
+    with pytest.raises(InvalidData, match=r"notes\.txt"):
+        prepare.run(run)
+    assert "model" not in vars(run)
+    assert not run.folder.photos.exists()
+
+
+def test_photos_that_are_elsewhere(photos: Path) -> None:
+    with pytest.raises(InvalidConfig, match="is not a folder of this machine"):
+        prepare.run(run_of(photos, images={"configMap": {"name": "photos"}}))
+
+
+def test_no_word_fits_the_prompt(photos: Path) -> None:
+    with pytest.raises(InvalidConfig, match="finds no word"):
+        prepare.run(run_of(photos, prompt="a {identifier}ish {class}"))
+
+
+def test_names_sort_like_the_photos() -> None:
+    names = prepare._file_names(100)
+    assert names == sorted(names)
+    assert prepare._file_names(3) == ["01.png", "02.png", "03.png"]

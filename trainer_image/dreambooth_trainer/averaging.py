@@ -1,0 +1,26 @@
+"""Exponential moving average of the weights, on whatever part of them a process holds."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Average:
+    """The average of tensors, kept in float32 beside them."""
+
+    def __init__(self, tensors: Sequence[Tensor], decay: float) -> None:
+        self.tensors = [tensor.detach().float().clone() for tensor in tensors]
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, tensors: Sequence[Tensor], step: int) -> None:
+        """Moves towards the tensors after a step, counted from 0; see `training.ema.decay`."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.tensors, [tensor.float() for tensor in tensors], 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces the tensors by their average."""
+        for tensor, average in zip(tensors, self.tensors, strict=True):
+            tensor.copy_(average)

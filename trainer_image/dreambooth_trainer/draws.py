@@ -1,0 +1,93 @@
+"""Everything random in training, as a pure function of the seed and the step.
+
+Nothing is carried from step to step, so a resumed run draws what an uninterrupted one would have drawn, and every rank takes its
+rows of the same global draw, so that the number of processes does not change the training.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The random numbers of one optimizer step, G rows each of subject and class."""
+
+    subject_G: Tensor
+    """Indices of photos."""
+    class_G: Tensor
+    """Indices of class images."""
+    uniform_N: Tensor
+    """Numbers in [0, 1) from which timesteps are made, N = 2G (subject rows first), or G without class images."""
+    noise_NCHW: Tensor
+    """Standard normal noise that the denoiser shall find."""
+    posterior_NCHW: Tensor
+    """Standard normal noise that picks latents from the encoder's Gaussian."""
+
+    def rows(self, start: int, stop: int) -> "Draw":
+        """Rows `start` to `stop` of the subject and of the class."""
+        both = [*range(start, stop), *(len(self.subject_G) + row for row in range(start, stop))]
+        picked = torch.tensor([row for row in both if row < len(self.uniform_N)], device=self.uniform_N.device)
+        return Draw(
+            self.subject_G[start:stop],
+            self.class_G[start:stop],
+            self.uniform_N[picked],
+            self.noise_NCHW[picked],
+            self.posterior_NCHW[picked],
+        )
+
+
+def draw_step(
+    seed: int, step: int, *, batch: int, photos: int, class_images: int, shape_CHW: torch.Size, device: torch.device
+) -> Draw:
+    """The draw of one optimizer step.
+
+    Timesteps are stratified: the rows of the subject, and those of the class, each share out [0, 1) evenly behind one random
+    offset, which lowers the variance of the loss (Kingma et al., arXiv:2107.00630, appendix I.1).
+
+    Args:
+        seed: seed of the run.
+        step: number of the step, from 0.
+        batch: global batch G: photos in the step over all processes and accumulated batches.
+        photos: number of photos.
+        class_images: number of class images; 0 without prior preservation.
+        shape_CHW: shape of a latent.
+        device: where to draw.
+    """
+    generator = torch.Generator(device).manual_seed(_mix(seed, step))
+    halves = 2 if class_images else 1
+    strata = torch.arange(batch, device=device).repeat(halves) / batch
+    offset = torch.rand(halves, generator=generator, device=device).repeat_interleave(batch)
+    shape = (halves * batch, *shape_CHW)
+    return Draw(
+        subject_G=shuffled_indices(seed, step * batch, batch, photos).to(device),
+        class_G=shuffled_indices(seed + 1, step * batch, batch, class_images).to(device),
+        uniform_N=(strata + offset).remainder(1),
+        noise_NCHW=torch.randn(shape, generator=generator, device=device),
+        posterior_NCHW=torch.randn(shape, generator=generator, device=device),
+    )
+
+
+def shuffled_indices(seed: int, start: int, count: int, size: int) -> Tensor:
+    """Positions `start` to `start + count` of an endless sequence of permutations of `range(size)`, [count].
+
+    Every image is seen equally often; an empty tensor where `size` is 0.
+    """
+    if size == 0:
+        return torch.empty(0, dtype=torch.long)
+    first, last = start // size, (start + count - 1) // size
+    epochs = [
+        torch.randperm(size, generator=torch.Generator().manual_seed(_mix(seed, -1 - epoch)))
+        for epoch in range(first, last + 1)
+    ]
+    return torch.cat(epochs)[start - first * size :][:count]
+
+
+def _mix(seed: int, index: int) -> int:
+    """A seed for the index-th generator of a run: neighbouring seeds and indices give unrelated ones (SplitMix64)."""
+    mask = (1 << 64) - 1
+    z = (seed * 0x9E3779B97F4A7C15 + index * 0xD1B54A32D192ED03) & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return (z ^ (z >> 31)) >> 1

@@ -1,0 +1,159 @@
+"""The classes of failure, each with the reason and the exit code that a machine reads and a message that says what to do.
+
+    TrainerFailure
+    ├── InvalidConfig         2   the manifest is wrong                            no retry mends it
+    ├── InvalidData           3   the photos are                                   no retry mends it
+    ├── ModelUnavailable      4   base model or encoder can't be loaded            a retry may
+    ├── OutOfMemory           5   device or host memory ran out                    no retry mends it
+    ├── NonFiniteLoss         6   the loss became NaN or infinite                  no retry mends it
+    ├── StorageFull           7   the volume is full                               a retry may, with more room
+    ├── CommunicationFailure  8   another process of the run died or went silent   a retry goes on from the checkpoint
+    └── Interrupted           9   SIGTERM or Ctrl-C; the state was saved           a retry goes on from the checkpoint
+
+Exit code 1 is left to errors of the trainer itself (reason `InternalError`), 0 is success. Raised by every module of the trainer,
+turned into an exit code by `__main__`, read from the termination log by the operator.
+"""
+
+import errno
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+class TrainerFailure(Exception):
+    """A failure whose class a user or the operator can act on."""
+
+    exit_code: ClassVar[int]
+
+    @property
+    def reason(self) -> str:
+        """CamelCase name of the class, as the `Failed` condition shows it."""
+        return type(self).__name__
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with the manifest or its photos."""
+
+    field: str
+    """Path of the field (`spec.training.steps`)."""
+    value: Any
+    """What stands there."""
+    message: str
+    """What is wrong with it."""
+    remedy: str
+    """What to do about it."""
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        return f"{self.field}: {shown} {self.message}. {self.remedy}."
+
+
+class ProblemsFound(TrainerFailure):
+    """Base of the two failures that list everything wrong at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class InvalidConfig(ProblemsFound):
+    """The manifest is wrong."""
+
+    exit_code = 2
+
+
+class InvalidData(ProblemsFound):
+    """The photos are wrong."""
+
+    exit_code = 3
+
+
+class ModelUnavailable(TrainerFailure):
+    """The base model or the encoder can't be loaded."""
+
+    exit_code = 4
+
+
+class OutOfMemory(TrainerFailure):
+    """The memory of the device or of the host ran out."""
+
+    exit_code = 5
+
+
+class NonFiniteLoss(TrainerFailure):
+    """The loss became NaN or infinite."""
+
+    exit_code = 6
+
+
+class StorageFull(TrainerFailure):
+    """The volume of the outputs is full."""
+
+    exit_code = 7
+
+
+class CommunicationFailure(TrainerFailure):
+    """Another process of the run died or went silent."""
+
+    exit_code = 8
+
+
+class Interrupted(TrainerFailure):
+    """SIGTERM or Ctrl-C; the next start goes on from the saved state."""
+
+    exit_code = 9
+
+
+_MEMORY = "can't allocate memory", "out of memory", "not enough memory"
+_STORAGE = "No space left on device", "Disk quota exceeded", "file write failed"
+_COMMUNICATION = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "gloo",
+    "NCCL",
+    "ProcessGroup",
+    "socketStartConnect",
+)
+
+
+def classify(error: BaseException) -> TrainerFailure | None:
+    """The class of failure that an exception or one of its causes stands for; None for an error of the trainer itself.
+
+    Libraries wrap what the operating system said (safetensors, torch's zip writer and gloo raise types of their own), so
+    messages are read where the type says nothing.
+    """
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, TrainerFailure):
+            return cause
+    for cause in chain:
+        text = str(cause) or type(cause).__name__
+        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError" or _says(text, _MEMORY):
+            return OutOfMemory(
+                f"{text.splitlines()[0]}. Lower training.batchSize or training.resolution, set "
+                "training.gradientCheckpointing, use method lora, a higher deepspeed.zeroStage, or ask for more memory."
+            )
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or _says(text, _STORAGE):
+            return StorageFull(f"{text}. Free or enlarge the volume of the output, then start again: the run goes on.")
+        if isinstance(cause, KeyboardInterrupt):
+            return Interrupted("stopped by Ctrl-C; the same command goes on")
+        broken = isinstance(cause, ConnectionError) and not isinstance(cause, BrokenPipeError)
+        if broken or (isinstance(cause, RuntimeError) and _says(text, _COMMUNICATION)):
+            return CommunicationFailure(
+                f"{text.splitlines()[0]}. A process of the run died or its network broke; the next start goes on from the "
+                "last checkpoint."
+            )
+    return None
+
+
+def _says(text: str, phrases: Sequence[str]) -> bool:
+    return any(phrase in text for phrase in phrases)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -1,0 +1,80 @@
+"""One start of a run as a process: signals, console, endpoints, exit code. Called by `dreambooth run` and by `__main__`."""
+
+import logging
+import os
+import traceback
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from dreambooth_trainer.config import TrainConfig
+from dreambooth_trainer.console import console_observer
+from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.run import Run, RunFolder, StopSignal
+from dreambooth_trainer.serve import serve
+from dreambooth_trainer.termination import Outcome, outcome_of, write_termination
+
+
+def run_job(
+    config: TrainConfig, output: Path, *, cache: Path, port: int | None = None, termination_log: Path | None = None
+) -> int:
+    """Runs a job to its end or its failure and tells the exit code of the process.
+
+    Args:
+        config: what to do.
+        output: folder of the run; the same folder goes on from where an earlier start stopped.
+        cache: folder of what jobs share.
+        port: where the main process serves `/progress`, `/metrics` and `/healthz`; None for nowhere, 0 for any free port.
+        termination_log: file for a short JSON about the end.
+    """
+    stop = StopSignal()
+    stop.listen()
+    main = int(os.environ.get("RANK", 0)) == 0
+    console = Console(quiet=not main, highlight=False)
+    progress = Progress([console_observer(console)] if main else [])
+    folder = RunFolder(output)
+    try:
+        with ExitStack() as stack:
+            if main and port is not None:
+                server = stack.enter_context(serve(progress, port))
+                console.print(f"serving /progress, /metrics and /healthz on port {server.port}")
+            if folder.complete.exists():
+                console.print(f"going through what is finished in {output}")
+            figures = _run(config, folder, cache, progress, stop)
+            outcome = Outcome("Completed", 0, f"the model is in {folder.model}", config.training.steps, figures)
+    except BaseException as error:
+        outcome = replace(outcome_of(error, os.environ), step=progress.snapshot().step)
+        if outcome.reason == "InternalError":
+            traceback.print_exc()
+        if main:
+            Console(stderr=True, highlight=False).print(f"[bold]{outcome.reason}[/]", end=": ")
+            Console(stderr=True, highlight=False).print(outcome.message, markup=False)
+    if main and termination_log:
+        write_termination(termination_log, outcome)
+    if main and outcome.exit_code == 0:
+        results = {"model": folder.model, "contact sheet": folder.samples / "sheet.png", "report": folder.report}
+        for what, path in results.items():
+            console.print(f"{what:14}{path}", soft_wrap=True)
+    return outcome.exit_code
+
+
+def quiet_libraries() -> None:
+    """Keeps the libraries' chatter out of the console; their errors still show."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+
+
+def _run(
+    config: TrainConfig, folder: RunFolder, cache: Path, progress: Progress, stop: StopSignal
+) -> Mapping[str, float | None]:
+    quiet_libraries()
+    # Imported late: torch and its friends take seconds, for which signals and the health endpoint need not wait.
+    from dreambooth_trainer.train import run_phases
+    from dreambooth_trainer.world import World
+
+    return run_phases(Run(config, folder, cache, World.from_environment(), progress, stop))

@@ -1,0 +1,78 @@
+"""The run's figures in Prometheus' terms, read from a snapshot whenever `/metrics` is asked for (`serve.py`)."""
+
+from collections.abc import Iterable, Iterator
+from typing import get_args
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.snapshot import PhaseState, Snapshot
+
+_PREFIX = "dreambooth_trainer"
+
+
+def registry_of(progress: Progress) -> CollectorRegistry:
+    """A registry with the metrics of one run and nothing else."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_RunCollector(progress))
+    return registry
+
+
+class _RunCollector(Collector):
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def collect(self) -> Iterator[Metric]:
+        return families(self._progress.snapshot())
+
+
+def families(snapshot: Snapshot) -> Iterator[Metric]:
+    """The metrics of a snapshot; those whose value isn't known have no sample.
+
+    Steps and images are gauges: a run that goes on from a checkpoint may start below where the last one ended.
+    """
+    yield InfoMetricFamily(
+        _PREFIX, "The run.", {"identifier": snapshot.identifier or "", "device": snapshot.device or ""}
+    )
+    yield _gauge("progress_ratio", "Share of the whole run that is done.", snapshot.percent / 100)
+    yield _gauge("step", "Optimizer steps done, those of earlier starts included.", snapshot.step)
+    yield _gauge("planned_steps", "Optimizer steps of the whole training.", snapshot.total_steps)
+    yield _gauge("steps_per_second", "Optimizer steps a second of this start.", snapshot.steps_per_second)
+    losses = [(("subject",), snapshot.loss), (("class",), snapshot.prior_loss)]
+    yield _gauges("loss", "Loss of the last step, by the pictures it is of.", ["kind"], losses)
+    yield _gauge("learning_rate", "Learning rate of the denoiser at the last step.", snapshot.learning_rate)
+    yield _gauge("gradient_norm", "Global norm of the gradients before clipping.", snapshot.grad_norm)
+    yield _gauge("class_images", "Class images drawn.", snapshot.class_images.done)
+    yield _gauge("planned_class_images", "Class images wanted.", snapshot.class_images.total)
+    states = [
+        ((phase.name, state), float(phase.state == state))
+        for phase in snapshot.phases
+        for state in get_args(PhaseState)
+    ]
+    yield _gauges("phase_state", "1 for the state that each phase is in.", ["phase", "state"], states)
+    seconds = [((phase.name,), phase.seconds) for phase in snapshot.phases]
+    yield _gauges("phase_duration_seconds", "Time that each phase has taken in this start.", ["phase"], seconds)
+    yield _gauge("eta_seconds", "Time until the phase that runs will be done.", snapshot.eta_seconds)
+    yield _gauge("resident_memory_bytes", "Resident memory of the process.", snapshot.memory_bytes)
+    yield _gauge(
+        "device_memory_peak_bytes", "Peak of the memory allocated on the device.", snapshot.device_memory_bytes
+    )
+    yield _gauge(
+        "last_update_timestamp_seconds", "When the run last reported anything.", snapshot.updated_at.timestamp()
+    )
+
+
+def _gauge(name: str, documentation: str, value: float | None) -> Metric:
+    return _gauges(name, documentation, [], [((), value)])
+
+
+def _gauges(
+    name: str, documentation: str, labels: list[str], samples: Iterable[tuple[tuple[str, ...], float | None]]
+) -> Metric:
+    family = GaugeMetricFamily(f"{_PREFIX}_{name}", documentation, labels=labels)
+    for values, value in samples:
+        if value is not None:
+            family.add_metric(values, value)
+    return family

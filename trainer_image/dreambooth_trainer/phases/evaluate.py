@@ -1,0 +1,209 @@
+"""Phase `evaluate`: how like the subject the pictures are and what the training did to the rest of the model.
+
+Called by `train.py` in the main process with the tuned model; `run.model` is the base model. Its pictures depend on
+nothing of the run but prompts and sampler, so they are kept in the shared cache, and the next job of the class doesn't
+draw them.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dreambooth_trainer.config import Sampler, TrainConfig
+from dreambooth_trainer.contact_sheet import Row, contact_sheet
+from dreambooth_trainer.encoder import Encoder
+from dreambooth_trainer.figures import Embeddings, Figures, OtherClass, compute
+from dreambooth_trainer.models.family import ModelFamily
+from dreambooth_trainer.pictures import BATCH, Comparison, sampler_of
+from dreambooth_trainer.progress import RunningPhase
+from dreambooth_trainer.run import Run
+from dreambooth_trainer.snapshot import Report
+from dreambooth_trainer.storage import atomic_folder, digest_of
+
+SHOWN = 4
+"""Pictures of a set that are kept for people to look at."""
+
+Key = tuple[str, Literal["base", "tuned"]]
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures to draw of one prompt with one model."""
+
+    name: str
+    """`subject`, `class`, `context/<number>`, or `other/<number>/a` and `b`, which differ in their seeds."""
+    model: Literal["base", "tuned"]
+    prompt: str
+    seeds: tuple[int, ...]
+
+    @property
+    def key(self) -> Key:
+        """What tells it from the other sets of a plan."""
+        return self.name, self.model
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is kept of a set that was drawn."""
+
+    embeddings_ND: Tensor
+    shown: Sequence[Image.Image]
+    """The first ones."""
+
+
+class Evaluated(Report):
+    """Result of the phase."""
+
+    figures: Figures
+    """All figures."""
+    comparisons: list[Comparison]
+    """Pictures of the class and of the other classes."""
+
+
+def run(run: Run, trained: ModelFamily) -> Evaluated:
+    """Draws, embeds and compares; leaves pictures and a contact sheet in `evaluation/` of the run's folder.
+
+    Raises:
+        ModelUnavailable: the encoder can't be loaded.
+        Interrupted: the run shall stop; finished sets of the base model are kept.
+    """
+    encoder = Encoder.load(run.config.evaluation.encoder, run.world.device)
+    sampler, size = sampler_of(run.config.samples), run.resolution
+    sets = plan(run.config, run.identifier)
+    determining = [run.model.digest, encoder.digest, sampler.model_dump(mode="json"), size]
+    folders = {
+        one.key: run.cache / "evaluation" / digest_of([*determining, one.prompt, one.seeds])
+        for one in sets
+        if one.model == "base"
+    }
+    drawn = {key: _read(folder) for key, folder in folders.items() if folder.exists()}
+    cached = sum(len(pictures.embeddings_ND) for pictures in drawn.values())
+    total = sum(len(one.seeds) for one in sets)
+    with run.progress.phase("evaluate", total=total, unit="pictures", done=cached) as phase:
+        for name, family in (("base", run.model), ("tuned", trained)):
+            missing = [one for one in sets if one.model == name and one.key not in drawn]
+            for key, pictures in _draw(run, phase, family, encoder, missing, sampler, size):
+                drawn[key] = pictures
+                if name == "base":
+                    _write(folders[key], pictures)
+        embeddings = {key: pictures.embeddings_ND for key, pictures in drawn.items()}
+        figures = compute(_arrange(run, encoder, embeddings))
+        comparisons = _show(run.folder.root, sets, {key: pictures.shown for key, pictures in drawn.items()})
+    return Evaluated(figures=figures, comparisons=comparisons)
+
+
+def plan(config: TrainConfig, identifier: str) -> list[PictureSet]:
+    """What to draw with which seeds.
+
+    A seed depends on the prompt and the picture's number alone: both models draw the same noise where their pictures
+    are compared, and the base model's pictures of a prompt are those of every other job that draws it.
+    """
+    evaluation, class_ = config.evaluation, config.subject.class_
+    count = evaluation.per_prompt
+    subject = f"a {identifier} {class_}"
+    sets = [PictureSet("subject", "tuned", subject, _seeds(subject, 2 * count))]
+    for number, context in enumerate(evaluation.contexts):
+        prompt = f"{subject} {context}"
+        sets.append(PictureSet(f"context/{number}", "tuned", prompt, _seeds(prompt, count)))
+    prompt, seeds = f"a {class_}", _seeds(f"a {class_}", 4 * count)
+    sets += [PictureSet("class", "base", prompt, seeds), PictureSet("class", "tuned", prompt, seeds)]
+    for number, other in enumerate(evaluation.other_classes):
+        prompt, seeds = f"a {other}", _seeds(f"a {other}", 2 * count)
+        sets += [
+            PictureSet(f"other/{number}/a", "base", prompt, seeds[:count]),
+            PictureSet(f"other/{number}/b", "base", prompt, seeds[count:]),
+            PictureSet(f"other/{number}/b", "tuned", prompt, seeds[count:]),
+        ]
+    return sets
+
+
+def _seeds(prompt: str, count: int) -> tuple[int, ...]:
+    """Seeds below 2^31, distinct from those of the class images that were trained on but for chance."""
+    digests = (hashlib.sha256(f"evaluation/{number}/{prompt}".encode()).digest() for number in range(count))
+    return tuple(int.from_bytes(digest[:4], "big") >> 1 for digest in digests)
+
+
+def _draw(
+    run: Run,
+    phase: RunningPhase,
+    family: ModelFamily,
+    encoder: Encoder,
+    sets: Sequence[PictureSet],
+    sampler: Sampler,
+    size: int,
+) -> Iterator[tuple[Key, Pictures]]:
+    """Draws batch by batch across the sets and gives each set when its last picture is there."""
+    queue = [(picture_set, seed) for picture_set in sets for seed in picture_set.seeds]
+    rows: dict[Key, list[Tensor]] = defaultdict(list)
+    shown: dict[Key, list[Image.Image]] = defaultdict(list)
+    for start in range(0, len(queue), BATCH):
+        run.stop.check()
+        batch = queue[start : start + BATCH]
+        images = family.draw([one.prompt for one, _ in batch], [seed for _, seed in batch], sampler, size).images
+        for (one, _), image, row_D in zip(batch, images, encoder.images(images), strict=True):
+            rows[one.key].append(row_D)
+            shown[one.key] += [image] if len(shown[one.key]) < SHOWN else []
+            if len(rows[one.key]) == len(one.seeds):
+                yield one.key, Pictures(torch.stack(rows.pop(one.key)), shown.pop(one.key))
+        phase.advance(len(batch))
+
+
+def _write(folder: Path, pictures: Pictures) -> None:
+    with atomic_folder(folder, replace=False) as staging:
+        save_file({"embeddings": pictures.embeddings_ND}, staging / "embeddings.safetensors")
+        for number, image in enumerate(pictures.shown):
+            image.save(staging / f"{number}.png")
+
+
+def _read(folder: Path) -> Pictures:
+    shown = [Image.open(path) for path in sorted(folder.glob("*.png"))]
+    return Pictures(load_file(folder / "embeddings.safetensors")["embeddings"], shown)
+
+
+def _arrange(run: Run, encoder: Encoder, drawn: dict[Key, Tensor]) -> Embeddings:
+    evaluation, class_ = run.config.evaluation, run.config.subject.class_
+    contexts = [drawn[f"context/{number}", "tuned"] for number in range(len(evaluation.contexts))]
+    photos = [Image.open(path) for path in sorted(run.folder.photos.glob("*.png"))]
+    return Embeddings(
+        photos_ND=encoder.images(photos),
+        subject_ND=drawn["subject", "tuned"],
+        in_contexts_ND=torch.cat(contexts),
+        context_N=torch.arange(len(contexts)).repeat_interleave(evaluation.per_prompt),
+        context_texts_CD=encoder.texts([f"a {class_} {context}" for context in evaluation.contexts]),
+        class_before_ND=drawn["class", "base"],
+        class_after_ND=drawn["class", "tuned"],
+        others=[
+            OtherClass(
+                before_a_ND=drawn[f"other/{number}/a", "base"],
+                before_b_ND=drawn[f"other/{number}/b", "base"],
+                after_b_ND=drawn[f"other/{number}/b", "tuned"],
+            )
+            for number in range(len(evaluation.other_classes))
+        ],
+    )
+
+
+def _show(root: Path, sets: Sequence[PictureSet], shown: dict[Key, Sequence[Image.Image]]) -> list[Comparison]:
+    """Writes what both models drew with the same seeds."""
+    both = [one for one in sets if one.model == "tuned" and (one.name, "base") in shown]
+    comparisons, rows = [], []
+    with atomic_folder(root / "evaluation") as staging:
+        for one in both:
+            paths: dict[str, list[str]] = {"base": [], "tuned": []}
+            for model in ("base", "tuned"):
+                for number, image in enumerate(shown[one.name, model]):
+                    name = f"{one.name.replace('/', '-')}-{model}-{number}.png"
+                    image.save(staging / name)
+                    paths[model].append(f"evaluation/{name}")
+            comparisons.append(Comparison(prompt=one.prompt, before=paths["base"], after=paths["tuned"]))
+            rows.append(Row(one.prompt, (shown[one.name, "base"], shown[one.name, "tuned"])))
+        contact_sheet(rows, ("before", "after")).save(staging / "sheet.png")
+    return comparisons

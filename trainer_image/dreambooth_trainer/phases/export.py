@@ -1,0 +1,62 @@
+"""Writes the personalised model in the layouts that people load: base model plus what training changed."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from dreambooth_trainer.config import Model, TrainConfig
+from dreambooth_trainer.models.family import ModelFamily
+from dreambooth_trainer.run import Run, RunFolder
+from dreambooth_trainer.snapshot import Report
+from dreambooth_trainer.storage import atomic_folder, manifest_of
+from dreambooth_trainer.trainee import Trainee, learned_tensors
+
+SUMS = "SHA256SUMS"
+"""Digests of the exported files, in the format that `sha256sum --check` reads."""
+
+MARKER = "COMPLETE"
+"""Marks a finished export; written last."""
+
+
+class Exported(Report):
+    """Result of the phase."""
+
+    files: dict[str, str]
+    """SHA-256 of every file, by its path in the model's folder."""
+
+
+def run(run: Run) -> Exported:
+    """Exports the model; an interrupted export leaves nothing."""
+    config = run.config
+    with run.progress.phase("export"):
+        weights = load_file(run.folder.weights / "weights.safetensors")
+        model = run.take_model()
+        Trainee(model, config.training, config.prior.weight).load_state_dict(weights, strict=False)
+        with atomic_folder(run.folder.model) as folder:
+            if config.training.method == "lora":
+                model.export_adapters(
+                    folder / "lora", learned_tensors(weights, "denoiser"), learned_tensors(weights, "text_encoder")
+                )
+                model.merge_adapters()
+            model.export(folder, config.output.formats)
+            files = manifest_of(folder)
+            (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in files.items()))
+            (folder / MARKER).touch()
+    return Exported(files=files)
+
+
+def exported_model(folder: RunFolder, config: TrainConfig) -> Model:
+    """The exported model of a run, as a source that the loader of models understands."""
+    layouts: dict[str, Path] = {
+        "diffusers": folder.model / "diffusers",
+        "single-file": folder.model / "model.safetensors",
+    }
+    chosen = layouts["diffusers" if "diffusers" in config.output.formats else "single-file"]
+    return Model(source=str(chosen.absolute()), config=str(folder.model / "config") if chosen.is_file() else None)
+
+
+def load_exported(run: Run) -> ModelFamily:
+    """The model as it was exported: what is drawn is what people get."""
+    from dreambooth_trainer.models import load
+
+    return load(exported_model(run.folder, run.config), run.world, run.config.training.mixed_precision)

@@ -1,0 +1,110 @@
+"""Makes the photos ready and settles the identifier; the first phase, called by `train.py`."""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from dreambooth_trainer import identifier
+from dreambooth_trainer.config import TrainConfig
+from dreambooth_trainer.failures import InvalidConfig, InvalidData, Problem
+from dreambooth_trainer.identifier import Finding
+from dreambooth_trainer.photos import FIELD, Photo, inspect_photos, load_photos
+from dreambooth_trainer.run import Run
+from dreambooth_trainer.storage import atomic_folder
+
+
+class PreparedPhoto(BaseModel, frozen=True):
+    """A photo that the model trains on."""
+
+    file: str
+    """Name in the folder of the run's photos."""
+    source: str
+    """Name of the file that was given."""
+    width: int
+    """Width of the upright original in pixels."""
+    height: int
+    """Height of the upright original in pixels."""
+
+
+class Prepared(BaseModel, frozen=True):
+    """What the phase found, recorded in the result."""
+
+    identifier: str
+    """The word that will mean the subject."""
+    finding: Finding
+    """How it was found, and what the tokenizer makes of it."""
+    photos: list[PreparedPhoto]
+    warnings: list[str]
+    """What the user should know of the photos and of the identifier."""
+
+
+def run(run: Run) -> Prepared:
+    """Writes the photos into the run's folder as `01.png`, `02.png`, ... and finds or examines the identifier.
+
+    Every process may call it; only the main one writes.
+
+    Raises:
+        InvalidData: names every file that is no usable photo.
+        InvalidConfig: no word of the model's vocabulary can be the identifier.
+    """
+    config = run.config
+    with run.progress.phase("prepare"):
+        folder = _folder_of(config)
+        # Bad photos are told before the model, which knows the resolution, takes its time to load.
+        if problems := inspect_photos(folder, config.training.resolution).problems:
+            raise InvalidData(problems)
+        photos, warnings = load_photos(folder, config.training.resolution or run.model.resolution)
+        finding = _identify(run)
+        names = _file_names(len(photos))
+        if run.world.is_main:
+            _write(photos, names, run.folder.photos)
+        return Prepared(
+            identifier=finding.identifier,
+            finding=finding,
+            photos=[
+                PreparedPhoto(file=name, source=photo.name, width=photo.size[0], height=photo.size[1])
+                for name, photo in zip(names, photos, strict=True)
+            ],
+            warnings=[*warnings, *finding.warnings],
+        )
+
+
+def _folder_of(config: TrainConfig) -> Path:
+    """Where the photos are; in a pod, the operator has mounted them and set the path."""
+    if config.subject.images.path is None:
+        message, remedy = "is not a folder of this machine", "Give subject.images.path"
+        raise InvalidConfig(
+            [Problem(FIELD, config.subject.images.model_dump(exclude_none=True, by_alias=True), message, remedy)]
+        )
+    return Path(config.subject.images.path)
+
+
+def _identify(run: Run) -> Finding:
+    subject = run.config.subject
+    vocabulary, encode = run.model.vocabulary(), run.model.words_to_ids
+    prompt = subject.prompt.replace("{class}", subject.class_)
+    if subject.identifier != "auto":
+        return identifier.examine(subject.identifier, vocabulary, encode, prompt)
+    finding = identifier.choose(vocabulary, encode, prompt, _texts(run.config), run.config.training.seed)
+    if finding is None:
+        message = "finds no word that stays one token inside subject.prompt"
+        remedy = "Give an identifier, or set {identifier} off by spaces in subject.prompt"
+        raise InvalidConfig([Problem("spec.subject.identifier", "auto", message, remedy)])
+    return finding
+
+
+def _texts(config: TrainConfig) -> list[str]:
+    """Texts of the run beside the prompt of the photos."""
+    return [config.prior.prompt, *config.samples.prompts, *config.evaluation.contexts, *config.evaluation.other_classes]
+
+
+def _file_names(count: int) -> list[str]:
+    """Names of the photos' files, whose order by name is that of the photos."""
+    digits = max(2, len(str(count)))
+    return [f"{number:0{digits}}.png" for number in range(1, count + 1)]
+
+
+def _write(photos: list[Photo], names: list[str], target: Path) -> None:
+    with atomic_folder(target) as folder:
+        for photo, name in zip(photos, names, strict=True):
+            photo.image.save(folder / name)

@@ -1,0 +1,57 @@
+"""Draws the manifest's prompts with the same seeds before and after training, side by side on a contact sheet."""
+
+from PIL.Image import Image
+
+from dreambooth_trainer.contact_sheet import Row, contact_sheet
+from dreambooth_trainer.models.family import ModelFamily
+from dreambooth_trainer.pictures import BATCH, Comparison, sampler_of
+from dreambooth_trainer.run import Run
+from dreambooth_trainer.snapshot import Report
+from dreambooth_trainer.storage import atomic_folder
+
+
+class Sampled(Report):
+    """Result of the phase."""
+
+    prompts: list[Comparison]
+    sheet: str | None
+    """The contact sheet's path relative to the folder of the run; None without prompts."""
+
+
+def run(run: Run, trained: ModelFamily) -> Sampled:
+    """Draws and writes `samples/`."""
+    samples = run.config.samples
+    prompts = [run.fill(prompt) for prompt in samples.prompts]
+    wanted = [(prompt, seed) for prompt in prompts for seed in range(samples.per_prompt)]
+    models = {"before": run.model, "after": trained}
+    images: dict[str, list[Image]] = {name: [] for name in models}
+    with run.progress.phase("sample", total=len(models) * len(wanted), unit="pictures") as phase:
+        for name, model in models.items():
+            for start in range(0, len(wanted), BATCH):
+                run.stop.check()
+                batch = wanted[start : start + BATCH]
+                drawn = model.draw(
+                    [prompt for prompt, _ in batch], [seed for _, seed in batch], sampler_of(samples), run.resolution
+                )
+                images[name] += drawn.images
+                phase.advance(len(batch))
+        return _write(run, prompts, images)
+
+
+def _write(run: Run, prompts: list[str], images: dict[str, list[Image]]) -> Sampled:
+    count, folder_name = run.config.samples.per_prompt, run.folder.samples.name
+    written, rows = [], []
+    with atomic_folder(run.folder.samples) as folder:
+        for row, prompt in enumerate(prompts):
+            paths: dict[str, list[str]] = {}
+            for name, pictures in images.items():
+                mine = pictures[row * count : (row + 1) * count]
+                names = [f"{row:02d}-{name}-{number:02d}.png" for number in range(len(mine))]
+                for file, picture in zip(names, mine, strict=True):
+                    picture.save(folder / file)
+                paths[name] = [f"{folder_name}/{file}" for file in names]
+            written.append(Comparison(prompt=prompt, **paths))
+            rows.append(Row(prompt, tuple(pictures[row * count : (row + 1) * count] for pictures in images.values())))
+        if rows:
+            contact_sheet(rows, tuple(images)).save(folder / "sheet.png")
+    return Sampled(prompts=written, sheet=f"{folder_name}/sheet.png" if rows else None)

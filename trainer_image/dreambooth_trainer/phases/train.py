@@ -1,0 +1,130 @@
+"""Fine-tunes the model with DeepSpeed: from the newest checkpoint to the last step, then gathers the weights."""
+
+import gc
+
+import torch
+from safetensors.torch import save_file
+
+from dreambooth_trainer.checkpoints import Checkpoints
+from dreambooth_trainer.config import Sampler
+from dreambooth_trainer.draws import draw_step
+from dreambooth_trainer.engine import Engine
+from dreambooth_trainer.failures import Interrupted, InvalidConfig, Problem
+from dreambooth_trainer.loss_log import LossLog
+from dreambooth_trainer.phases.cache import Cached
+from dreambooth_trainer.run import Run
+from dreambooth_trainer.snapshot import Report
+from dreambooth_trainer.storage import atomic_folder
+from dreambooth_trainer.trainee import Trainee
+
+LOG_EVERY = 10
+"""Steps between two readings of the losses, and between two looks at the stop signal where several processes must agree."""
+
+
+class Trained(Report):
+    """Result of the phase."""
+
+    steps: int
+    resumed_at: int
+    """Step that this start went on from."""
+    zero_stage: int
+    processes: int
+
+
+def run(run: Run, cached: Cached) -> Trained:
+    """Trains, and leaves the weights in `run.folder.weights`.
+
+    Raises:
+        Interrupted: a stop was asked for; the state is saved.
+        NonFiniteLoss: the loss became NaN or infinite.
+    """
+    config, world = run.config, run.world
+    training = config.training
+    precision = world.precision(training.mixed_precision)
+    trainee = Trainee(run.take_model(), training, config.prior.weight)
+    engine = Engine(trainee, config.deepspeed, world, precision)
+    checkpoints = Checkpoints(run.folder.checkpoints, config.checkpoints.keep, world)
+    start = _resume(checkpoints, engine, run)
+    log = LossLog(run.folder.losses, world, resumed_at=start)
+    batch = training.batch_size * training.gradient_accumulation_steps * world.size
+    with run.progress.phase("train", total=training.steps, unit="steps", done=start) as phase:
+        for step in range(start, training.steps):
+            draw = draw_step(
+                training.seed,
+                step,
+                batch=batch,
+                photos=len(cached.photos.mean_BCHW),
+                class_images=len(cached.class_latents),
+                shape_CHW=cached.photos.mean_BCHW.shape[1:],
+                device=world.device,
+            )
+            log.add(step + 1, engine.step(step, draw, cached))
+            done, last = step + 1, step + 1 == training.steps
+            look = last or done % LOG_EVERY == 0 or (world.size == 1 and run.stop.requested)
+            stopping = look and not last and world.any(run.stop.requested)
+            saving = last or stopping or done % config.checkpoints.every_steps == 0
+            if look or saving:
+                lines = log.flush()
+                newest = lines[-1]
+                phase.advance(
+                    len(lines),
+                    loss=newest["loss"],
+                    prior_loss=newest["priorLoss"],
+                    learning_rate=newest["learningRate"],
+                    grad_norm=newest["gradNorm"],
+                )
+            if saving:
+                checkpoints.save(done, engine.stage, engine.save)
+            if stopping:
+                raise Interrupted(f"stopped by a signal after step {done}; the next start goes on from there")
+            if config.samples.every_steps and done % config.samples.every_steps == 0:
+                _draw_on_the_way(run, trainee, done)
+        weights = engine.gather()
+        if world.is_main:
+            with atomic_folder(run.folder.weights) as folder:
+                save_file(weights, folder / "weights.safetensors")
+    trained = Trained(steps=training.steps, resumed_at=start, zero_stage=engine.stage, processes=world.size)
+    engine.close()
+    # The optimizer must be gone before the final pictures are drawn.
+    del engine, trainee, weights
+    gc.collect()
+    if world.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return trained
+
+
+def _resume(checkpoints: Checkpoints, engine: Engine, run: Run) -> int:
+    """Loads the newest checkpoint, if any, and tells how many steps it has behind it."""
+    run.world.barrier()
+    newest = checkpoints.newest()
+    if newest is None:
+        return 0
+    if (newest.world_size, newest.zero_stage) != (run.world.size, engine.stage):
+        raise InvalidConfig(
+            [
+                Problem(
+                    "spec.deepspeed.zeroStage",
+                    engine.stage,
+                    f"with {run.world.size} processes does not fit the checkpoint of step {newest.step}, written by "
+                    f"{newest.world_size} processes at stage {newest.zero_stage}",
+                    f"Start {newest.world_size} processes with stage {newest.zero_stage}, or choose another output folder",
+                )
+            ]
+        )
+    engine.load(newest.folder)
+    return newest.step
+
+
+def _draw_on_the_way(run: Run, trainee: Trainee, step: int) -> None:
+    """One picture of each prompt from the model as it is; every process draws, since sharded weights need all."""
+    samples = run.config.samples
+    sampler = Sampler(scheduler=samples.scheduler, steps=samples.steps, guidance_scale=samples.guidance_scale)
+    trainee.eval()
+    drawn = trainee.model.draw(
+        [run.fill(prompt) for prompt in samples.prompts], range(len(samples.prompts)), sampler, run.resolution
+    )
+    trainee.train()
+    if run.world.is_main:
+        with atomic_folder(run.folder.samples_on_the_way / f"step-{step:08d}") as folder:
+            for number, image in enumerate(drawn.images):
+                image.save(folder / f"{number:02d}.png")

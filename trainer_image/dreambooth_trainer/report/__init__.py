@@ -1,0 +1,141 @@
+"""The report of a run: one HTML file without scripts that opens offline, on a screen or on paper.
+
+Called by `train.py` at the end of a run with plain values and paths; nothing here knows of training.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from PIL import Image
+
+from dreambooth_trainer.console import duration
+from dreambooth_trainer.figures import CRITERIA, Criterion, Figures
+from dreambooth_trainer.report.plots import loss_plots
+from dreambooth_trainer.storage import write_atomically
+
+THUMBNAIL = 256
+"""Longest side in pixels of a picture in the report; smaller ones are inlined as they are."""
+PER_CELL = 8
+"""Pictures shown of one prompt and one model: fifty prompts of many pictures must still open."""
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """Pictures of one prompt with the same seeds."""
+
+    prompt: str
+    before: Sequence[Path]
+    """Pictures of the base model."""
+    after: Sequence[Path]
+    """Pictures of the tuned model."""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that a report tells."""
+
+    name: str
+    """Name of the job."""
+    class_: str
+    """The subject's class noun."""
+    identifier: str
+    """The word that means the subject."""
+    prompt: str
+    """The prompt that draws the subject, with identifier and class filled in."""
+    base_model: str
+    """Source of the base model, with the commit where it came from a hub."""
+    photos: Sequence[Path]
+    samples: Sequence[PictureRow]
+    comparisons: Sequence[PictureRow]
+    """Pictures of the class and of other classes."""
+    losses: Sequence[Mapping[str, float]]
+    """`step`, `loss`, `priorLoss` and `learningRate` of each step; `priorLoss` is 0 without class images."""
+    figures: Figures | None
+    """None without an evaluation."""
+    settings: Mapping[str, Any]
+    """The resolved settings, in the manifest's names."""
+    versions: Mapping[str, str]
+    """Version of each library."""
+    device: str
+    timings: Mapping[str, float]
+    """Seconds of each phase, in their order."""
+    exported: Mapping[str, str]
+    """SHA-256 of each exported file, by its path."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of the figures table."""
+
+    criterion: Criterion
+    value: float | None
+
+    @property
+    def word(self) -> str:
+        """The judgement in a word, which the style sheet colours."""
+        if self.value is None:
+            return "undefined"
+        return "good" if self.criterion.met(self.value) else "poor"
+
+
+def write_report(path: Path, report: ReportData) -> None:
+    """Writes the report.
+
+    Raises:
+        OSError: a picture can't be read, or the report can't be written.
+    """
+    write_atomically(path, render(report))
+
+
+def render(report: ReportData) -> str:
+    """The report as HTML, with every picture and plot inside."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__, "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(picture=picture_uri, duration=duration)
+    return environment.get_template("template.html.j2").render(
+        report=report,
+        verdicts=verdicts(report.figures),
+        figures=_all_figures(report.figures),
+        plots=loss_plots(report.losses),
+        settings=yaml.safe_dump(dict(report.settings), sort_keys=False, allow_unicode=True),
+        per_cell=PER_CELL,
+    )
+
+
+def verdicts(figures: Figures | None) -> list[Verdict]:
+    """What each figure with a goal says of the run; nothing without an evaluation."""
+    if figures is None:
+        return []
+    return [Verdict(criterion, getattr(figures, criterion.field)) for criterion in CRITERIA]
+
+
+def picture_uri(path: Path) -> str:
+    """A picture as a data URI: WebP of at most `THUMBNAIL` pixels a side, lossless where it was that small."""
+    with Image.open(path) as image:
+        small = max(image.size) <= THUMBNAIL
+        picture = image.convert("RGB")
+    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    picture.save(content, "WEBP", lossless=small, quality=85)
+    return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _all_figures(figures: Figures | None) -> list[tuple[str, str, float | None]]:
+    """Name, definition and value of every figure, as the model documents them."""
+    if figures is None:
+        return []
+    return [
+        (field.alias or name, field.description or "", getattr(figures, name))
+        for name, field in Figures.model_fields.items()
+    ]

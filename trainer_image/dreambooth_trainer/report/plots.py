@@ -1,0 +1,88 @@
+"""Plots of the report, as SVG that takes the page's colours and fonts; called by `report.render`."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+Series = NDArray[np.float64]
+
+MAX_POINTS = 1000
+"""Points of a drawn line; of more steps, the means of equal groups are drawn."""
+SMOOTHED_SHARE = 0.05
+"""Width of the window of the moving average, as a share of the training."""
+
+SUBJECT, CLASS, RATE = "#d9622b", "#2b7fd9", "#7c6bd6"
+INK = "#010203"
+"""Stands for the page's own text colour until the SVG is done."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot and what it shows."""
+
+    title: str
+    svg: Markup
+
+
+def loss_plots(losses: Sequence[Mapping[str, float]]) -> list[Plot]:
+    """Loss of the subject, loss of the class where there was one, and learning rate, each over the steps."""
+    steps = np.array([line["step"] for line in losses], dtype=float)
+    series = (
+        ("Loss of the subject", "loss", SUBJECT),
+        ("Loss of the class", "priorLoss", CLASS),
+        ("Learning rate", "learningRate", RATE),
+    )
+    plots = []
+    for title, field, colour in series:
+        values = np.array([line[field] for line in losses], dtype=float)
+        if values.any():
+            plots.append(Plot(title, _svg(title, steps, values, colour, smooth=field != "learningRate")))
+    return plots
+
+
+def grouped(values: Series, points: int = MAX_POINTS) -> Series:
+    """The means of at most `points` equal groups of neighbours, [min(N, points)]."""
+    return np.array([group.mean() for group in np.array_split(values, min(len(values), points))])
+
+
+def smoothed(values: Series, window: int) -> Series:
+    """Centred moving average [N]; at both ends over what there is of the window."""
+    kernel = np.ones(window)
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+
+
+def _svg(title: str, steps: Series, values: Series, colour: str, *, smooth: bool) -> Markup:
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    x, raw = grouped(steps), grouped(values)
+    # The hash salt keeps the ids of clip paths of several plots in one page apart, and the report the same every time.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 11}):
+        figure = Figure(figsize=(4.4, 2.5), layout="constrained")
+        axes = figure.add_subplot()
+        marker = "o" if len(x) == 1 else None
+        axes.plot(x, raw, color=colour, linewidth=1 if smooth else 2, alpha=0.3 if smooth else 1, marker=marker)
+        if smooth:
+            window = min(max(3, round(len(raw) * SMOOTHED_SHARE)), len(raw))
+            axes.plot(x, smoothed(raw, window), color=colour, linewidth=2)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("step", color=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=False)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(INK)
+        axes.tick_params(colors=INK)
+        axes.yaxis.get_offset_text().set_color(INK)
+        axes.grid(axis="y", color=INK, alpha=0.12)
+        output = io.StringIO()
+        metadata: dict[str, Sequence[str] | None] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(output, format="svg", transparent=True, metadata=metadata)
+    svg = output.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    return Markup(svg)  # Nothing of the user's is in it.

@@ -1,0 +1,139 @@
+"""The end of a run: `result.json` for machines and `report.html` for people, from the results of the phases."""
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from dreambooth_trainer.figures import Figures
+from dreambooth_trainer.ledger import Ledger, Result
+from dreambooth_trainer.loss_log import read_losses
+from dreambooth_trainer.phases import evaluate, export, prepare, sample, train
+from dreambooth_trainer.pictures import Comparison
+from dreambooth_trainer.report import PictureRow, ReportData, write_report
+from dreambooth_trainer.run import Run
+from dreambooth_trainer.snapshot import PHASES, Report
+from dreambooth_trainer.storage import write_atomically
+
+LIBRARIES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "deepspeed",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "dreambooth-operator",
+)
+
+
+class BaseModelUsed(Report):
+    """The base model."""
+
+    source: str
+    commit: str | None
+    """Commit of the hub repository that it came from."""
+    digest: str
+    """SHA-256 that stands for its content."""
+
+
+class RunResult(Report):
+    """What a finished run tells: the content of `result.json`."""
+
+    schema_version: int = 1
+    class_: str = Field(alias="class")
+    identifier: str
+    prompt: str
+    """Prompt that draws the subject."""
+    model: BaseModelUsed
+    training: train.Trained
+    class_images: int
+    figures: Figures | None
+    """None where the evaluation is switched off."""
+    sheet: str | None
+    """Contact sheet of the samples, relative to the folder of the run."""
+    files: dict[str, str]
+    """SHA-256 of each exported file, by its path in `model/`."""
+    warnings: list[str]
+    device: str
+    seconds: dict[str, float]
+    """Duration of each phase in the start that finished it."""
+    versions: dict[str, str]
+    """Version of each library."""
+    settings: dict[str, Any]
+    """The manifest's training sections with every default."""
+
+
+def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
+    """Writes `result.json` and `report.html`."""
+    config = run.config
+    prepared = _recall(ledger, keys, "prepare", prepare.Prepared)
+    sampled = _recall(ledger, keys, "sample", sample.Sampled)
+    evaluated = ledger.recall("evaluate", keys["evaluate"], evaluate.Evaluated) if config.evaluation.enabled else None
+    result = RunResult(
+        class_=config.subject.class_,
+        identifier=run.identifier,
+        prompt=run.fill(config.subject.prompt),
+        model=BaseModelUsed(source=config.model.source, commit=run.model.commit, digest=run.model.digest),
+        training=_recall(ledger, keys, "train", train.Trained),
+        class_images=config.prior.images if config.prior.enabled else 0,
+        figures=evaluated.figures if evaluated else None,
+        sheet=sampled.sheet,
+        files=_recall(ledger, keys, "export", export.Exported).files,
+        warnings=prepared.warnings,
+        device=run.world.device_name,
+        seconds={name: round(ledger.seconds(name), 1) for name in PHASES if ledger.seconds(name)},
+        versions=versions(),
+        settings=config.model_dump(mode="json", by_alias=True, exclude_none=True),
+    )
+    write_report(run.folder.report, _report(run, result, sampled, evaluated))
+    write_atomically(run.folder.result, result.model_dump_json(indent=2) + "\n")
+    return result
+
+
+def read_result(path: Path) -> RunResult:
+    """The result of a finished run."""
+    return RunResult.model_validate_json(path.read_text())
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that shape a result."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
+
+
+def _report(run: Run, result: RunResult, sampled: sample.Sampled, evaluated: evaluate.Evaluated | None) -> ReportData:
+    source = result.model.source
+    return ReportData(
+        name=run.folder.root.name,
+        class_=result.class_,
+        identifier=result.identifier,
+        prompt=result.prompt,
+        base_model=f"{source} at {result.model.commit}" if result.model.commit else source,
+        photos=sorted(run.folder.photos.glob("*.png")),
+        samples=_rows(run.folder.root, sampled.prompts),
+        comparisons=_rows(run.folder.root, evaluated.comparisons if evaluated else []),
+        losses=read_losses(run.folder.losses),
+        figures=result.figures,
+        settings=result.settings,
+        versions=result.versions,
+        device=result.device,
+        timings=result.seconds,
+        exported=result.files,
+    )
+
+
+def _rows(root: Path, comparisons: Sequence[Comparison]) -> list[PictureRow]:
+    return [
+        PictureRow(one.prompt, [root / path for path in one.before], [root / path for path in one.after])
+        for one in comparisons
+    ]
+
+
+def _recall(ledger: Ledger, keys: dict[str, str], phase: str, kind: type[Result]) -> Result:
+    found = ledger.recall(phase, keys[phase], kind)
+    if found is None:
+        raise FileNotFoundError(f"the result of phase {phase} has vanished from {ledger.folder}; start the run again")
+    return found

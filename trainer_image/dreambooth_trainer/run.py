@@ -1,0 +1,153 @@
+"""What a run is made of, handed from `train.py` to every phase: its settings, its folder, its processes, its progress."""
+
+import os
+import signal
+import threading
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dreambooth_trainer.config import TrainConfig, fill
+from dreambooth_trainer.failures import Interrupted
+from dreambooth_trainer.progress import Progress
+
+if TYPE_CHECKING:
+    from dreambooth_trainer.models.family import ModelFamily
+    from dreambooth_trainer.world import World
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of everything in the folder of a run."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        """Results of finished phases, one JSON file each."""
+        return self.root / "state"
+
+    @property
+    def photos(self) -> Path:
+        """The subject's photos, upright, square, at the training resolution (PNG)."""
+        return self.root / "photos"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training states: `step-00000100/`."""
+        return self.root / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        """What training changed, gathered from all processes: `weights.safetensors`."""
+        return self.root / "weights"
+
+    @property
+    def losses(self) -> Path:
+        """A JSON line for each optimizer step."""
+        return self.root / "losses.jsonl"
+
+    @property
+    def model(self) -> Path:
+        """The exported model."""
+        return self.root / "model"
+
+    @property
+    def samples(self) -> Path:
+        """Pictures of the prompts before and after training, and the contact sheet."""
+        return self.root / "samples"
+
+    @property
+    def samples_on_the_way(self) -> Path:
+        """Pictures that were drawn during training: `step-00000100/`."""
+        return self.root / "samples-on-the-way"
+
+    @property
+    def report(self) -> Path:
+        """The report: one HTML file."""
+        return self.root / "report.html"
+
+    @property
+    def result(self) -> Path:
+        """The result in JSON."""
+        return self.root / "result.json"
+
+    @property
+    def complete(self) -> Path:
+        """Marks a finished run; written last."""
+        return self.root / "COMPLETE"
+
+
+class StopSignal:
+    """Set by SIGTERM, SIGINT or a test; phases ask between two units of work."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def request(self, *_: object) -> None:
+        """Asks the run to save its state and stop; a signal handler."""
+        self._event.set()
+
+    @property
+    def requested(self) -> bool:
+        """Whether the run shall stop."""
+        return self._event.is_set()
+
+    def listen(self) -> None:
+        """Stops gracefully at the first SIGTERM or SIGINT; at once at a second SIGINT."""
+
+        def once(number: int, _: object) -> None:
+            self.request()
+            if number == signal.SIGINT:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        signal.signal(signal.SIGTERM, once)
+        signal.signal(signal.SIGINT, once)
+
+    def check(self) -> None:
+        """Raises `Interrupted` if the run shall stop; where nothing but finished units is at stake."""
+        if self.requested:
+            raise Interrupted("stopped by a signal; what was finished is kept, and the next start goes on")
+
+
+@dataclass
+class Run:
+    """A run of the trainer in one process."""
+
+    config: TrainConfig
+    folder: RunFolder
+    cache: Path
+    """Folder of what jobs share: class images."""
+    world: "World"
+    progress: Progress
+    stop: StopSignal = field(default_factory=StopSignal)
+    identifier: str = ""
+    """The word of the subject, once `prepare` has found it."""
+
+    @cached_property
+    def model(self) -> "ModelFamily":
+        """The frozen base model, loaded when a phase first asks for it."""
+        from dreambooth_trainer.models import load
+
+        return load(self.config.model, self.world, self.config.training.mixed_precision)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the training pictures in pixels."""
+        return self.config.training.resolution or self.model.resolution
+
+    def take_model(self) -> "ModelFamily":
+        """The base model, to be changed by who takes it; the next to ask for `model` gets a fresh one."""
+        model = self.model
+        del self.model
+        return model
+
+    def fill(self, prompt: str) -> str:
+        """A prompt of the manifest with the identifier and the class filled in."""
+        return fill(prompt, identifier=self.identifier, class_=self.config.subject.class_)
+
+
+def default_cache() -> Path:
+    """The user's cache folder (XDG base directory specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dreambooth"

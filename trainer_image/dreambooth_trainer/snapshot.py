@@ -1,0 +1,108 @@
+"""Where a run stands, as the trainer tells it: the schema of `/progress`, also read by console and metrics."""
+
+from datetime import datetime
+from typing import Literal, Protocol, get_args
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+PhaseName = Literal["prepare", "prior", "cache", "train", "export", "sample", "evaluate"]
+PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
+"""The phases of a run in their order."""
+
+PhaseState = Literal["pending", "running", "done", "skipped", "failed"]
+Event = Literal["start", "advance", "end"]
+
+
+class Report(BaseModel):
+    """Base of what is published: camelCase in JSON, unchangeable, numbers that aren't finite written as null."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        serialize_by_alias=True,
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Count(Report):
+    """How many of how many."""
+
+    done: int
+    """Finished, those of earlier starts included."""
+    total: int | None
+    """All; null while unknown."""
+
+
+class PhaseProgress(Report):
+    """Where one phase stands."""
+
+    name: PhaseName
+    """Name of the phase."""
+    state: PhaseState
+    """`skipped`: its output was there already or isn't wanted; `failed`: an error or an interruption ended it."""
+    done: int
+    """Units finished, those of earlier starts included."""
+    total: int | None
+    """Units of the whole phase; null where nothing is counted."""
+    unit: str
+    """What is counted: `images`, `steps`; empty where nothing is."""
+    seconds: float
+    """Seconds that it has taken in this start of the run."""
+
+
+class Snapshot(Report):
+    """Where the run stands: the body of `/progress`."""
+
+    schema_version: Literal[1] = 1
+    """Version of this schema; fields may be added to a version."""
+    phase: PhaseName | None
+    """The phase that runs, or the last one that ran; null before the first."""
+    phases: list[PhaseProgress]
+    """All phases in their order."""
+    step: int
+    """Optimizer steps done, those of earlier starts included."""
+    total_steps: int | None
+    """Optimizer steps of the whole training; null while unknown."""
+    percent: float
+    """Share of the whole run that is done, 0 to 100, from the usual shares of the phases; it never falls."""
+    loss: float | None
+    """Loss of the last step on the photos (subject); null before the first step and where it isn't finite."""
+    prior_loss: float | None
+    """Loss of the last step on the class images, unweighted; null without prior preservation."""
+    learning_rate: float | None
+    """Learning rate of the denoiser at the last step."""
+    grad_norm: float | None
+    """Global norm of the gradients at the last step, before clipping."""
+    steps_per_second: float | None
+    """Optimizer steps a second over the last 50 reports of this start; null unless the training runs."""
+    eta_seconds: float | None
+    """Seconds until the phase that runs will be done; null while unknown."""
+    class_images: Count
+    """Class images drawn."""
+    identifier: str | None
+    """The word that means the subject; null until it is chosen."""
+    device: str | None
+    """The device that computes."""
+    memory_bytes: int
+    """Resident memory of the process (its peak where the system doesn't tell the present one)."""
+    device_memory_bytes: int | None
+    """Peak of the memory allocated on the CUDA device; null without one."""
+    started_at: datetime
+    """When this start of the run began (RFC 3339)."""
+    updated_at: datetime
+    """When the run last reported anything (RFC 3339)."""
+
+    @property
+    def current(self) -> PhaseProgress | None:
+        """The phase that `phase` names."""
+        return next((phase for phase in self.phases if phase.name == self.phase), None)
+
+
+class Observer(Protocol):
+    """Told of every event, in the thread that reports it; `snapshot.current` is the phase that the event is about."""
+
+    def __call__(self, event: Event, snapshot: Snapshot) -> None:
+        """Takes note of an event."""
+        ...

@@ -1,0 +1,103 @@
+"""Writes that are there whole or not at all, whenever the process or the machine is killed."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def flush_folder(folder: Path, *, contents: bool = True) -> None:
+    """Forces a folder, and everything in it, onto the disk."""
+    for path in [*(folder.rglob("*") if contents else ()), folder]:
+        _fsync(path)
+
+
+@contextmanager
+def atomic_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
+    """A temporary folder beside `target` that becomes `target` when the block ends without an error.
+
+    Everything in it is flushed to the disk before the rename, and the rename before the return.
+
+    Args:
+        target: where the folder shall stand.
+        replace: what happens to a folder that stands there already: replaced (True), or kept and the new one thrown
+            away (False; the first of two writers wins).
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield staging
+        staging.chmod(0o755)
+        flush_folder(staging)
+        if replace and target.exists():
+            discarded = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+            target.rename(discarded / "old")
+            staging.rename(target)
+            shutil.rmtree(discarded)
+        else:
+            try:
+                staging.rename(target)
+            except OSError:
+                if not target.exists():
+                    raise
+        _fsync(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_atomically(target: Path, content: bytes | str) -> None:
+    """Writes a file that readers see whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+        _fsync(target.parent)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Writes a JSON file atomically."""
+    write_atomically(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed writers left in a folder; only for folders that one process writes to."""
+    for path in folder.glob(".*.*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """Hexadecimal SHA-256 of a JSON-like value, equal for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def manifest_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its path relative to the folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

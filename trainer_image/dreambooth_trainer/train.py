@@ -1,0 +1,106 @@
+"""The phases in order: what each needs, what is skipped because its output is there, what is written at the end.
+
+Called by `dreambooth run` and, in pods, by `python -m dreambooth_trainer`.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from dreambooth_trainer.failures import InvalidConfig
+from dreambooth_trainer.ledger import Ledger, differences, phase_keys, what_determines_the_weights
+from dreambooth_trainer.phases import cache, evaluate, export, prepare, prior, sample, train
+from dreambooth_trainer.result import write_result
+from dreambooth_trainer.run import Run
+from dreambooth_trainer.snapshot import PhaseName
+from dreambooth_trainer.storage import sha256_of, write_json
+
+Result = TypeVar("Result", bound=BaseModel)
+
+
+def run_phases(run: Run) -> dict[str, float | None]:
+    """Takes a run from wherever it stands to its end.
+
+    Returns:
+        The figures of the evaluation, few and small; empty without one, and in all processes but the main one.
+
+    Raises:
+        TrainerFailure: one of its classes; what was finished stays, and the next start goes on from there.
+    """
+    config, world = run.config, run.world
+    run.progress.update(
+        device=world.device_name,
+        total_steps=config.training.steps,
+        class_images=config.prior.images if config.prior.enabled else None,
+    )
+    photos = digests_of_photos(run)
+    _refuse_another_training(run, photos)
+    if world.size > 1:
+        world.connect()
+    keys = phase_keys(config, photos)
+    ledger = Ledger(run.folder.state)
+
+    def once(phase: PhaseName, kind: type[Result], work: Callable[[], Result]) -> Result:
+        finished = ledger.recall(phase, keys[phase], kind)
+        if finished is not None:
+            run.progress.skip(phase)
+            return finished
+        started = time.monotonic()
+        result = work()
+        if world.is_main:
+            ledger.record(phase, keys[phase], result, time.monotonic() - started)
+        return result
+
+    prepared = once("prepare", prepare.Prepared, lambda: prepare.run(run))
+    run.identifier = prepared.identifier
+    run.progress.update(identifier=run.identifier)
+    world.barrier()
+    once("train", train.Trained, lambda: _train(run))
+    if not world.is_main:
+        return {}
+    once("export", export.Exported, lambda: export.run(run))
+    once("sample", sample.Sampled, lambda: sample.run(run, export.load_exported(run)))
+    if config.evaluation.enabled:
+        once("evaluate", evaluate.Evaluated, lambda: evaluate.run(run, export.load_exported(run)))
+    else:
+        run.progress.skip("evaluate")
+    result = write_result(run, ledger, keys)
+    # Weights and training states are in the exported model now; on a volume they would only cost room.
+    for leftover in (run.folder.weights, run.folder.checkpoints):
+        shutil.rmtree(leftover, ignore_errors=True)
+    run.folder.complete.touch()
+    return {} if result.figures is None else result.figures.model_dump()
+
+
+def digests_of_photos(run: Run) -> dict[str, str]:
+    """SHA-256 of every file in the folder of photos, by name."""
+    folder = Path(run.config.subject.images.path or "")
+    files = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    return {path.name: sha256_of(path) for path in files}
+
+
+def _train(run: Run) -> train.Trained:
+    if run.config.prior.enabled:
+        class_images = prior.run(run)
+    else:
+        class_images = None
+        run.progress.skip("prior")
+    run.world.barrier()
+    return train.run(run, cache.run(run, class_images))
+
+
+def _refuse_another_training(run: Run, photos: dict[str, str]) -> None:
+    """A folder holds one training: going on with other settings would mix two, starting anew would lose one."""
+    path = run.folder.state / "training.json"
+    now = what_determines_the_weights(run.config, photos)
+    if not path.exists():
+        if run.world.is_main:
+            write_json(path, now)
+        return
+    if problems := differences(json.loads(path.read_text()), now, run.folder.root):
+        raise InvalidConfig(problems)

@@ -1,0 +1,119 @@
+"""The one module that holds all that trains.
+
+ZeRO, offloading and averaging so treat denoiser, text encoder and adapters alike. Made by `phases/train.py`, and again by
+`phases/export.py` to put trained weights into a model.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dreambooth_trainer.config import Training
+from dreambooth_trainer.draws import Draw
+from dreambooth_trainer.losses import Losses, dreambooth_loss
+from dreambooth_trainer.models.family import ModelFamily
+from dreambooth_trainer.phases.cache import Cached
+
+ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+"""Layers of a CLIP text encoder that get adapters."""
+
+NO_GROWTH = "gaussian"
+"""Initialisation of adapters: A normal, B zero, so that training starts from the base model."""
+
+
+class Trainee(nn.Module):
+    """Denoiser, and text encoder where it learns, with the loss of a batch as the forward pass.
+
+    The model's modules are changed in place: made trainable, or given adapters.
+    """
+
+    def __init__(self, model: ModelFamily, training: Training, prior_weight: float) -> None:
+        super().__init__()
+        self.model = model
+        self.training_settings = training
+        self.prior_weight = prior_weight
+        self.denoiser = model.denoiser
+        self.text_encoder = model.text_encoder if training.train_text_encoder else None
+        for module, targets in self._learners():
+            _make_trainable(module, training, targets)
+        if training.gradient_checkpointing:
+            model.denoiser.enable_gradient_checkpointing()
+            if self.text_encoder is not None:
+                self.text_encoder.gradient_checkpointing_enable()
+        self.train()
+
+    def forward(self, draw: Draw, cached: Cached) -> Losses:
+        """Loss of the rows of a draw.
+
+        Args:
+            draw: the rows of this process and this micro-batch.
+            cached: latents and prompts on the device.
+        """
+        photos, subjects = cached.photos, len(draw.subject_G)
+        dtype = next(self.denoiser.parameters()).dtype
+        clean = photos.mean_BCHW[draw.subject_G] + photos.std_BCHW[draw.subject_G] * draw.posterior_NCHW[:subjects]
+        clean = torch.cat([clean, cached.class_latents[draw.class_G]])
+        prompt_of_row = torch.zeros(len(clean), dtype=torch.long, device=clean.device)
+        prompt_of_row[subjects:] = 1
+        # Two prompts make every batch: the text encoder sees each once.
+        conditioning = cached.conditioning if self.text_encoder is None else self.model.encode_tokens(cached.ids_2L)
+        rows = {name: value.to(dtype)[prompt_of_row] for name, value in conditioning.items()}
+        t = self.model.timesteps(draw.uniform_N)
+        noisy = self.model.add_noise(clean, draw.noise_NCHW, t)
+        gamma = self.training_settings.min_snr_gamma
+        return dreambooth_loss(
+            self.model.predict(noisy.to(dtype), t, rows),
+            self.model.target(clean, draw.noise_NCHW, t),
+            subjects=subjects,
+            prior_weight=self.prior_weight,
+            weight_N=self.model.loss_weight(t, gamma) if gamma else None,
+        )
+
+    def learning(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of all that trains."""
+        return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups for the optimizer, each with its peak learning rate."""
+        training = self.training_settings
+        groups: list[tuple[nn.Module | None, float]] = [
+            (self.denoiser, training.denoiser_learning_rate),
+            (self.text_encoder, training.encoder_learning_rate),
+        ]
+        return [
+            {"params": [parameter for parameter in module.parameters() if parameter.requires_grad], "lr": rate}
+            for module, rate in groups
+            if module is not None
+        ]
+
+    def _learners(self) -> list[tuple[nn.Module, list[str]]]:
+        learners = [(self.denoiser, self.training_settings.lora.targets)]
+        return learners if self.text_encoder is None else [*learners, (self.text_encoder, ENCODER_TARGETS)]
+
+
+def _make_trainable(module: nn.Module, training: Training, targets: list[str]) -> None:
+    if training.method == "full":
+        module.requires_grad_(True)
+        return
+    from peft import LoraConfig
+
+    lora = training.lora
+    # Adapters are drawn from the global generator; every rank and every restart must draw the same.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        module.add_adapter(
+            LoraConfig(
+                r=lora.rank,
+                lora_alpha=lora.alpha or lora.rank,
+                target_modules=list(targets),
+                init_lora_weights=NO_GROWTH,
+            )
+        )
+
+
+def learned_tensors(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Of gathered weights, those of one part (`denoiser`, `text_encoder`), named as inside it."""
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
