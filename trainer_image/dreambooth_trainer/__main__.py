@@ -4,21 +4,22 @@ Everything comes by arguments and torchrun's environment; the exit code and the 
 `failures.py`).
 """
 
+import io
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-import yaml
 
 from dreambooth_trainer.checks import check, check_files
-from dreambooth_trainer.failures import InvalidConfig, InvalidData
+from dreambooth_trainer.failures import InvalidConfig, InvalidData, ModelUnavailable, Problem, TrainerFailure
 from dreambooth_trainer.job import run_job
 from dreambooth_trainer.termination import outcome_of, write_termination
 
 
 def main(
-    config: Annotated[Path, typer.Option(help="The training sections of a manifest's spec, in JSON or YAML.")],
+    config: Annotated[Path, typer.Option(help="The training sections of a manifest's spec, in JSON.")],
     output: Annotated[Path, typer.Option(help="Folder of the run; what it holds is gone on from.")],
     cache: Annotated[Path, typer.Option(help="Folder of what jobs share: class images.")],
     port: Annotated[int | None, typer.Option(help="Port of /progress, /metrics and /healthz.")] = None,
@@ -26,13 +27,14 @@ def main(
 ) -> None:
     """Trains one job."""
     try:
-        settings, problems = check(yaml.safe_load(config.read_text()))
+        settings, problems = check(_read(config))
         if settings is None:
             raise InvalidConfig(problems)
         problems, _ = check_files(settings)
         if problems:
-            raise InvalidData(problems)
-    except (InvalidConfig, InvalidData) as error:
+            photos = any(problem.field.startswith("spec.subject.") for problem in problems)
+            raise InvalidData(problems) if photos else ModelUnavailable("\n".join(map(str, problems)))
+    except TrainerFailure as error:
         if termination_log:
             write_termination(termination_log, outcome_of(error, {}))
         typer.echo(f"{error.reason}: {error}", err=True)
@@ -40,7 +42,16 @@ def main(
     raise typer.Exit(run_job(settings, output, cache=cache, port=port, termination_log=termination_log))
 
 
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        message, remedy = f"can't be read as JSON: {error}", "Give the file that holds the training sections"
+        raise InvalidConfig([Problem("--config", str(file), message, remedy)]) from error
+
+
 if __name__ == "__main__":
     # Pods log to a pipe: lines must come out as they are written.
-    sys.stdout.reconfigure(line_buffering=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     typer.run(main)

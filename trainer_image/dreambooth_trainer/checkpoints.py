@@ -46,10 +46,16 @@ class Checkpoints:
         """
         staging, target = self.folder / f".step-{step:08d}", self.folder / f"step-{step:08d}"
         if self.world.is_main:
-            shutil.rmtree(staging, ignore_errors=True)
+            for leftover in self.folder.glob(".step-*"):
+                shutil.rmtree(leftover)
             staging.mkdir(parents=True)
         self.world.barrier()
-        write(staging)
+        try:
+            write(staging)
+        except BaseException:
+            # On a full volume half a checkpoint would be in the way of the next start.
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
         self.world.barrier()
         if self.world.is_main:
             facts = {"step": step, "worldSize": self.world.size, "zeroStage": zero_stage, "files": manifest_of(staging)}
@@ -58,8 +64,11 @@ class Checkpoints:
             shutil.rmtree(target, ignore_errors=True)
             os.rename(staging, target)
             flush_folder(self.folder, contents=False)
-            for old in self._stored()[: -self.keep]:
-                shutil.rmtree(old)
+            stored = self._stored()
+            newest = stored.index(target) + 1
+            # Later ones are damaged, and this run went on from one before them: they must not count as kept.
+            for superseded in [*stored[: max(0, newest - self.keep)], *stored[newest:]]:
+                shutil.rmtree(superseded)
         self.world.barrier()
 
     def newest(self) -> Checkpoint | None:

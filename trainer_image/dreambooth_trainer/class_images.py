@@ -3,6 +3,7 @@
 Filled by the `prior` phase of any job of the class, also of several at the same time, and read by `cache`.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,9 @@ class ClassImages:
         """Whether an image is there, whole and readable."""
         try:
             load_file(self._latents(index))
-        except (OSError, SafetensorError):
+            with Image.open(self.image(index)) as image:
+                image.verify()
+        except (OSError, SafetensorError, SyntaxError):  # Pillow calls a broken PNG a syntax error.
             return False
         return True
 
@@ -63,8 +66,9 @@ class ClassImages:
 
     def add(self, index: int, image: Image.Image, latents_CHW: Tensor) -> None:
         """Stores an image; where two jobs store the same one, the first stays."""
-        damaged = self._folder(index).exists() and not self.has(index)
-        with atomic_folder(self._folder(index), replace=damaged) as folder:
+        if not self.has(index):
+            shutil.rmtree(self._folder(index), ignore_errors=True)
+        with atomic_folder(self._folder(index), replace=False) as folder:
             image.save(folder / "image.png")
             save_file({"latents": latents_CHW.contiguous().cpu()}, folder / "latents.safetensors")
 

@@ -112,10 +112,18 @@ class Prior(Section):
     """Number of class images."""
     prompt: Prompt = "a {class}"
     """Prompt of the class images."""
+    unconditional_share: Annotated[float, Field(ge=0, le=0.9)] = 0.5
+    """Share of the images that are drawn, and learned, with the empty prompt instead. They keep the unconditional
+    prediction, from which guidance steers away, and with it all that the model knows beside the class."""
     sampler: Sampler = Sampler()
     """How the class images are drawn."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 16
     """Class images drawn at once on each device."""
+
+    @property
+    def unconditional_images(self) -> int:
+        """How many of the images are drawn with the empty prompt."""
+        return round(self.images * self.unconditional_share)
 
 
 class Optimizer(Section):
@@ -244,9 +252,9 @@ class Samples(Section):
     """What to draw."""
     per_prompt: Annotated[int, Field(ge=1, le=64)] = 4
     """Pictures of each prompt."""
-    scheduler: Scheduler = "ddim"
+    scheduler: Scheduler = "dpm-solver++"
     """See `prior.sampler.scheduler`."""
-    steps: Annotated[int, Field(ge=1, le=1000)] = 30
+    steps: Annotated[int, Field(ge=1, le=1000)] = 20
     """Denoising steps for a picture."""
     guidance_scale: Annotated[float, Field(ge=1, le=50)] = 5.0
     """Classifier-free guidance scale."""
@@ -272,7 +280,7 @@ class Evaluation(Section):
         "on a black background",
     ]
     """Backgrounds and scenes that the subject is drawn in."""
-    other_classes: Annotated[list[Word], Field(min_length=1, max_length=50)] = [
+    other_classes: Annotated[list[Word], Field(min_length=2, max_length=50)] = [
         "cat",
         "bird",
         "car",
@@ -282,7 +290,7 @@ class Evaluation(Section):
         "guitar",
         "train",
     ]
-    """Classes that the training must leave as they were."""
+    """Classes that the training must leave as they were; the subject's own is left out."""
     per_prompt: Annotated[int, Field(ge=2, le=256)] = 4
     """Pictures of each prompt."""
 
@@ -307,6 +315,11 @@ class TrainConfig(Section):
     samples: Samples = Samples()
     evaluation: Evaluation = Evaluation()
     output: Output = Output()
+
+    @property
+    def other_classes(self) -> list[str]:
+        """Classes of the evaluation but the subject's own."""
+        return [name for name in self.evaluation.other_classes if name != self.subject.class_]
 
 
 def fill(prompt: str, *, identifier: str, class_: str) -> str:

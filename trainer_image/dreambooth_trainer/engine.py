@@ -6,14 +6,13 @@ from typing import Any
 
 import deepspeed
 import torch
-from deepspeed.runtime.fp16.unfused_optimizer import FP16_UnfusedOptimizer
-from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor
 
 from dreambooth_trainer.averaging import Average
 from dreambooth_trainer.config import DeepSpeed, Training
 from dreambooth_trainer.draws import Draw
 from dreambooth_trainer.losses import Losses
+from dreambooth_trainer.masters import Masters
 from dreambooth_trainer.phases.cache import Cached
 from dreambooth_trainer.schedules import learning_rate_factor
 from dreambooth_trainer.trainee import Trainee
@@ -104,6 +103,10 @@ class Engine:
             weight_decay=training.optimizer.weight_decay,
             fused=self._plain,
         )
+        # DeepSpeed makes master weights of the rounded weights, which would lose the base model's last bits.
+        exact = (
+            [] if precision == torch.float32 else [weights.detach().cpu().clone() for _, weights in trainee.learning()]
+        )
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=trainee,
             optimizer=optimizer,
@@ -112,7 +115,11 @@ class Engine:
         )
         if self._plain:
             trainee.denoiser.to(memory_format=torch.channels_last)
-        self._average = Average(self._local_tensors(), training.ema.decay) if training.ema.enabled else None
+        learning = [parameter for _, parameter in trainee.learning()]
+        self._masters = Masters(self._optimizer, learning, stage=self.stage, rank=world.rank)
+        for parameter, value in zip(learning, exact, strict=False):
+            self._masters.fill(parameter, value)
+        self._average = Average(self._masters.local, training.ema.decay) if training.ema.enabled else None
 
     def step(self, step: int, draw: Draw, cached: Cached) -> StepOutcome:
         """One optimizer step on a draw of the global batch."""
@@ -132,7 +139,7 @@ class Engine:
             self._engine.step()
             outcomes.append(losses)
         if self._average:
-            self._average.update(self._local_tensors(), step)
+            self._average.update(self._masters.local, step)
         return StepOutcome(
             torch.stack([losses.subject.detach() for losses in outcomes]).mean(),
             torch.stack([losses.class_.detach() for losses in outcomes]).mean(),
@@ -158,31 +165,17 @@ class Engine:
     def gather(self) -> dict[str, Tensor]:
         """All that trained, whole and in float32 on the CPU of the main process; empty in the others."""
         if self._average:
-            self._average.copy_to(self._local_tensors())
-        masters = self._unfused_masters()
+            self._average.copy_to(self._masters.local)
         gathered: dict[str, Tensor] = {}
         for name, parameter in self._trainee.learning():
-            with deepspeed.zero.GatheredParameters([parameter], enabled=self.stage == 3):
-                whole = masters.get(id(parameter))
-                if whole is None and not self._average:
-                    whole = safe_get_full_fp32_param(parameter) if not self._plain else None
-                if self._world.is_main:
-                    gathered[name] = (parameter if whole is None else whole).detach().float().cpu().contiguous().clone()
+            whole = self._masters.whole(parameter)
+            if self._world.is_main:
+                gathered[name] = whole.detach().cpu().contiguous().clone()
         return gathered
 
     def close(self) -> None:
         """Frees the optimizer's memory."""
         self._engine.destroy()
-
-    def _local_tensors(self) -> list[Tensor]:
-        return [getattr(parameter, "ds_tensor", parameter.data) for _, parameter in self._trainee.learning()]
-
-    def _unfused_masters(self) -> dict[int, Tensor]:
-        """Float32 master weights by parameter, where DeepSpeed keeps them without sharding."""
-        if not isinstance(self._optimizer, FP16_UnfusedOptimizer) or self._average:
-            return {}
-        pairs = zip(self._optimizer.fp16_groups, self._optimizer.fp32_groups, strict=True)
-        return {id(half): whole for halves, wholes in pairs for half, whole in zip(halves, wholes, strict=True)}
 
     @staticmethod
     def _stage(trainee: Trainee, settings: DeepSpeed, world: World, precision: torch.dtype) -> int:

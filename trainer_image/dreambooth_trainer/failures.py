@@ -106,8 +106,9 @@ class Interrupted(TrainerFailure):
     exit_code = 9
 
 
-_MEMORY = "can't allocate memory", "out of memory", "not enough memory"
-_STORAGE = "No space left on device", "Disk quota exceeded", "file write failed"
+_MEMORY = "can't allocate memory", "Cannot allocate memory", "out of memory", "not enough memory"
+# The last two are torch's zip writer, which notices only that less was written than it wanted.
+_STORAGE = "No space left on device", "Disk quota exceeded", "file write failed", "unexpected pos"
 _COMMUNICATION = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -141,6 +142,8 @@ def classify(error: BaseException) -> TrainerFailure | None:
         if isinstance(cause, KeyboardInterrupt):
             return Interrupted("stopped by Ctrl-C; the same command goes on")
         broken = isinstance(cause, ConnectionError) and not isinstance(cause, BrokenPipeError)
+        # Base of what torch.distributed raises; torch may not be imported yet.
+        broken |= any(base.__name__ == "DistError" for base in type(cause).__mro__)
         if broken or (isinstance(cause, RuntimeError) and _says(text, _COMMUNICATION)):
             return CommunicationFailure(
                 f"{text.splitlines()[0]}. A process of the run died or its network broke; the next start goes on from the "

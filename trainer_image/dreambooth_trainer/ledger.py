@@ -13,6 +13,9 @@ from dreambooth_trainer.storage import digest_of, write_json
 
 Result = TypeVar("Result", bound=BaseModel)
 
+PREPARED = ("spec.model.", "spec.subject.", "spec.training.resolution")
+"""Fields that the identifier and the cropped photos depend on."""
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -65,7 +68,7 @@ def phase_keys(config: TrainConfig, photos: dict[str, str]) -> dict[str, str]:
     trained = what_determines_the_weights(config, photos)
     exported = [trained, sections["output"]]
     return {
-        "prepare": digest_of([sections["model"], sections["subject"], sections["training"]["resolution"], photos]),
+        "prepare": digest_of({field: value for field, value in trained.items() if field.startswith(PREPARED)}),
         "train": digest_of(trained),
         "export": digest_of(exported),
         "sample": digest_of([exported, sections["samples"]]),

@@ -55,7 +55,7 @@ class LossLog:
             if not math.isfinite(line["loss"] + line["priorLoss"]):
                 raise NonFiniteLoss(
                     f"the loss became {line['loss'] + line['priorLoss']} at step {int(line['step'])}. Lower "
-                    "training.learningRate, lengthen training.warmupSteps, or use mixedPrecision bf16 or no instead of fp16."
+                    "training.learningRate, lengthen training.warmupSteps, or use mixedPrecision bf16 or fp32 instead of fp16."
                 )
         if self._world.is_main:
             with self._path.open("a") as file:

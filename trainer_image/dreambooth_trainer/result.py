@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -44,7 +44,7 @@ class RunResult(Report):
     """What a finished run tells: the content of `result.json`."""
 
     schema_version: int = 1
-    class_: str = Field(alias="class")
+    class_: Annotated[str, Field(alias="class")]
     identifier: str
     prompt: str
     """Prompt that draws the subject."""

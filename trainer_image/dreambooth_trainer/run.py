@@ -64,6 +64,11 @@ class RunFolder:
         return self.root / "samples-on-the-way"
 
     @property
+    def evaluation(self) -> Path:
+        """Pictures that the evaluation drew before and after training."""
+        return self.root / "evaluation"
+
+    @property
     def report(self) -> Path:
         """The report: one HTML file."""
         return self.root / "report.html"

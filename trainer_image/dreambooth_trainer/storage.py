@@ -1,5 +1,6 @@
 """Writes that are there whole or not at all, whenever the process or the machine is killed."""
 
+import glob
 import hashlib
 import json
 import os
@@ -21,14 +22,18 @@ def flush_folder(folder: Path, *, contents: bool = True) -> None:
 def atomic_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """A temporary folder beside `target` that becomes `target` when the block ends without an error.
 
-    Everything in it is flushed to the disk before the rename, and the rename before the return.
+    Everything in it is flushed to the disk before the rename, and the rename before the return. A kill between the two
+    renames of a replacement leaves neither the old nor the new one in place: whoever replaces must be able to write anew.
 
     Args:
         target: where the folder shall stand.
-        replace: what happens to a folder that stands there already: replaced (True), or kept and the new one thrown
-            away (False; the first of two writers wins).
+        replace: what happens to a folder that stands there already: replaced (True; by the only writer, who also
+            removes what killed ones left), or kept and the new one thrown away (False; the first of two writers wins).
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    if replace:
+        for leftover in target.parent.glob(f".{glob.escape(target.name)}.*"):
+            shutil.rmtree(leftover)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield staging
@@ -70,12 +75,6 @@ def write_atomically(target: Path, content: bytes | str) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Writes a JSON file atomically."""
     write_atomically(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Removes what killed writers left in a folder; only for folders that one process writes to."""
-    for path in folder.glob(".*.*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def sha256_of(path: Path) -> str:

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from dreambooth_trainer.failures import InvalidConfig
 from dreambooth_trainer.ledger import Ledger, differences, phase_keys, what_determines_the_weights
 from dreambooth_trainer.phases import cache, evaluate, export, prepare, prior, sample, train
-from dreambooth_trainer.result import write_result
+from dreambooth_trainer.result import RunResult, read_result, write_result
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.snapshot import PhaseName
-from dreambooth_trainer.storage import sha256_of, write_json
+from dreambooth_trainer.storage import sha256_of, write_atomically, write_json
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -43,37 +43,39 @@ def run_phases(run: Run) -> dict[str, float | None]:
     if world.size > 1:
         world.connect()
     keys = phase_keys(config, photos)
-    ledger = Ledger(run.folder.state)
+    ledger, folder = Ledger(run.folder.state), run.folder
 
-    def once(phase: PhaseName, kind: type[Result], work: Callable[[], Result]) -> Result:
-        finished = ledger.recall(phase, keys[phase], kind)
+    def once(phase: PhaseName, kind: type[Result], output: Path, work: Callable[[], Result]) -> Result:
+        finished = ledger.recall(phase, keys[phase], kind) if output.exists() else None
         if finished is not None:
             run.progress.skip(phase)
             return finished
         started = time.monotonic()
+        if world.is_main:
+            folder.complete.unlink(missing_ok=True)
         result = work()
         if world.is_main:
             ledger.record(phase, keys[phase], result, time.monotonic() - started)
         return result
 
-    prepared = once("prepare", prepare.Prepared, lambda: prepare.run(run))
+    prepared = once("prepare", prepare.Prepared, folder.photos, lambda: prepare.run(run))
     run.identifier = prepared.identifier
     run.progress.update(identifier=run.identifier)
     world.barrier()
-    once("train", train.Trained, lambda: _train(run))
+    # Once the model is exported, nothing needs the weights any more.
+    exported = folder.model.exists() and ledger.recall("export", keys["export"], export.Exported)
+    once("train", train.Trained, folder.model if exported else folder.weights, lambda: _train(run))
+    # Nobody changes the folder before everybody has looked at it.
+    world.barrier()
     if not world.is_main:
         return {}
-    once("export", export.Exported, lambda: export.run(run))
-    once("sample", sample.Sampled, lambda: sample.run(run, export.load_exported(run)))
+    once("export", export.Exported, folder.model, lambda: export.run(run))
+    once("sample", sample.Sampled, folder.samples, lambda: sample.run(run, export.load_exported(run)))
     if config.evaluation.enabled:
-        once("evaluate", evaluate.Evaluated, lambda: evaluate.run(run, export.load_exported(run)))
+        once("evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.run(run, export.load_exported(run)))
     else:
         run.progress.skip("evaluate")
-    result = write_result(run, ledger, keys)
-    # Weights and training states are in the exported model now; on a volume they would only cost room.
-    for leftover in (run.folder.weights, run.folder.checkpoints):
-        shutil.rmtree(leftover, ignore_errors=True)
-    run.folder.complete.touch()
+    result = _conclude(run, ledger, keys)
     return {} if result.figures is None else result.figures.model_dump()
 
 
@@ -92,6 +94,19 @@ def _train(run: Run) -> train.Trained:
         run.progress.skip("prior")
     run.world.barrier()
     return train.run(run, cache.run(run, class_images))
+
+
+def _conclude(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
+    """The result, written unless it is there."""
+    folder = run.folder
+    if all(path.exists() for path in (folder.complete, folder.result, folder.report)):
+        return read_result(folder.result)
+    result = write_result(run, ledger, keys)
+    # Weights and training states are in the exported model now; on a volume they would only cost room.
+    for leftover in (folder.weights, folder.checkpoints):
+        shutil.rmtree(leftover, ignore_errors=True)
+    write_atomically(folder.complete, "")
+    return result
 
 
 def _refuse_another_training(run: Run, photos: dict[str, str]) -> None:

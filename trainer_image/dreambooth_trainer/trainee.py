@@ -5,10 +5,12 @@ ZeRO, offloading and averaging so treat denoiser, text encoder and adapters alik
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from dreambooth_trainer.config import Training
 from dreambooth_trainer.draws import Draw
@@ -18,6 +20,9 @@ from dreambooth_trainer.phases.cache import Cached
 
 ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 """Layers of a CLIP text encoder that get adapters."""
+
+Learner: TypeAlias = ModelMixin | PreTrainedModel
+"""A module that takes adapters."""
 
 NO_GROWTH = "gaussian"
 """Initialisation of adapters: A normal, B zero, so that training starts from the base model."""
@@ -55,10 +60,9 @@ class Trainee(nn.Module):
         dtype = next(self.denoiser.parameters()).dtype
         clean = photos.mean_BCHW[draw.subject_G] + photos.std_BCHW[draw.subject_G] * draw.posterior_NCHW[:subjects]
         clean = torch.cat([clean, cached.class_latents[draw.class_G]])
-        prompt_of_row = torch.zeros(len(clean), dtype=torch.long, device=clean.device)
-        prompt_of_row[subjects:] = 1
-        # Two prompts make every batch: the text encoder sees each once.
-        conditioning = cached.conditioning if self.text_encoder is None else self.model.encode_tokens(cached.ids_2L)
+        prompt_of_row = torch.cat([torch.zeros_like(draw.subject_G), cached.class_prompt_K[draw.class_G]])
+        # A handful of prompts make every batch: the text encoder sees each once.
+        conditioning = cached.conditioning if self.text_encoder is None else self.model.encode_tokens(cached.ids_QL)
         rows = {name: value.to(dtype)[prompt_of_row] for name, value in conditioning.items()}
         t = self.model.timesteps(draw.uniform_N)
         noisy = self.model.add_noise(clean, draw.noise_NCHW, t)
@@ -88,12 +92,12 @@ class Trainee(nn.Module):
             if module is not None
         ]
 
-    def _learners(self) -> list[tuple[nn.Module, list[str]]]:
+    def _learners(self) -> list[tuple[Learner, list[str]]]:
         learners = [(self.denoiser, self.training_settings.lora.targets)]
         return learners if self.text_encoder is None else [*learners, (self.text_encoder, ENCODER_TARGETS)]
 
 
-def _make_trainable(module: nn.Module, training: Training, targets: list[str]) -> None:
+def _make_trainable(module: Learner, training: Training, targets: list[str]) -> None:
     if training.method == "full":
         module.requires_grad_(True)
         return

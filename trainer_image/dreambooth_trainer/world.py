@@ -86,7 +86,6 @@ class World:
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; every process must ask."""
         if self.size == 1:
-            os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on a launcher's variables.
             return flag
         found = torch.tensor(int(flag), device=self.device)
         torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from dreambooth_trainer.config import Sampler
 
@@ -41,8 +43,8 @@ class ModelFamily(Protocol):
     """Commit of the hub repository, where the model came from one."""
     resolution: int
     """Native side of the pictures in pixels."""
-    denoiser: nn.Module
-    text_encoder: nn.Module
+    denoiser: ModelMixin
+    text_encoder: PreTrainedModel
     device: torch.device
 
     def vocabulary(self) -> dict[str, int]:

@@ -1,14 +1,14 @@
 """Loads Stable Diffusion checkpoints, folders and single files, from wherever `sources` finds them."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
+import diffusers.utils.logging
 import torch
+import transformers.utils.logging
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 from dreambooth_trainer.config import Model
-from dreambooth_trainer.failures import ModelUnavailable, classify
+from dreambooth_trainer.failures import ModelUnavailable, OutOfMemory, StorageFull, classify
 from dreambooth_trainer.models.sources import Files, locate
 from dreambooth_trainer.models.stable_diffusion import StableDiffusion
 from dreambooth_trainer.storage import digest_of, manifest_of, sha256_of
@@ -16,8 +16,11 @@ from dreambooth_trainer.storage import digest_of, manifest_of, sha256_of
 WITHOUT_EXTRAS = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 """The safety checker judges finished pictures; training needs none."""
 
-DOWNLOADED = ["*.json", "*.txt", "*.safetensors", "*.model"]
-"""What is fetched of a hub repository: no pickles, which could run code."""
+PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+"""Folders of a pipeline that are read."""
+
+WEIGHTS = ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
+"""Weight files of the parts that training needs, without variant and suffix."""
 
 
 def load_stable_diffusion(model: Model, device: torch.device, precision: torch.dtype) -> StableDiffusion:
@@ -26,15 +29,17 @@ def load_stable_diffusion(model: Model, device: torch.device, precision: torch.d
     Raises:
         ModelUnavailable: it is not there, incomplete, or of another family.
     """
-    files = locate(model, DOWNLOADED)
+    files = locate(model, downloads(model.variant))
+    # The libraries' own progress bars would run into ours.
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     try:
-        with _quiet():
-            pipeline = _pipeline(files.path, model)
+        pipeline = _pipeline(files.path, model)
     except Exception as error:
-        if failure := classify(error):
+        if isinstance(failure := classify(error), (OutOfMemory, StorageFull)):
             raise failure from error
         raise ModelUnavailable(
-            f"model.source: {model.source!r} can't be loaded as Stable Diffusion: {str(error).splitlines()[0]}. Give a complete "
+            f"model.source: {model.source!r} can't be loaded as Stable Diffusion: {str(error).splitlines()[0].rstrip('.')}. Give a complete "
             "folder in diffusers' layout with .safetensors weights (see model.variant), or a single-file checkpoint with "
             "model.config."
         ) from error
@@ -43,13 +48,30 @@ def load_stable_diffusion(model: Model, device: torch.device, precision: torch.d
     )
 
 
+def downloads(variant: str | None) -> list[str]:
+    """Patterns of what is fetched of a hub repository.
+
+    No pickles, which could run code; of the weights only those of the variant, since repositories hold every layout and
+    precision, many times what is read.
+    """
+    mark = f".{variant}" if variant else ""
+    return ["*.json", "*.txt", *(f"{name}{mark}{rest}.safetensors" for name in WEIGHTS for rest in ("", "-*"))]
+
+
 def _pipeline(path: Path, model: Model) -> StableDiffusionPipeline:
     if path.is_file():
+        if path.suffix != ".safetensors":
+            raise ValueError("not a .safetensors file, and other formats can run code")
         return StableDiffusionPipeline.from_single_file(
-            str(path), config=model.config, torch_dtype=torch.float32, **WITHOUT_EXTRAS
+            str(path), config=model.config, dtype=torch.float32, **WITHOUT_EXTRAS
         )
+    kind = StableDiffusionPipeline.load_config(path)["_class_name"]
+    if kind != StableDiffusionPipeline.__name__:
+        raise ValueError(f"it is a {kind}, and no other than {StableDiffusionPipeline.__name__} is known")
+    if missing := [name for name in PARTS if not (path / name).is_dir()]:
+        raise FileNotFoundError(f"it lacks {', '.join(missing)}")
     return StableDiffusionPipeline.from_pretrained(
-        path, variant=model.variant, torch_dtype=torch.float32, use_safetensors=True, **WITHOUT_EXTRAS
+        path, variant=model.variant, dtype=torch.float32, use_safetensors=True, **WITHOUT_EXTRAS
     )
 
 
@@ -58,14 +80,3 @@ def _digest(files: Files, variant: str | None) -> str:
     if files.commit:
         return digest_of([files.commit, variant])
     return sha256_of(files.path) if files.path.is_file() else digest_of([manifest_of(files.path), variant])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the libraries' own progress bars out of ours."""
-    import diffusers.utils.logging as diffusers_logging
-    import transformers.utils.logging as transformers_logging
-
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
-    yield

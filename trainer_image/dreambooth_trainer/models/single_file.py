@@ -8,8 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from torch import Tensor
+from transformers.models.clip.modeling_clip import CLIPTextModel
 
 Renames = list[tuple[str, str]]
 """Regular expressions and what replaces them, each tried in turn on a name."""
@@ -78,7 +81,7 @@ def save_configuration(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     pipeline.tokenizer.save_pretrained(folder / "tokenizer")
 
 
-def _unet(unet: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _unet(unet: UNet2DConditionModel) -> Iterator[tuple[str, Tensor]]:
     layers = unet.config.layers_per_block + 1
     attends = ["CrossAttn" in kind for kind in unet.config.up_block_types]
 
@@ -101,7 +104,7 @@ def _unet(unet: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
         yield (_rename(renamed, RESNET) if "resnets" in name else renamed), tensor
 
 
-def _vae(vae: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _vae(vae: AutoencoderKL) -> Iterator[tuple[str, Tensor]]:
     highest = len(vae.config.up_block_types) - 1
     for name, tensor in vae.state_dict().items():
         # The decoder's blocks are counted from the picture in one layout, from the latents in the other.
@@ -110,8 +113,11 @@ def _vae(vae: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
         yield _rename(flipped, VAE), tensor[:, :, None, None] if convolution else tensor
 
 
-def _text_encoder(text_encoder: torch.nn.Module) -> dict[str, Tensor]:
-    """CLIP keeps its names (Stable Diffusion 1.x); OpenCLIP's (2.x, told by its activation) are others, with one matrix for q, k, v."""
+def _text_encoder(text_encoder: CLIPTextModel) -> dict[str, Tensor]:
+    """CLIP keeps its names (Stable Diffusion 1.x).
+
+    OpenCLIP's (2.x, told by its activation) are others, with one matrix for q, k and v.
+    """
     tensors = {name.removeprefix("text_model."): tensor for name, tensor in text_encoder.state_dict().items()}
     tensors.pop("embeddings.position_ids", None)
     if text_encoder.config.hidden_act != "gelu":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dreambooth_trainer import embedded
 from dreambooth_trainer.config import Model
-from dreambooth_trainer.failures import ModelUnavailable
+from dreambooth_trainer.failures import ModelUnavailable, StorageFull, classify
 
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Environment variables that may hold the hub's token; huggingface_hub reads them itself, and they are never logged."""
@@ -56,13 +56,14 @@ def locate(model: Model, patterns: Iterable[str] | None = None) -> Files:
 
 def _download(repository: str, revision: str | None, patterns: Iterable[str] | None) -> Files:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(
             snapshot_download(repository, revision=revision, allow_patterns=list(patterns) if patterns else None)
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:
+        if isinstance(failure := classify(error), StorageFull):
+            raise failure from error
         hint = "is not set" if not any(os.environ.get(name) for name in TOKEN_VARIABLES) else "is set"
         raise ModelUnavailable(
             f"model.source: hf://{repository} (revision {revision or 'main'}) can't be downloaded: "

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers import (
@@ -16,20 +17,21 @@ from diffusers.schedulers import (
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
 )
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.training_utils import compute_snr
 from diffusers.utils.peft_utils import recurse_remove_peft_layers
-from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.save_and_load import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from dreambooth_trainer.config import Sampler, Scheduler
 from dreambooth_trainer.models.family import Conditioning, Drawn, LatentMoments
 from dreambooth_trainer.models.single_file import save_configuration, single_file_tensors
 
-SCHEDULERS: dict[Scheduler, type] = {
+SCHEDULERS: dict[Scheduler, type[SchedulerMixin]] = {
     "ddpm": DDPMScheduler,
     "euler-ancestral": EulerAncestralDiscreteScheduler,
     "ddim": DDIMScheduler,
@@ -63,7 +65,8 @@ class StableDiffusion:
         self.denoiser: UNet2DConditionModel = pipeline.unet
         self.text_encoder: CLIPTextModel = pipeline.text_encoder
         self.vae: AutoencoderKL = pipeline.vae
-        self.noising = DDPMScheduler.from_config(pipeline.scheduler.config)
+        # Latents leave -1..1, which a checkpoint's scheduler need not say.
+        self.noising = DDPMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
         self.resolution = int(self.denoiser.config.sample_size) * pipeline.vae_scale_factor
         for module in (self.denoiser, self.text_encoder, self.vae):
             module.requires_grad_(False).eval().to(device)
@@ -108,7 +111,7 @@ class StableDiffusion:
 
     def timesteps(self, uniform_B: Tensor) -> Tensor:
         """Uniform over the noise schedule's steps."""
-        return (uniform_B * self.noising.config.num_train_timesteps).long()
+        return (uniform_B * int(self.noising.config.num_train_timesteps)).long()
 
     def add_noise(self, z_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
         """sqrt(a_t) z + sqrt(1 - a_t) noise (Ho et al., arXiv:2006.11239, equation 4)."""
@@ -197,8 +200,14 @@ class StableDiffusion:
         return torch.autocast(self.device.type, self.precision)
 
 
-def _adapter_layers(module: torch.nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Adapter tensors under the names that diffusers' files have."""
+def _adapter_layers(module: ModelMixin | PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Adapter tensors under peft's names, which diffusers reads for every kind of layer (its own cover attention only).
+
+    The scale alpha / rank is part of the tensors, since the files have no place for alpha that every program reads.
+    """
     if not tensors:
         return {}
-    return cast(dict[str, Tensor], convert_state_dict_to_diffusers(get_peft_model_state_dict(module, tensors)))
+    settings = module.peft_config["default"]
+    scale = settings.lora_alpha / settings.r
+    scaled = {name: tensor * scale if ".lora_B." in name else tensor for name, tensor in tensors.items()}
+    return cast(dict[str, Tensor], get_peft_model_state_dict(module, scaled))

@@ -25,10 +25,12 @@ class Cached:
     """Moments of the photos' latents, [P, C, H, W]."""
     class_latents: Tensor
     """Latents of the class images, [K, C, H, W]; K is 0 without prior preservation."""
-    ids_2L: Tensor
-    """Token ids of the subject's prompt and of the class's."""
+    class_prompt_K: Tensor
+    """Which prompt, a row of `ids_QL`, each class image belongs to."""
+    ids_QL: Tensor
+    """Token ids of the prompts: first the subject's, then those of the class images."""
     conditioning: Conditioning
-    """Conditioning of the two prompts by the base model's text encoder."""
+    """Conditioning of these prompts by the base model's text encoder."""
 
 
 def run(run: Run, prior: ClassImagesDrawn | None) -> Cached:
@@ -36,9 +38,18 @@ def run(run: Run, prior: ClassImagesDrawn | None) -> Cached:
     with run.progress.phase("cache"), torch.no_grad():
         device = run.world.device
         photos = run.model.encode_images(read_pictures(run.folder.photos).to(device))
-        latents = ClassImages(Path(prior.folder)).latents(range(prior.count)) if prior else photos.mean_BCHW[:0]
-        ids = run.model.tokenize([run.fill(run.config.subject.prompt), run.fill(run.config.prior.prompt)])
-        return Cached(photos, latents.to(device), ids, run.model.encode_tokens(ids))
+        sets = prior.sets if prior else []
+        latents = [ClassImages(Path(one.folder)).latents(range(one.count)).to(device) for one in sets]
+        ids = run.model.tokenize([run.fill(run.config.subject.prompt), *(one.prompt for one in sets)])
+        return Cached(
+            photos=photos,
+            class_latents=torch.cat([photos.mean_BCHW[:0], *latents]),
+            class_prompt_K=torch.tensor(
+                [row for row, one in enumerate(sets, 1) for _ in range(one.count)], dtype=torch.long, device=device
+            ),
+            ids_QL=ids,
+            conditioning=run.model.encode_tokens(ids),
+        )
 
 
 def read_pictures(folder: Path) -> Tensor:

@@ -115,7 +115,7 @@ def plan(config: TrainConfig, identifier: str) -> list[PictureSet]:
         sets.append(PictureSet(f"context/{number}", "tuned", prompt, _seeds(prompt, count)))
     prompt, seeds = f"a {class_}", _seeds(f"a {class_}", 4 * count)
     sets += [PictureSet("class", "base", prompt, seeds), PictureSet("class", "tuned", prompt, seeds)]
-    for number, other in enumerate(evaluation.other_classes):
+    for number, other in enumerate(config.other_classes):
         prompt, seeds = f"a {other}", _seeds(f"a {other}", 2 * count)
         sets += [
             PictureSet(f"other/{number}/a", "base", prompt, seeds[:count]),
@@ -186,7 +186,7 @@ def _arrange(run: Run, encoder: Encoder, drawn: dict[Key, Tensor]) -> Embeddings
                 before_b_ND=drawn[f"other/{number}/b", "base"],
                 after_b_ND=drawn[f"other/{number}/b", "tuned"],
             )
-            for number in range(len(evaluation.other_classes))
+            for number in range(len(run.config.other_classes))
         ],
     )
 

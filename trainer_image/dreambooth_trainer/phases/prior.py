@@ -1,55 +1,78 @@
 """Draws the class images from the frozen base model, by ancestral sampling unless the manifest says otherwise.
 
-Every image is drawn in its own place of its own batch, images `k * B` to `(k + 1) * B`, so that it is the same to the bit after a
-restart, with any number of ranks and for a longer run.
+A share of them is drawn, and later learned, with the empty prompt. Every image is drawn in its own place of its own batch,
+images `k * B` to `(k + 1) * B`, so that it is the same to the bit after a restart, with any number of ranks and for a longer
+run.
 """
 
 import os
 import random
+from collections.abc import Collection
 
 from dreambooth_trainer.class_images import ClassImages
+from dreambooth_trainer.progress import RunningPhase
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.snapshot import Report
+
+
+class DrawnSet(Report):
+    """Class images of one prompt."""
+
+    prompt: str
+    folder: str
+    """Folder of the images in the shared cache."""
+    count: int
+    """Images that the training uses."""
 
 
 class ClassImagesDrawn(Report):
     """Result of the phase."""
 
-    folder: str
-    """Folder of the images in the shared cache."""
-    count: int
-    """Images that the training uses."""
+    sets: list[DrawnSet]
     drawn: int
     """Images that this process drew; the others were there."""
 
 
 def run(run: Run) -> ClassImagesDrawn:
     """Draws what is missing in the cache."""
-    prior, size = run.config.prior, run.resolution
-    prompt = run.fill(prior.prompt)
-    images = ClassImages.of(run.cache, model=run.model.digest, prompt=prompt, sampler=prior.sampler, size=size)
-    missing = images.missing(prior.images)
-    batches = sorted({index // prior.batch_size for index in missing})
-    drawn = 0
-    with run.progress.phase("prior", total=prior.images, unit="images", done=prior.images - len(missing)) as phase:
-        for batch in _mine(batches, run.world.rank, run.world.size):
-            run.stop.check()
-            indices = range(batch * prior.batch_size, (batch + 1) * prior.batch_size)
-            wanted = [index for index in indices if index < prior.images and not images.has(index)]
-            if wanted:
-                pictures = run.model.draw([prompt] * len(indices), indices, prior.sampler, size)
-                for index in wanted:
-                    row = index - indices.start
-                    images.add(index, pictures.images[row], pictures.latents_BCHW[row])
-                drawn += len(wanted)
-            phase.advance(sum(index in missing for index in indices))
-    return ClassImagesDrawn(folder=str(images.folder), count=prior.images, drawn=drawn)
+    prior, drawn = run.config.prior, 0
+    counts = {run.fill(prior.prompt): prior.images - prior.unconditional_images, "": prior.unconditional_images}
+    sets = [(prompt, _images(run, prompt), count) for prompt, count in counts.items() if count]
+    missing = {prompt: images.missing(count) for prompt, images, count in sets}
+    there = prior.images - sum(map(len, missing.values()))
+    with run.progress.phase("prior", total=prior.images, unit="images", done=there) as phase:
+        for prompt, images, _ in sets:
+            drawn += _draw(run, phase, images, prompt, set(missing[prompt]))
+    return ClassImagesDrawn(
+        sets=[DrawnSet(prompt=prompt, folder=str(images.folder), count=count) for prompt, images, count in sets],
+        drawn=drawn,
+    )
 
 
-def _mine(batches: list[int], rank: int, size: int) -> list[int]:
-    """Every size-th batch, from a random one on: jobs that fill the same folder at the same time mostly draw other batches."""
-    mine = batches[rank::size]
-    if not mine:
-        return []
-    start = random.Random(os.urandom(8)).randrange(len(mine))
+def _images(run: Run, prompt: str) -> ClassImages:
+    sampler = run.config.prior.sampler
+    return ClassImages.of(run.cache, model=run.model.digest, prompt=prompt, sampler=sampler, size=run.resolution)
+
+
+def _draw(run: Run, phase: RunningPhase, images: ClassImages, prompt: str, missing: set[int]) -> int:
+    """Draws this process's part of the missing images and tells how many those were."""
+    prior, drawn = run.config.prior, 0
+    for batch in _mine({index // prior.batch_size for index in missing}, run.world.rank, run.world.size):
+        run.stop.check()
+        indices = range(batch * prior.batch_size, (batch + 1) * prior.batch_size)
+        wanted = [index for index in indices if index in missing]
+        # Another job may have drawn them meanwhile.
+        if not all(map(images.has, wanted)):
+            pictures = run.model.draw([prompt] * len(indices), indices, prior.sampler, run.resolution)
+            for index in wanted:
+                images.add(index, pictures.images[index - indices.start], pictures.latents_BCHW[index - indices.start])
+            drawn += len(wanted)
+        phase.advance(len(wanted))
+    return drawn
+
+
+def _mine(batches: Collection[int], rank: int, size: int) -> list[int]:
+    """The batches of a process, in an order that begins anywhere: jobs that fill a folder together mostly draw others."""
+    mine = sorted(batch for batch in batches if batch % size == rank)
+    start = random.Random(os.urandom(8)).randrange(len(mine)) if mine else 0
     return mine[start:] + mine[:start]

@@ -1,0 +1,46 @@
+# Sets everything up in .venv and runs it; needs Python 3.11 or newer and make.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+SYNC := $(BIN)/uv sync --locked --inexact --extra trainer
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:  ## Lists the targets.
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+demo: .venv/trainer  ## Trains the example dog on this machine and ends with a report.
+	$(BIN)/dreambooth run examples/dog/dreamboothjob.yaml
+
+test: .venv/developer  ## Runs all tests.
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+
+lint: .venv/developer  ## Checks style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/bench  ## Measures this trainer beside diffusers' script: make bench SCRIPT=path/to/train_dreambooth.py
+	$(BIN)/python -m benchmarks.speed --script $(SCRIPT)
+
+clean:  ## Removes the environment.
+	rm -rf .venv
+
+.venv/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	touch $@
+
+.venv/trainer: .venv/uv pyproject.toml uv.lock
+	$(SYNC) --no-default-groups
+	touch $@
+
+.venv/developer: .venv/uv pyproject.toml uv.lock
+	$(SYNC)
+	touch $@ .venv/trainer
+
+.venv/bench: .venv/developer
+	$(SYNC) --group bench
+	touch $@

@@ -1,0 +1,81 @@
+"""One case of the fidelity benchmark: a program trains a model, then the trainer's own evaluation measures it.
+
+Called by `fidelity.py` in worker processes.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from benchmarks.cases import Case, Plan, Program
+from benchmarks.programs import Subject, script_command, trainer_command
+from benchmarks.results import FigureValues, Results
+from benchmarks.timed import run_timed
+
+from dreambooth_trainer.config import Model
+from dreambooth_trainer.figures import Embeddings, compute, follow
+from dreambooth_trainer.models import load
+from dreambooth_trainer.phases import evaluate, prepare
+from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.run import Run, RunFolder
+from dreambooth_trainer.world import World
+
+
+def run_case(case: Case, plan: Plan, results: Results, script: Path | None, cache: Path) -> None:
+    """Trains, measures, and keeps the result; everything else goes.
+
+    Args:
+        case: what to run.
+        plan: what all cases have in common.
+        results: where the result goes.
+        script: diffusers' script, for a case of it.
+        cache: folder of the class images of this project's trainer and of the base model's pictures.
+
+    Raises:
+        ProgramFailed: the program that trains ended with an error.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run = Run(plan.evaluation_config(case), RunFolder(folder / "evaluated"), cache, World(), Progress())
+        # Both programs learn the same identifier: the one that this project picks.
+        run.identifier = prepare.run(run).identifier
+        command, exported = _training(case, plan, run.identifier, script, cache, folder / "trained")
+        finished = run_timed(command, folder / "log")
+        results.add(case, plan.key(case), run.identifier, finished.seconds, evaluate_export(run, exported))
+
+
+def evaluate_export(run: Run, exported: Path) -> FigureValues:
+    """The figures of a model that any program exported.
+
+    Args:
+        run: a prepared run of the evaluation: its photos are there, its identifier is known.
+        exported: folder in diffusers' layout.
+    """
+    trained = load(Model(source=str(exported)), run.world, run.config.training.mixed_precision)
+    embeddings, _ = evaluate.embed(run, trained)
+    figures = compute(embeddings).model_dump(mode="json")
+    return figures | follow_by_kind(embeddings, run.config.evaluation.contexts)
+
+
+def follow_by_kind(embeddings: Embeddings, contexts: Sequence[str]) -> dict[str, float]:
+    """FOLLOW of the pictures on a plain background and of those in a scene; each is to be told from all contexts."""
+    is_background_C = torch.tensor([context.endswith("background") for context in contexts])
+    rows_N = is_background_C[embeddings.context_N]
+    return {
+        name: follow(embeddings.in_contexts_ND[rows], embeddings.context_texts_CD, embeddings.context_N[rows])
+        for name, rows in (("followBackgrounds", rows_N), ("followScenes", ~rows_N))
+    }
+
+
+def _training(
+    case: Case, plan: Plan, identifier: str, script: Path | None, cache: Path, output: Path
+) -> tuple[list[str], Path]:
+    """The command that trains, and the folder of the model that it will have exported."""
+    if case.program is not Program.SCRIPT:
+        return trainer_command(plan.trainer_config(case, identifier), output, cache), output / "model" / "diffusers"
+    if script is None:
+        raise ValueError("the path of diffusers' script is needed")
+    class_images = output.with_name("class-images") if case.prior else None
+    options = {**plan.settings[case.program]["arguments"], "seed": case.seed}
+    return script_command(script, plan.base, Subject(case.subject), identifier, output, class_images, options), output

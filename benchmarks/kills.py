@@ -1,0 +1,113 @@
+"""Kills runs at random moments and compares what the resumed runs export with what an undisturbed run exports, bit for bit.
+
+    python -m benchmarks.kills --kills 20 --output kills.txt
+
+Each run is a whole life of a small job with the embedded model: class images, 40 steps, export, samples, evaluation. It is
+started, killed with SIGKILL at a moment drawn uniformly from the duration of the undisturbed run (imports of libraries left
+out), and started again until it is done. A line tells for each kill the second, the phase that it hit and whether the weights
+and the loss curve are equal.
+"""
+
+import hashlib
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.warm_start import warm_start
+from dreambooth_trainer.run import RunFolder
+
+PHOTOS = Path(__file__).parents[1] / "examples" / "dog" / "photos"
+
+SETTINGS = {
+    "subject": {"class": "dog", "identifier": "auto", "images": {"path": str(PHOTOS)}},
+    "prior": {"images": 8, "batchSize": 4, "sampler": {"steps": 5}},
+    "training": {"steps": 40, "batchSize": 2, "learningRate": 1e-4, "trainTextEncoder": True},
+    "checkpoints": {"everySteps": 5},
+    "samples": {"prompts": ["a {identifier} {class}"], "perPrompt": 2, "steps": 5},
+    "evaluation": {"contexts": ["on the beach", "at night"], "otherClasses": ["cat", "car"], "perPrompt": 2},
+}
+
+
+def main(
+    kills: Annotated[int, typer.Option(help="Number of runs that are killed once each.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the moments.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="File for the table; it is printed in any case.")] = None,
+) -> None:
+    """Prints the table; exits with 1 if any run differs."""
+    moments = random.Random(seed)
+    lines: list[str] = []
+
+    def tell(line: str) -> None:
+        typer.echo(line)
+        lines.append(line)
+        if output:
+            output.write_text("\n".join(lines) + "\n")
+
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        _live(root / "warm-up", None)
+        duration, _ = _live(root / "undisturbed", None)
+        wanted = fingerprint(RunFolder(root / "undisturbed" / "output"))
+        tell(f"undisturbed run: {duration:.1f} s")
+        tell(f"{'kill':>4}  {'second':>6}  {'hit':18}  equal")
+        equal = 0
+        for number in range(1, kills + 1):
+            moment = moments.uniform(0, duration)
+            _, hit = _live(root / str(number), moment)
+            same = fingerprint(RunFolder(root / str(number) / "output")) == wanted
+            equal += same
+            tell(f"{number:4}  {moment:6.2f}  {hit:18}  {'yes' if same else 'NO'}")
+        tell(f"{equal} of {kills} equal")
+    raise typer.Exit(0 if equal == kills else 1)
+
+
+def fingerprint(folder: RunFolder) -> dict[str, str]:
+    """SHA-256 of the exported weights and of the loss curve, by file."""
+    files = [folder.losses, *sorted(folder.model.rglob("*.safetensors"))]
+    return {str(file.relative_to(folder.root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def where(folder: RunFolder) -> str:
+    """The phase in which a run stands, read from what it has left on the disk."""
+    if folder.complete.exists():
+        return "complete"
+    for phase in ("evaluate", "sample", "export", "train"):
+        if (folder.state / f"{phase}.json").exists():
+            return f"after {phase}"
+    steps = len(folder.losses.read_text().splitlines()) if folder.losses.exists() else None
+    if steps is not None:
+        writing = any(folder.checkpoints.glob(".step-*"))
+        return f"train, step {steps}{'+, saving' if writing else '+'}"
+    return "prior or cache" if (folder.state / "prepare.json").exists() else "prepare"
+
+
+def _live(folder: Path, moment: float | None) -> tuple[float, str]:
+    """A run's life: until it is done, killed once at a moment; its seconds and where it was hit."""
+    folder.mkdir()
+    (folder / "train.json").write_text(json.dumps(SETTINGS))
+    arguments = [
+        *("--config", str(folder / "train.json")),
+        *("--output", str(folder / "output"), "--cache", str(folder / "cache")),
+    ]
+    log, hit = folder / "log", ""
+    started = time.monotonic()
+    if moment is not None:
+        process = warm_start(arguments, log)
+        process.join(moment)
+        process.kill()
+        process.join()
+        hit = where(RunFolder(folder / "output"))
+    process = warm_start(arguments, log)
+    process.join()
+    if process.exitcode != 0:
+        raise RuntimeError(f"the run ended with {process.exitcode}:\n{log.read_text()}")
+    return time.monotonic() - started, hit
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,58 @@
+"""Builds a model of Stable Diffusion 1.5's size with random weights: `python -m benchmarks.random_model FOLDER`.
+
+Speed and memory do not depend on what the weights know, and so a machine that has no real ones can be measured. Started
+by `programs.py` as a process of its own, which gives its memory back.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from dreambooth_trainer import embedded
+from dreambooth_trainer.models.loading import WITHOUT_EXTRAS
+from dreambooth_trainer.storage import atomic_folder
+
+
+def build() -> StableDiffusionPipeline:
+    """The architecture of Stable Diffusion 1.5; the dimensions that diffusers' defaults don't have are given.
+
+    The tokenizer is the embedded model's, padded to the 77 tokens of CLIP: its ids are few of the 49,408 rows.
+    """
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+    vae = AutoencoderKL(
+        sample_size=512,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+    )
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=49_408,
+            hidden_size=768,
+            intermediate_size=3072,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            max_position_embeddings=77,
+        )
+    )
+    tokenizer = CLIPTokenizer.from_pretrained(embedded.path("emoji") / "pipeline" / "tokenizer", model_max_length=77)
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    parts = {"unet": unet, "vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer, "scheduler": scheduler}
+    return StableDiffusionPipeline(**parts, **WITHOUT_EXTRAS)
+
+
+if __name__ == "__main__":
+    with atomic_folder(Path(sys.argv[1])) as folder:
+        build().save_pretrained(folder)

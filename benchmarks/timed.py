@@ -1,0 +1,122 @@
+"""Runs a program and remembers when it wrote what, and how much memory it took. Used by `speed.py`."""
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+_DEVICE_INTERVAL = 0.2
+"""Seconds between two readings of the GPU's memory."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that a program wrote."""
+
+    seconds: float
+    """Since its start."""
+    text: str
+    """A line, or a state of a progress bar that overwrites itself."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program that ran to its end."""
+
+    started: float
+    """Time of the start, seconds since 1970."""
+    seconds: float
+    """Wall time."""
+    marks: list[Mark]
+    memory: int
+    """Peak resident memory of the largest process among the program's, bytes; but at least that of the process that
+    started it, whose memory the system counts until the program takes its place."""
+    device_memory: int | None
+    """Peak memory in use on the first GPU less what was in use before, bytes; None without an NVIDIA GPU."""
+
+
+class ProgramFailed(Exception):
+    """A program ended with an error; the message has its last lines."""
+
+
+def run_timed(command: Sequence[str], log: Path) -> Finished:
+    """Runs a program whose output goes to `log`.
+
+    Raises:
+        ProgramFailed: its exit code is not 0.
+    """
+    with _DeviceMemory() as device:
+        started = time.time()
+        program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            marks = _marks(program, started, log)
+        except BaseException:
+            program.kill()
+            raise
+        # The resource usage of this very child: its own peak or, if larger, that of a child that it waited for.
+        _, status, usage = os.wait4(program.pid, 0)
+        seconds = time.time() - started
+    program.returncode = os.waitstatus_to_exitcode(status)
+    if program.returncode:
+        last = "\n".join(mark.text for mark in marks[-15:])
+        raise ProgramFailed(f"{' '.join(command)} ended with code {program.returncode}:\n{last}")
+    return Finished(started, seconds, marks, usage.ru_maxrss * 1024, device.peak)
+
+
+def _marks(program: subprocess.Popen[bytes], started: float, log: Path) -> list[Mark]:
+    """All that a program writes until it closes its output."""
+    assert program.stdout
+    marks: list[Mark] = []
+    with program.stdout, log.open("wb") as file:
+        while chunk := os.read(program.stdout.fileno(), 1 << 16):
+            file.write(chunk)
+            marks += [Mark(time.time() - started, text) for text in pieces(chunk)]
+    return marks
+
+
+def pieces(chunk: bytes) -> list[str]:
+    """Lines and states of progress bars in what was written at once; both programs flush whole ones."""
+    return [text for text in re.split(r"[\r\n]+", chunk.decode(errors="replace")) if text.strip()]
+
+
+class _DeviceMemory:
+    """Reads the memory in use on the first GPU some times a second, from outside, the same for every program."""
+
+    def __init__(self) -> None:
+        self._readings: list[int] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read_on)
+
+    @property
+    def peak(self) -> int | None:
+        """Bytes above the first reading; None without an NVIDIA GPU."""
+        return max(self._readings) - self._readings[0] if self._readings else None
+
+    def __enter__(self) -> Self:
+        # The first reading must be there before the program starts.
+        self._read()
+        if self._readings:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._readings:
+            self._thread.join()
+
+    def _read_on(self) -> None:
+        while not self._stop.wait(_DEVICE_INTERVAL):
+            self._read()
+
+    def _read(self) -> None:
+        if program := shutil.which("nvidia-smi"):
+            query = [program, "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+            answer = subprocess.run(query, capture_output=True, text=True)
+            if answer.returncode == 0:
+                self._readings.append(int(answer.stdout) * 2**20)

@@ -1,0 +1,46 @@
+"""Starts trainers without their seconds of imports, so that many starts, kills and restarts of a run take little time.
+
+Called by `kills.py` and by the tests. Every start is a process of its own that executes `python -m dreambooth_trainer`; it is
+forked from a server that has imported the libraries and nothing else.
+"""
+
+import os
+import runpy
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+LIBRARIES = ["dreambooth_trainer.job", "dreambooth_trainer.train", "dreambooth_trainer.models", "peft", "matplotlib.pyplot"]
+
+
+def server() -> ForkServerContext:
+    """The context whose processes start warm; the first of them waits for the imports."""
+    # Processes with a thread for each core hinder each other, and a fork must find no threads.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(LIBRARIES)
+    return context
+
+
+def warm_start(arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> ForkServerProcess:
+    """Starts a trainer.
+
+    Args:
+        arguments: those behind `python -m dreambooth_trainer`.
+        log: file that its output is appended to.
+        environment: further variables.
+    """
+    process = server().Process(target=_main, args=(list(arguments), log, dict(environment or {})))
+    process.start()
+    return process
+
+
+def _main(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+    with log.open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.environ.update(environment)
+    sys.argv = ["dreambooth_trainer", *arguments]
+    runpy.run_module("dreambooth_trainer", run_name="__main__", alter_sys=True)

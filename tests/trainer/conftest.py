@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import pytest
+from tests.trainer.tiny_models import Layout, build, loaded
+from tests.trainer.tiny_training import write_model, write_photos
+
+from dreambooth_trainer.models.stable_diffusion import StableDiffusion
+
+
+@pytest.fixture(scope="session")
+def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Layout, Path]:
+    """The tiny Stable Diffusion models as diffusers saves them, by layout; not to be changed."""
+    root = tmp_path_factory.mktemp("tiny")
+    folders: dict[Layout, Path] = {"1.x": root / "sd1", "2.x": root / "sd2"}
+    for layout, folder in folders.items():
+        build(layout).save_pretrained(folder)
+    return folders
+
+
+@pytest.fixture(params=["1.x", "2.x"])
+def layout(request: pytest.FixtureRequest) -> Layout:
+    chosen: Layout = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tiny_folders: dict[Layout, Path]) -> dict[Layout, StableDiffusion]:
+    """The tiny models as the trainer loads them, by layout; not to be changed."""
+    return {layout: loaded(folder) for layout, folder in tiny_folders.items()}
+
+
+@pytest.fixture(scope="module")
+def tiny_training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `model` and `photos` for a whole training."""
+    root = tmp_path_factory.mktemp("training")
+    write_model(root / "model")
+    write_photos(root / "photos")
+    return root

@@ -1,0 +1,97 @@
+"""A model hub on a local socket: as much of the Hugging Face Hub's HTTP interface as a download of a repository asks for."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class FakeHub:
+    """Serves one repository, `studio/tiny`, whose branch `main` is at `COMMIT`; with a token to those who send it only."""
+
+    folder: Path
+    token: str | None = None
+    url: str = ""
+    authorizations: list[str | None] = field(default_factory=list)
+    """Authorization header of each request."""
+    fetched: set[str] = field(default_factory=set)
+    """Files whose content was asked for."""
+
+    @contextmanager
+    def serve(self) -> Iterator["FakeHub"]:
+        hub = self
+
+        class Handler(_Handler):
+            served = hub
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    served: FakeHub
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        hub, path = self.served, self.path.partition("?")[0]
+        hub.authorizations.append(self.headers.get("Authorization"))
+        if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
+            self._answer(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to it is restricted"})
+        elif path in (f"/api/models/studio/tiny/revision/{name}" for name in ("main", COMMIT)):
+            self._json({"_id": "1", "id": "studio/tiny", "modelId": "studio/tiny", "sha": COMMIT, "siblings": []})
+        elif path.startswith("/api/models/studio/tiny/revision/"):
+            self._answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+        elif path == f"/api/models/studio/tiny/tree/{COMMIT}":
+            self._json(
+                [
+                    {"type": "file", "oid": _etag(file), "size": file.stat().st_size, "path": name}
+                    for name, file in self._files().items()
+                ]
+            )
+        elif file := self._files().get(path.removeprefix(f"/studio/tiny/resolve/{COMMIT}/")):
+            if self.command == "GET":
+                hub.fetched.add(file.relative_to(hub.folder).as_posix())
+            self._answer(200, file.read_bytes(), {"X-Repo-Commit": COMMIT, "ETag": f'"{_etag(file)}"'})
+        else:
+            self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+
+    def _files(self) -> dict[str, Path]:
+        folder = self.served.folder
+        return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+    def _json(self, value: object) -> None:
+        self._answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keeps the requests out of the tests' output."""
+
+
+def _etag(file: Path) -> str:
+    return hashlib.sha1(file.read_bytes()).hexdigest()

@@ -1,0 +1,202 @@
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
+from tests.trainer.tiny_models import Layout, loaded
+
+from dreambooth_trainer.config import Model, Sampler, TrainConfig
+from dreambooth_trainer.models.loading import load_stable_diffusion
+from dreambooth_trainer.models.stable_diffusion import SCHEDULERS, StableDiffusion
+from dreambooth_trainer.phases import export
+from dreambooth_trainer.phases.export import exported_model, load_exported
+from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.run import Run, RunFolder
+from dreambooth_trainer.trainee import Trainee
+from dreambooth_trainer.world import World
+
+PROMPTS, SEEDS = ["a sks dog", "a dog"], [3, 4]
+SAMPLER = Sampler(scheduler="ddim", steps=3, guidance_scale=3)
+NOTHING_ELSE = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+
+LORA = {"method": "lora", "lora": {"rank": 4, "alpha": 6}}
+TRAININGS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "full with text encoder": {"trainTextEncoder": True},
+    "lora": LORA,
+    "lora with text encoder": {**LORA, "trainTextEncoder": True},
+    "lora with other targets": {
+        "method": "lora",
+        "trainTextEncoder": True,
+        "lora": {"rank": 2, "targets": ["to_q", "ff.net.2", "proj_in", "conv1"]},
+    },
+}
+
+
+@pytest.fixture
+def trained(
+    tiny_folders: dict[Layout, Path], tmp_path: Path
+) -> Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]]:
+    """Makes a run whose training moved every weight that it trains, and the model that it has trained."""
+
+    def make(layout: Layout, training: dict[str, Any]) -> tuple[Run, StableDiffusion]:
+        config = TrainConfig.model_validate(
+            {
+                "model": {"source": str(tiny_folders[layout])},
+                "subject": {"class": "dog", "images": {"path": "photos"}},
+                "training": training,
+                "output": {"formats": ["diffusers", "single-file"]},
+            }
+        )
+        run = Run(config, RunFolder(tmp_path / "run"), tmp_path / "cache", World(), Progress(), identifier="sks")
+        model = loaded(tiny_folders[layout])
+        trainee = Trainee(model, config.training, prior_weight=1)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for _, parameter in trainee.learning():
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.03)
+        run.folder.weights.mkdir(parents=True)
+        weights = {name: parameter.detach().clone().contiguous() for name, parameter in trainee.learning()}
+        save_file(weights, run.folder.weights / "weights.safetensors")
+        trainee.eval()
+        return run, model
+
+    return make
+
+
+def pictures(model: StableDiffusion) -> list[bytes]:
+    return [image.tobytes() for image in model.draw(PROMPTS, SEEDS, SAMPLER, 64).images]
+
+
+def stock_pictures(pipeline: StableDiffusionPipeline) -> list[bytes]:
+    pipeline.scheduler = SCHEDULERS["ddim"].from_config(pipeline.scheduler.config, clip_sample=False)
+    images = pipeline(
+        PROMPTS,
+        num_inference_steps=SAMPLER.steps,
+        guidance_scale=SAMPLER.guidance_scale,
+        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
+    ).images
+    return [image.tobytes() for image in images]
+
+
+def nearly(one: list[bytes], other: list[bytes]) -> bool:
+    """Whether pictures differ by rounding at most: merged adapters and other attention kernels sum in another order."""
+    a, b = (torch.tensor([list(image) for image in images], dtype=torch.float) for images in (one, other))
+    return bool((a - b).abs().max() <= 2)
+
+
+@pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
+def test_stock_pipelines_draw_what_was_trained(
+    trained: Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]],
+    tiny_models: dict[Layout, StableDiffusion],
+    tiny_folders: dict[Layout, Path],
+    layout: Layout,
+    training: dict[str, Any],
+) -> None:
+    run, model = trained(layout, training)
+    expected = pictures(model)
+    assert not nearly(expected, pictures(tiny_models[layout]))
+    export.run(run)
+    folder = run.folder.model
+
+    diffusers = StableDiffusionPipeline.from_pretrained(folder / "diffusers", **NOTHING_ELSE)
+    assert nearly(stock_pictures(diffusers), expected)
+    single = StableDiffusionPipeline.from_single_file(
+        str(folder / "model.safetensors"), config=str(folder / "config"), **NOTHING_ELSE
+    )
+    assert stock_pictures(single) == stock_pictures(diffusers)
+
+    assert (folder / "lora").exists() == ("lora" in training)
+    if "lora" in training:
+        base = StableDiffusionPipeline.from_pretrained(tiny_folders[layout], **NOTHING_ELSE)
+        base.load_lora_weights(folder / "lora")
+        assert nearly(stock_pictures(base), expected)
+
+
+def test_the_exported_folder_draws_the_very_pictures(
+    trained: Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]], layout: Layout
+) -> None:
+    run, model = trained(layout, {"trainTextEncoder": True})
+    export.run(run)
+    assert nearly(pictures(load_exported(run)), pictures(model))
+    single = run.config.model_copy(update={"output": run.config.output.model_copy(update={"formats": ["single-file"]})})
+    source = exported_model(run.folder, single)
+    assert source.source.endswith("model.safetensors")
+    assert nearly(pictures(load_stable_diffusion(source, torch.device("cpu"), torch.float32)), pictures(model))
+
+
+def test_the_embedded_model_is_exported_as_one_file(tmp_path: Path) -> None:
+    model = load_stable_diffusion(Model(), torch.device("cpu"), torch.float32)
+    model.export(tmp_path, ["single-file"])
+    assert not (tmp_path / "diffusers").exists()
+    again = StableDiffusionPipeline.from_single_file(
+        str(tmp_path / "model.safetensors"), config=str(tmp_path / "config"), **NOTHING_ELSE
+    )
+    for part in ("unet", "vae", "text_encoder"):
+        tensors = getattr(again, part).state_dict()
+        assert all(
+            torch.equal(tensor, tensors[name]) for name, tensor in getattr(model.pipeline, part).state_dict().items()
+        )
+
+
+def test_names_are_those_of_the_releases(
+    trained: Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]], layout: Layout
+) -> None:
+    run, _ = trained(layout, {})
+    export.run(run)
+    tensors = load_file(run.folder.model / "model.safetensors")
+    text = {
+        "1.x": "cond_stage_model.transformer.text_model.encoder.layers.0.self_attn.q_proj.weight",
+        "2.x": "cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight",
+    }[layout]
+    assert {
+        text,
+        "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
+        "model.diffusion_model.input_blocks.3.0.op.weight",
+        "model.diffusion_model.output_blocks.2.1.conv.weight",
+        "model.diffusion_model.output_blocks.5.2.conv.weight",
+        "model.diffusion_model.middle_block.1.proj_in.weight",
+        "first_stage_model.decoder.up.3.block.0.conv1.weight",
+        "first_stage_model.encoder.mid.attn_1.q.weight",
+    } <= set(tensors)
+    assert tensors["first_stage_model.encoder.mid.attn_1.q.weight"].dim() == 4
+
+
+def test_sums_are_those_of_the_files(
+    trained: Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]],
+) -> None:
+    run, _ = trained("1.x", TRAININGS["lora"])
+    exported = export.run(run)
+    folder = run.folder.model
+    check = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+    assert subprocess.run(check, cwd=folder).returncode == 0
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == {*exported.files, "SHA256SUMS", "COMPLETE"}
+    assert {"diffusers/model_index.json", "model.safetensors", "lora/pytorch_lora_weights.safetensors"} <= found
+    (folder / "model.safetensors").write_bytes(b"spoiled")
+    assert subprocess.run(check, cwd=folder, capture_output=True).returncode == 1
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_an_interrupted_export_leaves_no_half_model(
+    trained: Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]],
+    monkeypatch: pytest.MonkeyPatch,
+    before: bool,
+) -> None:
+    run, _ = trained("1.x", {})
+    if before:
+        export.run(run)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "manifest_of", stop)
+    with pytest.raises(KeyboardInterrupt):
+        export.run(run)
+    assert run.folder.model.exists() == (run.folder.model / "COMPLETE").exists() == before
+    assert sorted(os.listdir(run.folder.root)) == (["model", "weights"] if before else ["weights"])

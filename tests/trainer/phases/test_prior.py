@@ -1,0 +1,176 @@
+import multiprocessing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image, ImageChops
+from tests.trainer.tiny_models import Layout
+
+from dreambooth_trainer.class_images import ClassImages
+from dreambooth_trainer.config import Sampler, TrainConfig
+from dreambooth_trainer.failures import Interrupted
+from dreambooth_trainer.models.family import Drawn
+from dreambooth_trainer.models.stable_diffusion import StableDiffusion
+from dreambooth_trainer.phases import cache, prior
+from dreambooth_trainer.phases.prior import ClassImagesDrawn
+from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.run import Run, RunFolder
+from dreambooth_trainer.storage import manifest_of
+from dreambooth_trainer.world import World
+
+
+def started(source: Path, root: Path, world: World | None = None, **settings: Any) -> Run:
+    config = TrainConfig.model_validate(
+        {
+            "model": {"source": str(source)},
+            "subject": {"class": "dog", "images": {"path": "photos"}},
+            "prior": {"images": 6, "batchSize": 4, "sampler": {"steps": 2}, "unconditionalShare": 0, **settings},
+        }
+    )
+    return Run(config, RunFolder(root / "run"), root / "cache", world or World(), Progress(), identifier="sks")
+
+
+def folder_of(drawn: ClassImagesDrawn) -> Path:
+    (one,) = drawn.sets
+    return Path(one.folder)
+
+
+@pytest.fixture
+def source(tiny_folders: dict[Layout, Path]) -> Path:
+    return tiny_folders["1.x"]
+
+
+def test_images_are_drawn_from_their_seeds(
+    source: Path, tmp_path: Path, tiny_models: dict[Layout, StableDiffusion]
+) -> None:
+    drawn = prior.run(started(source, tmp_path))
+    assert drawn.drawn == drawn.sets[0].count == 6
+    images, model = ClassImages(folder_of(drawn)), tiny_models["1.x"]
+    latents = images.latents(range(6))
+    expected = model.draw(["a dog"] * 6, range(6), Sampler(steps=2), 64).latents_BCHW
+    assert torch.allclose(latents, expected, atol=1e-4)
+    for index, decoded in enumerate(model.decode(latents)):
+        difference = ImageChops.difference(decoded, Image.open(images.image(index)))
+        assert max(high for _, high in difference.getextrema()) <= 1  # type: ignore[misc]
+
+
+def test_a_restart_draws_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prior.run(started(source, tmp_path))
+    before = manifest_of(folder_of(first))
+    monkeypatch.delattr(StableDiffusion, "draw")
+    again = prior.run(started(source, tmp_path))
+    assert again == first.model_copy(update={"drawn": 0})
+    assert manifest_of(folder_of(again)) == before
+
+
+def test_a_longer_run_extends_and_changes_nothing(source: Path, tmp_path: Path) -> None:
+    short = prior.run(started(source, tmp_path / "two steps", images=3))
+    before = manifest_of(folder_of(short))
+    longer = prior.run(started(source, tmp_path / "two steps", images=10))
+    assert (longer.drawn, folder_of(longer)) == (7, folder_of(short))
+    after = manifest_of(folder_of(longer))
+    assert {name: after[name] for name in before} == before
+    at_once = prior.run(started(source, tmp_path / "at once", images=10))
+    assert manifest_of(folder_of(at_once)) == after
+
+
+def test_any_number_of_processes_draws_the_same(source: Path, tmp_path: Path) -> None:
+    alone = prior.run(started(source, tmp_path / "alone", images=10))
+    shares = [prior.run(started(source, tmp_path / "shared", World(rank, 2), images=10)).drawn for rank in range(2)]
+    assert shares == [6, 4]
+    shared = tmp_path / "shared" / folder_of(alone).relative_to(tmp_path / "alone")
+    assert manifest_of(shared) == manifest_of(folder_of(alone))
+
+
+@pytest.mark.parametrize("name", ["latents.safetensors", "image.png"])
+def test_a_damaged_image_is_drawn_again(source: Path, tmp_path: Path, name: str) -> None:
+    folder = folder_of(prior.run(started(source, tmp_path)))
+    before = manifest_of(folder)
+    damaged = ClassImages(folder).image(2).with_name(name)
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    assert prior.run(started(source, tmp_path)).drawn == 1
+    assert manifest_of(folder) == before
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"prompt": "a red {class}"}, {"sampler": {"steps": 1}}, {"sampler": {"steps": 2, "scheduler": "ddim"}}],
+)
+def test_other_settings_have_another_folder(source: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    first, other = prior.run(started(source, tmp_path)), prior.run(started(source, tmp_path, **settings))
+    assert other.drawn == 6
+    assert folder_of(other) != folder_of(first)
+
+
+def test_a_share_is_drawn_with_the_empty_prompt(source: Path, tmp_path: Path) -> None:
+    drawn = prior.run(started(source, tmp_path, unconditionalShare=0.5))
+    assert [(one.prompt, one.count) for one in drawn.sets] == [("a dog", 3), ("", 3)]
+    classes, nothing = (ClassImages(Path(one.folder)).latents(range(3)) for one in drawn.sets)
+    assert not torch.allclose(classes, nothing, atol=1e-3)
+
+
+def test_a_stop_keeps_what_is_drawn(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = started(source, tmp_path, images=8)
+    draw = StableDiffusion.draw
+
+    def draw_and_stop(self: StableDiffusion, *arguments: Any) -> Drawn:
+        run.stop.request()
+        return draw(self, *arguments)
+
+    monkeypatch.setattr(StableDiffusion, "draw", draw_and_stop)
+    with pytest.raises(Interrupted):
+        prior.run(run)
+    monkeypatch.undo()
+    assert prior.run(started(source, tmp_path, images=8)).drawn == 4
+
+
+def fill(source: Path, root: Path, start: Any) -> None:
+    """Another job of the class, in a process of its own."""
+    torch.set_num_threads(1)
+    run = started(source, root, images=12)
+    assert run.model
+    start.wait()
+    prior.run(run)
+
+
+def test_two_jobs_fill_a_folder_at_the_same_time(source: Path, tmp_path: Path) -> None:
+    processes = multiprocessing.get_context("fork" if not torch.cuda.is_available() else "spawn")
+    start = processes.Barrier(2)
+    jobs = [processes.Process(target=fill, args=(source, tmp_path / "both", start)) for _ in range(2)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(timeout=120)
+        assert job.exitcode == 0
+    alone = folder_of(prior.run(started(source, tmp_path / "alone", images=12)))
+    together = tmp_path / "both" / alone.relative_to(tmp_path / "alone")
+    assert manifest_of(together) == manifest_of(alone)
+
+
+@pytest.fixture
+def photos() -> Sequence[Image.Image]:
+    return [Image.linear_gradient("L").resize((64, 64)).convert("RGB").rotate(90 * turn) for turn in range(3)]
+
+
+def test_the_cache_holds_photos_class_images_and_prompts(
+    source: Path, tmp_path: Path, photos: Sequence[Image.Image], tiny_models: dict[Layout, StableDiffusion]
+) -> None:
+    run = started(source, tmp_path, unconditionalShare=0.5)
+    run.folder.photos.mkdir(parents=True)
+    for number, photo in enumerate(photos):
+        photo.save(run.folder.photos / f"{number}.png")
+    drawn = prior.run(run)
+    cached = cache.run(run, drawn)
+    assert cached.photos.mean_BCHW.shape == (3, 4, 8, 8)
+    assert cached.class_latents.shape == (6, 4, 8, 8)
+    assert torch.equal(cached.class_latents[:3], ClassImages(Path(drawn.sets[0].folder)).latents(range(3)))
+    assert cached.class_prompt_K.tolist() == [1, 1, 1, 2, 2, 2]
+    assert torch.equal(cached.ids_QL, tiny_models["1.x"].tokenize(["a sks dog", "a dog", ""]))
+    pixels = cache.read_pictures(run.folder.photos)
+    assert -1 <= pixels.min() < -0.95 and 0.95 < pixels.max() <= 1
+    assert torch.equal(cached.photos.mean_BCHW, tiny_models["1.x"].encode_images(pixels).mean_BCHW)
+
+    alone = cache.run(run, None)
+    assert len(alone.class_latents) == len(alone.class_prompt_K) == 0 and len(alone.ids_QL) == 1

@@ -1,0 +1,156 @@
+"""Runs that are killed, stopped and damaged, and what the next start makes of them."""
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreambooth_trainer.failures import CommunicationFailure, Interrupted, InvalidConfig
+from tests.trainer.test_checkpoints import flip_a_bit, truncate
+from tests.trainer.tiny_training import Job, distance, plain_loop, settings, signal_when, wait
+
+STEPS = 40
+EVERY = 8
+
+
+def job_of(root: Path, name: str, *, stage: int = 0, batch: int = 2, keep: int = 2, every: int = EVERY) -> Job:
+    sections = {
+        "training": {"steps": STEPS, "batchSize": batch, "ema": {"enabled": True}},
+        "deepspeed": {"zeroStage": stage},
+        "checkpoints": {"everySteps": every, "keep": keep},
+    }
+    return Job(root / name, settings(root / "model", root / "photos", **sections), root / "cache")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_training: Path) -> Job:
+    """A run that nothing disturbed."""
+    job = job_of(tiny_training, "uninterrupted")
+    assert job.finish() == 0
+    return job
+
+
+def assert_equal(job: Job, wanted: Job) -> None:
+    """To the bit, weights as well as the loss curve."""
+    found, weights = job.exported(), wanted.exported()
+    assert found.keys() == weights.keys()
+    assert [name for name in weights if not torch.equal(found[name], weights[name])] == []
+    assert job.output.losses.read_text() == wanted.output.losses.read_text()
+    assert len(job.output.losses.read_text().splitlines()) == STEPS
+    assert job.output.complete.exists()
+
+
+def checkpoint(job: Job, step: int) -> Path:
+    return job.output.checkpoints / f"step-{step:08d}"
+
+
+@pytest.mark.slow
+class TestKilled:
+    @pytest.mark.parametrize("seed", range(3))
+    def test_at_random_moments_of_the_training(self, uninterrupted: Job, tiny_training: Path, seed: int) -> None:
+        job, moments = job_of(tiny_training, f"killed-{seed}"), random.Random(seed)
+        for _ in range(2):
+            process = job.start()
+            lines = moments.randrange(STEPS - 10)
+            signal_when(process, signal.SIGKILL, lambda lines=lines: losses(job) >= lines)  # type: ignore[misc]
+            assert wait(process) == -signal.SIGKILL
+        assert job.finish() == 0
+        assert_equal(job, uninterrupted)
+
+    def test_while_a_checkpoint_is_written(self, uninterrupted: Job, tiny_training: Path) -> None:
+        job = job_of(tiny_training, "killed-writing")
+        staging = job.output.checkpoints / f".step-{2 * EVERY:08d}"
+        process = job.start()
+        signal_when(process, signal.SIGKILL, staging.exists)
+        wait(process)
+        assert staging.exists()
+        assert not checkpoint(job, 2 * EVERY).exists()
+        assert job.finish() == 0
+        assert_equal(job, uninterrupted)
+
+    @pytest.mark.parametrize("phase", ["export", "sample"])
+    def test_behind_the_training(self, uninterrupted: Job, tiny_training: Path, phase: str) -> None:
+        job = job_of(tiny_training, f"killed-in-{phase}")
+        before = job.output.state / {"export": "train.json", "sample": "export.json"}[phase]
+        process = job.start()
+        signal_when(process, signal.SIGKILL, before.exists)
+        wait(process)
+        assert not job.output.complete.exists()
+        assert job.finish() == 0
+        assert_equal(job, uninterrupted)
+
+
+def losses(job: Job) -> int:
+    return len(job.output.losses.read_text().splitlines()) if job.output.losses.exists() else -1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_the_state_and_stops(uninterrupted: Job, tiny_training: Path, number: signal.Signals) -> None:
+    job = job_of(tiny_training, f"stopped-{number.name}", every=1000)
+    process = job.start()
+    signal_when(process, number, lambda: losses(job) >= 10)
+    assert wait(process) == Interrupted.exit_code
+    assert job.termination["reason"] == "Interrupted"
+    step = job.termination["step"]
+    assert 10 <= step < STEPS
+    assert checkpoint(job, step).is_dir()
+    assert job.finish() == 0
+    assert_equal(job, uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate])
+def test_a_damaged_checkpoint_is_passed_over(uninterrupted: Job, tiny_training: Path, damage: object) -> None:
+    job = job_of(tiny_training, f"damaged-{damage.__name__}")  # type: ignore[attr-defined]
+    process = job.start()
+    signal_when(process, signal.SIGKILL, checkpoint(job, 3 * EVERY).exists)
+    wait(process)
+    newest = max(job.output.checkpoints.glob("step-*"))
+    damage(next(newest.rglob("*.pt")))  # type: ignore[operator]
+    assert job.finish() == 0
+    assert_equal(job, uninterrupted)
+
+
+@pytest.mark.slow
+class TestTwoProcesses:
+    @pytest.mark.parametrize("stage", [1, 3])
+    def test_one_is_killed(self, uninterrupted: Job, tiny_training: Path, stage: int) -> None:
+        """The other one fails soon, and the next start goes on to the same weights as one process alone."""
+        job = job_of(tiny_training, f"rank-killed-{stage}", stage=stage, batch=1)
+        first, second = job.start_ranks()
+        signal_when(second, signal.SIGKILL, checkpoint(job, EVERY).exists)
+        killed = time.monotonic()
+        assert wait(first) == CommunicationFailure.exit_code
+        assert time.monotonic() - killed < 20
+        assert job.termination["reason"] == "CommunicationFailure"
+        assert [wait(process) for process in job.start_ranks()] == [0, 0]
+        assert distance(job.exported(), uninterrupted.exported()) < 1e-4
+        assert f'"resumed_at": {0}' not in (job.output.state / "train.json").read_text()
+
+    @pytest.mark.parametrize("stage", [0, 3])
+    def test_torchrun_trains_the_same_weights(self, tiny_training: Path, stage: int) -> None:
+        config = settings(tiny_training / "model", tiny_training / "photos",
+                          training={"batchSize": 2}, deepspeed={"zeroStage": stage})  # fmt: skip
+        job = Job(tiny_training / f"torchrun-{stage}", config, tiny_training / "cache")
+        code, output = job.spawn("torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m")
+        assert code == 0, output
+        assert distance(job.exported(), plain_loop(job.run(), job.cached(), batch=4)) < 1e-4
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_stage_or_world_is_refused(tiny_training: Path) -> None:
+    job = job_of(tiny_training, "another-stage", stage=1)
+    process = job.start()
+    signal_when(process, signal.SIGKILL, checkpoint(job, EVERY).exists)
+    wait(process)
+    other = job_of(tiny_training, "another-stage", stage=2)
+    assert other.finish() == InvalidConfig.exit_code
+    assert "spec.deepspeed.zeroStage: 2 with 1 processes" in other.termination["message"]
+    assert "by 1 processes at stage 1" in other.termination["message"]
+    assert [wait(process) for process in job.start_ranks()] == [InvalidConfig.exit_code] * 2
+    assert "with 2 processes" in job.termination["message"]
+    assert job.finish() == 0

@@ -1,0 +1,245 @@
+"""Every class of failure, provoked for real: exit code and termination log of `python -m dreambooth_trainer`."""
+
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dreambooth_trainer.failures import (
+    CommunicationFailure,
+    Interrupted,
+    InvalidConfig,
+    InvalidData,
+    ModelUnavailable,
+    NonFiniteLoss,
+    OutOfMemory,
+    Problem,
+    StorageFull,
+    TrainerFailure,
+    classify,
+)
+from tests.trainer.tiny_training import Job, finish, free_port, settings, signal_when, wait, write_photos
+
+TOKEN = "hf_a_secret_of_somebody"
+
+
+def job_of(root: Path, name: str, **sections: Any) -> Job:
+    return Job(root / name, settings(root / "model", root / "photos", **sections), root / "cache")
+
+
+def assert_failed(job: Job, code: int, failure: type[TrainerFailure], *words: str) -> None:
+    """The exit code and the termination log name the class, and the message all words."""
+    assert (code, job.termination["exitCode"]) == (failure.exit_code, failure.exit_code)
+    assert job.termination["reason"] == failure.__name__
+    for word in words:
+        assert word in job.termination["message"]
+
+
+class TestRefusedBeforeTheStart:
+    """By a process that has not even imported torch."""
+
+    def test_a_wrong_field(self, tiny_training: Path) -> None:
+        job = job_of(tiny_training, "wrong-field", training={"steps": 0, "batchSize": "many"})
+        code, output = job.spawn()
+        assert_failed(job, code, InvalidConfig, "spec.training.steps: 0", "spec.training.batchSize: 'many'")
+        assert job.termination["message"] in output
+
+    def test_a_corrupt_photo(self, tiny_training: Path) -> None:
+        photos = tiny_training / "corrupt-photos"
+        shutil.copytree(tiny_training / "photos", photos)
+        (photos / "1.png").write_bytes((photos / "1.png").read_bytes()[:100])
+        job = job_of(tiny_training, "corrupt-photo", subject={"images": {"path": str(photos)}})
+        assert_failed(job, job.spawn()[0], InvalidData, "1.png")
+
+    @pytest.mark.parametrize("content", ["{", None])
+    def test_a_configuration_that_is_no_json(self, tiny_training: Path, content: str | None) -> None:
+        job = job_of(tiny_training, f"no-json-{content is None}")
+        arguments = job.arguments()
+        config = Path(arguments[1])
+        if content is None:
+            config.unlink()
+        else:
+            config.write_text(content)
+        code, output = finish(["-m", "dreambooth_trainer", *arguments])
+        assert_failed(job, code, InvalidConfig, "--config", "train.json")
+        assert "Traceback" not in output
+
+
+@pytest.mark.slow
+class TestModelUnavailable:
+    def test_no_such_folder(self, tiny_training: Path) -> None:
+        job = job_of(tiny_training, "no-model", model={"source": str(tiny_training / "nowhere")})
+        assert_failed(job, job.finish(), ModelUnavailable, "nowhere", "model.source")
+
+    def test_an_incomplete_folder(self, tiny_training: Path) -> None:
+        shutil.copytree(tiny_training / "model", tiny_training / "incomplete")
+        shutil.rmtree(tiny_training / "incomplete" / "unet")
+        job = job_of(tiny_training, "incomplete-model", model={"source": str(tiny_training / "incomplete")})
+        assert_failed(job, job.finish(), ModelUnavailable, "incomplete", "model.source")
+
+    def test_an_unreachable_hub_and_no_word_of_the_token(self, tiny_training: Path) -> None:
+        job = job_of(tiny_training, "no-hub", model={"source": "hf://nobody/nothing"})
+        code = job.finish(HF_TOKEN=TOKEN, HF_ENDPOINT=f"http://127.0.0.1:{free_port()}", HF_HOME=str(tiny_training))
+        assert_failed(job, code, ModelUnavailable, "hf://nobody/nothing", "is set")
+        assert TOKEN not in job.log.read_text() + json.dumps(job.termination)
+
+
+@pytest.mark.slow
+def test_an_allocation_beyond_the_limit_of_memory(tiny_training: Path) -> None:
+    """Attention among the 4096 places of 64 pictures takes many gigabytes."""
+    write_photos(tiny_training / "large-photos", scale=16)
+    job = job_of(
+        tiny_training,
+        "memory",
+        subject={"images": {"path": str(tiny_training / "large-photos")}},
+        training={"resolution": 1024, "batchSize": 64},
+        prior={"enabled": False},
+    )
+    limit = 9 * 1024**3
+    code, _ = job.spawn(before=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+    assert_failed(job, code, OutOfMemory, "training.batchSize")
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_a_number(tiny_training: Path) -> None:
+    model = tiny_training / "broken"
+    shutil.copytree(tiny_training / "model", model)
+    file = next((model / "unet").glob("*.safetensors"))
+    weights = load_file(file)
+    weights["conv_out.bias"][0] = torch.nan
+    save_file(weights, file, metadata={"format": "pt"})
+    job = job_of(tiny_training, "not-a-number", model={"source": str(model)}, prior={"enabled": False})
+    assert_failed(job, job.finish(), NonFiniteLoss, "nan at step 1", "training.learningRate")
+    assert not list(job.output.checkpoints.glob("step-*"))
+
+
+@pytest.fixture
+def small_volume(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 3 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a tmpfs")
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(volume)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"this machine mounts no tmpfs: {mounted.stderr.decode()}")
+    yield volume
+    subprocess.run(["umount", str(volume)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_volume_and_more_room(tiny_training: Path, small_volume: Path) -> None:
+    job = job_of(tiny_training, "full-volume")
+    job.folder.mkdir()
+    job.output.root.symlink_to(small_volume, target_is_directory=True)
+    assert_failed(job, job.finish(), StorageFull, "volume of the output")
+    assert not list(job.output.checkpoints.glob(".*"))
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_volume)], check=True)
+    assert job.finish() == 0
+
+
+@pytest.mark.slow
+def test_a_run_is_seen_from_outside_until_it_is_stopped(tiny_training: Path) -> None:
+    job = job_of(tiny_training, "seen", training={"steps": 100_000})
+    port = free_port()
+    process = job.start("--port", port, HF_TOKEN=TOKEN)
+    try:
+        while (progress := answer(port, "/progress"))["step"] < 10:
+            assert process.is_alive(), job.log.read_text()
+            time.sleep(0.05)
+        assert progress["phase"] == "train"
+        assert progress["totalSteps"] == 100_000
+        assert progress["identifier"] == "sks"
+        metrics = answer(port, "/metrics")
+        assert "dreambooth_" in metrics
+        assert answer(port, "/healthz").startswith("ok")
+        signal_when(process, signal.SIGTERM, lambda: True)
+        assert_failed(job, wait(process), Interrupted, "after step")
+        assert TOKEN not in job.log.read_text() + json.dumps([progress, metrics])
+    finally:
+        process.kill()
+
+
+def answer(port: str, path: str) -> Any:
+    """The body of an answer; asked until the server listens."""
+    for _ in range(400):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+                body = response.read().decode()
+        except ConnectionError:
+            time.sleep(0.05)
+        except OSError as error:
+            if not isinstance(getattr(error, "reason", None), ConnectionError):
+                raise
+            time.sleep(0.05)
+        else:
+            return json.loads(body) if body.startswith("{") else body
+    raise TimeoutError(path)
+
+
+class TestClassify:
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            (MemoryError(), OutOfMemory),
+            (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), OutOfMemory),
+            (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), OutOfMemory),
+            (OSError(errno.ENOMEM, "Cannot allocate memory"), OutOfMemory),
+            (OSError(errno.ENOSPC, "No space left on device"), StorageFull),
+            (OSError(errno.EDQUOT, "Disk quota exceeded"), StorageFull),
+            (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), StorageFull),
+            (ConnectionResetError("Connection reset by peer"), CommunicationFailure),
+            (RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer"), CommunicationFailure),
+            (torch.distributed.DistBackendError("NCCL error in: unhandled system error"), CommunicationFailure),
+            (torch.distributed.DistStoreError("Timed out after 601 seconds waiting for clients"), CommunicationFailure),
+            (KeyboardInterrupt(), Interrupted),
+            (ValueError("shapes differ"), None),
+            (BrokenPipeError(), None),
+            (FileNotFoundError(errno.ENOENT, "No such file"), None),
+        ],
+    )
+    def test_tells_the_class(self, error: BaseException, expected: type[TrainerFailure] | None) -> None:
+        found = classify(error)
+        assert (None if found is None else type(found)) is expected
+
+    def test_looks_at_the_causes(self) -> None:
+        try:
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            except OSError as error:
+                raise ValueError("the checkpoint can't be written") from error
+        except ValueError as error:
+            assert isinstance(classify(error), StorageFull)
+
+    def test_believes_a_failure_that_was_already_classed(self) -> None:
+        failure = ModelUnavailable("not there")
+        failure.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+        assert classify(failure) is failure
+
+
+def test_problems_are_told_at_once_with_field_value_and_remedy() -> None:
+    problems = [Problem("spec.a", 1, "is too small", "Give 2"), Problem("spec.b", "x" * 200, "is long", "Shorten it")]
+    first, second = str(InvalidConfig(problems)).splitlines()
+    assert first == "spec.a: 1 is too small. Give 2."
+    assert second.startswith("spec.b: 'xxx")
+    assert len(second) < 120
+
+
+def test_exit_codes_are_distinct_and_differ_from_success_and_from_an_error_of_the_trainer() -> None:
+    classes = [
+        InvalidConfig, InvalidData, ModelUnavailable, OutOfMemory, NonFiniteLoss, StorageFull, CommunicationFailure,
+        Interrupted,
+    ]  # fmt: skip
+    assert [failure.exit_code for failure in classes] == list(range(2, 10))

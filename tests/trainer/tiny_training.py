@@ -1,0 +1,257 @@
+"""A whole training in small, as a process and as a plain loop, for the tests that run, kill and compare it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from PIL import Image, ImageDraw
+from safetensors.torch import load_file
+from torch import Tensor
+
+from benchmarks.warm_start import warm_start
+
+from dreambooth_trainer.config import TrainConfig
+from dreambooth_trainer.draws import draw_step
+from dreambooth_trainer.phases import cache, prior
+from dreambooth_trainer.phases.cache import Cached
+from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.run import Run, RunFolder
+from dreambooth_trainer.trainee import Trainee
+from dreambooth_trainer.world import World
+from tests.trainer.tiny_models import build
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 180
+"""Seconds after which a process that should have ended is given up."""
+
+
+def write_model(folder: Path) -> None:
+    """A model whose denoiser has 0.2 million parameters, for 64 pixels."""
+    pipeline = build("1.x")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        pipeline.register_modules(
+            unet=UNet2DConditionModel(
+                sample_size=8,
+                block_out_channels=(16, 32),
+                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+                up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+                layers_per_block=1,
+                cross_attention_dim=32,
+                norm_num_groups=4,
+                attention_head_dim=2,
+            )
+        )
+    pipeline.save_pretrained(folder)
+
+
+def write_photos(folder: Path, scale: int = 1) -> None:
+    """Three photos of a disc, 80 pixels high before scaling."""
+    folder.mkdir(parents=True)
+    for number, colour in enumerate(("red", "blue", "green")):
+        image = Image.new("RGB", (96, 80), "white")
+        ImageDraw.Draw(image).ellipse((10 + 8 * number, 12, 60, 70), fill=colour)
+        image.resize((96 * scale, 80 * scale)).save(folder / f"{number}.png")
+
+
+def settings(model: Path, photos: Path, /, **sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of a short training in float32; what is given replaces single fields of a section."""
+    short: dict[str, dict[str, Any]] = {
+        "model": {"source": str(model)},
+        "subject": {"class": "dog", "identifier": "sks", "images": {"path": str(photos)}},
+        "prior": {"images": 4, "batchSize": 4, "sampler": {"steps": 2}},
+        "training": {
+            "steps": 6,
+            "batchSize": 4,
+            "learningRate": 1e-3,
+            "mixedPrecision": "fp32",
+            "trainTextEncoder": True,
+            # Gradients that are zero but for rounding, such as those of keys' biases, shall not move anything.
+            "optimizer": {"epsilon": 1e-6},
+        },
+        "deepspeed": {"zeroStage": 0},
+        "checkpoints": {"everySteps": 3},
+        "samples": {"prompts": ["a {identifier} {class}"], "perPrompt": 1, "steps": 2, "guidanceScale": 1},
+        "evaluation": {"enabled": False},
+    }
+    return {name: {**section, **sections.get(name, {})} for name, section in short.items()}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training that is started as pods start it."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    cache: Path
+
+    @property
+    def output(self) -> RunFolder:
+        return RunFolder(self.folder / "output")
+
+    @property
+    def termination(self) -> dict[str, Any]:
+        """What the termination log says."""
+        return dict(json.loads((self.folder / "termination.json").read_text()))
+
+    @property
+    def log(self) -> Path:
+        """What all starts wrote."""
+        return self.folder / "log"
+
+    def arguments(self, *more: str) -> list[str]:
+        """Arguments of the trainer."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "train.json").write_text(json.dumps(self.config))
+        return [
+            *("--config", str(self.folder / "train.json")),
+            *("--output", str(self.output.root), "--cache", str(self.cache)),
+            *("--termination-log", str(self.folder / "termination.json"), *more),
+        ]
+
+    def start(self, *more: str, **environment: str) -> ForkServerProcess:
+        """Starts without the seconds of imports."""
+        return warm_start(self.arguments(*more), self.log, environment)
+
+    def finish(self, *more: str, **environment: str) -> int:
+        """Runs to the end and tells the exit code."""
+        return wait(self.start(*more, **environment))
+
+    def start_ranks(self) -> list[ForkServerProcess]:
+        """Two processes that are one run, without a launcher that would hide their exit codes."""
+        common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+        return [self.start(RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(2)]
+
+    def spawn(self, *launcher: str, before: Callable[[], None] | None = None) -> tuple[int, str]:
+        """Runs `python -m [launcher] dreambooth_trainer` to its end: exit code and everything written.
+
+        Args:
+            launcher: module with its arguments that starts the trainer.
+            before: called in the new process before anything else.
+        """
+        return finish(["-m", *launcher, "dreambooth_trainer", *self.arguments()], before)
+
+    def exported(self) -> dict[str, Tensor]:
+        """Denoiser and text encoder of the exported model, named as in a `Trainee`."""
+        folder = self.output.model / "diffusers"
+        files = {"denoiser": folder / "unet", "text_encoder": folder / "text_encoder"}
+        return {
+            f"{part}.{name}": tensor
+            for part, folder in files.items()
+            for name, tensor in load_file(next(folder.glob("*.safetensors"))).items()
+        }
+
+    def run(self) -> Run:
+        """The run in this process, behind its first phase."""
+        run = Run(TrainConfig.model_validate(self.config), self.output, self.cache, World(), Progress([]))
+        run.identifier = "sks"
+        return run
+
+    def cached(self) -> Cached:
+        """What its steps read, from what its first phases left."""
+        run = self.run()
+        return cache.run(run, prior.run(run))
+
+
+def finish(arguments: Sequence[str], before: Callable[[], None] | None = None) -> tuple[int, str]:
+    """Runs Python with the trainer at hand: exit code and everything written."""
+    paths = os.pathsep.join(map(str, (ROOT / "operator", ROOT / "trainer_image", ROOT)))
+    ended = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        preexec_fn=before,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+    )
+    return ended.returncode, ended.stdout
+
+
+def wait(process: ForkServerProcess) -> int:
+    """Waits for the end of a process and tells its exit code."""
+    process.join(PATIENCE)
+    if process.exitcode is None:
+        process.kill()
+        raise TimeoutError(f"still running after {PATIENCE} s")
+    return process.exitcode
+
+
+def signal_when(process: ForkServerProcess, number: signal.Signals, condition: Callable[[], bool]) -> None:
+    """Sends a signal as soon as a condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.is_alive(), f"ended with {process.exitcode} before the signal"
+        assert time.monotonic() < deadline, "the moment of the signal never came"
+        time.sleep(0.002)
+    assert process.pid is not None
+    os.kill(process.pid, number)
+
+
+def free_port() -> str:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def plain_loop(run: Run, cached: Cached, *, batch: int) -> dict[str, Tensor]:
+    """The same training as a torch loop in float32 without DeepSpeed: what trained, or its average where that is wanted.
+
+    Args:
+        run: whose settings and model to take.
+        cached: latents and prompts.
+        batch: photos in an optimizer step.
+    """
+    training = run.config.training
+    trainee = Trainee(run.take_model(), training, run.config.prior.weight)
+    parameters = [parameter for _, parameter in trainee.learning()]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in module.parameters() if p.requires_grad], "lr": rate}
+            for module, rate in (
+                (trainee.denoiser, training.denoiser_learning_rate),
+                (trainee.text_encoder, training.encoder_learning_rate),
+            )
+            if module is not None
+        ],
+        eps=training.optimizer.epsilon,
+    )
+    average = [parameter.detach().clone() for parameter in parameters]
+    for step in range(training.steps):
+        draw = draw_step(
+            training.seed,
+            step,
+            batch=batch,
+            photos=len(cached.photos.mean_BCHW),
+            class_images=len(cached.class_latents),
+            shape_CHW=cached.photos.mean_BCHW.shape[1:],
+            device=torch.device("cpu"),
+        )
+        optimizer.zero_grad()
+        trainee(draw, cached).total.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
+        optimizer.step()
+        decay = min(training.ema.decay, (1 + step) / (10 + step))
+        average = [decay * old + (1 - decay) * new.detach() for old, new in zip(average, parameters, strict=True)]
+    final = average if training.ema.enabled else [parameter.detach() for parameter in parameters]
+    return dict(zip((name for name, _ in trainee.learning()), final, strict=True))
+
+
+def distance(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:
+    """Norm of the difference of all tensors relative to the norm of those wanted."""
+    assert found.keys() == wanted.keys()
+    apart = sum(float((found[name].double() - wanted[name].double()).square().sum()) for name in wanted)
+    norm = sum(float(tensor.double().square().sum()) for tensor in wanted.values())
+    return float((apart / norm) ** 0.5)
