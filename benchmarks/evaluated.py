@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+
 from benchmarks.cases import Case, Plan, Program
 from benchmarks.programs import Subject, script_command, trainer_command
 from benchmarks.results import FigureValues, Results
 from benchmarks.timed import run_timed
-
 from dreambooth_trainer.config import Model
 from dreambooth_trainer.figures import Embeddings, compute, follow
 from dreambooth_trainer.models import load
@@ -76,6 +76,6 @@ def _training(
         return trainer_command(plan.trainer_config(case, identifier), output, cache), output / "model" / "diffusers"
     if script is None:
         raise ValueError("the path of diffusers' script is needed")
-    class_images = output.with_name("class-images") if case.prior else None
+    class_images = cache / "script" / f"class-images-{case.subject}" if case.prior else None
     options = {**plan.settings[case.program]["arguments"], "seed": case.seed}
     return script_command(script, plan.base, Subject(case.subject), identifier, output, class_images, options), output

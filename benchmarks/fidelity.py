@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from benchmarks.cases import Case, Plan, Program, cases
 from benchmarks.programs import base_model, subjects
 from benchmarks.results import Results, table
-
 from dreambooth_trainer.job import quiet_libraries
 
 

@@ -4,15 +4,17 @@
 
 Each run is a whole life of a small job with the embedded model: class images, 40 steps, export, samples, evaluation. It is
 started, killed with SIGKILL at a moment drawn uniformly from the duration of the undisturbed run (imports of libraries left
-out), and started again until it is done. A line tells for each kill the second, the phase that it hit and whether the weights
-and the loss curve are equal.
+out), and started again until it is done; a run that was done before its moment is taken again with an earlier one. A line tells
+for each kill the second, the phase that it hit and whether the weights and the loss curve are equal.
 """
 
 import hashlib
 import json
 import random
+import shutil
 import tempfile
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +29,7 @@ SETTINGS = {
     "subject": {"class": "dog", "identifier": "auto", "images": {"path": str(PHOTOS)}},
     "prior": {"images": 8, "batchSize": 4, "sampler": {"steps": 5}},
     "training": {"steps": 40, "batchSize": 2, "learningRate": 1e-4, "trainTextEncoder": True},
-    "checkpoints": {"everySteps": 5},
+    "checkpoints": {"everySteps": 10},
     "samples": {"prompts": ["a {identifier} {class}"], "perPrompt": 2, "steps": 5},
     "evaluation": {"contexts": ["on the beach", "at night"], "otherClasses": ["cat", "car"], "perPrompt": 2},
 }
@@ -50,18 +52,18 @@ def main(
 
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        _live(root / "warm-up", None)
-        duration, _ = _live(root / "undisturbed", None)
+        # The first start waits for the imports.
+        _finish(root / "warm-up")
+        duration = _finish(root / "undisturbed")
         wanted = fingerprint(RunFolder(root / "undisturbed" / "output"))
         tell(f"undisturbed run: {duration:.1f} s")
-        tell(f"{'kill':>4}  {'second':>6}  {'hit':18}  equal")
+        tell(f"{'kill':>4}  {'second':>6}  {'hit':24}  equal")
         equal = 0
         for number in range(1, kills + 1):
-            moment = moments.uniform(0, duration)
-            _, hit = _live(root / str(number), moment)
+            moment, hit = _kill(root / str(number), moments.uniform(0, duration))
             same = fingerprint(RunFolder(root / str(number) / "output")) == wanted
             equal += same
-            tell(f"{number:4}  {moment:6.2f}  {hit:18}  {'yes' if same else 'NO'}")
+            tell(f"{number:4}  {moment:6.2f}  {hit:24}  {'yes' if same else 'NO'}")
         tell(f"{equal} of {kills} equal")
     raise typer.Exit(0 if equal == kills else 1)
 
@@ -86,27 +88,38 @@ def where(folder: RunFolder) -> str:
     return "prior or cache" if (folder.state / "prepare.json").exists() else "prepare"
 
 
-def _live(folder: Path, moment: float | None) -> tuple[float, str]:
-    """A run's life: until it is done, killed once at a moment; its seconds and where it was hit."""
-    folder.mkdir()
+def _kill(folder: Path, moment: float) -> tuple[float, str]:
+    """A run that is killed once and then goes on to its end: the moment of the kill and where it hit."""
+    process = _start(folder)
+    process.join(moment)
+    if process.exitcode is not None:
+        shutil.rmtree(folder)
+        return _kill(folder, moment * 0.8)
+    process.kill()
+    process.join()
+    hit = where(RunFolder(folder / "output"))
+    _finish(folder)
+    return moment, hit
+
+
+def _start(folder: Path) -> ForkServerProcess:
+    folder.mkdir(exist_ok=True)
     (folder / "train.json").write_text(json.dumps(SETTINGS))
     arguments = [
         *("--config", str(folder / "train.json")),
         *("--output", str(folder / "output"), "--cache", str(folder / "cache")),
     ]
-    log, hit = folder / "log", ""
+    return warm_start(arguments, folder / "log")
+
+
+def _finish(folder: Path) -> float:
+    """Runs to the end and tells how many seconds it took."""
     started = time.monotonic()
-    if moment is not None:
-        process = warm_start(arguments, log)
-        process.join(moment)
-        process.kill()
-        process.join()
-        hit = where(RunFolder(folder / "output"))
-    process = warm_start(arguments, log)
+    process = _start(folder)
     process.join()
     if process.exitcode != 0:
-        raise RuntimeError(f"the run ended with {process.exitcode}:\n{log.read_text()}")
-    return time.monotonic() - started, hit
+        raise RuntimeError(f"the run ended with {process.exitcode}:\n{(folder / 'log').read_text()}")
+    return time.monotonic() - started
 
 
 if __name__ == "__main__":

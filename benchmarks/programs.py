@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import yaml
+
 from dreambooth_trainer import embedded
 from dreambooth_trainer.config import TrainConfig
 from dreambooth_trainer.storage import write_json
@@ -39,7 +41,12 @@ class Subject:
     """One of the example subjects."""
 
     name: str
-    """Also its class."""
+
+    @property
+    def class_(self) -> str:
+        """Its class, as the example's manifest names it."""
+        manifest = yaml.safe_load((EXAMPLES / self.name / "dreamboothjob.yaml").read_text())
+        return str(manifest["spec"]["subject"]["class"])
 
     @property
     def photos(self) -> Path:
@@ -98,14 +105,14 @@ def script_command(
     """
     prior: Arguments = {
         "with_prior_preservation": True,
-        "class_prompt": f"a {subject.name}",
+        "class_prompt": f"a {subject.class_}",
         "class_data_dir": class_images or "",
         "prior_generation_precision": base.precision,
     }
     options: Arguments = {
         "pretrained_model_name_or_path": base.folder,
         "instance_data_dir": subject.photos,
-        "instance_prompt": f"a {identifier} {subject.name}",
+        "instance_prompt": f"a {identifier} {subject.class_}",
         "output_dir": output,
         "resolution": base.resolution,
         "mixed_precision": {"fp32": "no", "bf16": "bf16"}[base.precision],

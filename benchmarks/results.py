@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cases import Case
-
 from dreambooth_trainer.storage import write_json
 
 FigureValues = Mapping[str, float | None]

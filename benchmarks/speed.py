@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from benchmarks.programs import Base, Subject, base_model, script_command, trainer_command
 from benchmarks.stages import Stages, stages_of_script, stages_of_trainer
 from benchmarks.timed import Finished, run_timed
-
 from dreambooth_trainer.config import TrainConfig
 
 IDENTIFIER = "sks"
@@ -154,13 +154,13 @@ def trainer_config(arm: Arm, base: Base, subject: Subject, size: Size) -> TrainC
     checkpoints = {}
     if arm is Arm.SAME:
         sampler = {"scheduler": "ddim", "steps": 50, "guidanceScale": 7.5}
-        prior |= {"sampler": sampler, "batchSize": size.sample_batch}
+        prior |= {"sampler": sampler, "batchSize": size.sample_batch, "unconditionalShare": 0}
         training |= {"mixedPrecision": base.precision}
         checkpoints = {"everySteps": 500}
     return TrainConfig.model_validate(
         {
             "model": {"source": base.source},
-            "subject": {"class": subject.name, "identifier": IDENTIFIER, "images": {"path": str(subject.photos)}},
+            "subject": {"class": subject.class_, "identifier": IDENTIFIER, "images": {"path": str(subject.photos)}},
             "prior": prior,
             "training": training,
             "checkpoints": checkpoints,

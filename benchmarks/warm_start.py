@@ -7,12 +7,18 @@ forked from a server that has imported the libraries and nothing else.
 import os
 import runpy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
-LIBRARIES = ["dreambooth_trainer.job", "dreambooth_trainer.train", "dreambooth_trainer.models", "peft", "matplotlib.pyplot"]
+LIBRARIES = [
+    "dreambooth_trainer.job",
+    "dreambooth_trainer.train",
+    "dreambooth_trainer.models",
+    "peft",
+    "matplotlib.pyplot",
+]
 
 
 def server() -> ForkServerContext:
@@ -24,23 +30,31 @@ def server() -> ForkServerContext:
     return context
 
 
-def warm_start(arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> ForkServerProcess:
+def warm_start(
+    arguments: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+) -> ForkServerProcess:
     """Starts a trainer.
 
     Args:
         arguments: those behind `python -m dreambooth_trainer`.
         log: file that its output is appended to.
         environment: further variables.
+        before: a module's function that the new process calls before the trainer.
     """
-    process = server().Process(target=_main, args=(list(arguments), log, dict(environment or {})))
+    process = server().Process(target=_main, args=(list(arguments), log, dict(environment or {}), before))
     process.start()
     return process
 
 
-def _main(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+def _main(arguments: list[str], log: Path, environment: dict[str, str], before: Callable[[], None] | None) -> None:
     with log.open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     os.environ.update(environment)
+    if before:
+        before()
     sys.argv = ["dreambooth_trainer", *arguments]
     runpy.run_module("dreambooth_trainer", run_name="__main__", alter_sys=True)

@@ -2,9 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+
 from benchmarks.cases import SETTINGS, Case, Plan, Program, cases, read_settings
 from benchmarks.programs import base_model, trainer_command
-
 from dreambooth_trainer.checks import check
 
 

@@ -1,6 +1,6 @@
 import torch
-from benchmarks.evaluated import follow_by_kind
 
+from benchmarks.evaluated import follow_by_kind
 from dreambooth_trainer.figures import Embeddings
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from benchmarks.programs import Subject, base_model, command_line, script_command, subjects, trainer_command
 from benchmarks.speed import Arm, Size, trainer_config
-
 from dreambooth_trainer.checks import check, check_files
 
 SIZE = Size(steps=300, batch=4, class_images=64, sample_batch=4)
@@ -49,7 +48,7 @@ def test_the_same_arm_has_the_scripts_settings_and_the_other_the_projects(tmp_pa
     defaults = trainer_config(Arm.DEFAULTS, base, Subject("dog"), SIZE)
     sampler = same.prior.sampler
     assert (sampler.scheduler, sampler.steps, sampler.guidance_scale) == ("ddim", 50, 7.5)
-    assert (same.prior.batch_size, same.training.mixed_precision) == (4, "bf16")
+    assert (same.prior.batch_size, same.prior.unconditional_images, same.training.mixed_precision) == (4, 0, "bf16")
     assert (defaults.prior.sampler.guidance_scale, defaults.training.mixed_precision) == (1.0, "auto")
     for config in (same, defaults):
         assert (config.prior.images, config.training.steps, config.training.batch_size) == (64, 300, 4)

@@ -1,4 +1,5 @@
 import pytest
+
 from benchmarks.stages import Stages, stages_of_script, stages_of_trainer
 from benchmarks.timed import Mark
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from benchmarks.timed import ProgramFailed, pieces, run_timed
 
 ROOT = Path(__file__).parent.parent.parent

@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
-from tests.trainer.tiny_models import Layout, build, loaded
-from tests.trainer.tiny_training import write_model, write_photos
 
 from dreambooth_trainer.models.stable_diffusion import StableDiffusion
+from tests.trainer.tiny_models import Layout, build, loaded
+from tests.trainer.tiny_training import write_model, write_photos
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,9 @@ def test_none_is_found_where_none_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [1, 2])
 def test_the_newest_few_are_kept(tmp_path: Path, keep: int) -> None:
     filled(tmp_path, 5, 10, 15, keep=keep)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000005", "step-00000010", "step-00000015"][-keep:]
+    assert (
+        sorted(path.name for path in tmp_path.iterdir()) == ["step-00000005", "step-00000010", "step-00000015"][-keep:]
+    )
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

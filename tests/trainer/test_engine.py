@@ -82,7 +82,9 @@ def plain(trained: Path) -> dict[str, dict[str, Tensor]]:
     base = job_of(trained, {}).run().model
     modules = {"denoiser": base.denoiser, "text_encoder": base.text_encoder}
     weights["base"] = {
-        f"{part}.{name}": value.detach() for part, module in modules.items() for name, value in module.named_parameters()
+        f"{part}.{name}": value.detach()
+        for part, module in modules.items()
+        for name, value in module.named_parameters()
     }
     return weights
 

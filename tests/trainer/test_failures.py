@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.warm_start import warm_start
 from dreambooth_trainer.failures import (
     CommunicationFailure,
     Interrupted,
@@ -96,20 +97,26 @@ class TestModelUnavailable:
         assert TOKEN not in job.log.read_text() + json.dumps(job.termination)
 
 
+def allow_a_gigabyte_more() -> None:
+    """Limits the address space of a process that has imported everything."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + 1024**3
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
 @pytest.mark.slow
 def test_an_allocation_beyond_the_limit_of_memory(tiny_training: Path) -> None:
-    """Attention among the 4096 places of 64 pictures takes many gigabytes."""
-    write_photos(tiny_training / "large-photos", scale=16)
+    """Attention among the 1024 places of 256 pictures takes gigabytes."""
+    write_photos(tiny_training / "large-photos", scale=8)
     job = job_of(
         tiny_training,
         "memory",
         subject={"images": {"path": str(tiny_training / "large-photos")}},
-        training={"resolution": 1024, "batchSize": 64},
+        training={"resolution": 512, "batchSize": 256},
         prior={"enabled": False},
     )
-    limit = 9 * 1024**3
-    code, _ = job.spawn(before=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
-    assert_failed(job, code, OutOfMemory, "training.batchSize")
+    code = wait(warm_start(job.arguments(), job.log, before=allow_a_gigabyte_more))
+    assert_failed(job, code, OutOfMemory, "allocate", "training.batchSize")
 
 
 @pytest.mark.slow
@@ -238,7 +245,7 @@ def test_problems_are_told_at_once_with_field_value_and_remedy() -> None:
 
 
 def test_exit_codes_are_distinct_and_differ_from_success_and_from_an_error_of_the_trainer() -> None:
-    classes = [
+    classes: list[type[TrainerFailure]] = [
         InvalidConfig, InvalidData, ModelUnavailable, OutOfMemory, NonFiniteLoss, StorageFull, CommunicationFailure,
         Interrupted,
     ]  # fmt: skip

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.trainer.tiny_training import settings, write_model, write_photos
 
 from dreambooth_trainer.config import TrainConfig
 from dreambooth_trainer.failures import InvalidConfig
@@ -12,6 +11,7 @@ from dreambooth_trainer.job import run_job
 from dreambooth_trainer.result import read_result, versions
 from dreambooth_trainer.run import RunFolder
 from dreambooth_trainer.storage import manifest_of
+from tests.trainer.tiny_training import settings, write_model, write_photos
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,13 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from dreambooth_trainer.failures import InvalidConfig
+from dreambooth_trainer.snapshot import PhaseName
 from tests.trainer.tiny_training import Job, settings
 
 PHASES = ("prepare", "train", "export", "sample")
@@ -42,7 +43,9 @@ def done_again(job: Job, code: int = 0) -> list[str]:
 
 
 def with_section(job: Job, **sections: dict[str, Any]) -> Job:
-    return Job(job.folder, {name: {**section, **sections.get(name, {})} for name, section in job.config.items()}, job.cache)
+    return Job(
+        job.folder, {name: {**section, **sections.get(name, {})} for name, section in job.config.items()}, job.cache
+    )
 
 
 @pytest.mark.slow
@@ -57,6 +60,8 @@ class TestAFinishedRun:
         files = {path: path.stat().st_mtime_ns for path in copy.output.root.rglob("*") if path.is_file()}
         assert done_again(copy) == []
         assert {path: path.stat().st_mtime_ns for path in files} == files
+        # The first start, which the copy's log begins with, switched only the evaluation off.
+        assert copy.log.read_text().count("nothing to do") == 1 + len(get_args(PhaseName))
 
     def test_draws_changed_prompts(self, copy: Job) -> None:
         changed = with_section(copy, samples={"prompts": ["a {identifier} {class} at night"]})
@@ -105,6 +110,7 @@ class TestAFinishedRun:
         assert not copy.output.complete.exists()
         assert done_again(changed) == ["sample"]
         assert copy.output.complete.exists()
+        assert not list(copy.output.root.glob(".*"))
 
 
 @pytest.mark.slow

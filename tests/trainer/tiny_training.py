@@ -20,7 +20,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmarks.warm_start import warm_start
-
 from dreambooth_trainer.config import TrainConfig
 from dreambooth_trainer.draws import draw_step
 from dreambooth_trainer.phases import cache, prior
@@ -133,14 +132,9 @@ class Job:
         common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
         return [self.start(RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(2)]
 
-    def spawn(self, *launcher: str, before: Callable[[], None] | None = None) -> tuple[int, str]:
-        """Runs `python -m [launcher] dreambooth_trainer` to its end: exit code and everything written.
-
-        Args:
-            launcher: module with its arguments that starts the trainer.
-            before: called in the new process before anything else.
-        """
-        return finish(["-m", *launcher, "dreambooth_trainer", *self.arguments()], before)
+    def spawn(self, *launcher: str) -> tuple[int, str]:
+        """Runs `python -m [launcher] dreambooth_trainer` to its end: exit code and everything written."""
+        return finish(["-m", *launcher, "dreambooth_trainer", *self.arguments()])
 
     def exported(self) -> dict[str, Tensor]:
         """Denoiser and text encoder of the exported model, named as in a `Trainee`."""
@@ -164,13 +158,12 @@ class Job:
         return cache.run(run, prior.run(run))
 
 
-def finish(arguments: Sequence[str], before: Callable[[], None] | None = None) -> tuple[int, str]:
+def finish(arguments: Sequence[str]) -> tuple[int, str]:
     """Runs Python with the trainer at hand: exit code and everything written."""
     paths = os.pathsep.join(map(str, (ROOT / "operator", ROOT / "trainer_image", ROOT)))
     ended = subprocess.run(
         [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        preexec_fn=before,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -59,7 +59,7 @@ class Encoder:
             )
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ModelUnavailable(f"evaluation.encoder: {source!r} can't be loaded: {reason}. {remedy}.") from error
-        encoder.model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides the signature
+        encoder.model.to(device)
         return encoder
 
     @cached_property

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from dreambooth_trainer.config import TrainConfig
 from dreambooth_trainer.console import console_observer
 from dreambooth_trainer.progress import Progress
 from dreambooth_trainer.run import Run, RunFolder, StopSignal
 from dreambooth_trainer.serve import serve
-from dreambooth_trainer.termination import Outcome, outcome_of, write_termination
+from dreambooth_trainer.termination import Outcome, outcome_of, redact, write_termination
 
 
 def run_job(
@@ -32,7 +33,8 @@ def run_job(
     """
     stop = StopSignal()
     stop.listen()
-    main = int(os.environ.get("RANK", 0)) == 0
+    rank = int(os.environ.get("RANK", 0))
+    main = rank == 0
     console = Console(quiet=not main, highlight=False)
     progress = Progress([console_observer(console)] if main else [])
     folder = RunFolder(output)
@@ -47,11 +49,7 @@ def run_job(
             outcome = Outcome("Completed", 0, f"the model is in {folder.model}", config.training.steps, figures)
     except BaseException as error:
         outcome = replace(outcome_of(error, os.environ), step=progress.snapshot().step)
-        if outcome.reason == "InternalError":
-            traceback.print_exc()
-        if main:
-            Console(stderr=True, highlight=False).print(f"[bold]{outcome.reason}[/]", end=": ")
-            Console(stderr=True, highlight=False).print(outcome.message, markup=False)
+        _tell(outcome, error, rank)
     if main and termination_log:
         write_termination(termination_log, outcome)
     if main and outcome.exit_code == 0:
@@ -59,6 +57,15 @@ def run_job(
         for what, path in results.items():
             console.print(f"{what:14}{path}", soft_wrap=True)
     return outcome.exit_code
+
+
+def _tell(outcome: Outcome, error: BaseException, rank: int) -> None:
+    """Says on stderr why this process ends; with a traceback only where the trainer itself is at fault."""
+    console = Console(stderr=True, highlight=False)
+    if outcome.reason == "InternalError":
+        console.print(redact("".join(traceback.format_exception(error)), os.environ), markup=False, soft_wrap=True)
+    who = f"rank {rank}: " if rank else ""
+    console.print(f"{who}[bold]{outcome.reason}[/]:", escape(outcome.message), soft_wrap=True)
 
 
 def quiet_libraries() -> None:
@@ -73,8 +80,11 @@ def _run(
     config: TrainConfig, folder: RunFolder, cache: Path, progress: Progress, stop: StopSignal
 ) -> Mapping[str, float | None]:
     quiet_libraries()
-    # Imported late: torch and its friends take seconds, for which signals and the health endpoint need not wait.
-    from dreambooth_trainer.train import run_phases
+    # Imported late: torch and its friends take seconds, for which signals and the health endpoint need not wait. The world
+    # comes first, since DeepSpeed looks at the environment when it is imported.
     from dreambooth_trainer.world import World
 
-    return run_phases(Run(config, folder, cache, World.from_environment(), progress, stop))
+    world = World.from_environment()
+    from dreambooth_trainer.train import run_phases
+
+    return run_phases(Run(config, folder, cache, world, progress, stop))

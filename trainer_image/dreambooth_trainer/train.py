@@ -18,7 +18,7 @@ from dreambooth_trainer.phases import cache, evaluate, export, prepare, prior, s
 from dreambooth_trainer.result import RunResult, read_result, write_result
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.snapshot import PhaseName
-from dreambooth_trainer.storage import sha256_of, write_atomically, write_json
+from dreambooth_trainer.storage import remove_leftovers, sha256_of, write_atomically, write_json
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -45,10 +45,17 @@ def run_phases(run: Run) -> dict[str, float | None]:
     keys = phase_keys(config, photos)
     ledger, folder = Ledger(run.folder.state), run.folder
 
-    def once(phase: PhaseName, kind: type[Result], output: Path, work: Callable[[], Result]) -> Result:
+    if world.is_main:
+        for output in folder.outputs:
+            remove_leftovers(output)
+
+    def once(
+        phase: PhaseName, kind: type[Result], output: Path, work: Callable[[], Result], *first: PhaseName
+    ) -> Result:
         finished = ledger.recall(phase, keys[phase], kind) if output.exists() else None
         if finished is not None:
-            run.progress.skip(phase)
+            for skipped in (*first, phase):
+                run.progress.skip(skipped)
             return finished
         started = time.monotonic()
         if world.is_main:
@@ -64,7 +71,8 @@ def run_phases(run: Run) -> dict[str, float | None]:
     world.barrier()
     # Once the model is exported, nothing needs the weights any more.
     exported = folder.model.exists() and ledger.recall("export", keys["export"], export.Exported)
-    once("train", train.Trained, folder.model if exported else folder.weights, lambda: _train(run))
+    trained = folder.model if exported else folder.weights
+    once("train", train.Trained, trained, lambda: _train(run), "prior", "cache")
     # Nobody changes the folder before everybody has looked at it.
     world.barrier()
     if not world.is_main:

@@ -18,6 +18,8 @@ class World:
     @classmethod
     def from_environment(cls) -> "World":
         """The world that torchrun's variables describe; a single process where there are none."""
+        if not torch.cuda.is_available():
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed would warn that it found no GPU.
         return cls(
             rank=int(os.environ.get("RANK", 0)),
             size=int(os.environ.get("WORLD_SIZE", 1)),

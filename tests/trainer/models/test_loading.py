@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.trainer.tiny_models import Layout, build
 
 from dreambooth_trainer.config import Model
 from dreambooth_trainer.failures import ModelUnavailable
@@ -13,6 +12,7 @@ from dreambooth_trainer.models.loading import downloads, load_stable_diffusion
 from dreambooth_trainer.models.stable_diffusion import StableDiffusion
 from dreambooth_trainer.storage import sha256_of
 from dreambooth_trainer.world import World
+from tests.trainer.tiny_models import Layout, build
 
 CPU = torch.device("cpu")
 

@@ -8,11 +8,11 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.trainer.tiny_models import SCHEDULE, Layout
 from torch import Tensor
 
 from dreambooth_trainer.config import Sampler, Scheduler
 from dreambooth_trainer.models.stable_diffusion import SCHEDULERS, StableDiffusion
+from tests.trainer.tiny_models import SCHEDULE, Layout
 
 Models = dict[Layout, StableDiffusion]
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
-from tests.trainer.tiny_models import Layout, loaded
 
 from dreambooth_trainer.config import Model, Sampler, TrainConfig
 from dreambooth_trainer.models.loading import load_stable_diffusion
@@ -19,6 +18,7 @@ from dreambooth_trainer.progress import Progress
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.trainee import Trainee
 from dreambooth_trainer.world import World
+from tests.trainer.tiny_models import Layout, loaded
 
 PROMPTS, SEEDS = ["a sks dog", "a dog"], [3, 4]
 SAMPLER = Sampler(scheduler="ddim", steps=3, guidance_scale=3)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image, ImageChops
-from tests.trainer.tiny_models import Layout
 
 from dreambooth_trainer.class_images import ClassImages
 from dreambooth_trainer.config import Sampler, TrainConfig
@@ -19,6 +18,7 @@ from dreambooth_trainer.progress import Progress
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.storage import manifest_of
 from dreambooth_trainer.world import World
+from tests.trainer.tiny_models import Layout
 
 
 def started(source: Path, root: Path, world: World | None = None, **settings: Any) -> Run:

@@ -4,6 +4,7 @@ import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ EVERY = 8
 
 
 def job_of(root: Path, name: str, *, stage: int = 0, batch: int = 2, keep: int = 2, every: int = EVERY) -> Job:
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "training": {"steps": STEPS, "batchSize": batch, "ema": {"enabled": True}},
         "deepspeed": {"zeroStage": stage},
         "checkpoints": {"everySteps": every, "keep": keep},

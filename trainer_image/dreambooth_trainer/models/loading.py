@@ -38,8 +38,9 @@ def load_stable_diffusion(model: Model, device: torch.device, precision: torch.d
     except Exception as error:
         if isinstance(failure := classify(error), (OutOfMemory, StorageFull)):
             raise failure from error
+        cause = str(error).partition("\n")[0].rstrip(".")
         raise ModelUnavailable(
-            f"model.source: {model.source!r} can't be loaded as Stable Diffusion: {str(error).splitlines()[0].rstrip('.')}. Give a complete "
+            f"model.source: {model.source!r} can't be loaded as Stable Diffusion: {cause}. Give a complete "
             "folder in diffusers' layout with .safetensors weights (see model.variant), or a single-file checkpoint with "
             "model.config."
         ) from error

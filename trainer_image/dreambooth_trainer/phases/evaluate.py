@@ -69,7 +69,15 @@ class Evaluated(Report):
 
 
 def run(run: Run, trained: ModelFamily) -> Evaluated:
-    """Draws, embeds and compares; leaves pictures and a contact sheet in `evaluation/` of the run's folder.
+    """Draws, embeds and compares; see `embed`."""
+    embeddings, comparisons = embed(run, trained)
+    return Evaluated(figures=compute(embeddings), comparisons=comparisons)
+
+
+def embed(run: Run, trained: ModelFamily) -> tuple[Embeddings, list[Comparison]]:
+    """Draws and embeds all that the figures are computed from; also called by the benchmarks, for any program's model.
+
+    Leaves pictures and a contact sheet in `evaluation/` of the run's folder.
 
     Raises:
         ModelUnavailable: the encoder can't be loaded.
@@ -95,9 +103,8 @@ def run(run: Run, trained: ModelFamily) -> Evaluated:
                 if name == "base":
                     _write(folders[key], pictures)
         embeddings = {key: pictures.embeddings_ND for key, pictures in drawn.items()}
-        figures = compute(_arrange(run, encoder, embeddings))
         comparisons = _show(run.folder.root, sets, {key: pictures.shown for key, pictures in drawn.items()})
-    return Evaluated(figures=figures, comparisons=comparisons)
+        return _arrange(run, encoder, embeddings), comparisons
 
 
 def plan(config: TrainConfig, identifier: str) -> list[PictureSet]:
