@@ -79,12 +79,6 @@ class RunFolder:
         return self.root / "result.json"
 
     @property
-    def outputs(self) -> tuple[Path, ...]:
-        """Everything that is written in one go."""
-        written = self.photos, self.weights, self.model, self.samples, self.evaluation, self.losses, self.report
-        return *written, self.result, self.complete
-
-    @property
     def complete(self) -> Path:
         """Marks a finished run; written last."""
         return self.root / "COMPLETE"

@@ -77,12 +77,6 @@ def write_json(target: Path, value: Any) -> None:
     write_atomically(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def remove_leftovers(target: Path) -> None:
-    """Removes what killed writers left beside a file or folder; only where no other process may be writing it."""
-    for path in target.parent.glob(f".{target.name}.????????"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:

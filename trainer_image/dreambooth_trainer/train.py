@@ -18,7 +18,7 @@ from dreambooth_trainer.phases import cache, evaluate, export, prepare, prior, s
 from dreambooth_trainer.result import RunResult, read_result, write_result
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.snapshot import PhaseName
-from dreambooth_trainer.storage import remove_leftovers, sha256_of, write_atomically, write_json
+from dreambooth_trainer.storage import sha256_of, write_atomically, write_json
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -44,10 +44,6 @@ def run_phases(run: Run) -> dict[str, float | None]:
         world.connect()
     keys = phase_keys(config, photos)
     ledger, folder = Ledger(run.folder.state), run.folder
-
-    if world.is_main:
-        for output in folder.outputs:
-            remove_leftovers(output)
 
     def once(
         phase: PhaseName, kind: type[Result], output: Path, work: Callable[[], Result], *first: PhaseName

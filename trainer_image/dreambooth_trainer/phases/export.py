@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from safetensors.torch import load_file
+from torch import Tensor
 
 from dreambooth_trainer.config import Model, TrainConfig
 from dreambooth_trainer.models.family import ModelFamily
@@ -31,7 +32,7 @@ def run(run: Run) -> Exported:
     with run.progress.phase("export"):
         weights = load_file(run.folder.weights / "weights.safetensors")
         model = run.take_model()
-        Trainee(model, config.training, config.prior.weight).load_state_dict(weights, strict=False)
+        put_weights(Trainee(model, config.training, config.prior.weight), weights)
         with atomic_folder(run.folder.model) as folder:
             if config.training.method == "lora":
                 model.export_adapters(
@@ -43,6 +44,18 @@ def run(run: Run) -> Exported:
             (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in files.items()))
             (folder / MARKER).touch()
     return Exported(files=files)
+
+
+def put_weights(trainee: Trainee, weights: dict[str, Tensor]) -> None:
+    """Replaces all that trained by gathered weights.
+
+    Raises:
+        ValueError: the weights are not those of this trainee.
+    """
+    learning = {name for name, _ in trainee.learning()}
+    if learning != weights.keys():
+        raise ValueError(f"trained weights don't fit the model; they differ in {sorted(learning ^ weights.keys())[:5]}")
+    trainee.load_state_dict(weights, strict=False)
 
 
 def exported_model(folder: RunFolder, config: TrainConfig) -> Model:
