@@ -1,5 +1,6 @@
 """Runs that are killed, stopped and damaged, and what the next start makes of them."""
 
+import json
 import random
 import signal
 import time
@@ -17,11 +18,11 @@ STEPS = 40
 EVERY = 8
 
 
-def job_of(root: Path, name: str, *, stage: int = 0, batch: int = 2, keep: int = 2, every: int = EVERY) -> Job:
+def job_of(root: Path, name: str, *, stage: int = 0, batch: int = 2, steps: int = STEPS, every: int = EVERY) -> Job:
     sections: dict[str, dict[str, Any]] = {
-        "training": {"steps": STEPS, "batchSize": batch, "ema": {"enabled": True}},
+        "training": {"steps": steps, "batchSize": batch, "ema": {"enabled": True}},
         "deepspeed": {"zeroStage": stage},
-        "checkpoints": {"everySteps": every, "keep": keep},
+        "checkpoints": {"everySteps": every},
     }
     return Job(root / name, settings(root / "model", root / "photos", **sections), root / "cache")
 
@@ -118,19 +119,18 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted: Job, tiny_training: 
 
 @pytest.mark.slow
 class TestTwoProcesses:
-    @pytest.mark.parametrize("stage", [1, 3])
-    def test_one_is_killed(self, uninterrupted: Job, tiny_training: Path, stage: int) -> None:
-        """The other one fails soon, and the next start goes on to the same weights as one process alone."""
-        job = job_of(tiny_training, f"rank-killed-{stage}", stage=stage, batch=1)
+    def test_one_is_killed(self, tiny_training: Path) -> None:
+        """The other one fails soon, and the next start goes on to the weights of a plain loop."""
+        job = job_of(tiny_training, "rank-killed", stage=3, batch=1, steps=12, every=4)
         first, second = job.start_ranks()
-        signal_when(second, signal.SIGKILL, checkpoint(job, EVERY).exists)
+        signal_when(second, signal.SIGKILL, checkpoint(job, 4).exists)
         killed = time.monotonic()
         assert wait(first) == CommunicationFailure.exit_code
         assert time.monotonic() - killed < 20
         assert job.termination["reason"] == "CommunicationFailure"
         assert [wait(process) for process in job.start_ranks()] == [0, 0]
-        assert distance(job.exported(), uninterrupted.exported()) < 1e-4
-        assert f'"resumed_at": {0}' not in (job.output.state / "train.json").read_text()
+        assert json.loads((job.output.state / "train.json").read_text())["result"]["resumedAt"] >= 4
+        assert distance(job.exported(), plain_loop(job.run(), job.cached(), batch=2)) < 1e-4
 
     @pytest.mark.parametrize("stage", [0, 3])
     def test_torchrun_trains_the_same_weights(self, tiny_training: Path, stage: int) -> None:
@@ -154,4 +154,3 @@ def test_a_checkpoint_of_another_stage_or_world_is_refused(tiny_training: Path) 
     assert "by 1 processes at stage 1" in other.termination["message"]
     assert [wait(process) for process in job.start_ranks()] == [InvalidConfig.exit_code] * 2
     assert "with 2 processes" in job.termination["message"]
-    assert job.finish() == 0
