@@ -33,17 +33,19 @@ def changed(other: TrainConfig, photos: dict[str, str] = PHOTOS) -> set[str]:
 def test_what_was_recorded_is_recalled(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "state")
     assert ledger.recall("train", "key", Found) is None
-    assert ledger.seconds("train") == 0
-    ledger.record("train", "key", Found(number=3), 1.5)
+    assert ledger.seconds() == {}
+    ledger.record("train", "key", Found(number=3), {"prior": 0.5, "train": 1.5})
     assert Ledger(tmp_path / "state").recall("train", "key", Found) == Found(number=3)
-    assert ledger.seconds("train") == 1.5
+    ledger.record("export", "key", Found(number=4), {"export": 2})
+    assert ledger.seconds() == {"prior": 0.5, "train": 1.5, "export": 2}
+    (tmp_path / "state" / "export.json").unlink()
     assert ledger.recall("train", "another key", Found) is None
     assert ledger.recall("export", "key", Found) is None
 
 
 def test_what_cannot_be_read_is_not_finished(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    ledger.record("train", "key", Found(number=3), 1)
+    ledger.record("train", "key", Found(number=3), {"train": 1})
     assert ledger.recall("train", "key", Other) is None
     (tmp_path / "train.json").write_text('{"key": "ke')
     assert ledger.recall("train", "key", Found) is None

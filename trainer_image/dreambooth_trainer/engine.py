@@ -115,6 +115,8 @@ class Engine:
         )
         if self._plain:
             trainee.denoiser.to(memory_format=torch.channels_last)
+            # DeepSpeed would copy all gradients into a bucket and back, a fifth of a step, also where nobody is to be told.
+            self._engine.enable_backward_allreduce = world.size > 1
         learning = [parameter for _, parameter in trainee.learning()]
         self._masters = Masters(self._optimizer, learning, stage=self.stage, rank=world.rank)
         for parameter, value in zip(learning, exact, strict=False):

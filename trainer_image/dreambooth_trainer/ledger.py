@@ -1,6 +1,7 @@
 """Results of finished phases on disk, each with a digest of what determined it: what a restart skips. Used by `train.py`."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,10 +24,11 @@ class Ledger:
 
     folder: Path
 
-    def record(self, phase: str, key: str, result: BaseModel, seconds: float) -> None:
-        """Remembers that a phase is finished."""
+    def record(self, phase: str, key: str, result: BaseModel, seconds: Mapping[str, float]) -> None:
+        """Remembers that a phase is finished, and how long it and those that only it needs took."""
         write_json(
-            self.folder / f"{phase}.json", {"key": key, "seconds": seconds, "result": result.model_dump(mode="json")}
+            self.folder / f"{phase}.json",
+            {"key": key, "seconds": dict(seconds), "result": result.model_dump(mode="json")},
         )
 
     def recall(self, phase: str, key: str, kind: type[Result]) -> Result | None:
@@ -39,9 +41,10 @@ class Ledger:
         except ValidationError:
             return None
 
-    def seconds(self, phase: str) -> float:
-        """How long a finished phase took, in the start that finished it."""
-        return float(self._read(phase).get("seconds", 0))
+    def seconds(self) -> dict[str, float]:
+        """How long each phase took, in the start that finished it."""
+        entries = (self._read(path.stem) for path in self.folder.glob("*.json"))
+        return {phase: seconds for entry in entries for phase, seconds in entry.get("seconds", {}).items()}
 
     def _read(self, phase: str) -> dict[str, Any]:
         try:

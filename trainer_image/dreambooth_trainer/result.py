@@ -72,6 +72,7 @@ def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
     config = run.config
     prepared = _recall(ledger, keys, "prepare", prepare.Prepared)
     sampled = _recall(ledger, keys, "sample", sample.Sampled)
+    seconds = ledger.seconds()
     evaluated = ledger.recall("evaluate", keys["evaluate"], evaluate.Evaluated) if config.evaluation.enabled else None
     result = RunResult(
         class_=config.subject.class_,
@@ -85,7 +86,7 @@ def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
         files=_recall(ledger, keys, "export", export.Exported).files,
         warnings=prepared.warnings,
         device=run.world.device_name,
-        seconds={name: round(ledger.seconds(name), 1) for name in PHASES if ledger.seconds(name)},
+        seconds={name: round(seconds[name], 1) for name in PHASES if name in seconds},
         versions=versions(),
         settings=config.model_dump(mode="json", by_alias=True, exclude_none=True),
     )

@@ -5,7 +5,6 @@ Called by `dreambooth run` and, in pods, by `python -m dreambooth_trainer`.
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -53,12 +52,13 @@ def run_phases(run: Run) -> dict[str, float | None]:
             for skipped in (*first, phase):
                 run.progress.skip(skipped)
             return finished
-        started = time.monotonic()
         if world.is_main:
             folder.complete.unlink(missing_ok=True)
         result = work()
         if world.is_main:
-            ledger.record(phase, keys[phase], result, time.monotonic() - started)
+            reports = run.progress.snapshot().phases
+            took = {one.name: one.seconds for one in reports if one.name in (*first, phase) and one.state == "done"}
+            ledger.record(phase, keys[phase], result, took)
         return result
 
     prepared = once("prepare", prepare.Prepared, folder.photos, lambda: prepare.run(run))
