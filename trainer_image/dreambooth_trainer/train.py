@@ -57,7 +57,9 @@ def run_phases(run: Run) -> dict[str, float | None]:
         result = work()
         if world.is_main:
             reports = run.progress.snapshot().phases
-            took = {one.name: one.seconds for one in reports if one.name in (*first, phase) and one.state == "done"}
+            took: dict[str, float] = {
+                one.name: one.seconds for one in reports if one.name in (*first, phase) and one.state == "done"
+            }
             ledger.record(phase, keys[phase], result, took)
         return result
 
