@@ -46,7 +46,8 @@ class Problem:
 
     def __str__(self) -> str:
         shown = repr(self.value)
-        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        # The end of a path names the file.
+        shown = shown if len(shown) <= 160 else f"{shown[:77]}...{shown[-80:]}"
         return f"{self.field}: {shown} {self.message}. {self.remedy}."
 
 
