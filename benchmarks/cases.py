@@ -80,7 +80,11 @@ class Plan:
         return TrainConfig.model_validate(
             {
                 "model": {"source": self.base.source},
-                "subject": {"class": subject.class_, "images": {"path": str(subject.photos)}},
+                "subject": {
+                    "class": subject.class_,
+                    "identifier": subject.identifier,
+                    "images": {"path": str(subject.photos)},
+                },
                 "prior": {**sections["prior"], "enabled": case.prior},
                 "training": {**sections["training"], **common},
                 "samples": SAMPLES,

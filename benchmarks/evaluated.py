@@ -38,7 +38,7 @@ def run_case(case: Case, plan: Plan, results: Results, script: Path | None, cach
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run = Run(plan.evaluation_config(case), RunFolder(folder / "evaluated"), cache, World(), Progress())
-        # Both programs learn the same identifier: the one that this project picks.
+        # Both programs learn the same identifier: the one of the example's manifest.
         run.identifier = prepare.run(run).identifier
         command, exported = _training(case, plan, run.identifier, script, cache, folder / "trained")
         finished = run_timed(command, folder / "log")

@@ -45,8 +45,17 @@ class Subject:
     @property
     def class_(self) -> str:
         """Its class, as the example's manifest names it."""
+        return self._said["class"]
+
+    @property
+    def identifier(self) -> str:
+        """The word that means it, as the example's manifest names it."""
+        return self._said["identifier"]
+
+    @property
+    def _said(self) -> dict[str, str]:
         manifest = yaml.safe_load((EXAMPLES / self.name / "dreamboothjob.yaml").read_text())
-        return str(manifest["spec"]["subject"]["class"])
+        return dict(manifest["spec"]["subject"])
 
     @property
     def photos(self) -> Path:

@@ -5,25 +5,19 @@ that the base model has hardly seen, so that it need not first be freed of a mea
 that the tokenizer does not spell it. Byte-pair vocabularies are ordered by their merges, the frequent ones first: a
 high id is a rare token. Rare tokens may still be words (`owl`, `wow`), and a list of all words is not at hand. Hardly
 an English word has no vowel, so consonants alone are preferred, less the abbreviations that are used like words.
-
-A token that the text encoder never saw in training hardly changes what it makes of the prompt, and the subject would leak
-into the class. So of the rarest tokens those are taken that the encoder tells best from no word at all.
 """
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from pydantic import BaseModel
 
 MAX_LETTERS = 3
 
-RAREST = 24
-"""So many of the rarest tokens are compared by how distinct they are."""
-
-CHOICES = 3
-"""The seed picks among that many of the most distinct ones."""
+CHOICES = 4
+"""The seed picks among that many of the rarest tokens."""
 
 VOWELS = frozenset("aeiouy")
 
@@ -63,9 +57,6 @@ COMMON_WORDS = words_of(
 Encode = Callable[[str], list[int]]
 """Token ids of a text, without the special ones."""
 
-Distinctness = Callable[[Sequence[str]], Sequence[float]]
-"""For each word, how far it moves the text encoder's output for the prompt from that without a word there."""
-
 
 class Finding(BaseModel, frozen=True):
     """An identifier and what the base model's tokenizer makes of it."""
@@ -83,22 +74,16 @@ class Finding(BaseModel, frozen=True):
 
 
 def choose(
-    vocabulary: Mapping[str, int],
-    encode: Encode,
-    distinctness: Distinctness,
-    prompt: str,
-    texts: Iterable[str],
-    seed: int,
+    vocabulary: Mapping[str, int], encode: Encode, prompt: str, texts: Iterable[str], seed: int
 ) -> Finding | None:
     """Picks a rare token for a new subject; the same one for the same arguments.
 
     Args:
         vocabulary: the words that are one token, and their ids.
         encode: the tokenizer.
-        distinctness: the text encoder.
         prompt: prompt of the photos with its `{identifier}`, the class filled in.
         texts: other texts of the run, whose words are not free.
-        seed: picks among the best.
+        seed: picks among the rarest.
 
     Returns:
         None if the vocabulary holds no word that would do.
@@ -107,12 +92,10 @@ def choose(
     candidates = [word for word in vocabulary if _is_plain(word) and word not in taken | COMMON_WORDS]
     candidates.sort(key=lambda word: (_may_be_word(word), -vocabulary[word]))
     fitting = (word for word in candidates if tokens_inside(prompt, word, encode) == [vocabulary[word]])
-    rarest = list(itertools.islice(fitting, RAREST))
+    rarest = list(itertools.islice(fitting, CHOICES))
     if not rarest:
         return None
-    distances = dict(zip(rarest, distinctness(rarest), strict=True))
-    best = sorted(rarest, key=lambda word: -distances[word])[:CHOICES]
-    word = best[seed % len(best)]
+    word = rarest[seed % len(rarest)]
     return Finding(
         identifier=word,
         source="auto",

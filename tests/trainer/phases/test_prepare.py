@@ -52,13 +52,6 @@ def test_photos_and_identifier_are_settled(photos: Path) -> None:
     assert (snapshot.phase, snapshot.phases[0].state) == ("prepare", "done")
 
 
-def test_the_text_encoder_tells_the_chosen_identifier_from_no_word(photos: Path) -> None:
-    run = run_of(photos)
-    chosen = prepare.run(run).identifier
-    near, far = run.model.distances(["a lk dog", f"a {chosen} dog"], "a dog")
-    assert far > near > 0
-
-
 def test_a_given_identifier_is_kept_and_the_finding_told(photos: Path) -> None:
     prepared = prepare.run(run_of(photos, identifier="sks"))
     assert (prepared.identifier, prepared.finding.source, len(prepared.finding.tokens)) == ("sks", "given", 2)

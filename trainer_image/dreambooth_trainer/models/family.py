@@ -67,10 +67,6 @@ class ModelFamily(Protocol):
         """Conditioning of tokenised prompts; differentiable in the text encoder's weights."""
         ...
 
-    def distances(self, prompts: Sequence[str], reference: str) -> list[float]:
-        """For each prompt the distance of its conditioning from that of the reference, averaged over the tokens."""
-        ...
-
     def timesteps(self, uniform_B: Tensor) -> Tensor:
         """Timesteps [B] for numbers drawn uniformly from [0, 1)."""
         ...

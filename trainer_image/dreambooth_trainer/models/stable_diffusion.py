@@ -109,12 +109,6 @@ class StableDiffusion:
         """Last hidden states of the text encoder, [B, L, D]."""
         return {"encoder_hidden_states": self.text_encoder(ids_BL).last_hidden_state}
 
-    @torch.no_grad()
-    def distances(self, prompts: Sequence[str], reference: str) -> list[float]:
-        """For each prompt the Euclidean distance of the hidden states from the reference's, averaged over the tokens."""
-        states_BLD = self.encode_tokens(self.tokenize([reference, *prompts]))["encoder_hidden_states"]
-        return cast(list[float], (states_BLD[1:] - states_BLD[:1]).norm(dim=-1).mean(dim=-1).tolist())
-
     def timesteps(self, uniform_B: Tensor) -> Tensor:
         """Uniform over the noise schedule's steps."""
         return (uniform_B * int(self.noising.config.num_train_timesteps)).long()

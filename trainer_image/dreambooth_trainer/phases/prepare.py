@@ -1,6 +1,5 @@
 """Makes the photos ready and settles the identifier; the first phase, called by `train.py`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -86,14 +85,7 @@ def _identify(run: Run) -> Finding:
     prompt = subject.prompt.replace("{class}", subject.class_)
     if subject.identifier != "auto":
         return identifier.examine(subject.identifier, vocabulary, encode, prompt)
-
-    def distinctness(words: Sequence[str]) -> list[float]:
-        return run.model.distances([fill_in(word) for word in words], fill_in(""))
-
-    def fill_in(word: str) -> str:
-        return " ".join(prompt.replace("{identifier}", word).split())
-
-    finding = identifier.choose(vocabulary, encode, distinctness, prompt, _texts(run.config), run.config.training.seed)
+    finding = identifier.choose(vocabulary, encode, prompt, _texts(run.config), run.config.training.seed)
     if finding is None:
         message = "finds no word that stays one token inside subject.prompt"
         remedy = "Give an identifier, or set {identifier} off by spaces in subject.prompt"
