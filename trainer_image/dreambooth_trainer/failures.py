@@ -47,7 +47,7 @@ class Problem:
     def __str__(self) -> str:
         shown = repr(self.value)
         # The end of a path names the file.
-        shown = shown if len(shown) <= 160 else f"{shown[:77]}...{shown[-80:]}"
+        shown = shown if len(shown) <= 80 else f"{shown[:29]}...{shown[-48:]}"
         return f"{self.field}: {shown} {self.message}. {self.remedy}."
 
 
