@@ -6,12 +6,12 @@ import torch
 from safetensors.torch import save_file
 
 from dreambooth_trainer.checkpoints import Checkpoints
-from dreambooth_trainer.config import Sampler
 from dreambooth_trainer.draws import draw_step
 from dreambooth_trainer.engine import Engine
 from dreambooth_trainer.failures import Interrupted, InvalidConfig, Problem
 from dreambooth_trainer.loss_log import LossLog
 from dreambooth_trainer.phases.cache import Cached
+from dreambooth_trainer.pictures import sampler_of
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.snapshot import Report
 from dreambooth_trainer.storage import atomic_folder
@@ -118,10 +118,12 @@ def _resume(checkpoints: Checkpoints, engine: Engine, run: Run) -> int:
 def _draw_on_the_way(run: Run, trainee: Trainee, step: int) -> None:
     """One picture of each prompt from the model as it is; every process draws, since sharded weights need all."""
     samples = run.config.samples
-    sampler = Sampler(scheduler=samples.scheduler, steps=samples.steps, guidance_scale=samples.guidance_scale)
     trainee.eval()
     drawn = trainee.model.draw(
-        [run.fill(prompt) for prompt in samples.prompts], range(len(samples.prompts)), sampler, run.resolution
+        [run.fill(prompt) for prompt in samples.prompts],
+        range(len(samples.prompts)),
+        sampler_of(samples),
+        run.resolution,
     )
     trainee.train()
     if run.world.is_main:
