@@ -228,7 +228,7 @@ def plain_loop(run: Run, cached: Cached, *, batch: int) -> dict[str, Tensor]:
             step,
             batch=batch,
             photos=len(cached.photos.mean_BCHW),
-            class_images=len(cached.class_latents),
+            class_images=cached.class_rows,
             shape_CHW=cached.photos.mean_BCHW.shape[1:],
             device=torch.device("cpu"),
         )

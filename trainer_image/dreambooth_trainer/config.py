@@ -115,6 +115,16 @@ class Prior(Section):
     unconditional_share: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     """Share of the images that are drawn, and learned, with the empty prompt instead. They keep the unconditional
     prediction, from which guidance steers away, and with it all that the model knows beside the class."""
+    target: Literal["prediction", "noise"] = "prediction"
+    """What the class loss compares with. `noise`: the noise that was added, as in the paper. `prediction`: what the frozen
+    base model makes of the same noisy image; that is the noise on average, since the images are the model's own, and learning
+    from it has the same goal with far less variance."""
+    noisings: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Noisy versions of each class image that predictions are made for; read when `target` is `prediction`."""
+    other_words: Annotated[int, Field(ge=0, le=1000)] = 256
+    """Words that are picked from the base model's vocabulary and put in the class's place in `prompt`; half of the noisy
+    versions of empty-prompt images are predicted with such a prompt, so that these words, too, keep what they mean. Read when
+    `target` is `prediction`."""
     sampler: Sampler = Sampler()
     """How the class images are drawn."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 16

@@ -17,7 +17,7 @@ class Draw:
     subject_G: Tensor
     """Indices of photos."""
     class_G: Tensor
-    """Indices of class images."""
+    """Indices of class images, or of rows of their pool."""
     uniform_N: Tensor
     """Numbers in [0, 1) from which timesteps are made, N = 2G (subject rows first), or G without class images."""
     noise_NCHW: Tensor
@@ -51,7 +51,7 @@ def draw_step(
         step: number of the step, from 0.
         batch: global batch G: photos in the step over all processes and accumulated batches.
         photos: number of photos.
-        class_images: number of class images; 0 without prior preservation.
+        class_images: number of class images, or of rows of their pool; 0 without prior preservation.
         shape_CHW: shape of a latent.
         device: where to draw.
     """

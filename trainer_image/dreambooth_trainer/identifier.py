@@ -8,8 +8,9 @@ an English word has no vowel, so consonants alone are preferred, less the abbrev
 """
 
 import itertools
+import random
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 from pydantic import BaseModel
@@ -18,6 +19,9 @@ MAX_LETTERS = 3
 
 CHOICES = 4
 """The seed picks among that many of the rarest tokens."""
+
+FREQUENT = 10_000
+"""So many words of a vocabulary, the first that its merges made, count as frequent."""
 
 VOWELS = frozenset("aeiouy")
 
@@ -103,6 +107,20 @@ def choose(
         rank=_rank(vocabulary, vocabulary[word]),
         vocabulary=len(vocabulary),
     )
+
+
+def pick_words(vocabulary: Mapping[str, int], count: int, excluded: Collection[str], seed: int) -> list[str]:
+    """Picks words at random among the frequent ones of a vocabulary; the same ones for the same arguments.
+
+    Args:
+        vocabulary: the words that are one token, and their ids.
+        count: how many; all where there are fewer.
+        excluded: words not to pick.
+        seed: seed of the choice.
+    """
+    words = [word for word in vocabulary if word.isascii() and word.isalpha() and len(word) >= MAX_LETTERS]
+    words = sorted((word for word in words if word not in excluded), key=vocabulary.__getitem__)[:FREQUENT]
+    return random.Random(seed).sample(words, min(count, len(words)))
 
 
 def examine(identifier: str, vocabulary: Mapping[str, int], encode: Encode, prompt: str) -> Finding:

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 from dreambooth_trainer.config import Training
 from dreambooth_trainer.draws import Draw
 from dreambooth_trainer.losses import Losses, dreambooth_loss
-from dreambooth_trainer.models.family import ModelFamily
+from dreambooth_trainer.models.family import Conditioning, ModelFamily
+from dreambooth_trainer.noised import Noised, add_noise
 from dreambooth_trainer.phases.cache import Cached
 
 ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
@@ -59,21 +60,33 @@ class Trainee(nn.Module):
         photos, subjects = cached.photos, len(draw.subject_G)
         dtype = next(self.denoiser.parameters()).dtype
         clean = photos.mean_BCHW[draw.subject_G] + photos.std_BCHW[draw.subject_G] * draw.posterior_NCHW[:subjects]
-        clean = torch.cat([clean, cached.class_latents[draw.class_G]])
-        prompt_of_row = torch.cat([torch.zeros_like(draw.subject_G), cached.class_prompt_K[draw.class_G]])
-        # A handful of prompts make every batch: the text encoder sees each once.
-        conditioning = cached.conditioning if self.text_encoder is None else self.model.encode_tokens(cached.ids_QL)
-        rows = {name: value.to(dtype)[prompt_of_row] for name, value in conditioning.items()}
-        t = self.model.timesteps(draw.uniform_N)
-        noisy = self.model.add_noise(clean, draw.noise_NCHW, t)
+        first = torch.zeros_like(draw.subject_G)
+        batch = add_noise(self.model, clean, draw.noise_NCHW[:subjects], draw.uniform_N[:subjects], first)
+        batch = batch.beside(self._class_rows(draw, cached))
+        rows = {name: value.to(dtype) for name, value in self._conditioning(batch.prompt_N, subjects, cached).items()}
         gamma = self.training_settings.min_snr_gamma
         return dreambooth_loss(
-            self.model.predict(noisy.to(dtype), t, rows),
-            self.model.target(clean, draw.noise_NCHW, t),
+            self.model.predict(batch.noisy_NCHW.to(dtype), batch.t_N, rows),
+            batch.target_NCHW,
             subjects=subjects,
             prior_weight=self.prior_weight,
-            weight_N=self.model.loss_weight(t, gamma) if gamma else None,
+            weight_N=self.model.loss_weight(batch.t_N, gamma) if gamma else None,
         )
+
+    def _conditioning(self, prompt_N: Tensor, subjects: int, cached: Cached) -> Conditioning:
+        """Conditioning of each row; where the text encoder learns, it sees the subject's one prompt once."""
+        if self.text_encoder is None:
+            return {name: value[prompt_N] for name, value in cached.conditioning.items()}
+        distinct = self.model.encode_tokens(cached.ids_QL[prompt_N[subjects - 1 :]])
+        rows = torch.arange(len(prompt_N), device=prompt_N.device).sub(subjects - 1).clamp(min=0)
+        return {name: value[rows] for name, value in distinct.items()}
+
+    def _class_rows(self, draw: Draw, cached: Cached) -> Noised:
+        if cached.class_pool is not None:
+            return cached.class_pool[draw.class_G]
+        subjects, clean = len(draw.subject_G), cached.class_latents[draw.class_G]
+        noise, uniform = draw.noise_NCHW[subjects:], draw.uniform_N[subjects:]
+        return add_noise(self.model, clean, noise, uniform, cached.class_prompt_K[draw.class_G])
 
     def learning(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters of all that trains."""

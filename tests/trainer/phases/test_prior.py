@@ -157,7 +157,7 @@ def photos() -> Sequence[Image.Image]:
 def test_the_cache_holds_photos_class_images_and_prompts(
     source: Path, tmp_path: Path, photos: Sequence[Image.Image], tiny_models: dict[Layout, StableDiffusion]
 ) -> None:
-    run = started(source, tmp_path, unconditionalShare=0.5)
+    run = started(source, tmp_path, unconditionalShare=0.5, otherWords=0)
     run.folder.photos.mkdir(parents=True)
     for number, photo in enumerate(photos):
         photo.save(run.folder.photos / f"{number}.png")
@@ -174,3 +174,44 @@ def test_the_cache_holds_photos_class_images_and_prompts(
 
     alone = cache.run(run, None)
     assert len(alone.class_latents) == len(alone.class_prompt_K) == 0 and len(alone.ids_QL) == 1
+
+
+def test_the_pool_spreads_each_class_image_over_the_timesteps(
+    source: Path, tmp_path: Path, photos: Sequence[Image.Image]
+) -> None:
+    run = started(source, tmp_path, noisings=8, unconditionalShare=0.5, otherWords=0)
+    run.folder.photos.mkdir(parents=True)
+    photos[0].save(run.folder.photos / "0.png")
+    pool = cache.run(run, prior.run(run)).class_pool
+    assert pool is not None and len(pool) == 48
+    assert pool.prompt_N.tolist() == [1, 1, 1, 2, 2, 2] * 8
+    for image in range(6):
+        strengths = pool.t_N[image::6].sort().values
+        assert strengths.diff().max() < 400 and strengths[0] < 400 and strengths[-1] >= 600
+
+
+def test_the_noise_itself_can_be_the_target(source: Path, tmp_path: Path, photos: Sequence[Image.Image]) -> None:
+    run = started(source, tmp_path, target="noise")
+    run.folder.photos.mkdir(parents=True)
+    photos[0].save(run.folder.photos / "0.png")
+    cached = cache.run(run, prior.run(run))
+    assert cached.class_pool is None and cached.class_rows == 6
+
+
+def test_half_of_the_versions_of_empty_prompt_images_speak_of_other_words(
+    source: Path, tmp_path: Path, photos: Sequence[Image.Image], tiny_models: dict[Layout, StableDiffusion]
+) -> None:
+    run = started(source, tmp_path, noisings=4, unconditionalShare=0.5, otherWords=5)
+    run.folder.photos.mkdir(parents=True)
+    photos[0].save(run.folder.photos / "0.png")
+    cached = cache.run(run, prior.run(run))
+    assert cached.class_pool is not None and len(cached.ids_QL) == 3 + 5
+    prompt_RK = cached.class_pool.prompt_N.view(4, 6)
+    assert (prompt_RK[:, :3] == 1).all()
+    assert ((prompt_RK[:, 3:] == 2).sum(), (prompt_RK[:, 3:] >= 3).sum()) == (6, 6)
+    assert set(prompt_RK[prompt_RK >= 3].tolist()) == {3, 4, 5, 6, 7}
+    words = [
+        text.removeprefix("a ")
+        for text in tiny_models["1.x"].pipeline.tokenizer.batch_decode(cached.ids_QL[3:], skip_special_tokens=True)
+    ]
+    assert len(set(words)) == 5 and not {"dog", "sks", "a"} & set(words)

@@ -1,9 +1,10 @@
-"""Puts everything that a training step reads on the device: latents of photos and class images, token ids of the prompts.
+"""Puts everything that a training step reads on the device: latents of photos and class images, token ids of the prompts,
+what the base model predicts of noisy class images.
 
-Some hundred images are a few megabytes. Computed anew at each start, since that takes less time than reading it back would.
+Some hundred images are a few megabytes. Computed anew at each start: nothing of it needs a place on the volume.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from dreambooth_trainer.class_images import ClassImages
+from dreambooth_trainer.config import fill
+from dreambooth_trainer.identifier import pick_words, words_of
 from dreambooth_trainer.models.family import Conditioning, LatentMoments
+from dreambooth_trainer.noised import Noised, add_noise, predicted_by
 from dreambooth_trainer.phases.prior import ClassImagesDrawn
 from dreambooth_trainer.run import Run
 
@@ -28,9 +32,16 @@ class Cached:
     class_prompt_K: Tensor
     """Which prompt, a row of `ids_QL`, each class image belongs to."""
     ids_QL: Tensor
-    """Token ids of the prompts: first the subject's, then those of the class images."""
+    """Token ids [Q, L] of the prompts: first the subject's, then those of the class images, then those of other words."""
     conditioning: Conditioning
     """Conditioning of these prompts by the base model's text encoder."""
+    class_pool: Noised | None = None
+    """Noisy class images with the base model's predictions; None where the class loss compares with the noise."""
+
+    @property
+    def class_rows(self) -> int:
+        """How many rows the class half of a batch is picked from."""
+        return len(self.class_latents) if self.class_pool is None else len(self.class_pool)
 
 
 def run(run: Run, prior: ClassImagesDrawn | None) -> Cached:
@@ -40,8 +51,10 @@ def run(run: Run, prior: ClassImagesDrawn | None) -> Cached:
         photos = run.model.encode_images(read_pictures(run.folder.photos).to(device))
         sets = prior.sets if prior else []
         latents = [ClassImages(Path(one.folder)).latents(range(one.count)).to(device) for one in sets]
-        ids = run.model.tokenize([run.fill(run.config.subject.prompt), *(one.prompt for one in sets)])
-        return Cached(
+        prompts = [run.fill(run.config.subject.prompt), *(one.prompt for one in sets)]
+        others = _prompts_of_other_words(run) if any(one.prompt == "" for one in sets) else []
+        ids = run.model.tokenize([*prompts, *others])
+        cached = Cached(
             photos=photos,
             class_latents=torch.cat([photos.mean_BCHW[:0], *latents]),
             class_prompt_K=torch.tensor(
@@ -50,6 +63,57 @@ def run(run: Run, prior: ClassImagesDrawn | None) -> Cached:
             ids_QL=ids,
             conditioning=run.model.encode_tokens(ids),
         )
+        if not sets or run.config.prior.target == "noise":
+            return cached
+        last = next((row for row, prompt in enumerate(prompts) if prompt == ""), None)
+        prompt_RK = _prompts_of_noisings(cached.class_prompt_K, run.config.prior.noisings, last, len(others))
+        return replace(cached, class_pool=_class_pool(run, cached, prompt_RK))
+
+
+def _prompts_of_other_words(run: Run) -> list[str]:
+    """Prompts of the class with words of the vocabulary in its place; empty where nothing is predicted of them."""
+    prior, subject = run.config.prior, run.config.subject
+    if prior.target == "noise":
+        return []
+    excluded = words_of(run.identifier, subject.class_, subject.prompt, prior.prompt)
+    words = pick_words(run.model.vocabulary(), prior.other_words, excluded, run.config.training.seed)
+    return [fill(prior.prompt, identifier=run.identifier, class_=word) for word in words]
+
+
+def _prompts_of_noisings(prompt_K: Tensor, noisings: int, empty: int | None, others: int) -> Tensor:
+    """The prompt of each noisy version of each class image, [R, K].
+
+    It is the one that the image was drawn with, but that every other version of the images of the empty prompt gets one of the
+    other words in turn.
+
+    Args:
+        prompt_K: prompt that each image was drawn with.
+        noisings: versions R of each image.
+        empty: the empty prompt; None where no image was drawn with it.
+        others: number of prompts of other words, which are the last ones.
+    """
+    prompt_RK = prompt_K.repeat(noisings, 1)
+    if empty is None or not others:
+        return prompt_RK
+    version_R1, image_K = (
+        torch.arange(noisings, device=prompt_K.device)[:, None],
+        torch.arange(len(prompt_K), device=prompt_K.device),
+    )
+    replaced_RK = (prompt_RK == empty) & ((version_R1 + image_K) % 2 == 1)
+    first = int(prompt_K.max()) + 1
+    prompt_RK[replaced_RK] = first + torch.arange(int(replaced_RK.sum()), device=prompt_K.device) % others
+    return prompt_RK
+
+
+def _class_pool(run: Run, cached: Cached, prompt_RK: Tensor) -> Noised:
+    """Every class image with noise of several strengths, and the base model's predictions."""
+    latents = cached.class_latents.repeat(len(prompt_RK), 1, 1, 1)
+    generator = torch.Generator().manual_seed(run.config.training.seed)
+    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+    # Fractions of multiples of the golden ratio: any stretch of the pool, and any one image, spreads over all timesteps.
+    uniform = (torch.arange(len(latents), dtype=torch.float64) * ((5**0.5 - 1) / 2)).remainder(1).float()
+    rows = add_noise(run.model, latents, noise, uniform.to(latents.device), prompt_RK.flatten())
+    return predicted_by(run.model, rows, cached.conditioning, at_once=2 * run.config.prior.batch_size)
 
 
 def read_pictures(folder: Path) -> Tensor:

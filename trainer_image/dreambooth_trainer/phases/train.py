@@ -54,7 +54,7 @@ def run(run: Run, cached: Cached) -> Trained:
                 step,
                 batch=batch,
                 photos=len(cached.photos.mean_BCHW),
-                class_images=len(cached.class_latents),
+                class_images=cached.class_rows,
                 shape_CHW=cached.photos.mean_BCHW.shape[1:],
                 device=world.device,
             )

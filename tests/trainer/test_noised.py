@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreambooth_trainer.config import Training
+from dreambooth_trainer.draws import draw_step
+from dreambooth_trainer.models.family import LatentMoments
+from dreambooth_trainer.models.stable_diffusion import StableDiffusion
+from dreambooth_trainer.noised import Noised, add_noise, predicted_by
+from dreambooth_trainer.phases.cache import Cached
+from dreambooth_trainer.trainee import Trainee
+from tests.trainer.tiny_models import Layout, loaded
+
+SHAPE = torch.Size((4, 8, 8))
+PROMPTS = ["a sks dog", "a dog", ""]
+
+
+@pytest.fixture
+def model(tiny_folders: dict[Layout, Path], layout: Layout) -> StableDiffusion:
+    return loaded(tiny_folders[layout])
+
+
+@pytest.fixture
+def rows(model: StableDiffusion) -> Noised:
+    generator = torch.Generator().manual_seed(0)
+    clean, noise = torch.randn(2, 5, *SHAPE, generator=generator)
+    return add_noise(model, clean, noise, torch.tensor([0, 0.2, 0.5, 0.8, 0.999]), torch.tensor([0, 1, 2, 1, 0]))
+
+
+def test_rows_are_picked_and_joined(rows: Noised) -> None:
+    joined = rows[torch.tensor([1, 3])].beside(rows[torch.tensor([0])])
+    assert len(joined) == 3
+    assert joined.prompt_N.tolist() == [1, 1, 0]
+    assert joined.t_N.tolist() == [200, 800, 0]
+    assert torch.equal(joined.noisy_NCHW, rows.noisy_NCHW[[1, 3, 0]])
+    assert torch.equal(joined.target_NCHW, rows.target_NCHW[[1, 3, 0]])
+
+
+def test_the_prediction_is_the_models_own_for_each_row_and_its_prompt(model: StableDiffusion, rows: Noised) -> None:
+    with torch.no_grad():
+        conditioning = model.encode_tokens(model.tokenize(PROMPTS))
+        found = predicted_by(model, rows, conditioning, at_once=2)
+        for row, prompt in enumerate([PROMPTS[index] for index in rows.prompt_N.tolist()]):
+            alone = model.encode_tokens(model.tokenize([prompt]))
+            own = model.predict(rows.noisy_NCHW[row : row + 1], rows.t_N[row : row + 1], alone)
+            torch.testing.assert_close(found.target_NCHW[row : row + 1], own)
+    assert torch.equal(found.noisy_NCHW, rows.noisy_NCHW) and torch.equal(found.t_N, rows.t_N)
+
+
+def test_a_model_that_did_not_change_has_nothing_to_learn_from_its_own_predictions(
+    model: StableDiffusion, rows: Noised
+) -> None:
+    with torch.no_grad():
+        ids = model.tokenize(PROMPTS)
+        conditioning = model.encode_tokens(ids)
+        pool = predicted_by(model, rows, conditioning, at_once=5)
+    photos = LatentMoments(torch.randn(3, *SHAPE), torch.ones(3, *SHAPE))
+    cached = Cached(photos, rows.noisy_NCHW, rows.prompt_N, ids, conditioning, pool)
+    trainee = Trainee(model, Training(), prior_weight=1.0)
+    draw = draw_step(
+        0, 0, batch=4, photos=3, class_images=cached.class_rows, shape_CHW=SHAPE, device=torch.device("cpu")
+    )
+    losses = trainee(draw, cached)
+    assert losses.class_ < 1e-10 < losses.subject

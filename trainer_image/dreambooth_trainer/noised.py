@@ -1,0 +1,72 @@
+"""Noisy latents with what the denoiser shall predict of them; made by `phases/cache.py` and `trainee.py`."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dreambooth_trainer.models.family import Conditioning, ModelFamily
+
+
+@dataclass(frozen=True)
+class Noised:
+    """Rows of a batch, or of a pool that batches are picked from."""
+
+    noisy_NCHW: Tensor
+    t_N: Tensor
+    """Timesteps."""
+    target_NCHW: Tensor
+    """What the denoiser shall predict."""
+    prompt_N: Tensor
+    """Which of the cached prompts each row belongs to."""
+
+    def __getitem__(self, rows_G: Tensor) -> "Noised":
+        """The rows of some indices."""
+        return Noised(self.noisy_NCHW[rows_G], self.t_N[rows_G], self.target_NCHW[rows_G], self.prompt_N[rows_G])
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.t_N)
+
+    def beside(self, other: "Noised") -> "Noised":
+        """These rows and then the other ones."""
+        return Noised(
+            torch.cat([self.noisy_NCHW, other.noisy_NCHW]),
+            torch.cat([self.t_N, other.t_N]),
+            torch.cat([self.target_NCHW, other.target_NCHW.to(self.target_NCHW.dtype)]),
+            torch.cat([self.prompt_N, other.prompt_N]),
+        )
+
+
+def add_noise(
+    model: ModelFamily, clean_NCHW: Tensor, noise_NCHW: Tensor, uniform_N: Tensor, prompt_N: Tensor
+) -> Noised:
+    """Latents of the forward process at the timesteps of numbers in [0, 1), with the noise (or velocity) to be found."""
+    t_N = model.timesteps(uniform_N)
+    noisy, target = model.add_noise(clean_NCHW, noise_NCHW, t_N), model.target(clean_NCHW, noise_NCHW, t_N)
+    return Noised(noisy, t_N, target, prompt_N)
+
+
+@torch.no_grad()
+def predicted_by(model: ModelFamily, rows: Noised, conditioning: Conditioning, *, at_once: int) -> Noised:
+    """The same rows, with the model's own prediction as the target.
+
+    Where the clean latents are the model's own samples, its prediction is what the noise is on average, given the noisy latent:
+    a loss against it has the same minimum as one against the noise, without the noise's variance.
+
+    Args:
+        model: the frozen base model.
+        rows: noisy latents.
+        conditioning: of the cached prompts.
+        at_once: rows of a forward pass.
+    """
+    dtype = next(model.denoiser.parameters()).dtype
+    predictions = [
+        model.predict(
+            part.noisy_NCHW.to(dtype),
+            part.t_N,
+            {name: value.to(dtype)[part.prompt_N] for name, value in conditioning.items()},
+        ).contiguous()
+        for part in (rows[indices] for indices in torch.arange(len(rows), device=rows.t_N.device).split(at_once))
+    ]
+    return Noised(rows.noisy_NCHW, rows.t_N, torch.cat(predictions), rows.prompt_N)
