@@ -28,9 +28,18 @@ def check(spec: Any) -> tuple[TrainConfig | None, list[Problem]]:
         The settings, or None if there are problems; and the problems.
     """
     config, problems = conform(spec, TrainConfig, "spec")
-    if isinstance(spec, Mapping):
-        problems += find_contradictions(_fields(spec, problems))
+    problems += contradictions_in(spec, problems)
     return (None if problems else config), problems
+
+
+def contradictions_in(spec: Any, known: Sequence[Problem]) -> list[Problem]:
+    """Judges what the fields of a manifest's `spec` say together, as far as they are sound.
+
+    Args:
+        spec: the `spec` of a manifest.
+        known: what `conform` found in it.
+    """
+    return find_contradictions(_fields(spec, known)) if isinstance(spec, Mapping) else []
 
 
 def check_files(config: TrainConfig) -> tuple[list[Problem], list[str]]:
@@ -55,9 +64,8 @@ def check_further(spec: Any, known: Sequence[Problem], folder: Path) -> tuple[li
     """
     if not isinstance(spec, Mapping):
         return [], []
-    fields = _fields(spec, known)
-    problems, warnings = _check_files(fields, folder)
-    return [*find_contradictions(fields), *problems], warnings
+    problems, warnings = _check_files(_fields(spec, known), folder)
+    return [*contradictions_in(spec, known), *problems], warnings
 
 
 def _fields(spec: Mapping[str, Any], known: Sequence[Problem]) -> Fields:

@@ -15,6 +15,8 @@ DEFAULT_LEARNING_RATE = {"full": 5e-6, "lora": 1e-4}
 
 Prompt = Annotated[str, Field(min_length=1, max_length=500)]
 Word = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\s{}][^{}\n]*$")]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+"""Name of an object of Kubernetes (RFC 1123 subdomain)."""
 
 
 class Section(BaseModel):
@@ -30,12 +32,22 @@ class Section(BaseModel):
     )
 
 
+class TokenSecret(Section):
+    """A key of a Secret of the same namespace."""
+
+    name: ObjectName
+    """Name of the Secret."""
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = "token"
+    """Key of the token in it."""
+
+
 class Model(Section):
     """The base model to personalise."""
 
     source: Annotated[str, Field(min_length=1, max_length=1024)] = "embedded://emoji"
-    """`embedded://emoji` (shipped with the trainer), `hf://organisation/name` (a hub repository), or the path of a
-    diffusers folder or of a single-file checkpoint (.safetensors)."""
+    """`embedded://emoji` (shipped with the trainer), `hf://organisation/name` (a hub repository), `pvc://claim/path` (on a
+    PersistentVolumeClaim of the same namespace; cluster only), or the path of a diffusers folder or of a single-file
+    checkpoint (.safetensors; command line only)."""
     revision: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """Branch, tag or commit of a hub repository; the commit that it stood for is recorded in the result. Default: the
     repository's main branch."""
@@ -44,33 +56,49 @@ class Model(Section):
     config: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """Of a single-file checkpoint: the folder or hub repository (`organisation/name`) with its configuration and tokenizer.
     Default: what diffusers infers from the weights, fetched from the hub."""
+    token_secret: TokenSecret | None = None
+    """The hub's token, for gated or private repositories (cluster only; the command line takes it from the environment
+    variable `HF_TOKEN`). Default: none."""
 
 
 class ConfigMapImages(Section):
     """Photos in the `binaryData` of a ConfigMap of the same namespace."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253)]
+    name: ObjectName
     """Name of the ConfigMap."""
 
 
 class ClaimImages(Section):
     """Photos on a PersistentVolumeClaim of the same namespace."""
 
-    claim_name: Annotated[str, Field(min_length=1, max_length=253)]
+    claim_name: ObjectName
     """Name of the claim."""
-    path: Annotated[str, Field(max_length=1024)] = "."
+    path: Annotated[str, Field(min_length=1, max_length=1024)] = "."
     """Folder of the photos inside the volume."""
+
+
+class OciImages(Section):
+    """Photos in an OCI image, which the node mounts without running it."""
+
+    reference: Annotated[str, Field(min_length=1, max_length=500)]
+    """Image, as in `registry/name:tag` or `registry/name@sha256:...`."""
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When nodes pull it."""
+    path: Annotated[str, Field(min_length=1, max_length=1024)] = "."
+    """Folder of the photos inside the image."""
 
 
 class Images(Section):
     """Where the photos of the subject are: exactly one of the sources."""
 
     path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """Folder of the photos; relative to the manifest when run by the command line."""
+    """Folder of the photos, relative to the manifest (command line only)."""
     config_map: ConfigMapImages | None = None
-    """A ConfigMap whose `binaryData` are the photos (cluster only)."""
+    """A ConfigMap whose `binaryData` are the photos. The command line takes one that stands in the same file."""
     persistent_volume_claim: ClaimImages | None = None
     """A folder of a PersistentVolumeClaim (cluster only)."""
+    image: OciImages | None = None
+    """A folder of an OCI image (cluster only)."""
 
 
 class Subject(Section):

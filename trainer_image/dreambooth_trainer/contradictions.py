@@ -54,13 +54,14 @@ class Fields:
             return None
 
     def given(self, path: str) -> bool:
-        """Whether the manifest itself gives the field."""
+        """Whether the manifest gives the field another value than its default, which the API server fills in."""
         node: Any = self._spec
+        default: Any = DEFAULTS
         for name in path.split("."):
             if not isinstance(node, Mapping) or name not in node:
                 return False
-            node = node[name]
-        return node is not None
+            node, default = node[name], (default or {}).get(name)
+        return node is not None and not _says_no_more(node, default)
 
     def texts(self, path: str) -> list[tuple[str, str]]:
         """The sound entries of a list of texts, or the one text, each with its path."""
@@ -69,6 +70,13 @@ class Fields:
             return [(path, value)]
         entries = [(f"{path}[{index}]", entry) for index, entry in enumerate(value)]
         return [(place, entry) for place, entry in entries if f"spec.{place}" not in self._broken]
+
+
+def _says_no_more(value: Any, default: Any) -> bool:
+    """Whether a field says what its default says, or less."""
+    if isinstance(value, Mapping) and isinstance(default, Mapping):
+        return all(_says_no_more(entry, default.get(name)) for name, entry in value.items())
+    return bool(value == default)
 
 
 def find_contradictions(fields: Fields) -> list[Problem]:
@@ -122,7 +130,7 @@ def _names(prompt: str) -> set[str]:
 
 
 def _one_source_of_images(fields: Fields) -> Iterator[Problem]:
-    sources = ["path", "configMap", "persistentVolumeClaim"]
+    sources = ["path", "configMap", "persistentVolumeClaim", "image"]
     given = [name for name in sources if fields.given(f"subject.images.{name}")]
     if len(given) != 1 and fields["subject.images"] is not None:
         message = "are several sources of the photos" if given else "names no source of the photos"
@@ -130,7 +138,7 @@ def _one_source_of_images(fields: Fields) -> Iterator[Problem]:
             "spec.subject.images",
             given or None,
             message,
-            "Give exactly one of path, configMap or persistentVolumeClaim",
+            "Give exactly one of path, configMap, persistentVolumeClaim or image",
         )
 
 
@@ -214,8 +222,11 @@ def _source_of(path: str) -> "Rule":
         elif scheme == "hf":
             if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
                 yield Problem(f"spec.{path}", source, "names no repository of the hub", "Write hf://organisation/name")
+        elif scheme == "pvc":
+            if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/.*)?", name):
+                yield Problem(f"spec.{path}", source, "names no claim", "Write pvc://claim/path")
         else:
-            remedy = "Write embedded://emoji, hf://organisation/name, or the path of a folder or file"
+            remedy = "Write embedded://emoji, hf://organisation/name, pvc://claim/path, or the path of a folder or file"
             yield Problem(f"spec.{path}", source, f"has the unknown scheme {scheme}://", remedy)
 
     return rule
@@ -228,12 +239,20 @@ def _revision(fields: Fields) -> Iterator[Problem]:
         yield Problem("spec.model.revision", revision, message, "Remove it, or give an hf:// source")
 
 
+def _token_secret(fields: Fields) -> Iterator[Problem]:
+    if fields.given("model.tokenSecret") and not fields["model.source"].startswith("hf://"):
+        message = "has no effect, as model.source is no repository of the hub"
+        secret = fields["model.tokenSecret"]
+        yield Problem("spec.model.tokenSecret", secret, message, "Remove it, or give an hf:// source")
+
+
 Rule = Callable[[Fields], Iterator[Problem]]
 
 RULES: list[Rule] = [
     _source_of("model.source"),
     _source_of("evaluation.encoder"),
     _revision,
+    _token_secret,
     _one_source_of_images,
     _identifier_is_no_word,
     *map(_placeholders_of, ["subject.prompt", "prior.prompt", "samples.prompts"]),
