@@ -3,7 +3,7 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
-SYNC := $(BIN)/uv sync --locked --inexact --extra trainer
+SYNC := $(BIN)/uv sync --locked --inexact --extra trainer --extra operator
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench clean

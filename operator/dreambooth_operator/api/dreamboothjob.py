@@ -1,4 +1,4 @@
-"""`DreamBoothJob`: photos of a subject in, a personalised diffusion model out. Read by the command line.
+"""`DreamBoothJob`: photos of a subject in, a personalised diffusion model out. Read by command line and operator.
 
 Importable without torch.
 """
@@ -7,13 +7,24 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dreambooth_operator.api.sections import Resources, Scheduling, Volumes
+from dreambooth_operator.api.status import DreamBoothJobStatus
 from dreambooth_trainer.config import TrainConfig
 
-API_VERSION = "dreambooth.io/v1alpha1"
+GROUP = "dreambooth.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "DreamBoothJob"
+PLURAL = "dreamboothjobs"
+
+NAME_LENGTH = 50
+"""Longest name of a job: names of its pods, which are labels of at most 63 characters, begin with it."""
+
+JobName = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
+"""A label of RFC 1035, as names of Services must be."""
 
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-"""A label of RFC 1123, as names of Services and hosts must be."""
+"""A label of RFC 1123."""
 
 
 class Metadata(BaseModel):
@@ -21,14 +32,31 @@ class Metadata(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
-    name: Label
-    """Name of the job: lower-case letters, digits and hyphens."""
+    name: JobName
+    """Name of the job: lower-case letters, digits and hyphens, a letter first."""
     namespace: Label | None = None
     """Namespace of the job. Default: that of the kubectl context."""
 
 
 class DreamBoothJobSpec(TrainConfig):
-    """What to train, and how."""
+    """What to train, how and where."""
+
+    resources: Resources = Resources()
+    volumes: Volumes = Volumes()
+    scheduling: Scheduling = Scheduling()
+    suspend: bool = False
+    """Whether the job waits: pods of a running one save their state and end, and go on when this is false again."""
+    active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    """Seconds from the start of the first attempt after which the job fails, waiting while suspended not counted.
+    Default: none."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
+    """Seconds after the end when the DreamBoothJob is deleted; what becomes of the claim is `volumes.output.create`'s to
+    say. Default: it stays."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 3
+    """Attempts after the first, each from the last checkpoint, when an attempt ended by what a further one may mend.
+    Disruptions by the cluster don't count."""
+    image: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Image of the trainer, where the administrator allows it. Default: the operator's."""
 
 
 class DreamBoothJob(BaseModel):
@@ -44,3 +72,5 @@ class DreamBoothJob(BaseModel):
     """Name and namespace."""
     spec: DreamBoothJobSpec
     """The settings."""
+    status: DreamBoothJobStatus | None = None
+    """Where it stands: written by the operator alone."""
