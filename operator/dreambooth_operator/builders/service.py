@@ -1,0 +1,27 @@
+"""The headless Service by which the pods of several nodes find each other, before they are ready."""
+
+from typing import Any
+
+from dreambooth_operator import names
+from dreambooth_operator.api.dreamboothjob import DreamBoothJob
+from dreambooth_operator.builders.meta import metadata
+from dreambooth_operator.observed import Object
+
+
+def build_service(owner: Object, job: DreamBoothJob) -> dict[str, Any]:
+    """The Service of a job.
+
+    Args:
+        owner: the DreamBoothJob as it stands in the API server.
+        job: the same, read.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(owner, names.service(job.metadata.name)),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {names.LABEL_JOB: job.metadata.name, names.LABEL_OWNER: owner["metadata"]["uid"]},
+        },
+    }

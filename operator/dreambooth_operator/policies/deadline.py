@@ -1,0 +1,16 @@
+"""`activeDeadlineSeconds`: how long a job may take from the start of its first attempt, suspension not counted."""
+
+from datetime import datetime, timedelta
+
+
+def deadline_of(start: datetime | None, seconds: int | None, suspended_seconds: int) -> datetime | None:
+    """When a job that is not suspended must have ended; None where nothing limits it or it has not started.
+
+    Args:
+        start: when its first pod started.
+        seconds: `activeDeadlineSeconds`.
+        suspended_seconds: how long it was suspended since.
+    """
+    if seconds is None or start is None:
+        return None
+    return start + timedelta(seconds=seconds + suspended_seconds)

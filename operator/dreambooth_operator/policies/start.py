@@ -1,0 +1,59 @@
+"""The start of an attempt: what is made, and what is said of it."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dreambooth_operator.api.dreamboothjob import DreamBoothJob
+from dreambooth_operator.builders.claim import build_claim
+from dreambooth_operator.builders.config_map import build_config_map
+from dreambooth_operator.builders.job import build_job
+from dreambooth_operator.builders.service import build_service
+from dreambooth_operator.objects import name_of
+from dreambooth_operator.observed import Object, Reference
+from dreambooth_operator.policies.presence import Present, made
+from dreambooth_operator.settings import Settings
+from dreambooth_operator.status import reasons
+from dreambooth_operator.status.reasons import Finding
+
+
+class Start(NamedTuple):
+    """What an attempt begins with."""
+
+    apply: list[dict[str, Any]]
+    """Objects that may exist and are brought up to date."""
+    create: list[dict[str, Any]]
+    """Objects that do not exist, the Job last."""
+    finding: Finding
+    """Where the attempt stands then."""
+
+
+def start_of(owner: Object, job: DreamBoothJob, number: int, present: Present, settings: Settings) -> Start:
+    """Everything that an attempt needs.
+
+    Args:
+        owner: the DreamBoothJob as it stands in the API server.
+        job: the same, read.
+        number: number of the attempt.
+        present: what exists of the objects that are made.
+        settings: what the administrator decides.
+    """
+    claims = [one for one in made(job) if one.kind == "PersistentVolumeClaim" and present.get(one) is None]
+    attempt = build_job(owner, job, number, settings)
+    name, queue = name_of(attempt), job.spec.scheduling.queue_name
+    finding = reasons.QUEUED(job=name, queue=queue) if queue else reasons.STARTING(job=name, number=number)
+    return Start(companions(owner, job), [*(build_claim(owner, job) for _ in claims), attempt], finding)
+
+
+def companions(owner: Object, job: DreamBoothJob) -> list[dict[str, Any]]:
+    """What the pods of every attempt need, beside claims."""
+    services = [build_service(owner, job)] if job.spec.resources.nodes > 1 else []
+    return [build_config_map(owner, job), *services]
+
+
+def refusal(start: Start, refusals: Mapping[Reference, str]) -> Finding | None:
+    """What the API server had against one of the objects when it was last asked."""
+    for item in [*start.apply, *start.create]:
+        kind, name = item["kind"], name_of(item)
+        if detail := refusals.get(Reference(kind, name)):
+            return reasons.REFUSED(kind=kind, name=name, detail=detail)
+    return None

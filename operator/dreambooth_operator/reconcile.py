@@ -1,0 +1,236 @@
+"""The one pure function of the operator: what is observed of a DreamBoothJob, the time and the settings make a plan.
+
+Called by `controller.py` whenever anything about a job may have changed. It trusts no memory but the status, and that one only
+for what can no longer be seen: whatever was lost between two writes is derived again and comes out the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from dreambooth_operator import names
+from dreambooth_operator.api.dreamboothjob import DreamBoothJob
+from dreambooth_operator.api.rules import judge
+from dreambooth_operator.api.status import Attempt, DreamBoothJobStatus
+from dreambooth_operator.builders.volumes import output_claim, output_path
+from dreambooth_operator.objects import attempt_of, generation_of, is_finished, is_leaving, is_owned, name_of, uid_of
+from dreambooth_operator.observed import Object, Observed, Plan, Reference
+from dreambooth_operator.policies.attempts import Followed, begun, follow, is_final, next_start, outlived, verdict
+from dreambooth_operator.policies.deadline import deadline_of
+from dreambooth_operator.policies.expiry import expiry_of
+from dreambooth_operator.policies.leftovers import leftovers
+from dreambooth_operator.policies.presence import made, needed, obstacle
+from dreambooth_operator.policies.start import companions, refusal, start_of
+from dreambooth_operator.policies.suspension import suspended_seconds
+from dreambooth_operator.settings import Settings
+from dreambooth_operator.status import reasons
+from dreambooth_operator.status.compose import News, composed, dumped, metered
+from dreambooth_operator.status.conditions import holds
+from dreambooth_operator.status.diagnosis import PATIENCE, Running, diagnose
+from dreambooth_operator.status.events import events_of
+from dreambooth_operator.status.last_word import COMPLETED
+from dreambooth_operator.status.reasons import Finding
+from dreambooth_operator.status.stored import stored_status
+
+RECHECK = timedelta(seconds=15)
+"""Until what is missing, or in the way, is looked for again."""
+RETRY = timedelta(seconds=30)
+"""Until an object that was refused is tried again."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known of a sound job that has not ended."""
+
+    observed: Observed
+    job: DreamBoothJob
+    """The DreamBoothJob, read."""
+    followed: Followed
+    """What became of its attempts."""
+    deadline: datetime | None
+    """When it must have ended."""
+    now: datetime
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is decided for a job that had not ended."""
+
+    finding: Finding
+    """Where it stands."""
+    attempts: Sequence[Attempt]
+    """The record of its attempts."""
+    apply: Sequence[Object] = ()
+    create: Sequence[Object] = ()
+    stop: bool = False
+    """Whether its running Job shall go."""
+    due: datetime | None = None
+    """When time alone will change something."""
+
+
+def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
+    """What shall be done for a DreamBoothJob, and what its status shall say."""
+    now = now.astimezone(UTC).replace(microsecond=0)
+    before = stored_status(observed.job)
+    if is_leaving(observed.job):
+        return Plan(status=observed.job.get("status", {}))
+    job, problems = judge(observed.job, settings.allowed_images)
+    if _has_ended(before):
+        return _after_the_end(observed, job, before, now)
+
+    jobs = _own_jobs(observed)
+    followed = follow(before.attempts, before.failures, jobs, observed.pods, now)
+    suspended = suspended_seconds(before, job is not None and job.spec.suspend, now)
+    deadline = None
+    if job is None:
+        finding = reasons.INVALID_CONFIG(problems=" ".join(map(str, problems)))
+        step = Step(finding, followed.attempts, stop=True)
+    else:
+        if not job.spec.suspend:
+            start = before.start_time or followed.start_time
+            deadline = deadline_of(start, job.spec.active_deadline_seconds, suspended)
+        step = _next_step(Situation(observed, job, followed, deadline, now, settings))
+
+    news = News(
+        owner=observed.job,
+        job=job,
+        finding=step.finding,
+        attempts=step.attempts,
+        failures=followed.failures,
+        suspended_seconds=suspended,
+        last_word=followed.last_word,
+        pods=_own_pods(observed),
+        snapshot=observed.snapshot,
+        now=now,
+    )
+    after = composed(before, news)
+    current = step.attempts[-1].number if step.attempts and not step.stop else None
+    unwanted = [one for one in _live(jobs) if attempt_of(one) != current] + outlived(jobs, step.attempts)
+    return Plan(
+        status=dumped(after),
+        apply=step.apply,
+        create=step.create,
+        delete=[Reference("Job", name_of(one)) for one in unwanted],
+        events=events_of(before, after, step.finding),
+        again_after=None if _has_ended(after) else _seconds(now, step.due, deadline),
+    )
+
+
+def references(observed: Observed) -> set[Reference]:
+    """What `reconcile` needs to find in `Observed.present`: nothing while an attempt runs, nor after the end."""
+    if is_leaving(observed.job) or _has_ended(stored_status(observed.job)):
+        return set()
+    if any(not is_finished(job) for job in _own_jobs(observed)):
+        return set()
+    job, _ = judge(observed.job, ["*"])  # whichever image it names
+    return {*needed(job), *made(job)} if job else set()
+
+
+def _next_step(situation: Situation) -> Step:
+    """The story of a job: it ends, or it must stop, or it runs, or it waits, or it starts."""
+    job, followed, now = situation.job, situation.followed, situation.now
+    attempts, spec = followed.attempts, job.spec
+    last = attempts[-1] if attempts else None
+
+    if last and last.reason == COMPLETED:
+        return Step(reasons.COMPLETE(path=output_path(job), claim=output_claim(job)), attempts)
+    if last and last.completion_time and is_final(last, followed.failures, spec.retries):
+        return Step(verdict(last, followed.failures, spec.retries), attempts)
+    if situation.deadline and now >= situation.deadline:
+        return Step(reasons.DEADLINE_EXCEEDED(seconds=spec.active_deadline_seconds), attempts, stop=True)
+    if spec.suspend:
+        return Step(reasons.SUSPENDED(), attempts, stop=True)
+    if last and (running := _running(situation, last)):
+        return _run(situation, running)
+    if last and (start := next_start(last, followed.failures)) and now < start:
+        return Step(_back_off(last, start), attempts, due=start)
+    return _start(situation)
+
+
+def _run(situation: Situation, running: Running) -> Step:
+    """An attempt runs: say how far it is, or what keeps it from training."""
+    finding, due = diagnose(running)
+    name = names.config_map(situation.job.metadata.name)
+    lost = any(name in message for message in running.mount_failures.values())
+    apply = companions(situation.observed.job, situation.job) if lost else []
+    return Step(finding, situation.followed.attempts, apply=apply, due=due)
+
+
+def _start(situation: Situation) -> Step:
+    """Nothing runs: start the next attempt, unless something is in the way."""
+    observed, job, now = situation.observed, situation.job, situation.now
+    attempts = begun(situation.followed.attempts, job.metadata.name)
+    blocked = leftovers(observed.job, observed.jobs, observed.pods, attempts[-1].job_name)
+    blocked = blocked or obstacle(observed.job, job, observed.present)
+    if blocked:
+        return Step(blocked, situation.followed.attempts, due=now + RECHECK)
+    start = start_of(observed.job, job, attempts[-1].number, observed.present, situation.settings)
+    if refused := refusal(start, observed.refusals):
+        return Step(refused, situation.followed.attempts, start.apply, start.create, due=now + RETRY)
+    return Step(start.finding, attempts, start.apply, start.create, due=now + PATIENCE)
+
+
+def _after_the_end(observed: Observed, job: DreamBoothJob | None, before: DreamBoothJobStatus, now: datetime) -> Plan:
+    """An ended job stays as it is, whatever becomes of its spec; what still runs is stopped, and its time may come."""
+    delete = [Reference("Job", name_of(one)) for one in _live(_own_jobs(observed))]
+    expiry = expiry_of(observed.job, before)
+    if expiry and now >= expiry:
+        delete.append(Reference("DreamBoothJob", name_of(observed.job)))
+        expiry = None
+    status = observed.job["status"]
+    if job and before.gpus_held_since:
+        status = dumped(metered(before, job, _own_pods(observed), now))
+    status = {**status, "observedGeneration": generation_of(observed.job)}
+    return Plan(status=status, delete=delete, again_after=_seconds(now, expiry))
+
+
+def _running(situation: Situation, attempt: Attempt) -> Running | None:
+    """The attempt that has not ended, if its Job is there to stay."""
+    observed = situation.observed
+    found = [one for one in _own_jobs(observed) if attempt_of(one) == attempt.number and not is_leaving(one)]
+    if attempt.completion_time or not found:
+        return None
+    return Running(
+        number=attempt.number,
+        job=found[0],
+        pods=[pod for pod in observed.pods if is_owned(pod, uid_of(found[0]))],
+        nodes=situation.job.spec.resources.nodes,
+        mount_failures=observed.mount_failures,
+        now=situation.now,
+    )
+
+
+def _back_off(attempt: Attempt, start: datetime) -> Finding:
+    return reasons.BACK_OFF(
+        number=attempt.number,
+        reason=attempt.reason,
+        detail=attempt.message,
+        next=attempt.number + 1,
+        time=f"{start:%H:%M:%S} UTC",
+    )
+
+
+def _own_jobs(observed: Observed) -> list[Object]:
+    """The Jobs of this very DreamBoothJob, not of an earlier one of its name."""
+    return [job for job in observed.jobs if is_owned(job, uid_of(observed.job)) and attempt_of(job) is not None]
+
+
+def _own_pods(observed: Observed) -> list[Object]:
+    """The pods of this very DreamBoothJob, also those whose Job is gone."""
+    uid = uid_of(observed.job)
+    return [pod for pod in observed.pods if pod["metadata"].get("labels", {}).get(names.LABEL_OWNER) == uid]
+
+
+def _live(jobs: Sequence[Object]) -> list[Object]:
+    """Jobs that have not ended and that nobody has deleted yet."""
+    return [job for job in jobs if not is_finished(job) and not is_leaving(job)]
+
+
+def _has_ended(status: DreamBoothJobStatus) -> bool:
+    return holds(status.conditions, "Complete") or holds(status.conditions, "Failed")
+
+
+def _seconds(now: datetime, *due: datetime | None) -> float | None:
+    """Seconds until the first of some times, at least one."""
+    return min((max(1.0, (time - now).total_seconds()) for time in due if time is not None), default=None)

@@ -1,0 +1,107 @@
+"""The whole status, from the status before and what was decided."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dreambooth_operator.api.dreamboothjob import DreamBoothJob
+from dreambooth_operator.api.status import Attempt, DreamBoothJobStatus, TrainingProgress
+from dreambooth_operator.builders.volumes import output_claim, output_path
+from dreambooth_operator.objects import earliest, generation_of
+from dreambooth_operator.observed import Object
+from dreambooth_operator.status import progress
+from dreambooth_operator.status.conditions import conditions_of
+from dreambooth_operator.status.gpu_time import gpu_time
+from dreambooth_operator.status.last_word import LastWord
+from dreambooth_operator.status.reasons import COMPLETE, TRAINING, Finding
+from dreambooth_operator.status.result import result_of
+from dreambooth_trainer.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class News:
+    """What a status is made of, beside the one before."""
+
+    owner: Object
+    """The DreamBoothJob as it stands in the API server."""
+    job: DreamBoothJob | None
+    """The same, read; None where its spec is unsound."""
+    finding: Finding
+    """Where it stands."""
+    attempts: Sequence[Attempt]
+    """The record of its attempts."""
+    failures: int
+    """Failures in it that count."""
+    suspended_seconds: int
+    """How long it was suspended after its start."""
+    last_word: LastWord | None
+    """What the trainer said at an end that is new."""
+    pods: Sequence[Object]
+    """Its pods."""
+    snapshot: Snapshot | None
+    """What its trainer told last."""
+    now: datetime
+    """The time."""
+
+
+def composed(before: DreamBoothJobStatus, news: News) -> DreamBoothJobStatus:
+    """The new status; the old one where there is no news."""
+    finding, job = news.finding, news.job
+    generation = generation_of(news.owner)
+    attempts = _closed(news) if finding.phase == "Failed" else list(news.attempts)
+    finished = finding.phase in ("Complete", "Failed")
+    held = gpu_time(before, news.pods, _gpus(job), news.now)
+    complete = job is not None and finding.word == COMPLETE.word
+    return DreamBoothJobStatus(
+        observed_generation=generation,
+        phase=finding.phase,
+        message=finding.message,
+        conditions=conditions_of(
+            before.conditions, finding, accepted=job is not None, generation=generation, now=news.now
+        ),
+        start_time=before.start_time or earliest(attempt.start_time for attempt in attempts),
+        completion_time=(attempts[-1].completion_time if attempts else None) or news.now if finished else None,
+        suspended_seconds=news.suspended_seconds,
+        progress=_progress(before.progress, news),
+        attempts=attempts,
+        failures=news.failures,
+        gpu_seconds=held.seconds,
+        gpus_held_since=held.since,
+        result=result_of(output_claim(job), output_path(job), news.last_word) if job and complete else None,
+    )
+
+
+def metered(
+    before: DreamBoothJobStatus, job: DreamBoothJob, pods: Sequence[Object], now: datetime
+) -> DreamBoothJobStatus:
+    """The status of a job that has ended while pods that were told to stop still hold GPUs."""
+    held = gpu_time(before, pods, _gpus(job), now)
+    return before.model_copy(update={"gpu_seconds": held.seconds, "gpus_held_since": held.since})
+
+
+def dumped(status: DreamBoothJobStatus) -> Mapping[str, Any]:
+    """A status as JSON."""
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _gpus(job: DreamBoothJob | None) -> int:
+    return job.spec.resources.nodes * job.spec.resources.gpus_per_node if job else 0
+
+
+def _closed(news: News) -> list[Attempt]:
+    """The record of a failed job, whose last attempt has ended with it if it had not before."""
+    if not news.attempts or news.attempts[-1].completion_time is not None:
+        return list(news.attempts)
+    end = {"completion_time": news.now, "reason": news.finding.word, "message": news.finding.message}
+    return [*news.attempts[:-1], news.attempts[-1].model_copy(update=end)]
+
+
+def _progress(before: TrainingProgress | None, news: News) -> TrainingProgress | None:
+    if news.job is None:
+        return progress.stopped(before, None)
+    if news.finding.word == COMPLETE.word:
+        return progress.completed(before, news.last_word, news.job.spec)
+    if news.finding.word != TRAINING.word:
+        return progress.stopped(before, news.last_word)
+    return progress.told(before, news.snapshot, news.job.spec) if news.snapshot else before

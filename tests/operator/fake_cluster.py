@@ -1,0 +1,276 @@
+"""A fake: one namespace of a cluster in memory, with what Kubernetes' Job controller, garbage collector and kubelet do to the
+objects of one DreamBoothJob. For tests of decisions; what the real ones do is tested on a real cluster."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dreambooth_operator.names import LABEL_INDEX
+from dreambooth_operator.observed import Event, Observed, Plan, Reference
+from dreambooth_operator.reconcile import reconcile, references
+from dreambooth_operator.settings import Settings
+from dreambooth_trainer.snapshot import Snapshot
+
+START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
+SETTINGS = Settings(trainer_image="trainer:1")
+PHOTOS = "photos"
+MINIMAL: Mapping[str, Any] = {"subject": {"class": "dog", "images": {"configMap": {"name": PHOTOS}}}}
+
+
+def stamp(time: datetime) -> str:
+    """A time as the API server writes it."""
+    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
+
+
+class FakeCluster:
+    """The DreamBoothJob `dog` of namespace `space` and all that belongs to it."""
+
+    def __init__(self, spec: Mapping[str, Any] | None = None, settings: Settings = SETTINGS) -> None:
+        self.now = START
+        self.settings = settings
+        self.objects: dict[Reference, dict[str, Any]] = {}
+        self.pods: list[dict[str, Any]] = []
+        self.mount_failures: dict[str, str] = {}
+        self.refusals: dict[Reference, str] = {}
+        self.snapshot: Snapshot | None = None
+        self.events: list[Event] = []
+        self.gone = False
+        self._numbers = itertools.count(1)
+        self.job: dict[str, Any] = {
+            "apiVersion": "dreambooth.io/v1alpha1",
+            "kind": "DreamBoothJob",
+            "metadata": {"name": "dog", "namespace": "space", "uid": self.uid(), "generation": 1},
+            "spec": deepcopy(dict(MINIMAL if spec is None else spec)),
+        }
+        self.add("ConfigMap", PHOTOS)
+
+    def uid(self) -> str:
+        """A UID that was never used."""
+        return f"uid-{next(self._numbers)}"
+
+    def add(self, kind: Any, name: str, **more: Any) -> dict[str, Any]:
+        """Puts an object there."""
+        metadata = {"name": name, "namespace": "space", "uid": self.uid(), "creationTimestamp": stamp(self.now)}
+        item = {"kind": kind, "metadata": metadata, **more}
+        self.objects[Reference(kind, name)] = item
+        return item
+
+    # What the operator does.
+
+    def observe(self) -> Observed:
+        """What the edges of the operator would hand to `reconcile`."""
+        observed = Observed(
+            job=deepcopy(self.job),
+            jobs=deepcopy(self.jobs),
+            pods=deepcopy(self.pods),
+            mount_failures=dict(self.mount_failures),
+            refusals=dict(self.refusals),
+            snapshot=self.snapshot,
+        )
+        present = {reference: deepcopy(self.objects.get(reference)) for reference in references(observed)}
+        return Observed(**{**vars(observed), "present": present})
+
+    def decide(self) -> Plan:
+        """What the operator would do now."""
+        return reconcile(self.observe(), self.now, self.settings)
+
+    def carry_out(self, plan: Plan, writes: int | None = None) -> None:
+        """Writes what is planned, or only the first writes of it, as if the operator had been killed then."""
+        steps: list[Any] = [*(("apply", item) for item in plan.apply), *(("create", item) for item in plan.create)]
+        steps += [("status", plan.status)] if plan.status != self.job.get("status", {}) else []
+        steps += [("delete", reference) for reference in plan.delete]
+        for verb, what in steps[:writes]:
+            getattr(self, f"_{verb}")(what)
+        if writes is None or writes >= len(steps):
+            self.events += plan.events
+
+    def reconcile(self) -> Plan:
+        """Decides and carries it out."""
+        plan = self.decide()
+        self.carry_out(plan)
+        return plan
+
+    def settle(self) -> Plan:
+        """Lets operator and Job controller take turns until neither has anything to do."""
+        for _ in range(20):
+            before = deepcopy((self.job, self.objects, self.pods))
+            plan = self.reconcile()
+            self.control()
+            if before == (self.job, self.objects, self.pods):
+                return plan
+        raise AssertionError("never settles")
+
+    def _apply(self, item: Mapping[str, Any]) -> None:
+        reference = Reference(item["kind"], item["metadata"]["name"])
+        known = self.objects.get(reference) or self.add(*reference)
+        self.objects[reference] = {**deepcopy(dict(item)), "metadata": {**known["metadata"], **item["metadata"]}}
+
+    def _create(self, item: Mapping[str, Any]) -> None:
+        reference = Reference(item["kind"], item["metadata"]["name"])
+        if reference not in self.objects and reference not in self.refusals:
+            self._apply(item)
+
+    def _status(self, status: Mapping[str, Any]) -> None:
+        self.job["status"] = deepcopy(dict(status))
+
+    def _delete(self, reference: Reference) -> None:
+        if reference.kind == "DreamBoothJob":
+            self.gone = True
+        elif item := self.objects.get(reference):
+            item["metadata"].setdefault("deletionTimestamp", stamp(self.now))
+            self.collect()
+
+    # What Kubernetes does.
+
+    @property
+    def jobs(self) -> list[dict[str, Any]]:
+        """All Jobs."""
+        return [item for reference, item in self.objects.items() if reference.kind == "Job"]
+
+    @property
+    def current(self) -> dict[str, Any]:
+        """The newest Job."""
+        return self.jobs[-1]
+
+    def alive(self, job: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Pods, of one Job or of all, that have not ended."""
+        pods = [pod for pod in self.pods if pod["status"]["phase"] in ("Pending", "Running")]
+        return [pod for pod in pods if job is None or _owner(pod) == job["metadata"]["uid"]]
+
+    def control(self) -> None:
+        """The Job controller: makes pods, replaces them, suspends, completes and fails Jobs by their policy."""
+        self.collect()
+        for job in self.jobs:
+            if not _ended(job) and "deletionTimestamp" not in job["metadata"]:
+                self._control(job)
+
+    def _control(self, job: dict[str, Any]) -> None:
+        own = [pod for pod in self.pods if _owner(pod) == job["metadata"]["uid"]]
+        failed = [(pod, _action(job, pod)) for pod in own if pod["status"]["phase"] == "Failed"]
+        verdict = next((message for _, (action, message) in failed if action == "FailJob"), None)
+        if verdict is None and any(action == "Count" for _, (action, _) in failed):
+            verdict = "Job has reached the specified backoff limit"
+        if verdict is not None or job["spec"]["suspend"]:
+            for pod in self.alive(job):
+                self.tell_to_stop(pod)
+        if verdict is not None:
+            if not self.alive(job):
+                self._end(job, "Failed", verdict)
+            return
+        done = {pod["metadata"]["labels"][LABEL_INDEX] for pod in own if pod["status"]["phase"] == "Succeeded"}
+        if len(done) == job["spec"]["completions"]:
+            self._end(job, "Complete", "")
+            return
+        if not job["spec"]["suspend"]:
+            taken = done | {pod["metadata"]["labels"][LABEL_INDEX] for pod in self.alive(job)}
+            for index in range(job["spec"]["completions"]):
+                if str(index) not in taken:
+                    self._make_pod(job, index)
+
+    def _end(self, job: dict[str, Any], type_: str, message: str) -> None:
+        condition = {"type": type_, "status": "True", "message": message, "lastTransitionTime": stamp(self.now)}
+        job["status"] = {"conditions": [condition]}
+
+    def _make_pod(self, job: Mapping[str, Any], index: int) -> None:
+        template = deepcopy(job["spec"]["template"])
+        name = f"{job['metadata']['name']}-{index}-{next(self._numbers)}"
+        owner = {"kind": "Job", "name": job["metadata"]["name"], "uid": job["metadata"]["uid"], "controller": True}
+        metadata = {"name": name, "namespace": "space", "uid": self.uid(), "ownerReferences": [owner]}
+        metadata |= {"labels": {**template["metadata"]["labels"], LABEL_INDEX: str(index)}}
+        metadata |= {"creationTimestamp": stamp(self.now)}
+        self.pods.append(
+            {"kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": {"phase": "Pending"}}
+        )
+
+    def collect(self) -> None:
+        """The garbage collector: a Job that is deleted goes after its pods."""
+        for reference, item in list(self.objects.items()):
+            if "deletionTimestamp" not in item["metadata"]:
+                continue
+            for pod in self.alive(item):
+                self.tell_to_stop(pod)
+            if not self.alive(item):
+                del self.objects[reference]
+                self.pods = [pod for pod in self.pods if _owner(pod) != item["metadata"]["uid"]]
+
+    def tell_to_stop(self, pod: dict[str, Any]) -> None:
+        """SIGTERM, with five minutes to obey; a pod that no node has goes at once."""
+        if "startTime" not in pod["status"]:
+            self.pods.remove(pod)
+        pod["metadata"].setdefault("deletionTimestamp", stamp(self.now + timedelta(minutes=5)))
+
+    def run(self, pod: dict[str, Any] | None = None) -> None:
+        """The kubelet starts the container of a pod, or of all."""
+        for one in [pod] if pod else self.alive():
+            if "startTime" not in one["status"]:
+                state = {"running": {"startedAt": stamp(self.now)}}
+                status = {"phase": "Running", "startTime": stamp(self.now), "containerStatuses": _statuses(state)}
+                one["status"].update(status)
+
+    def wait(self, pod: dict[str, Any], reason: str, message: str = "") -> None:
+        """The kubelet takes a pod over but can't start its container."""
+        state = {"waiting": {"reason": reason, "message": message}}
+        pod["status"].update(startTime=stamp(self.now), containerStatuses=_statuses(state))
+
+    def end(self, pod: dict[str, Any], code: int, message: str = "", reason: str = "", disruption: str = "") -> None:
+        """The container of a pod ends."""
+        state = {"exitCode": code, "message": message, "reason": reason or ("Error" if code else "Completed")}
+        state |= {"startedAt": pod["status"].get("startTime"), "finishedAt": stamp(self.now)}
+        phase = "Failed" if code else "Succeeded"
+        pod["status"].update(phase=phase, containerStatuses=_statuses({"terminated": state}))
+        if disruption:
+            target = {"type": "DisruptionTarget", "status": "True", "reason": disruption, "message": "because"}
+            pod["status"]["conditions"] = [target]
+
+    def fail_attempt(self, code: int = 8, message: str = "") -> None:
+        """Runs the next attempt and lets its first pod fail."""
+        self.settle()
+        self.run()
+        self.settle()
+        self.end(self.alive()[0], code, message)
+        self.control()
+        for pod in self.alive():
+            self.end(pod, 9)
+        self.control()
+
+    def later(self, seconds: float) -> None:
+        """Time passes."""
+        self.now += timedelta(seconds=seconds)
+
+
+def condition(status: Mapping[str, Any], type_: str) -> Mapping[str, Any] | None:
+    """A condition of a DreamBoothJob's status."""
+    return next((one for one in status["conditions"] if one["type"] == type_), None)
+
+
+def _statuses(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": "trainer", "state": dict(state)}]
+
+
+def _owner(item: Mapping[str, Any]) -> str:
+    owners: Sequence[Mapping[str, Any]] = item["metadata"].get("ownerReferences", ())
+    return next((str(owner["uid"]) for owner in owners), "")
+
+
+def _ended(job: Mapping[str, Any]) -> bool:
+    return any(one["type"] in ("Complete", "Failed") for one in job.get("status", {}).get("conditions", ()))
+
+
+def _action(job: Mapping[str, Any], pod: Mapping[str, Any]) -> tuple[str, str]:
+    """What the first rule of a Job's podFailurePolicy that matches a failed pod says."""
+    terminated = pod["status"].get("containerStatuses", [{}])[0].get("state", {}).get("terminated")
+    conditions = pod["status"].get("conditions", ())
+    for index, rule in enumerate(job["spec"]["podFailurePolicy"]["rules"]):
+        if asked := rule.get("onExitCodes"):
+            inside = terminated is not None and terminated["exitCode"] in asked["values"]
+            said = f"Container trainer for pod failed with exit code {terminated and terminated['exitCode']}"
+            matches = terminated is not None and inside == (asked["operator"] == "In")
+        else:
+            said = "Pod has condition DisruptionTarget"
+            types = {pattern["type"] for pattern in rule["onPodConditions"]}
+            matches = any(one["type"] in types and one["status"] == "True" for one in conditions)
+        if matches:
+            return rule["action"], f"{said} matching {rule['action']} rule at index {index}"
+    return "Count", ""

@@ -1,0 +1,190 @@
+"""Whatever happens to a job, in whatever order: the promises that are kept. The rest of Kubernetes is a fake."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dreambooth_operator.names import LABEL_INDEX
+from dreambooth_operator.observed import Reference
+from dreambooth_operator.status.endings import ending_of_pod
+from tests.operator.fake_cluster import MINIMAL, FakeCluster, condition
+from tests.operator.test_snapshots import told
+
+CODES = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 137])
+DISRUPTIONS = st.sampled_from(["", "", "", "EvictionByEvictionAPI", "DeletionByPodGC"])
+
+
+class RandomWalk(RuleBasedStateMachine):
+    """A DreamBoothJob to which things happen."""
+
+    cluster: FakeCluster
+
+    @initialize(
+        nodes=st.integers(1, 2),
+        queue=st.booleans(),
+        retries=st.integers(0, 3),
+        deadline=st.sampled_from([None, 100, 1000]),
+        ttl=st.sampled_from([None, 50]),
+    )
+    def apply(self, nodes: int, queue: bool, retries: int, deadline: int | None, ttl: int | None) -> None:
+        spec = {**MINIMAL, "retries": retries, "resources": {"nodes": nodes}}
+        spec |= {"scheduling": {"queueName": "team"}} if queue else {}
+        spec |= {"activeDeadlineSeconds": deadline} if deadline else {}
+        spec |= {"ttlSecondsAfterFinished": ttl} if ttl else {}
+        self.cluster = FakeCluster(spec)
+        self.seen: Mapping[str, Any] = {}
+
+    @rule()
+    def the_operator_works(self) -> None:
+        self.cluster.reconcile()
+
+    @rule(writes=st.integers(0, 4))
+    def the_operator_is_killed_between_two_writes(self, writes: int) -> None:
+        self.cluster.carry_out(self.cluster.decide(), writes)
+
+    @rule()
+    def the_last_status_is_lost(self) -> None:
+        """A decision on what the cache still has of the job, whose write is refused, changes no more than objects."""
+        plan = self.cluster.decide()
+        before = deepcopy(self.cluster.job)
+        self.cluster.carry_out(plan)
+        if not condition(plan.status, "Complete") and not condition(plan.status, "Failed"):
+            self.cluster.job = before
+
+    @rule()
+    def kubernetes_works(self) -> None:
+        self.cluster.control()
+
+    @rule()
+    def pods_run(self) -> None:
+        self.cluster.run()
+
+    @precondition(lambda self: self.running())
+    @rule(pick=st.integers(0, 9), code=CODES, disruption=DISRUPTIONS)
+    def a_pod_ends(self, pick: int, code: int, disruption: str) -> None:
+        pods = self.running()
+        self.cluster.end(pods[pick % len(pods)], code, disruption=disruption if code else "")
+        self.cluster.control()
+
+    @precondition(lambda self: self.running())
+    @rule(percent=st.floats(0, 100), step=st.integers(0, 400))
+    def the_trainer_tells(self, percent: float, step: int) -> None:
+        self.cluster.snapshot = told(percent=percent, step=step)
+
+    @rule(suspend=st.booleans())
+    def the_user_suspends_or_resumes(self, suspend: bool) -> None:
+        self.cluster.job["spec"]["suspend"] = suspend
+
+    @rule(retries=st.integers(0, 5))
+    def the_user_changes_the_retries(self, retries: int) -> None:
+        self.cluster.job["spec"]["retries"] = retries
+
+    @precondition(lambda self: self.cluster.jobs)
+    @rule(suspend=st.booleans())
+    def kueue_decides(self, suspend: bool) -> None:
+        if "queueName" in self.cluster.job["spec"].get("scheduling", {}):
+            self.cluster.current["spec"]["suspend"] = suspend
+
+    @precondition(lambda self: self.cluster.jobs)
+    @rule()
+    def somebody_deletes_the_newest_job(self) -> None:
+        self.cluster.current["metadata"].setdefault("deletionTimestamp", "2026-01-02T03:00:00Z")
+        self.cluster.collect()
+
+    @rule()
+    def the_photos_vanish_or_come_back(self) -> None:
+        reference = Reference("ConfigMap", "photos")
+        if self.cluster.objects.pop(reference, None) is None:
+            self.cluster.add(*reference)
+
+    @rule(seconds=st.sampled_from([1, 10, 31, 300]))
+    def time_passes(self, seconds: int) -> None:
+        self.cluster.later(seconds)
+
+    def running(self) -> list[dict[str, Any]]:
+        """Pods that run."""
+        return [pod for pod in self.cluster.alive() if pod["status"]["phase"] == "Running"]
+
+    @invariant()
+    def never_two_trainers_in_one_folder(self) -> None:
+        owners = {pod["metadata"]["ownerReferences"][0]["uid"] for pod in self.cluster.alive()}
+        assert len(owners) <= 1
+        places = [pod["metadata"]["labels"][LABEL_INDEX] for pod in self.cluster.alive()]
+        assert len(places) == len(set(places))
+
+    @invariant()
+    def attempts_are_counted_one_by_one(self) -> None:
+        numbers = [attempt["number"] for attempt in self.cluster.job.get("status", {}).get("attempts", [])]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
+        ended = [attempt for attempt in self.status().get("attempts", []) if "completionTime" in attempt]
+        assert len(numbers) - len(ended) <= 1
+
+    @invariant()
+    def nothing_that_was_told_is_taken_back(self) -> None:
+        status, seen = self.status(), self.seen
+        if not seen.get("phase"):
+            self.seen = deepcopy(status)
+            return
+        if "percent" in seen.get("progress", {}):
+            assert status["progress"]["percent"] >= seen["progress"]["percent"]
+        if seen["phase"] in ("Complete", "Failed"):
+            for field in ("phase", "conditions", "attempts", "completionTime", "message"):
+                assert status[field] == seen[field]
+        if "startTime" in seen:
+            assert status["startTime"] == seen["startTime"]
+        self.seen = deepcopy(status)
+
+    @invariant()
+    def a_second_look_changes_nothing(self) -> None:
+        cluster = deepcopy(self.cluster)
+        cluster.carry_out(cluster.decide())
+        objects = deepcopy(cluster.objects)
+        plan = cluster.decide()
+        assert plan.status == cluster.job["status"]
+        assert plan.events in ((), [])
+        cluster.carry_out(plan)
+        assert cluster.objects == objects
+
+    @invariant()
+    def what_is_decided_waits_for_something(self) -> None:
+        """Either pods run or come, or an ended or suspended job rests, or there is a time to look again."""
+        cluster = deepcopy(self.cluster)
+        plan = cluster.settle()
+        resting = plan.status["phase"] in ("Complete", "Failed", "Suspended", "Queued")
+        assert resting or cluster.alive() or plan.again_after
+
+    def status(self) -> dict[str, Any]:
+        """The status as it is written."""
+        status: dict[str, Any] = self.cluster.job.get("status", {})
+        return status
+
+    def teardown(self) -> None:
+        """In the end every job ends, if nothing more happens to it."""
+        if not hasattr(self, "cluster"):
+            return
+        cluster = self.cluster
+        cluster.job["spec"] |= {"suspend": False}
+        if Reference("ConfigMap", "photos") not in cluster.objects:
+            cluster.add("ConfigMap", "photos")
+        for _ in range(20):
+            cluster.later(301)
+            cluster.settle()
+            for job in cluster.jobs:
+                job["spec"]["suspend"] = False
+            cluster.settle()
+            cluster.run()
+            for pod in cluster.alive():
+                cluster.end(pod, 9 if "deletionTimestamp" in pod["metadata"] else 0)
+            if cluster.settle().status["phase"] in ("Complete", "Failed"):
+                break
+        assert cluster.job["status"]["phase"] in ("Complete", "Failed")
+        failed = [pod for pod in cluster.pods if pod["status"]["phase"] == "Failed"]
+        assert all(ending_of_pod(pod).reason for pod in failed)
+
+
+TestRandomWalk = RandomWalk.TestCase
+TestRandomWalk.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
