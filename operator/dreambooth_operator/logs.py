@@ -1,0 +1,36 @@
+"""How log lines look: set up once by `main.py`."""
+
+import json
+import logging
+from datetime import UTC, datetime
+
+from dreambooth_operator.settings import Settings
+
+_PLAIN = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_QUIET = ("kopf", "aiohttp", "asyncio", "kubernetes")
+"""Libraries of which only warnings are shown: kopf has a line for each event of a watch."""
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line, for collectors of logs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure(settings: Settings) -> None:
+    """Sends all log lines to stderr in the format and from the level that the settings name."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if settings.log_format == "json" else logging.Formatter(_PLAIN))
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -1,0 +1,172 @@
+"""The operator, as a table of contents: which parts there are, who knows whom, what starts and what ends when.
+
+handlers.py  kopf's events  ->  store.py, work_queue.py  ->  controller.py  ->  reconcile.py (decides), cluster.py (writes)
+resync.py    lists          ->  store.py, work_queue.py
+progress.py  trainers       ->  work_queue.py
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import kopf
+from pydantic import ValidationError
+
+from dreambooth_operator import logs, reconcile
+from dreambooth_operator.cluster import Cluster, ClusterError
+from dreambooth_operator.controller import Controller
+from dreambooth_operator.handlers import handlers, kopf_settings
+from dreambooth_operator.leadership import Leadership
+from dreambooth_operator.metrics import BUSY_WORKERS, QUEUE_DEPTH
+from dreambooth_operator.progress import Progress
+from dreambooth_operator.resync import Resync
+from dreambooth_operator.serve import HealthServer
+from dreambooth_operator.settings import PREFIX, Settings, settings_from
+from dreambooth_operator.store import Store
+from dreambooth_operator.work_queue import WorkQueue
+from dreambooth_operator.writer import Writer
+
+log = logging.getLogger(__name__)
+
+STUCK_SECONDS = 120.0
+"""A worker that has had one key for longer is taken for stuck; the longest request takes 30 s."""
+STOP_SECONDS = 10.0
+"""What workers get to end what they have begun when the process ends."""
+INSTALLED_SECONDS = 5.0
+"""Between two looks whether the CustomResourceDefinition is installed."""
+
+
+def main() -> None:
+    """Runs the operator until it is told to end; the settings come from the environment."""
+    try:
+        settings = settings_from(os.environ)
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"{PREFIX}{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}", file=sys.stderr)
+        sys.exit(2)
+    logs.configure(settings)
+    sys.exit(asyncio.run(run(settings)))
+
+
+async def run(settings: Settings) -> int:
+    """Runs the operator; returns the exit status."""
+    operator = Operator(settings, await Cluster.connect())
+    try:
+        await operator.serve()
+        await kopf.operator(
+            registry=handlers(operator.store, operator.queue, operator.cluster, operator.start, operator.stop),
+            settings=kopf_settings(),
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            stop_flag=operator.ending,
+        )
+    finally:
+        await operator.stop()
+    return 1 if operator.failed else 0
+
+
+class Operator:
+    """The parts of one replica."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self.settings = settings
+        self.cluster = cluster
+        self.store = Store()
+        self.queue = WorkQueue()
+        self.leadership = Leadership(cluster, settings)
+        self.resync = Resync(cluster, self.store, self.queue, settings)
+        self.progress = Progress(self.store, self.queue, settings)
+        writer = Writer(cluster, self.store, self.leadership, settings.identity)
+        self.controller = Controller(cluster, self.store, self.queue, self.progress, writer, settings, policy=reconcile)
+        self.server = HealthServer(settings.port, self.trouble, self.unready)
+        self.ending = asyncio.Event()
+        """Makes kopf, and with it the process, end."""
+        self.failed = False
+        """Whether a part ended that never should."""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
+        QUEUE_DEPTH.set_function(self.queue.__len__)
+        BUSY_WORKERS.set_function(self.queue.busy)
+
+    async def serve(self) -> None:
+        """Answers probes, whatever else may have to be waited for."""
+        port = await self.server.start()
+        log.info("dreambooth-operator %s: probes and metrics on port %d", self.settings.identity, port)
+
+    async def start(self) -> None:
+        """Starts all parts, once the CustomResourceDefinition is installed; kopf watches afterwards."""
+        await self._wait_until_installed()
+        self._begin(self.resync.run(), "resync")
+        self._begin(self.leadership.run(), "election")
+        self._begin(self._lead(), "leader")
+
+    async def stop(self) -> None:
+        """Ends what was begun, gives the Lease back and closes all connections."""
+        if self._stopped:
+            return
+        self._stopped = True
+        log.info("ends")
+        # kopf waits some seconds for whoever still waits for this flag, though it was a signal that made it end.
+        self.ending.set()
+        self.queue.close()
+        busy = [task for task in self._tasks if task.get_name() == "leader" and self.leadership.won.is_set()]
+        if busy:
+            await asyncio.wait(busy, timeout=STOP_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.leadership.release()
+        await self.server.stop()
+        await self.cluster.close()
+
+    def trouble(self) -> str | None:
+        """What only a restart mends."""
+        if self.queue.longest() > STUCK_SECONDS:
+            return f"a worker has been busy with one DreamBoothJob for {self.queue.longest():.0f} s"
+        if self._tasks and self.leadership.stalled():
+            return "the election stands still"
+        return None
+
+    def unready(self) -> str | None:
+        """Why this replica could not act yet."""
+        return None if self.resync.filled.is_set() else "the first list is not complete"
+
+    async def _lead(self) -> None:
+        """What only the leader does: on a store as new as its Lease, as the one before may have written until the last moment."""
+        await self.leadership.won.wait()
+        await self.resync.once()
+        self.queue.add_all(self.store.keys())
+        poller = asyncio.create_task(self.progress.run())
+        try:
+            await self.controller.run()
+        finally:
+            poller.cancel()
+
+    async def _wait_until_installed(self) -> None:
+        told = False
+        while True:
+            try:
+                if await self.cluster.serves_our_kind():
+                    return
+                if not told:
+                    log.warning("waits until the CustomResourceDefinition of dreamboothjobs.dreambooth.io is installed")
+                    told = True
+            except ClusterError as error:
+                log.warning("waits for the API server: %s", error)
+            await asyncio.sleep(INSTALLED_SECONDS)
+
+    def _begin(self, part: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(part, name=name)
+        task.add_done_callback(self._end)
+        self._tasks.append(task)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """Ends the process when a part ends that never should."""
+        if self._stopped or task.cancelled():
+            return
+        log.critical("%s ended", task.get_name(), exc_info=task.exception())
+        self.failed = True
+        self.ending.set()

@@ -1,0 +1,22 @@
+"""What Prometheus is told about the operator itself; `serve.py` publishes it."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+PREFIX = "dreambooth_operator_"
+
+RECONCILE_SECONDS = Histogram(
+    PREFIX + "reconcile_seconds",
+    "Seconds that looking at one DreamBoothJob took, requests to the API server included.",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+RECONCILE_ERRORS = Counter(PREFIX + "reconcile_errors", "Looks at a DreamBoothJob that must be repeated.", ["cause"])
+QUEUE_DEPTH = Gauge(PREFIX + "queue_depth", "DreamBoothJobs that wait for a worker.")
+BUSY_WORKERS = Gauge(PREFIX + "busy_workers", "Workers that have a DreamBoothJob.")
+STORED_OBJECTS = Gauge(PREFIX + "stored_objects", "Objects known from watches and lists.")
+WRITES = Counter(PREFIX + "writes", "Requests to the API server that change something.", ["kind", "verb"])
+STATUS_WRITES = Counter(PREFIX + "status_writes", "Writes of a DreamBoothJob's status.")
+RESYNCS = Counter(PREFIX + "resyncs", "Complete lists of what is watched.", ["result"])
+MISSED = Counter(PREFIX + "missed_changes", "DreamBoothJobs of which such a list showed what no watch had told.")
+POLLS = Counter(PREFIX + "polls", "Questions to trainers about their progress.", ["result"])
+TRAINERS = Gauge(PREFIX + "running_trainers", "Trainers that are asked about their progress.")
+LEADER = Gauge(PREFIX + "leader", "1 while this replica holds the Lease.")

@@ -1,0 +1,140 @@
+"""The queue between what happens (`handlers.py`, `resync.py`, `progress.py`) and the workers of `controller.py`.
+
+A key is in the queue at most once and with one worker at a time. One that is added while a worker has it is queued again as
+soon as the worker is done, so that nothing that happened meanwhile is missed. One event loop uses it; nothing is locked.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Iterable
+
+from dreambooth_operator.observed import Key
+
+FIRST_DELAY = 0.2
+"""Seconds until the first repetition after an error; each further one doubles it."""
+LONGEST_DELAY = 300.0
+"""Upper bound of the seconds between two repetitions."""
+
+
+def backoff(failures: int, chance: float) -> float:
+    """Seconds to wait after so many failures in a row (1: the first).
+
+    Args:
+        failures: Failures in a row.
+        chance: Uniform in [0, 1): spreads what failed together over the second half of the delay.
+    """
+    delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 30))
+    return delay * (0.5 + chance / 2)
+
+
+class QueueClosed(Exception):
+    """No key is given any more."""
+
+
+class WorkQueue:
+    """Keys that wait for a worker, first in, first out, each once."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Key] = deque()
+        self._queued: set[Key] = set()
+        self._started: dict[Key, float] = {}
+        self._again: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._filled = asyncio.Event()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, key: Key) -> None:
+        """Lets a worker look at a key soon."""
+        if key in self._started:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._waiting.append(key)
+            self._filled.set()
+
+    def add_all(self, keys: Iterable[Key]) -> None:
+        """Adds each of the keys."""
+        for key in keys:
+            self.add(key)
+
+    async def get(self) -> Key:
+        """Waits for a key; the caller must end with `done` or `failed`.
+
+        Raises:
+            QueueClosed: The queue is closed.
+        """
+        while self._closed or not self._waiting:
+            if self._closed:
+                raise QueueClosed
+            self._filled.clear()
+            await self._filled.wait()
+        key = self._waiting.popleft()
+        self._queued.discard(key)
+        self._cancel_timer(key)
+        self._started[key] = time.monotonic()
+        return key
+
+    def done(self, key: Key, again_after: float | None) -> None:
+        """Ends the work on a key.
+
+        Args:
+            key: What `get` gave.
+            again_after: Seconds until it is due even if nothing happens; None: never.
+        """
+        self._failures.pop(key, None)
+        self._end(key, again_after)
+
+    def failed(self, key: Key, again_after: float | None = None) -> float:
+        """Ends the work on a key that must be repeated.
+
+        Args:
+            key: What `get` gave.
+            again_after: Seconds after which it is due at the latest.
+
+        Returns:
+            Seconds until it is repeated: they grow from failure to failure.
+        """
+        self._failures[key] = self._failures.get(key, 0) + 1
+        delay = backoff(self._failures[key], random.random())
+        if again_after is not None:
+            delay = min(delay, again_after)
+        self._end(key, delay)
+        return delay
+
+    def longest(self) -> float:
+        """Seconds that the worker which is busiest with one key has had it."""
+        return time.monotonic() - min(self._started.values()) if self._started else 0.0
+
+    def busy(self) -> int:
+        """Number of keys that workers have."""
+        return len(self._started)
+
+    def close(self) -> None:
+        """Gives out no key any more; what workers have they still end."""
+        self._closed = True
+        self._filled.set()
+        for key in list(self._timers):
+            self._cancel_timer(key)
+
+    def _end(self, key: Key, again_after: float | None) -> None:
+        del self._started[key]
+        if again_after is not None and not self._closed:
+            self._timers[key] = asyncio.get_running_loop().call_later(max(0.0, again_after), self._due, key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+
+    def _due(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        self.add(key)
+
+    def _cancel_timer(self, key: Key) -> None:
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()

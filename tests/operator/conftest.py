@@ -1,0 +1,34 @@
+import asyncio
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from kubernetes.aio import client
+
+from dreambooth_operator.cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Path:
+    """A kubeconfig of an administrator, of a cluster with the CustomResourceDefinition."""
+    return Path(os.environ["KUBECONFIG"])
+
+
+@pytest.fixture
+def namespace(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A new namespace; `Cluster.connect` connects to its cluster."""
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    asyncio.run(_with_api(lambda core: core.create_namespace({"metadata": {"name": name}})))
+    yield name
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    asyncio.run(_with_api(lambda core: core.delete_namespace(name)))
+
+
+async def _with_api(call: Callable[[client.CoreV1Api], Awaitable[object]]) -> None:
+    cluster = await Cluster.connect()
+    async with client.ApiClient(cluster.configuration) as api:
+        await call(client.CoreV1Api(api))
+    await cluster.close()

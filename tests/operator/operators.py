@@ -1,0 +1,87 @@
+"""Operators as processes, as they run in a pod."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+COMMAND = [sys.executable, "-m", "dreambooth_operator"]
+ROOT = Path(__file__).parents[2]
+
+
+class Operator:
+    """A running operator, with what it logged."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._reading = asyncio.create_task(self._read())
+        self._said = asyncio.Condition()
+
+    async def said(self, words: str, seconds: float = 20) -> str:
+        """Waits for a log line with some words."""
+        async with asyncio.timeout(seconds), self._said:
+            while True:
+                for line in self.lines:
+                    if words in line:
+                        return line
+                if self._reading.done():
+                    raise AssertionError("\n".join(["the operator ended:", *self.lines]))
+                await self._said.wait()
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """What it answers to a probe."""
+        line = await self.said("probes and metrics on port")
+        address = f"http://127.0.0.1:{line.rpartition(' ')[2]}{path}"
+        async with aiohttp.ClientSession() as session, session.get(address) as answer:
+            return answer.status, await answer.text()
+
+    async def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        _, text = await self.get("/metrics")
+        lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+        return sum(float(value) for key, _, value in lines if key.partition("{")[0] == f"dreambooth_operator_{name}")
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.lines.append(line.decode().rstrip())
+            async with self._said:
+                self._said.notify_all()
+        async with self._said:
+            self._said.notify_all()
+
+
+@asynccontextmanager
+async def operator(kubeconfig: Path, namespace: str, **settings: Any) -> AsyncIterator[Operator]:
+    """An operator for one namespace, whose settings are given in lower case; killed in the end if it still runs."""
+    values = {
+        "trainer_image": "trainer",
+        "namespaces": namespace,
+        "namespace": namespace,
+        "identity": "one",
+        "port": 0,
+        **settings,
+    }
+    environment = {**os.environ, **{f"DREAMBOOTH_{name.upper()}": str(value) for name, value in values.items()}}
+    environment |= {
+        "KUBECONFIG": str(kubeconfig),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT / "trainer_image"), *_inherited()]),
+    }
+    process = await asyncio.create_subprocess_exec(*COMMAND, env=environment, stderr=PIPE)
+    try:
+        yield Operator(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def _inherited() -> list[str]:
+    return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]

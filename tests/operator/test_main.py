@@ -1,0 +1,209 @@
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dreambooth_operator.cluster import Cluster
+from dreambooth_operator.names import LABEL_JOB
+from dreambooth_operator.observed import Reference
+from tests.operator.clusters import applied_job, network, until
+from tests.operator.operators import COMMAND, operator
+
+LEADS = "leads: it has the Lease"
+Check = Callable[[], Awaitable[bool]]
+
+
+def run(test: Coroutine[Any, Any, None], seconds: float = 120) -> None:
+    asyncio.run(asyncio.wait_for(test, seconds))
+
+
+async def photos(cluster: Cluster, namespace: str) -> None:
+    metadata = {"name": "photos", "namespace": namespace}
+    await cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+
+
+def has_job(cluster: Cluster, namespace: str, name: str) -> Check:
+    async def check() -> bool:
+        items, _ = await cluster.list("Job", namespace, labels=f"{LABEL_JOB}={name}")
+        return bool(items)
+
+    return check
+
+
+async def versions(cluster: Cluster, namespace: str) -> dict[tuple[str, str], str]:
+    """The resource version of everything that an operator may write."""
+    kinds = ("DreamBoothJob", "Job", "ConfigMap", "Service", "PersistentVolumeClaim", "Event")
+    found = [item for kind in kinds for item in (await cluster.list(kind, namespace))[0]]
+    return {(item["kind"], item["metadata"]["name"]): item["metadata"]["resourceVersion"] for item in found}
+
+
+def test_wrong_settings_are_told_in_a_line_each() -> None:
+    environment = {**os.environ, "DREAMBOOTH_WORKERS": "0", "DREAMBOOTH_NO_SUCH_SETTING": "1"}
+    ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    lines = [line.partition(":")[0] for line in ended.stderr.splitlines()]
+    assert sorted(lines) == ["DREAMBOOTH_NO_SUCH_SETTING", "DREAMBOOTH_TRAINER_IMAGE", "DREAMBOOTH_WORKERS"]
+
+
+def test_from_applying_to_the_job_and_a_graceful_end(kubeconfig: Path, namespace: str) -> None:
+    async def test() -> None:
+        cluster = await Cluster.connect()
+        await photos(cluster, namespace)
+        async with operator(kubeconfig, namespace, log_format="json") as one:
+            await one.said(LEADS)
+            await until(lambda: _is(one.get("/readyz"), 200))
+            await cluster.create(applied_job(namespace))
+            await until(has_job(cluster, namespace, "dog"))
+            assert await one.get("/healthz") == (200, "ok")
+            assert await one.metric("leader") == 1
+            begun = time.monotonic()
+            one.process.send_signal(signal.SIGTERM)
+            assert await one.process.wait() == 0
+            assert time.monotonic() - begun < 5
+            await one.said("released the Lease")
+        lease = await cluster.get("Lease", namespace, "dreambooth-operator")
+        assert lease is not None and not lease["spec"]["holderIdentity"]
+        await cluster.close()
+
+    run(test())
+
+
+async def _is(answer: Awaitable[tuple[int, str]], status: int) -> bool:
+    return (await answer)[0] == status
+
+
+def test_a_killed_leader_is_followed_within_twenty_seconds(kubeconfig: Path, namespace: str) -> None:
+    async def test() -> None:
+        cluster = await Cluster.connect()
+        await photos(cluster, namespace)
+        async with (
+            operator(kubeconfig, namespace, identity="one") as one,
+            operator(kubeconfig, namespace, identity="two") as two,
+        ):
+            await asyncio.wait(
+                [asyncio.create_task(each.said(LEADS, 60)) for each in (one, two)], return_when="FIRST_COMPLETED"
+            )
+            first, second = (one, two) if any(LEADS in line for line in one.lines) else (two, one)
+            await until(lambda: _is(second.get("/readyz"), 200))
+            first.process.kill()
+            begun = time.monotonic()
+            await cluster.create(applied_job(namespace))
+            await until(has_job(cluster, namespace, "dog"), 25)
+            seconds = time.monotonic() - begun
+            assert 10 < seconds < 20, "the Lease lasts 15 s"
+        await cluster.close()
+
+    run(test())
+
+
+def test_a_restart_writes_nothing(kubeconfig: Path, namespace: str) -> None:
+    async def test() -> None:
+        cluster = await Cluster.connect()
+        await photos(cluster, namespace)
+        names = [f"job-{number}" for number in range(30)]
+        async with operator(kubeconfig, namespace) as one:
+            await one.said(LEADS)
+            await asyncio.gather(*(cluster.create(applied_job(namespace, name)) for name in names))
+            for name in names:
+                await until(has_job(cluster, namespace, name))
+            before: dict[tuple[str, str], str] = {}
+            while before != (before := await versions(cluster, namespace)):
+                await asyncio.sleep(2)
+            one.process.send_signal(signal.SIGTERM)
+            await one.process.wait()
+        async with operator(kubeconfig, namespace) as again:
+            await again.said(LEADS)
+            await until(lambda: _counts(again.metric("reconcile_seconds_count"), len(names)))
+            await asyncio.sleep(2)
+            assert await again.metric("status_writes_total") == await again.metric("writes_total") == 0
+            assert await versions(cluster, namespace) == before
+        await cluster.close()
+
+    run(test())
+
+
+async def _counts(metric: Awaitable[float], least: float) -> bool:
+    return await metric >= least
+
+
+@pytest.mark.parametrize("way", ["break_off", "hang"])
+def test_an_outage_of_the_api_server_passes(way: str, kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
+    async def test() -> None:
+        cluster = await Cluster.connect()
+        await photos(cluster, namespace)
+        async with network(kubeconfig, tmp_path) as (wire, path), operator(path, namespace) as one:
+            await one.said(LEADS)
+            await cluster.create(applied_job(namespace, "before"))
+            await until(has_job(cluster, namespace, "before"))
+            getattr(wire, way)()
+            await cluster.create(applied_job(namespace, "during"))
+            await asyncio.sleep(8)
+            wire.heal()
+            await until(has_job(cluster, namespace, "during"), 30)
+            await cluster.create(applied_job(namespace, "after"))
+            await until(has_job(cluster, namespace, "after"), 30)
+            assert one.process.returncode is None
+        await cluster.close()
+
+    run(test())
+
+
+@pytest.mark.slow
+def test_watches_that_hang_for_ever_are_noticed_in_about_a_minute(
+    kubeconfig: Path, namespace: str, tmp_path: Path
+) -> None:
+    async def test() -> None:
+        cluster = await Cluster.connect()
+        await photos(cluster, namespace)
+        async with network(kubeconfig, tmp_path) as (wire, path), operator(path, namespace, resync_seconds=3600) as one:
+            await one.said(LEADS)
+            await cluster.create(applied_job(namespace, "before"))
+            await until(has_job(cluster, namespace, "before"))
+            wire.hang()
+            await asyncio.sleep(1)
+            wire.forget()
+            await cluster.create(applied_job(namespace, "during"))
+            await until(has_job(cluster, namespace, "during"), 80)
+            assert one.process.returncode is None
+        await cluster.close()
+
+    run(test(), 150)
+
+
+def test_a_lost_lease_ends_the_process(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with network(kubeconfig, tmp_path) as (wire, path), operator(path, namespace, lease_seconds=3) as one:
+            await one.said(LEADS)
+            wire.break_off()
+            await one.said("election ended")
+            assert await one.process.wait() == 1
+
+    run(test())
+
+
+def test_what_no_watch_told_is_found_by_listing(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
+    """A deletion during an outage that is longer than what the API server remembers: no watch tells it."""
+
+    async def test() -> None:
+        cluster = await Cluster.connect()
+        await photos(cluster, namespace)
+        async with operator(kubeconfig, namespace, resync_seconds=2) as one:
+            await one.said(LEADS)
+            await cluster.create(applied_job(namespace))
+            await until(has_job(cluster, namespace, "dog"))
+            await until(lambda: _counts(one.metric("stored_objects"), 2))
+            await cluster.delete(Reference("DreamBoothJob", "dog"), namespace, None)
+            await until(lambda: _counts(_minus(one.metric("stored_objects")), 0), 40)
+        await cluster.close()
+
+    run(test())
+
+
+async def _minus(metric: Awaitable[float]) -> float:
+    return -(await metric)
