@@ -6,7 +6,7 @@ BIN := .venv/bin
 SYNC := $(BIN)/uv sync --locked --inexact --extra trainer --extra operator
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test crds lint bench clean
 
 help:  ## Lists the targets.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -16,6 +16,9 @@ demo: .venv/trainer  ## Trains the example dog on this machine and ends with a r
 
 test: .venv/developer  ## Runs all tests.
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+
+crds: .venv/developer  ## Writes crds/ from the models.
+	$(BIN)/python -m dreambooth_operator.api.crd > crds/dreamboothjobs.yaml
 
 lint: .venv/developer  ## Checks style and types.
 	$(BIN)/ruff check .

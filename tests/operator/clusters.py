@@ -78,7 +78,7 @@ class Network:
         self._refuses = False
         self._flows.set()
 
-    async def forget(self) -> None:
+    def forget(self) -> None:
         """As after a time without traffic: what hung is lost, the connections are not closed, new ones work."""
         old, self._flows = self._flows, asyncio.Event()
         self._flows.set()

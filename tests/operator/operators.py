@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -37,8 +38,9 @@ class Operator:
 
     async def get(self, path: str) -> tuple[int, str]:
         """What it answers to a probe."""
-        line = await self.said("probes and metrics on port")
-        address = f"http://127.0.0.1:{line.rpartition(' ')[2]}{path}"
+        found = re.search(r"on port (\d+)", await self.said("probes and metrics on port"))
+        assert found
+        address = f"http://127.0.0.1:{found[1]}{path}"
         async with aiohttp.ClientSession() as session, session.get(address) as answer:
             return answer.status, await answer.text()
 

@@ -71,7 +71,9 @@ def _image(job: DreamBoothJob, allowed: Iterable[str]) -> Iterator[Problem]:
     image = job.spec.image
     if image is not None and not any(_matches(image, pattern) for pattern in allowed):
         message = "is not among the images that the administrator allows"
-        yield Problem("spec.image", image, message, "Remove it, or ask for it to be added to the operator's allowedImages")
+        yield Problem(
+            "spec.image", image, message, "Remove it, or ask for it to be added to the operator's allowedImages"
+        )
 
 
 def _matches(image: str, pattern: str) -> bool:

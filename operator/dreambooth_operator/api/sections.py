@@ -45,7 +45,9 @@ class NewClaim(Section):
     storage_class_name: Annotated[str, Field(max_length=253)] | None = None
     """Class of the storage. Default: the cluster's default class."""
     access_modes: (
-        Annotated[list[Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]], Field(min_length=1, max_length=3)]
+        Annotated[
+            list[Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]], Field(min_length=1, max_length=3)
+        ]
         | None
     ) = None
     """How the volume may be mounted. Default: ReadWriteOnce, with several nodes ReadWriteMany."""

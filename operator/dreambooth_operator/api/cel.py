@@ -1,0 +1,136 @@
+"""What the API server refuses at once, in the Common Expression Language: the rules that need no look at the cluster.
+
+Read by `crd.py`. Whatever they let through, `rules.py` judges again. Validation follows defaulting, so sections and fields with
+defaults are always there.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from dreambooth_operator.api.dreamboothjob import NAME_LENGTH
+
+
+class Rule(NamedTuple):
+    """A validation rule of a field."""
+
+    rule: str
+    """The expression that must hold."""
+    message: str
+    """What is wrong where it does not, and the remedy."""
+
+
+IMMUTABLE = Rule(
+    "self == oldSelf",
+    "can't be changed. Delete the job and apply a new one; with the same output, training goes on from its last checkpoint",
+)
+
+SECTIONS = (
+    "model",
+    "subject",
+    "prior",
+    "training",
+    "deepspeed",
+    "checkpoints",
+    "samples",
+    "evaluation",
+    "output",
+    "resources",
+    "volumes",
+    "scheduling",
+)
+"""Sections of the spec that stay as they were applied."""
+
+_SOURCE = (
+    "self.{field}.matches('^(embedded://[a-z0-9-]+|hf://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|"
+    "pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/.*)?)$')"
+)
+_SOURCES = "{field} must be embedded://emoji, hf://organisation/name or pvc://claim/path: pods see no other path"
+
+
+def _needs_hub(field: str) -> Rule:
+    rule = f"!has(self.{field}) || self.source.startsWith('hf://')"
+    return Rule(
+        rule, f"{field} has no effect unless source is a repository of the hub. Remove it, or give an hf:// source"
+    )
+
+
+def _stage(part: str, lowest: int) -> Rule:
+    sharded = f"(type(self.zeroStage) == int ? int(self.zeroStage) >= {lowest} : true)"
+    return Rule(
+        f"!self.offload.{part} || {sharded}",
+        f"offload.{part} needs a zeroStage of at least {lowest}, or auto",
+    )
+
+
+RULES: Mapping[str, Sequence[Rule]] = {
+    "": [
+        Rule(
+            f"size(self.metadata.name) <= {NAME_LENGTH} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            f"metadata.name must have at most {NAME_LENGTH} lower-case letters, digits and hyphens, a letter first, since "
+            "pods and a Service are named after it",
+        )
+    ],
+    "spec": [
+        Rule(
+            "has(self.image) == has(oldSelf.image) && (!has(self.image) || self.image == oldSelf.image)",
+            f"image {IMMUTABLE.message}",
+        )
+    ],
+    **{f"spec.{section}": [IMMUTABLE] for section in SECTIONS},
+    "spec.model": [
+        IMMUTABLE,
+        Rule(_SOURCE.format(field="source"), _SOURCES.format(field="source")),
+        _needs_hub("revision"),
+        _needs_hub("tokenSecret"),
+    ],
+    "spec.evaluation": [
+        IMMUTABLE,
+        Rule(_SOURCE.format(field="encoder"), _SOURCES.format(field="encoder")),
+    ],
+    "spec.subject": [
+        IMMUTABLE,
+        Rule(
+            "self.prompt.contains('{identifier}') && self.prompt.contains('{class}')",
+            'prompt must have both {identifier} and {class}, as in "a {identifier} {class}"',
+        ),
+        Rule(
+            "self.identifier.lowerAscii() != self.class.lowerAscii()",
+            "identifier must be another word than class, or auto",
+        ),
+    ],
+    "spec.subject.images": [
+        Rule(
+            "!has(self.path)",
+            "path is a folder that pods can't see. Make a ConfigMap of the photos (kubectl create configmap NAME "
+            "--from-file=FOLDER) and name it in configMap, or use persistentVolumeClaim or image",
+        ),
+        Rule(
+            "has(self.path) || [has(self.configMap), has(self.persistentVolumeClaim), has(self.image)].exists_one(one, one)",
+            "exactly one of configMap, persistentVolumeClaim or image must say where the photos are",
+        ),
+    ],
+    "spec.prior": [
+        IMMUTABLE,
+        Rule(
+            "self.prompt.contains('{class}') && !self.prompt.contains('{identifier}')",
+            'prompt must have {class} and not {identifier}, as in "a {class}": class images show any member of the class',
+        ),
+    ],
+    "spec.training": [
+        IMMUTABLE,
+        Rule("self.warmupSteps < self.steps", "warmupSteps must be less than steps"),
+        Rule(
+            "!has(self.textEncoderLearningRate) || self.trainTextEncoder",
+            "textEncoderLearningRate has no effect unless trainTextEncoder is true. Set it, or remove the rate",
+        ),
+    ],
+    "spec.deepspeed": [IMMUTABLE, _stage("optimizer", 1), _stage("parameters", 3)],
+    "spec.resources": [
+        IMMUTABLE,
+        Rule(
+            "quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
+            "sharedMemory must not be more than memory, which it counts towards",
+        ),
+    ],
+}
+"""By the path of a field: what must hold for it."""
