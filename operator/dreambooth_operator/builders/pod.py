@@ -14,6 +14,8 @@ USER = 65532
 GRACE_SECONDS = 300
 """Time to save the state after SIGTERM."""
 TERMINATION_LOG = "/dev/termination-log"
+MASTER_PORT = 29500
+"""Where the pods of several nodes meet: at the first, on torchrun's usual port."""
 
 
 def build_pod_template(job: DreamBoothJob, attempt: str, labels: dict[str, str], settings: Settings) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def _command(job: DreamBoothJob, attempt: str, port: int) -> list[str]:
     nodes = job.spec.resources.nodes
     launch = ["--nodes", str(nodes), "--processes", str(_processes(job))]
     if nodes > 1:
-        launch += ["--master", f"{attempt}-0.{names.service(job.metadata.name)}"]
+        launch += ["--master", f"{attempt}-0.{names.service(job.metadata.name)}:{MASTER_PORT}"]
     trainer = {
         "--config": f"{CONFIG}/{CONFIG_FILE}",
         "--output": run_folder(job),

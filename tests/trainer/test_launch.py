@@ -1,0 +1,102 @@
+"""The launcher of a pod: exit codes, signals, and pods that find each other."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dreambooth_trainer.failures import CommunicationFailure, Interrupted, InvalidConfig, NonFiniteLoss
+from tests.trainer.tiny_training import PATIENCE, ROOT, Job, distance, free_port, settings
+
+pytestmark = pytest.mark.slow
+
+
+def job_of(root: Path, name: str, **sections: Any) -> Job:
+    return Job(root / name, settings(root / "model", root / "photos", **sections), root / "cache")
+
+
+def launch(job: Job, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+    """A launcher, as pods start it."""
+    paths = os.pathsep.join(map(str, (ROOT / "operator", ROOT / "trainer_image", ROOT)))
+    arguments = job.arguments()
+    with job.log.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dreambooth_trainer.launch", *options, "--", *arguments],
+            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **environment},
+            stdout=log,
+            stderr=log,
+        )
+
+
+def two_processes(job: Job) -> subprocess.Popen[bytes]:
+    return launch(job, "--processes", "2", "--master", f"127.0.0.1:{free_port()}")
+
+
+def until_trained(job: Job, process: subprocess.Popen[bytes], steps: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not job.output.losses.exists() or len(job.output.losses.read_text().splitlines()) < steps:
+        assert process.poll() is None, job.log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_single_process_becomes_the_trainer(tiny_training: Path) -> None:
+    job = job_of(tiny_training, "launched-wrong", training={"steps": 0})
+    assert launch(job).wait(PATIENCE) == InvalidConfig.exit_code
+    assert job.termination["reason"] == "InvalidConfig"
+
+
+def test_pods_that_find_each_other_train_what_one_process_trains(tiny_training: Path) -> None:
+    alone = job_of(tiny_training, "launched-alone")
+    assert launch(alone).wait(PATIENCE) == 0
+    both = job_of(tiny_training, "launched-pods", training={"batchSize": 2})
+    master = f"127.0.0.1:{free_port()}"
+    # The second is there first, as pods come in any order.
+    pods = [
+        launch(both, "--nodes", "2", "--master", master, JOB_COMPLETION_INDEX=str(index))
+        for index in reversed(range(2))
+    ]
+    assert [pod.wait(PATIENCE) for pod in pods] == [0, 0], both.log.read_text()
+    assert distance(both.exported(), alone.exported()) < 1e-4
+    assert both.termination["reason"] == "Completed"
+
+
+def test_the_exit_code_is_the_trainers(tiny_training: Path) -> None:
+    model = tiny_training / "launched-broken"
+    shutil.copytree(tiny_training / "model", model)
+    file = next((model / "unet").glob("*.safetensors"))
+    weights = load_file(file)
+    weights["conv_out.bias"][0] = torch.nan
+    save_file(weights, file, metadata={"format": "pt"})
+    job = job_of(tiny_training, "launched-nan", model={"source": str(model)}, prior={"enabled": False})
+    assert two_processes(job).wait(PATIENCE) == NonFiniteLoss.exit_code, job.log.read_text()
+    assert job.termination["reason"] == "NonFiniteLoss"
+
+
+def test_a_signal_reaches_all_and_they_save_their_state(tiny_training: Path) -> None:
+    job = job_of(tiny_training, "launched-stopped", training={"steps": 100_000}, checkpoints={"everySteps": 100_000})
+    process = two_processes(job)
+    until_trained(job, process, 5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) == Interrupted.exit_code, job.log.read_text()
+    assert job.termination["reason"] == "Interrupted"
+    assert list(job.output.checkpoints.glob("step-*"))
+
+
+def test_a_killed_process_ends_the_others(tiny_training: Path) -> None:
+    job = job_of(tiny_training, "launched-killed", training={"steps": 100_000})
+    process = two_processes(job)
+    until_trained(job, process, 5)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [pid for pid in children if b"dreambooth_trainer\0--config" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(workers) == 2
+    os.kill(int(workers[1]), signal.SIGKILL)
+    assert process.wait(PATIENCE) in (128 + signal.SIGKILL, CommunicationFailure.exit_code), job.log.read_text()

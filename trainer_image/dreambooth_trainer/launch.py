@@ -1,0 +1,70 @@
+"""Starts the trainer's processes of one pod: `python -m dreambooth_trainer.launch --nodes 1 --processes 1 -- --config ...`.
+
+A single process becomes the trainer itself. Several, in one pod or in many, are torchrun's: one agent in each pod with a static
+rendezvous at the first, whose place among the pods is their number in an Indexed Job. Either way the exit code is the trainer's own
+(see `failures.py`), which torchrun alone would hide.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from dreambooth_trainer.failures import CommunicationFailure, Interrupted
+
+TRAINER = "dreambooth_trainer"
+JOIN_SECONDS = 900
+"""How long pods wait for each other: an image of gigabytes may have to be pulled."""
+SAVE_SECONDS = 240
+"""How long processes may take to save their state when they are told to stop."""
+
+
+def main(
+    arguments: Annotated[list[str], typer.Argument(help="Arguments of the trainer, behind --.")],
+    nodes: Annotated[int, typer.Option(min=1, help="Pods of the run.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Processes in each.")] = 1,
+    master: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where processes meet.")] = "127.0.0.1:29500",
+) -> None:
+    """Trains, in as many processes as are asked for."""
+    command = ["-m", TRAINER, *arguments]
+    if nodes * processes == 1:
+        os.execv(sys.executable, [sys.executable, *command])
+    raise typer.Exit(_torchrun(nodes, processes, master, command))
+
+
+def _torchrun(nodes: int, processes: int, master: str, command: list[str]) -> int:
+    """Runs this pod's processes and returns the exit code of the first that failed."""
+    from torch.distributed import DistError  # type: ignore[attr-defined]
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=nodes,
+        max_nodes=nodes,
+        nproc_per_node=processes,
+        run_id=TRAINER,
+        rdzv_backend="static",
+        rdzv_endpoint=master,
+        rdzv_configs={"rank": int(os.environ.get("JOB_COMPLETION_INDEX", 0)), "timeout": JOIN_SECONDS},
+        max_restarts=0,
+        monitor_interval=0.5,
+        shutdown_timeout=SAVE_SECONDS,
+    )
+    try:
+        elastic_launch(config, sys.executable)(*command)
+    except ChildFailedError as error:
+        _, first = error.get_first_failure()
+        # A process that a signal ended has its negative number.
+        return int(first.exitcode) if first.exitcode > 0 else 128 - int(first.exitcode)
+    except SignalException:
+        return Interrupted.exit_code
+    except DistError as error:
+        typer.echo(f"CommunicationFailure: the pods did not find each other: {error}", err=True)
+        return CommunicationFailure.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    typer.run(main)
