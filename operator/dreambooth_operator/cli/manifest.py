@@ -9,9 +9,11 @@ from typing import Any
 import yaml
 
 from dreambooth_operator.api.dreamboothjob import API_VERSION, KIND, DreamBoothJob
+from dreambooth_operator.cli.config_map import photos_of, unpacked
 from dreambooth_trainer.checks import check_further, conform
 from dreambooth_trainer.config import TrainConfig
 from dreambooth_trainer.failures import Problem
+from dreambooth_trainer.run import default_cache
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,15 @@ def read(file: Path) -> Manifest | list[Problem]:
     Returns:
         The manifest, or everything that is wrong with it and with the files that it names.
     """
-    document = _document(file)
+    documents = _documents(file)
+    if isinstance(documents, Problem):
+        return [documents]
+    document = _job_among(documents, file)
     if isinstance(document, Problem):
         return [document]
-    job, problems = conform(document, DreamBoothJob, "")
+    document, problems = _with_photos_at_hand(document, documents)
+    job, unsound = conform(document, DreamBoothJob, "")
+    problems += unsound
     further, warnings = check_further(document.get("spec"), problems, file.parent)
     problems += further
     return Manifest(job, resolved(job.spec, file.parent), warnings) if job and not problems else problems
@@ -63,11 +70,25 @@ def resolved(config: TrainConfig, folder: Path) -> TrainConfig:
     )
 
 
-def _document(file: Path) -> dict[Any, Any] | Problem:
-    """The YAML document that is, or was probably meant to be, the DreamBoothJob."""
-    example = f"Write a manifest that begins with apiVersion: {API_VERSION} and kind: {KIND}"
+def _with_photos_at_hand(document: dict[Any, Any], documents: list[Any]) -> tuple[dict[Any, Any], list[Problem]]:
+    """The manifest with a folder of photos instead of a ConfigMap that stands in the same file."""
     try:
-        documents = [document for document in yaml.load_all(file.read_bytes(), _Loader) if document is not None]
+        (name,) = document["spec"]["subject"]["images"]["configMap"].values()
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return document, []
+    photos, problems = photos_of(documents, name)
+    if photos is None:
+        return document, problems
+    images = {**document["spec"]["subject"]["images"], "path": str(unpacked(photos, default_cache() / "photos"))}
+    del images["configMap"]
+    subject = {**document["spec"]["subject"], "images": images}
+    return {**document, "spec": {**document["spec"], "subject": subject}}, problems
+
+
+def _documents(file: Path) -> list[Any] | Problem:
+    """All YAML documents of a file that say anything."""
+    try:
+        return [document for document in yaml.load_all(file.read_bytes(), _Loader) if document is not None]
     except OSError as error:
         return Problem("FILE", str(file), f"can't be read: {error.strerror}", "Give the path of a manifest")
     except yaml.MarkedYAMLError as error:
@@ -76,6 +97,11 @@ def _document(file: Path) -> dict[Any, Any] | Problem:
         return Problem("FILE", str(file), f"is no valid YAML{place}: {error.problem}", "Mend it there")
     except (yaml.YAMLError, ValueError) as error:
         return Problem("FILE", str(file), f"is no valid YAML: {error}", "Save it as YAML in UTF-8")
+
+
+def _job_among(documents: list[Any], file: Path) -> dict[Any, Any] | Problem:
+    """The document that is, or was probably meant to be, the DreamBoothJob."""
+    example = f"Write a manifest that begins with apiVersion: {API_VERSION} and kind: {KIND}"
     if len(documents) > 1:
         documents = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
     if not documents:

@@ -1,12 +1,15 @@
 """`dreambooth run`: the whole job on this machine."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic.alias_generators import to_camel
 
 from dreambooth_operator.cli.validate import File, read_or_exit
-from dreambooth_trainer.failures import InvalidConfig
+from dreambooth_trainer.config import TrainConfig
+from dreambooth_trainer.failures import InvalidConfig, Problem
 
 
 def run(
@@ -31,12 +34,8 @@ def run(
     goes on where it stopped.
     """
     manifest = read_or_exit(file)
-    if manifest.config.subject.images.path is None:
-        typer.echo(
-            "spec.subject.images: photos of a ConfigMap or a volume are only at hand in the cluster. "
-            "Copy them to a folder and give subject.images.path.",
-            err=True,
-        )
+    if problems := list(out_of_reach(manifest.config)):
+        typer.echo("\n".join(map(str, problems)), err=True)
         raise typer.Exit(InvalidConfig.exit_code)
 
     # Torch takes seconds to import; a wrong manifest is told before.
@@ -45,3 +44,23 @@ def run(
 
     folder = output or Path("runs") / manifest.job.metadata.name
     raise typer.Exit(run_job(manifest.config, folder, cache=cache or default_cache(), port=port or None))
+
+
+def out_of_reach(config: TrainConfig) -> Iterator[Problem]:
+    """What only a cluster has."""
+    images = config.subject.images
+    if images.path is None:
+        source = next(name for name in ("config_map", "persistent_volume_claim", "image") if getattr(images, name))
+        remedy = (
+            "Give subject.images.path, or append the ConfigMap to the file (kubectl create configmap NAME "
+            "--from-file=FOLDER --dry-run=client -o yaml)"
+        )
+        yield Problem("spec.subject.images", to_camel(source), "is only at hand in the cluster", remedy)
+    for field, source in {"model.source": config.model.source, "evaluation.encoder": config.evaluation.encoder}.items():
+        if source.startswith("pvc://"):
+            yield Problem(f"spec.{field}", source, "is only at hand in the cluster", "Give the path of a copy")
+    if config.model.token_secret:
+        remedy = "Put the token into the environment variable HF_TOKEN and remove this field"
+        yield Problem(
+            "spec.model.tokenSecret", config.model.token_secret.name, "is only at hand in the cluster", remedy
+        )

@@ -144,12 +144,23 @@ def test_run_refuses_a_wrong_manifest(manifest: Path, training: FakeTraining) ->
     assert training.calls == []
 
 
-def test_run_needs_photos_on_this_machine(manifest: Path, training: FakeTraining) -> None:
-    manifest.write_text(MANIFEST.replace("path: photos", "configMap: {name: photos}"))
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("path: photos", "configMap: {name: photos}", "'configMap' is only at hand in the cluster"),
+        ("path: photos", "image: {reference: photos}", "'image' is only at hand in the cluster"),
+        ("spec:", "spec:\n  model: {source: 'pvc://models/sd'}", "'pvc://models/sd' is only at hand in the cluster"),
+        ("spec:", "spec:\n  model: {source: 'hf://a/b', tokenSecret: {name: hub}}", "variable HF_TOKEN"),
+    ],
+)
+def test_run_needs_everything_on_this_machine(
+    manifest: Path, training: FakeTraining, old: str, new: str, words: str
+) -> None:
+    manifest.write_text(MANIFEST.replace(old, new))
     assert RUNNER.invoke(app, ["validate", "job.yaml"]).exit_code == 0
     result = RUNNER.invoke(app, ["run", "job.yaml"])
     assert result.exit_code == 2
-    assert "give subject.images.path" in result.stderr
+    assert words in result.stderr
     assert training.calls == []
 
 

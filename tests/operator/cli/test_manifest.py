@@ -1,8 +1,10 @@
 """Tests of dreambooth_operator.cli.manifest."""
 
+import base64
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from dreambooth_operator.cli.manifest import Manifest, read
@@ -126,6 +128,42 @@ def test_the_job_among_other_documents(folder: Path) -> None:
     manifest = read(folder / "job.yaml")
     assert isinstance(manifest, Manifest)
     assert manifest.job.metadata.name == "dog"
+
+
+def with_config_map(**data: str) -> str:
+    """A manifest whose photos stand in the same file."""
+    job = SOUND.replace("images: {path: photos}", "images: {configMap: {name: rex}}")
+    documents = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rex"}, "binaryData": data}
+    return f"{job}---\n{yaml.safe_dump(documents)}"
+
+
+def test_photos_in_the_same_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    photo = (folder / "photos" / "1.png").read_bytes()
+    (folder / "job.yaml").write_text(with_config_map(**{"1.png": base64.b64encode(photo).decode()}))
+    for _ in range(2):  # also when they are unpacked already
+        manifest = read(folder / "job.yaml")
+        assert isinstance(manifest, Manifest)
+        (unpacked,) = Path(str(manifest.config.subject.images.path)).iterdir()
+        assert (unpacked.name, unpacked.read_bytes()) == ("1.png", photo)
+
+
+def test_photos_in_the_same_file_are_judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    corrupt = base64.b64encode(b"no photo").decode()
+    problems = problems_of(folder, with_config_map(**{"1.png": corrupt, "2.png": "no base64!", "../3": corrupt}))
+    assert set(problems) == {
+        "spec.subject.images",
+        "binaryData of ConfigMap rex, 2.png",
+        "binaryData of ConfigMap rex",
+    }
+
+
+def test_a_config_map_that_only_the_cluster_has_is_not_judged(folder: Path) -> None:
+    (folder / "job.yaml").write_text(with_config_map().partition("---")[0])
+    manifest = read(folder / "job.yaml")
+    assert isinstance(manifest, Manifest)
+    assert manifest.config.subject.images.path is None
 
 
 def test_anchors_and_merges(folder: Path) -> None:
