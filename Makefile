@@ -6,10 +6,10 @@ BIN := .venv/bin
 SYNC := $(BIN)/uv sync --locked --inexact --extra trainer --extra operator
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crds lint bench clean
+.PHONY: help demo test crds cluster-up cluster-down lint bench clean
 
 help:  ## Lists the targets.
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 
 demo: .venv/trainer  ## Trains the example dog on this machine and ends with a report.
 	$(BIN)/dreambooth run examples/dog/dreamboothjob.yaml
@@ -19,6 +19,12 @@ test: .venv/developer  ## Runs all tests.
 
 crds: .venv/developer  ## Writes crds/ from the models.
 	$(BIN)/python -m dreambooth_operator.api.crd > crds/dreamboothjobs.yaml
+
+cluster-up: .venv/developer  ## Starts a Kubernetes cluster on this machine, for tests.
+	$(BIN)/python -m tests.cluster up
+
+cluster-down: .venv/developer  ## Takes it away.
+	$(BIN)/python -m tests.cluster down
 
 lint: .venv/developer  ## Checks style and types.
 	$(BIN)/ruff check .

@@ -1,5 +1,4 @@
 import asyncio
-import os
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -8,12 +7,6 @@ import pytest
 from kubernetes.aio import client
 
 from dreambooth_operator.cluster import Cluster
-
-
-@pytest.fixture(scope="session")
-def kubeconfig() -> Path:
-    """A kubeconfig of an administrator, of a cluster with the CustomResourceDefinition."""
-    return Path(os.environ["KUBECONFIG"])
 
 
 @pytest.fixture

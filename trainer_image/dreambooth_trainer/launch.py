@@ -1,8 +1,8 @@
 """Starts the trainer's processes of one pod: `python -m dreambooth_trainer.launch --nodes 1 --processes 1 -- --config ...`.
 
-A single process becomes the trainer itself. Several, in one pod or in many, are torchrun's: one agent in each pod with a static
-rendezvous at the first, whose place among the pods is their number in an Indexed Job. Either way the exit code is the trainer's own
-(see `failures.py`), which torchrun alone would hide.
+A single process becomes the trainer itself. Several, in one pod or in many, are torchrun's: one agent in each pod, with a
+static rendezvous at the first, whose rank is the pod's number in an Indexed Job. Either way the exit code is the trainer's
+own (see `failures.py`), which torchrun alone would hide.
 """
 
 import os
@@ -35,7 +35,7 @@ def main(
 
 def _torchrun(nodes: int, processes: int, master: str, command: list[str]) -> int:
     """Runs this pod's processes and returns the exit code of the first that failed."""
-    from torch.distributed import DistError  # type: ignore[attr-defined]
+    from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

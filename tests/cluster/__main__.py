@@ -1,0 +1,129 @@
+"""A Kubernetes cluster on this machine: `python -m tests.cluster up`, `down`.
+
+The supervisor holds the cluster: it starts all parts, says in a file that they are ready, waits until it is told to stop or until
+the process that it serves has ended, and takes everything away.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from tests.cluster import images, leftovers, node
+from tests.cluster.binaries import built
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.layout import KUBECONFIG, LOGS, RUN, STATE
+from tests.cluster.processes import NotReady, Processes
+from tests.cluster.shared import State, join, read_state, runs
+from tests.cluster.volumes import make_volumes
+
+app = typer.Typer(add_completion=False)
+LOCK = RUN.with_suffix(".lock")
+
+
+@app.command()
+def up() -> None:
+    """Starts a cluster that stays until `down`."""
+    if read_state() is None:
+        typer.echo(f"starting (a quarter of an hour the first time); logs: {LOGS}")
+        try:
+            join(owner=0)
+        except NotReady as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+    typer.echo(f"export KUBECONFIG={KUBECONFIG}")
+
+
+@app.command()
+def down() -> None:
+    """Stops the cluster, or clears up after one that was killed."""
+    state = read_state()
+    if state:
+        os.kill(state.pid, signal.SIGTERM)
+    with _only_one():
+        leftovers.sweep()
+
+
+@app.command()
+def load() -> None:
+    """Builds the project's images and loads them into the running cluster; prints their names."""
+    for target in ("operator", "trainer"):
+        typer.echo(images.load(target))
+
+
+@app.command()
+def supervise(owner: Annotated[int, typer.Option(help="Process with which the cluster ends; 0: none.")] = 0) -> None:
+    """Holds a cluster until it is told to stop, or until its owner ends."""
+    stop = _Stop(owner)
+    with _only_one():
+        leftovers.sweep()
+        processes = Processes()
+        try:
+            _start(processes, owner)
+            while not stop.wanted():
+                time.sleep(0.3)
+        except NotReady as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+        finally:
+            STATE.unlink(missing_ok=True)
+            processes.stop_all()
+            leftovers.sweep()
+
+
+def _start(processes: Processes, owner: int) -> None:
+    binaries = built()
+    reason = node.obstacle()
+    control_plane = ControlPlane(processes, binaries, with_node=reason is None)
+    machine = node.Node(processes, binaries, control_plane)
+    if reason is None:
+        machine.start_network()
+    control_plane.start()
+    if reason is None:
+        machine.start_containerd()
+        images.load_pause(binaries / "pause")
+        machine.start()
+        make_volumes([binaries / "kubectl", f"--kubeconfig={KUBECONFIG}"])
+    signal.signal(signal.SIGUSR1, lambda *_: control_plane.stop_api_server())
+    signal.signal(signal.SIGUSR2, lambda *_: control_plane.start_api_server())
+    state = State(os.getpid(), owner, str(binaries), reason)
+    staging = STATE.with_suffix(".new")
+    staging.write_text(json.dumps(state._asdict()))
+    staging.rename(STATE)
+
+
+class _Stop:
+    """Tells when the cluster is to end."""
+
+    def __init__(self, owner: int) -> None:
+        self._owner = owner
+        self._told = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._tell)
+
+    def wanted(self) -> bool:
+        """Whether it is time."""
+        return self._told or (self._owner != 0 and not runs(self._owner))
+
+    def _tell(self, *_: object) -> None:
+        self._told = True
+        if not STATE.exists():
+            raise SystemExit(1)  # in the middle of a start
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    """Waits until no other supervisor is at work."""
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    app()

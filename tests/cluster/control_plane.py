@@ -1,0 +1,168 @@
+"""The control plane: etcd, API server, controller manager, scheduler. Runs as any user."""
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import trustme
+import yaml
+
+from tests.cluster.layout import API_SERVICE, KUBECONFIG, NODE, NODE_ADDRESS, POD_CIDR, ROOT, RUN, SERVICE_CIDR
+from tests.cluster.processes import Processes, run, succeeds
+
+TOKENS = {
+    "admin": ("admin", "system:masters"),
+    "controller-manager": ("system:kube-controller-manager", ""),
+    "scheduler": ("system:kube-scheduler", ""),
+    "kube-proxy": ("system:kube-proxy", ""),
+    "node": (f"system:node:{NODE}", "system:nodes"),
+}
+"""User and group of each bearer token, which is its own name: the cluster is reached from this machine alone."""
+READY_SECONDS = 60
+
+
+class ControlPlane:
+    """The control plane and its clients' credentials."""
+
+    def __init__(self, processes: Processes, binaries: Path, *, with_node: bool) -> None:
+        self._processes = processes
+        self._binaries = binaries
+        self._address = NODE_ADDRESS if with_node else "127.0.0.1"
+        self._port = free_port()
+        self._etcd = f"http://127.0.0.1:{free_port()}"
+        self._secrets = RUN / "secrets"
+
+    def start(self) -> None:
+        """Starts everything and installs the CustomResourceDefinitions.
+
+        Raises:
+            NotReady: a part did not come up.
+        """
+        self._make_secrets()
+        for name in TOKENS:
+            self._write_kubeconfig(name)
+        self._start_etcd()
+        self.start_api_server()
+        self._start_controllers()
+        kubectl = self._binaries / "kubectl", f"--kubeconfig={KUBECONFIG}"
+        run(*kubectl, "apply", "--server-side", "--filename", ROOT / "crds")
+        run(*kubectl, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+
+    def kubeconfig(self, name: str) -> Path:
+        """The kubeconfig of a user."""
+        return KUBECONFIG if name == "admin" else RUN / f"{name}.kubeconfig"
+
+    @property
+    def certificate_authority(self) -> Path:
+        """The certificate that all others are issued by."""
+        return self._secrets / "ca.pem"
+
+    def start_api_server(self) -> None:
+        """Starts the API server, again if it was stopped."""
+        secrets = self._secrets
+        flags = {
+            "advertise-address": self._address,
+            "allow-privileged": "false",
+            "authorization-mode": "Node,RBAC",
+            "client-ca-file": secrets / "ca.pem",
+            "enable-admission-plugins": "NodeRestriction",
+            "etcd-servers": self._etcd,
+            "kubelet-client-certificate": secrets / "kubelet-client.pem",
+            "kubelet-client-key": secrets / "kubelet-client.pem",
+            "kubelet-preferred-address-types": "InternalIP",
+            "secure-port": self._port,
+            "service-account-issuer": "https://kubernetes.default.svc",
+            "service-account-key-file": secrets / "ca.key",
+            "service-account-signing-key-file": secrets / "ca.key",
+            "service-cluster-ip-range": SERVICE_CIDR,
+            "tls-cert-file": secrets / "server.pem",
+            "tls-private-key-file": secrets / "server.pem",
+            "token-auth-file": secrets / "tokens.csv",
+        }
+        self._start("kube-apiserver", flags)
+        ready = self._binaries / "kubectl", f"--kubeconfig={KUBECONFIG}", "get", "--raw", "/readyz"
+        self._processes.until("kube-apiserver", lambda: succeeds(*ready), READY_SECONDS)
+
+    def stop_api_server(self) -> None:
+        """Stops the API server."""
+        self._processes.stop("kube-apiserver")
+
+    def _start_etcd(self) -> None:
+        peers = f"http://127.0.0.1:{free_port()}"
+        flags = {
+            "advertise-client-urls": self._etcd,
+            "data-dir": RUN / "etcd",
+            "listen-client-urls": self._etcd,
+            "listen-peer-urls": peers,
+            "initial-advertise-peer-urls": peers,
+            "initial-cluster": f"default={peers}",
+            "unsafe-no-fsync": "true",
+        }
+        self._start("etcd", flags)
+
+    def _start_controllers(self) -> None:
+        manager = self.kubeconfig("controller-manager")
+        flags = {
+            "allocate-node-cidrs": "false",
+            "cluster-cidr": POD_CIDR,
+            "root-ca-file": self.certificate_authority,
+            "service-account-private-key-file": self._secrets / "ca.key",
+            "use-service-account-credentials": "true",
+        }
+        self._start("kube-controller-manager", {**flags, **_client(manager)})
+        self._start("kube-scheduler", _client(self.kubeconfig("scheduler")))
+
+    def _start(self, name: str, flags: Mapping[str, object]) -> None:
+        self._processes.start(name, [self._binaries / name, *(f"--{flag}={value}" for flag, value in flags.items())])
+
+    def _make_secrets(self) -> None:
+        self._secrets.mkdir(parents=True)
+        self._secrets.chmod(0o700)
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self.certificate_authority))
+        authority.private_key_pem.write_to_path(str(self._secrets / "ca.key"))
+        names = "127.0.0.1", "localhost", NODE_ADDRESS, API_SERVICE, "kubernetes.default.svc"
+        server = authority.issue_cert(*names)
+        client = authority.issue_cert(
+            "kubelet-client", common_name="kubelet-client", organization_name="system:masters"
+        )
+        for name, certificate in {"server": server, "kubelet-client": client}.items():
+            certificate.private_key_and_cert_chain_pem.write_to_path(str(self._secrets / f"{name}.pem"))
+        lines = [f'{name},{user},{name},"{group}"' for name, (user, group) in TOKENS.items()]
+        (self._secrets / "tokens.csv").write_text("\n".join(lines) + "\n")
+
+    def _write_kubeconfig(self, name: str) -> None:
+        cluster = {
+            "certificate-authority": str(self.certificate_authority),
+            "server": f"https://{self._address}:{self._port}",
+        }
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": name, "user": {"token": name}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": name}}],
+            "current-context": "test",
+        }
+        path = self.kubeconfig(name)
+        path.touch(0o600)
+        path.write_text(yaml.safe_dump(document))
+
+
+def _client(kubeconfig: Path) -> dict[str, object]:
+    """Flags of a controller."""
+    return {
+        "authentication-kubeconfig": kubeconfig,
+        "authorization-kubeconfig": kubeconfig,
+        "kubeconfig": kubeconfig,
+        "leader-elect": "false",
+        "secure-port": free_port(),
+        "cert-dir": RUN / "certificates",
+    }
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,129 @@
+"""The project's two images, built from its Dockerfile on a base made of Debian's packages, and loaded into containerd."""
+
+import fnmatch
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.cluster.layout import CACHE, CONTAINERD_SOCKET, LOGS, NAMESPACE, ROOT
+from tests.cluster.node import PAUSE_IMAGE
+from tests.cluster.processes import NotReady, run, succeeds
+
+BASE = "localhost/dreambooth-test-base"
+SUITE = "bookworm"
+PACKAGES = "ca-certificates", "python3", "python3-venv", "python-is-python3"
+INGREDIENTS = "Dockerfile", "pyproject.toml", "uv.lock", "README.md", "LICENSE", "operator", "trainer_image"
+"""What images are made of."""
+LAYERS = CACHE / "images" / "layout"
+"""Layers as they were pushed: those of the libraries are gigabytes, and are written once."""
+
+
+def reference(target: str) -> str:
+    """The image of a target of the Dockerfile, named by what it is made of."""
+    digest = hashlib.sha256()
+    for name in INGREDIENTS:
+        for file in sorted(path for path in [ROOT / name, *(ROOT / name).rglob("*")] if path.is_file()):
+            if not any(fnmatch.fnmatch(part, "__pycache__") for part in file.parts):
+                digest.update(f"{file.relative_to(ROOT)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return f"localhost/dreambooth-{target}:{digest.hexdigest()[:16]}"
+
+
+def load(target: str) -> str:
+    """Builds an image, loads it into containerd and returns its name; only what is not there yet.
+
+    Raises:
+        NotReady: it can't be built.
+    """
+    image = reference(target)
+    if not _is_loaded(image):
+        if not succeeds("buildah", "inspect", "--type", "image", image):
+            _build(target, image)
+        _import(image)
+        _remove_others(target, image)
+    return image
+
+
+def load_pause(binary: Path) -> None:
+    """Makes and loads the image that holds the namespaces of pods."""
+    if _is_loaded(PAUSE_IMAGE):
+        return
+    container = run("buildah", "from", "scratch").strip()
+    run("buildah", "copy", container, binary, "/pause")
+    run("buildah", "config", "--entrypoint", '["/pause"]', container)
+    run("buildah", "commit", "--rm", container, PAUSE_IMAGE)
+    _import(PAUSE_IMAGE)
+
+
+def _build(target: str, image: str) -> None:
+    if not succeeds("buildah", "inspect", "--type", "image", BASE):
+        _build_base()
+    cache = Path(os.environ.get("UV_CACHE_DIR", Path.home() / ".cache" / "uv"))
+    cache.mkdir(parents=True, exist_ok=True)
+    arguments = {"BASE_IMAGE": BASE, "UV_SYSTEM_CERTS": "true"}
+    command = [
+        "buildah",
+        "build",
+        "--isolation=chroot",
+        "--network=host",
+        "--layers",
+        f"--target={target}",
+        f"--tag={image}",
+    ]
+    command += [f"--build-arg={name}={value}" for name, value in arguments.items()]
+    command += [f"--volume={cache}:/root/.cache/uv", "--volume=/etc/ssl/certs:/etc/ssl/certs:ro", str(ROOT)]
+    _logged(command)
+
+
+def _build_base() -> None:
+    """What public base images hold: Debian with Python."""
+    folder = CACHE / "images" / "base"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _logged(["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(folder)])
+    container = run("buildah", "from", "scratch").strip()
+    mounted = run("buildah", "mount", container).strip()
+    run("cp", "--archive", f"{folder}/.", mounted)
+    run("buildah", "unmount", container)
+    run("buildah", "commit", "--rm", container, BASE)
+    shutil.rmtree(folder)
+
+
+def _import(image: str) -> None:
+    """Loads an image; layers that containerd has are passed over, and layers that were pushed before are not pushed again."""
+    LAYERS.mkdir(parents=True, exist_ok=True)
+    (LAYERS / "index.json").unlink(missing_ok=True)
+    run("buildah", "push", "--disable-compression", image, f"oci:{LAYERS}:{image}")
+    archive = subprocess.Popen(["tar", "--create", f"--directory={LAYERS}", "."], stdout=subprocess.PIPE)
+    imported = subprocess.run([*_ctr(), "images", "import", "-"], stdin=archive.stdout, capture_output=True, text=True)
+    if imported.returncode or archive.wait():
+        raise NotReady(f"{image} was not imported: {imported.stderr}")
+
+
+def _remove_others(target: str, image: str) -> None:
+    """Removes what an image has taken the place of: a trainer has six gigabytes."""
+    prefix = f"localhost/dreambooth-{target}:"
+    for old in run(*_ctr(), "images", "ls", "-q").split():
+        if old.startswith(prefix) and old != image:
+            run(*_ctr(), "images", "rm", old)
+    for old in run("buildah", "images", "--format", "{{.Name}}:{{.Tag}}").split():
+        if old.startswith(prefix) and old != image:
+            subprocess.run(["buildah", "rmi", old], capture_output=True)
+
+
+def _is_loaded(image: str) -> bool:
+    return image in run(*_ctr(), "images", "ls", "-q").split()
+
+
+def _ctr() -> Sequence[str]:
+    return ["ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", NAMESPACE]
+
+
+def _logged(command: Sequence[str]) -> None:
+    """Runs what takes long."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (LOGS / "images.log").open("ab") as log:
+        if subprocess.run(command, stdout=log, stderr=log).returncode:
+            raise NotReady(f"{' '.join(command)} failed: {LOGS / 'images.log'}")

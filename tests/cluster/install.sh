@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Installs what a node of the test cluster needs, where that is possible; elsewhere tests of containers are skipped.
+set -euo pipefail
+packages=(containerd runc containernetworking-plugins buildah debootstrap iptables conntrack ethtool socat)
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg --status "${packages[@]}" >/dev/null 2>&1; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${packages[@]}" >/dev/null
+fi

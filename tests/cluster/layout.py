@@ -1,0 +1,28 @@
+"""Where the test cluster keeps things, and its addresses: one cluster on a machine at a time."""
+
+import os
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+"""The checkout."""
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dreambooth-operator"
+"""What outlives a cluster: binaries, images."""
+RUN = Path(tempfile.gettempdir()) / "dreambooth-test-cluster"
+"""What goes with it: state, logs, volumes."""
+
+NODE = "test-node"
+NODE_ADDRESS = "10.250.0.1"
+"""Address of the node, on an interface of its own."""
+INTERFACE, BRIDGE = "dbtest0", "dbtest-cni0"
+SERVICE_CIDR, API_SERVICE = "10.251.0.0/16", "10.251.0.1"
+POD_CIDR = "10.252.0.0/16"
+
+KUBECONFIG = RUN / "admin.kubeconfig"
+STATE = RUN / "cluster.json"
+"""Written when the cluster is ready; says whose it is and what it can do."""
+LOGS = RUN / "logs"
+SUPERVISOR_LOG = RUN.with_suffix(".log")
+CONTAINERD_SOCKET = RUN / "containerd" / "containerd.sock"
+NAMESPACE = "k8s.io"
+"""Namespace of containerd in which Kubernetes' images and containers are."""

@@ -1,0 +1,87 @@
+"""Takes away whatever of a node may be left on this machine, however it ended."""
+
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from tests.cluster.layout import BRIDGE, CONTAINERD_SOCKET, INTERFACE, POD_CIDR, RUN
+from tests.cluster.processes import succeeds
+
+CHAINS = "KUBE-", "CNI-"
+"""Beginnings of the names of chains that kube-proxy, kubelet and CNI plugins make."""
+
+
+def sweep() -> None:
+    """Removes containers' processes, mounts, interfaces, packet filters, control groups and files."""
+    _end_containers()
+    for mount in sorted(_mounts(), reverse=True):
+        subprocess.run(["umount", "--lazy", mount], capture_output=True)
+    for interface in (BRIDGE, INTERFACE):
+        subprocess.run(["ip", "link", "delete", interface], capture_output=True)
+    for family in ("iptables", "ip6tables"):
+        _sweep_filters(family)
+    for group in sorted(Path("/sys/fs/cgroup").glob("**/kubepods/**/"), key=lambda path: -len(path.parts)):
+        with suppress(OSError):
+            group.rmdir()
+    shutil.rmtree(RUN, ignore_errors=True)
+
+
+def _end_containers() -> None:
+    """Ends the shims, which outlive containerd, with all that they run; their network namespaces go with the mounts."""
+    for shim in _shims():
+        for process in [*shim.children(recursive=True), shim]:
+            with suppress(psutil.Error):
+                process.kill()
+    for namespace in _namespaces():
+        subprocess.run(["umount", "--lazy", namespace], capture_output=True)
+        with suppress(OSError):
+            namespace.unlink()
+
+
+def _namespaces() -> list[Path]:
+    """Network namespaces of pods, known by their address."""
+    prefix = POD_CIDR.rpartition(".0.0/")[0]
+    found = []
+    for namespace in Path("/run/netns").glob("cni-*"):
+        addresses = subprocess.run(
+            ["nsenter", f"--net={namespace}", "ip", "-4", "address"], capture_output=True, text=True
+        )
+        if f"inet {prefix}." in addresses.stdout or addresses.returncode:
+            found.append(namespace)
+    return found
+
+
+def _shims() -> list[psutil.Process]:
+    """What holds containers of ours."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = process.cmdline()
+            if str(CONTAINERD_SOCKET) in command and "containerd-shim" in command[0]:
+                found.append(process)
+    return found
+
+
+def _mounts() -> list[str]:
+    points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return [point for point in points if point.startswith(f"{RUN}/")]
+
+
+def _sweep_filters(family: str) -> None:
+    """Writes the tables again without our chains and the rules that name them."""
+    saved = subprocess.run([f"{family}-save"], capture_output=True, text=True)
+    kept = [line for line in saved.stdout.splitlines() if not any(chain in line for chain in CHAINS)]
+    if saved.returncode == 0 and len(kept) < len(saved.stdout.splitlines()):
+        subprocess.run([f"{family}-restore"], input="\n".join(kept) + "\n", text=True, capture_output=True)
+
+
+def found() -> list[str]:
+    """What of a node is on this machine."""
+    interfaces = [name for name in (BRIDGE, INTERFACE) if succeeds("ip", "link", "show", name)]
+    saved = subprocess.run(["iptables-save"], capture_output=True, text=True).stdout
+    chains = [line for line in saved.splitlines() if any(chain in line for chain in CHAINS)]
+    groups = [str(path) for path in Path("/sys/fs/cgroup").glob("*/kubepods")]
+    return [*interfaces, *chains, *groups, *map(str, _shims()), *_mounts()]

@@ -1,0 +1,82 @@
+"""How tests get at the cluster: the one that runs, or one that starts with the first who asks and ends with the test run."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import psutil
+
+from tests.cluster.layout import ROOT, RUN, STATE, SUPERVISOR_LOG
+from tests.cluster.processes import NotReady
+
+STOP_SECONDS = 60
+
+
+class State(NamedTuple):
+    """What a supervisor says of its cluster."""
+
+    pid: int
+    """The supervisor."""
+    owner: int
+    """Process with which the cluster ends; 0: none."""
+    binaries: str
+    """Folder of the binaries."""
+    no_node: str | None
+    """Why it has no node; None: it has one."""
+
+
+def read_state() -> State | None:
+    """The cluster that runs on this machine."""
+    try:
+        state = State(**json.loads(STATE.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return state if runs(state.pid) else None
+
+
+def runs(pid: int) -> bool:
+    """Whether a process has not ended, also if nobody has asked yet how it did."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def join(owner: int) -> State:
+    """The running cluster; starts one that ends with its owner where none runs.
+
+    Args:
+        owner: process of the test run.
+
+    Raises:
+        NotReady: it does not come up.
+    """
+    with RUN.with_suffix(".join").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state = read_state()
+        if state:
+            return state
+        with SUPERVISOR_LOG.open("wb") as stream:
+            command = [sys.executable, "-m", "tests.cluster", "supervise", f"--owner={owner}"]
+            supervisor = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=stream, start_new_session=True)
+        while (state := read_state()) is None:
+            if supervisor.poll() is not None:
+                raise NotReady(SUPERVISOR_LOG.read_text())
+            time.sleep(0.2)
+        return state
+
+
+def leave(owner: int) -> None:
+    """Ends the cluster that a test run has started, and waits until nothing is left of it."""
+    state = read_state()
+    if state is None or state.owner != owner:
+        return
+    os.kill(state.pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while runs(state.pid) and time.monotonic() < deadline:
+        time.sleep(0.2)

@@ -1,0 +1,93 @@
+"""The cluster that tests share: that of `KUBECONFIG`, or the test cluster, which starts with the first test that needs it."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.cluster import images, shared
+from tests.cluster.layout import KUBECONFIG, ROOT
+
+IMAGES = {"operator": "DREAMBOOTH_OPERATOR_IMAGE", "trainer": "DREAMBOOTH_TRAINER_IMAGE"}
+"""Variables that name the project's images where the cluster is not the test cluster."""
+
+
+class Cluster(NamedTuple):
+    """A cluster for tests."""
+
+    kubeconfig: Path
+    """Of an administrator."""
+    binaries: Path | None
+    """Folder of the test cluster's binaries; None: they are on the PATH."""
+    no_containers: str | None
+    """Why nothing can run in it; None: it can."""
+    images: Mapping[str, str]
+    """The project's images by target, where they are given."""
+
+    def binary(self, name: str) -> str:
+        """Path of `kubectl` or `helm`."""
+        return str(self.binaries / name) if self.binaries else name
+
+    def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:
+        """Runs kubectl and returns what it prints."""
+        command = [self.binary("kubectl"), f"--kubeconfig={self.kubeconfig}", *map(str, arguments)]
+        ended = subprocess.run(command, capture_output=True, text=True, input=stdin)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """A cluster with the CustomResourceDefinitions."""
+    if given := os.environ.get("KUBECONFIG"):
+        named = {target: os.environ[name] for target, name in IMAGES.items() if name in os.environ}
+        reason = None if len(named) == len(IMAGES) else f"{' and '.join(IMAGES.values())} name no images for {given}"
+        other = Cluster(Path(given), None, reason, named)
+        other.kubectl("apply", "--server-side", "--filename", ROOT / "crds")
+        return other
+    state = shared.join(_controller())
+    return Cluster(KUBECONFIG, Path(state.binaries), state.no_node, {})
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(cluster: Cluster) -> Path:
+    """A kubeconfig of an administrator, of a cluster with the CustomResourceDefinitions."""
+    return cluster.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def node(cluster: Cluster) -> Cluster:
+    """A cluster that runs containers."""
+    if cluster.no_containers:
+        pytest.skip(f"no containers: {cluster.no_containers}")
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def loaded(node: Cluster) -> Mapping[str, str]:
+    """The project's images, of this very checkout, where the cluster finds them; by target."""
+    return node.images or {target: images.load(target) for target in IMAGES}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by what they need: `-m "not cluster"` leaves out what needs a cluster."""
+    for item in items:
+        needs = getattr(item, "fixturenames", ())
+        if "cluster" in needs:
+            item.add_marker(pytest.mark.cluster)
+        if "node" in needs:
+            item.add_marker(pytest.mark.containers)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends the cluster that this run has started."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shared.leave(os.getpid())
+
+
+def _controller() -> int:
+    """The process of the whole test run."""
+    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
