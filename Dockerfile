@@ -32,18 +32,15 @@ FROM uv AS trainer-libraries
 COPY --from=requirements /build/trainer.txt ./
 RUN uv venv /opt/venv && uv pip install --python /opt/venv --compile-bytecode --require-hashes --requirement trainer.txt
 
-FROM uv AS operator-code
-COPY README.md LICENSE ./
-COPY operator operator
-COPY trainer_image trainer_image
-# The settings of the trainer are its part that needs no torch; the weights of the embedded model are not needed here.
-RUN uv pip install --no-deps --target /app . && rm -rf /app/bin /app/dreambooth_trainer/embedded/*/pipeline /app/dreambooth_trainer/embedded/*/evaluator
-
 FROM uv AS trainer-code
-COPY README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
 COPY trainer_image trainer_image
 RUN uv pip install --no-deps --target /app . && rm -rf /app/bin
+
+# The operator reads the trainer's settings, and has no use for the weights of its embedded model.
+FROM trainer-code AS operator-code
+RUN find /app/dreambooth_trainer/embedded -name '*.safetensors' -delete
 
 FROM ${BASE_IMAGE} AS base
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -33,7 +33,14 @@ class Cluster(NamedTuple):
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:
         """Runs kubectl and returns what it prints."""
-        command = [self.binary("kubectl"), f"--kubeconfig={self.kubeconfig}", *map(str, arguments)]
+        return self._run("kubectl", *arguments, stdin=stdin)
+
+    def helm(self, *arguments: str | Path) -> str:
+        """Runs helm and returns what it prints."""
+        return self._run("helm", *arguments)
+
+    def _run(self, name: str, *arguments: str | Path, stdin: str | None = None) -> str:
+        command = [self.binary(name), f"--kubeconfig={self.kubeconfig}", *map(str, arguments)]
         ended = subprocess.run(command, capture_output=True, text=True, input=stdin)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout

@@ -54,8 +54,9 @@ class Model(Section):
     variant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,30}$")] | None = None
     """Variant of the weight files, for example `fp16`. Default: the files without one."""
     config: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """Of a single-file checkpoint: the folder or hub repository (`organisation/name`) with its configuration and tokenizer.
-    Default: what diffusers infers from the weights, fetched from the hub."""
+    """Of a single-file checkpoint: the hub repository (`organisation/name`), the folder (command line only) or the
+    `pvc://claim/path` (cluster only) with its configuration and tokenizer. Default: what diffusers infers from the
+    weights, fetched from the hub."""
     token_secret: TokenSecret | None = None
     """The hub's token, for gated or private repositories (cluster only; the command line takes it from the environment
     variable `HF_TOKEN`). Default: none."""

@@ -33,6 +33,8 @@ def train_config(job: DreamBoothJob) -> TrainConfig:
     given = {name: getattr(spec, name) for name in TrainConfig.model_fields if name in spec.model_fields_set}
     given["subject"] = spec.subject.model_copy(update={"images": Images(path=photos_folder(job))})
     model: dict[str, Any] = {"source": model_folder(spec.model.source), "token_secret": None}
+    if spec.model.config:
+        model["config"] = model_folder(spec.model.config)
     given["model"] = spec.model.model_copy(update=model)
     if "evaluation" in given:
         encoder = {"encoder": model_folder(spec.evaluation.encoder)}

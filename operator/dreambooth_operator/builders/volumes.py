@@ -64,7 +64,12 @@ def claims_read(job: DreamBoothJob) -> Mapping[str, str]:
     """The claims that photos and models are read from: name, and the field of the spec that says so."""
     images = job.spec.subject.images.persistent_volume_claim
     named = {images.claim_name: "subject.images.persistentVolumeClaim.claimName"} if images else {}
-    sources = {"model.source": job.spec.model.source, "evaluation.encoder": job.spec.evaluation.encoder}
+    model = job.spec.model
+    sources = {
+        "model.source": model.source,
+        "model.config": model.config or "",
+        "evaluation.encoder": job.spec.evaluation.encoder,
+    }
     for field, source in sources.items():
         if source.startswith(CLAIM_SCHEME):
             named.setdefault(source.removeprefix(CLAIM_SCHEME).partition("/")[0], field)

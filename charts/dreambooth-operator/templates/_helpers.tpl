@@ -1,0 +1,45 @@
+{{- define "dreambooth.name" -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "dreambooth.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "dreambooth.labels" -}}
+{{ include "dreambooth.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end -}}
+
+{{- define "dreambooth.image" -}}
+{{- $image := index . 0 -}}{{- $chart := index . 1 -}}
+{{- $image.repository }}:{{ $image.tag | default $chart.AppVersion -}}
+{{- end -}}
+
+{{/* What the operator may do where it serves jobs. */}}
+{{- define "dreambooth.rules" -}}
+- apiGroups: [dreambooth.io]
+  resources: [dreamboothjobs]
+  verbs: [list, watch, delete]
+- apiGroups: [dreambooth.io]
+  resources: [dreamboothjobs/status, dreamboothjobs/finalizers]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [configmaps, services]
+  verbs: [get, create, patch]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, create]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [get, list, create, update]
+{{- end -}}

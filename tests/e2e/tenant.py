@@ -1,0 +1,139 @@
+"""One namespace of the cluster and what a person does and sees there, by kubectl."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from tests.cluster import images
+from tests.conftest import Cluster
+
+PATIENCE = 300.0
+"""Seconds within which a small job must come to an end."""
+
+SMALL: Mapping[str, Any] = {
+    "model": {"source": "embedded://emoji"},
+    "subject": {"class": "dog", "identifier": "sks", "images": {"configMap": {"name": "photos"}}},
+    "prior": {"images": 8, "batchSize": 8, "otherWords": 4, "sampler": {"scheduler": "dpm-solver++", "steps": 4}},
+    "training": {"steps": 20, "batchSize": 1, "learningRate": 1e-4},
+    "checkpoints": {"everySteps": 10},
+    "samples": {"prompts": ["a {identifier} {class}"], "perPrompt": 1, "steps": 4},
+    "evaluation": {"enabled": False},
+    "resources": {"gpusPerNode": 1, "cpu": "500m", "memory": "4Gi", "sharedMemory": "64Mi"},
+    "volumes": {"output": {"create": {"size": "1Gi"}}},
+}
+"""A job of the embedded model that takes seconds, on one pretended GPU."""
+
+
+def small(**sections: Any) -> dict[str, Any]:
+    """A small job's spec; what is given replaces single fields of a section, or a field of the spec."""
+    spec = deepcopy(dict(SMALL))
+    for name, section in sections.items():
+        spec[name] = {**spec.get(name, {}), **section} if isinstance(section, Mapping) else section
+    return spec
+
+
+class Tenant:
+    """A namespace."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.cluster = cluster
+        self.name = name
+
+    def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:
+        """Runs kubectl in the namespace."""
+        return self.cluster.kubectl("--namespace", self.name, *arguments, stdin=stdin)
+
+    def apply(self, spec: Mapping[str, Any], name: str = "dog") -> None:
+        """Applies a DreamBoothJob."""
+        job = {
+            "apiVersion": "dreambooth.io/v1alpha1",
+            "kind": "DreamBoothJob",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+        self.kubectl("apply", "--filename", "-", stdin=json.dumps(job))
+
+    def patch(self, spec: Mapping[str, Any], name: str = "dog") -> None:
+        """Changes a DreamBoothJob."""
+        self.kubectl("patch", "dbj", name, "--type=merge", f"--patch={json.dumps({'spec': spec})}")
+
+    def status(self, name: str = "dog") -> dict[str, Any]:
+        """The status of a DreamBoothJob."""
+        return dict(self.get(f"dbj/{name}").get("status", {}))
+
+    def get(self, what: str) -> dict[str, Any]:
+        """An object, or a list of a kind."""
+        return dict(json.loads(self.kubectl("get", what, "--output=json")))
+
+    def items(self, kind: str, labels: str = "") -> list[dict[str, Any]]:
+        """All objects of a kind."""
+        return list(json.loads(self.kubectl("get", kind, f"--selector={labels}", "--output=json"))["items"])
+
+    def pods(self) -> list[dict[str, Any]]:
+        """Pods of trainers that have not ended, in the order of their names."""
+        pods = self.items("pods", "dreambooth.io/job")
+        return [pod for pod in pods if pod["status"].get("phase") in ("Pending", "Running")]
+
+    def events(self) -> list[str]:
+        """Reasons of Events about DreamBoothJobs."""
+        return [event["reason"] for event in self.items("events") if event["involvedObject"]["kind"] == "DreamBoothJob"]
+
+    def until(self, condition: Callable[[dict[str, Any]], Any], seconds: float = PATIENCE, name: str = "dog") -> Any:
+        """Waits until something holds for the status of a job, and returns that status."""
+        deadline = time.monotonic() + seconds
+        while not condition(status := self.status(name)):
+            assert time.monotonic() < deadline, f"{json.dumps(status, indent=1)}\n{self.story()}"
+            time.sleep(0.3)
+        return status
+
+    def until_phase(self, *phases: str, seconds: float = PATIENCE, name: str = "dog") -> dict[str, Any]:
+        """Waits until a job is in a phase; an end that was not waited for is an error at once."""
+
+        def reached(status: dict[str, Any]) -> bool:
+            phase = status.get("phase")
+            assert phase in phases or phase not in ("Complete", "Failed"), (
+                f"{json.dumps(status, indent=1)}\n{self.story()}"
+            )
+            return phase in phases
+
+        return dict(self.until(reached, seconds, name))
+
+    def copied_out(self, claim: str, path: str, target: Path) -> Path:
+        """Copies a folder of a claim's volume to this machine, as a person would: by a pod that mounts it."""
+        image = self.cluster.images.get("operator") or images.reference("operator")
+        restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        container = {
+            "name": "copy",
+            "image": image,
+            "command": ["sleep", "300"],
+            "securityContext": restricted,
+            "volumeMounts": [{"name": "run", "mountPath": "/run-of-job"}],
+        }
+        spec = {
+            "containers": [container],
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "volumes": [{"name": "run", "persistentVolumeClaim": {"claimName": claim}}],
+            "terminationGracePeriodSeconds": 0,
+        }
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "copy"}, "spec": spec}
+        self.kubectl("apply", "--filename", "-", stdin=json.dumps(pod))
+        self.kubectl("wait", "--for=condition=Ready", "pod/copy", "--timeout=60s")
+        self.kubectl("cp", f"copy:/run-of-job/{path}", target / "run")
+        self.kubectl("delete", "pod", "copy")
+        return target / "run"
+
+    def story(self) -> str:
+        """What a person would look at."""
+        logs = [
+            self.kubectl("logs", pod["metadata"]["name"], "--tail=30", "--ignore-errors") for pod in self.pods()[:1]
+        ]
+        return "\n".join([self.kubectl("get", "dbj,jobs,pods,pvc", "-o", "wide"), self.kubectl("get", "events"), *logs])
+
+
+def reason(status: Mapping[str, Any], type_: str) -> tuple[str, str] | None:
+    """Status and reason of a condition."""
+    found = next((one for one in status.get("conditions", ()) if one["type"] == type_), None)
+    return (found["status"], found["reason"]) if found else None

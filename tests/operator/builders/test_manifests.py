@@ -1,0 +1,61 @@
+"""Everything that is made for a job, beside what is expected: `manifests/CASE/input.yaml` -> `expected.yaml`.
+
+After a wanted change: `REFRESH=1 pytest tests/operator/builders`, and read the difference.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dreambooth_operator.api.rules import judge
+from dreambooth_operator.policies.start import start_of
+from dreambooth_operator.settings import Settings
+
+CASES = Path(__file__).parent / "manifests"
+SETTINGS = Settings(trainer_image="registry/trainer:1", image_pull_secrets=["pull"])
+
+
+def made_for(file: Path) -> str:
+    owner = yaml.safe_load(file.read_text())
+    owner["metadata"] |= {"namespace": "space", "uid": "uid-1"}
+    job, problems = judge(owner, ["*"])
+    assert job is not None, problems
+    start = start_of(owner, job, 0, {}, SETTINGS)
+    documents: list[dict[str, Any]] = [*start.apply, *start.create]
+    return yaml.safe_dump_all(documents, sort_keys=False, width=120)
+
+
+@pytest.mark.parametrize("case", sorted(folder.name for folder in CASES.iterdir()))
+def test_what_is_made_for_a_job(case: str) -> None:
+    expected, made = CASES / case / "expected.yaml", made_for(CASES / case / "input.yaml")
+    if os.environ.get("REFRESH"):
+        expected.write_text(made)
+    assert made == expected.read_text()
+
+
+@pytest.mark.parametrize("case", sorted(folder.name for folder in CASES.iterdir()))
+def test_a_real_api_server_takes_it(case: str, cluster: Any) -> None:
+    """Also under the restricted level, which it would warn of."""
+    namespace = f"golden-{case}"
+    cluster.kubectl("create", "namespace", namespace)
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    try:
+        for document in yaml.safe_load_all((CASES / case / "expected.yaml").read_text()):
+            document["metadata"] |= {"namespace": namespace, "ownerReferences": []}
+            text = yaml.safe_dump(document)
+            cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename", "-", stdin=text)
+            if document["kind"] == "Job":
+                template = document["spec"]["template"]
+                template["spec"].pop("priorityClassName", None)  # no such class is there
+                pod = {
+                    **template,
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {"name": "pod", "namespace": namespace},
+                }
+                cluster.kubectl("apply", "--dry-run=server", "--filename", "-", stdin=yaml.safe_dump(pod))
+    finally:
+        cluster.kubectl("delete", "namespace", namespace, "--wait=false")
