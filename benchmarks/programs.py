@@ -54,7 +54,7 @@ class Subject:
 
     @property
     def _said(self) -> dict[str, str]:
-        manifest = yaml.safe_load((EXAMPLES / self.name / "dreamboothjob.yaml").read_text())
+        manifest, *_ = yaml.safe_load_all((EXAMPLES / self.name / "dreamboothjob.yaml").read_text())
         return dict(manifest["spec"]["subject"])
 
     @property

@@ -1,11 +1,12 @@
-"""Composes the example photos: poses of three made-up subjects on varied backgrounds.
+"""Composes the example photos: poses of three made-up subjects on varied backgrounds; and puts them into the manifests.
 
 Run by hand (`python examples/make_photos.py`) when a drawing in `subjects/` changes; the photos are committed, so users
 never need it. The subjects are our own drawings with marks that no emoji has, so that whatever draws them again has
 learnt them from these photos. No two photos of a subject share a background, lest the identifier bind to it.
 """
 
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Annotated
 import numpy as np
 import resvg_py
 import typer
+import yaml
 from PIL import Image, ImageFilter
 
 EXAMPLES = Path(__file__).parent
 SIZE = 512
 JPEG_QUALITY = 92
+SEPARATOR = "---\n# The photos, so that this file is all that a cluster needs; written by make_photos.py.\n"
 
 Colour = tuple[int, int, int]
 Background = Callable[[np.random.Generator], np.ndarray]
@@ -166,15 +169,28 @@ def photos(subject: str) -> list[Image.Image]:
     return [compose(photo, np.random.default_rng(seed)) for seed, photo in enumerate(SUBJECTS[subject])]
 
 
+def with_photos(manifest: str, name: str, photos: Mapping[str, bytes]) -> str:
+    """A manifest with the photos in a ConfigMap at its end, instead of the one that is there."""
+    job, _, _ = manifest.partition(SEPARATOR)
+    encoded = {file: base64.b64encode(content).decode() for file, content in photos.items()}
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "binaryData": encoded}
+    return f"{job}{SEPARATOR}{yaml.safe_dump(config_map, sort_keys=False)}"
+
+
 def main(
-    folder: Annotated[Path, typer.Argument(help="Where <subject>/photos/01.jpg ... are written.")] = EXAMPLES,
+    folder: Annotated[
+        Path, typer.Argument(help="Where <subject>/photos/01.jpg ... are written, beside <subject>/dreamboothjob.yaml.")
+    ] = EXAMPLES,
 ) -> None:
-    """Write the photos of every example subject."""
+    """Write the photos of every example subject, and into its manifest."""
     for subject in SUBJECTS:
         target = folder / subject / "photos"
         target.mkdir(parents=True, exist_ok=True)
         for number, picture in enumerate(photos(subject), start=1):
             picture.save(target / f"{number:02}.jpg", quality=JPEG_QUALITY)
+        written = {file.name: file.read_bytes() for file in sorted(target.iterdir())}
+        manifest = folder / subject / "dreamboothjob.yaml"
+        manifest.write_text(with_photos(manifest.read_text(), f"{subject}-photos", written))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dreambooth_operator.cli.manifest import Manifest, read
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SUBJECTS = ("dog", "backpack", "teapot")
 
@@ -41,6 +43,16 @@ def test_script_reproduces_committed_photos(make_photos: ModuleType, subject: st
         difference = np.abs(np.asarray(drawn, float) - np.asarray(photo, float))
         assert difference.mean() < 2, "only JPEG's losses may differ"
         assert np.percentile(difference, 99) < 24
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_the_manifest_holds_the_committed_photos(make_photos: ModuleType, subject: str) -> None:
+    files = {path.name: path.read_bytes() for path in sorted((EXAMPLES / subject / "photos").glob("*.jpg"))}
+    text = (EXAMPLES / subject / "dreamboothjob.yaml").read_text()
+    assert make_photos.with_photos(text, f"{subject}-photos", files) == text
+    manifest = read(EXAMPLES / subject / "dreamboothjob.yaml")
+    assert isinstance(manifest, Manifest)
+    assert {path.name for path in Path(str(manifest.config.subject.images.path)).iterdir()} == set(files)
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
