@@ -11,7 +11,7 @@ import pytest
 from tests.cluster import images, shared
 from tests.cluster.layout import KUBECONFIG, ROOT
 
-IMAGES = {"operator": "DREAMBOOTH_OPERATOR_IMAGE", "trainer": "DREAMBOOTH_TRAINER_IMAGE"}
+IMAGES = {"operator": "TEST_OPERATOR_IMAGE", "trainer": "TEST_TRAINER_IMAGE"}
 """Variables that name the project's images where the cluster is not the test cluster."""
 
 

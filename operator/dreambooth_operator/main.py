@@ -59,6 +59,8 @@ async def run(settings: Settings) -> int:
         await kopf.operator(
             registry=handlers(operator.store, operator.queue, operator.cluster, operator.start, operator.stop),
             settings=kopf_settings(),
+            # kopf would ask for the name of the user, and a user of a pod has none.
+            identity=kopf.Identity(settings.identity),
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
             stop_flag=operator.ending,

@@ -63,9 +63,11 @@ def supervise(owner: Annotated[int, typer.Option(help="Process with which the cl
     stop = _Stop(owner)
     with _only_one():
         leftovers.sweep()
+        reason = node.obstacle()
+        RUN.mkdir()
         processes = Processes()
         try:
-            _start(processes, owner)
+            _start(processes, owner, reason)
             while not stop.wanted():
                 time.sleep(0.3)
         except NotReady as error:
@@ -77,9 +79,8 @@ def supervise(owner: Annotated[int, typer.Option(help="Process with which the cl
             leftovers.sweep()
 
 
-def _start(processes: Processes, owner: int) -> None:
+def _start(processes: Processes, owner: int, reason: str | None) -> None:
     binaries = built()
-    reason = node.obstacle()
     control_plane = ControlPlane(processes, binaries, with_node=reason is None)
     machine = node.Node(processes, binaries, control_plane)
     if reason is None:

@@ -1,5 +1,6 @@
 """The control plane: etcd, API server, controller manager, scheduler. Runs as any user."""
 
+import secrets
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,14 +11,14 @@ import yaml
 from tests.cluster.layout import API_SERVICE, KUBECONFIG, NODE, NODE_ADDRESS, POD_CIDR, ROOT, RUN, SERVICE_CIDR
 from tests.cluster.processes import Processes, run, succeeds
 
-TOKENS = {
+USERS = {
     "admin": ("admin", "system:masters"),
     "controller-manager": ("system:kube-controller-manager", ""),
     "scheduler": ("system:kube-scheduler", ""),
     "kube-proxy": ("system:kube-proxy", ""),
     "node": (f"system:node:{NODE}", "system:nodes"),
 }
-"""User and group of each bearer token, which is its own name: the cluster is reached from this machine alone."""
+"""User and group of each client, which has a bearer token."""
 READY_SECONDS = 60
 
 
@@ -31,6 +32,7 @@ class ControlPlane:
         self._port = free_port()
         self._etcd = f"http://127.0.0.1:{free_port()}"
         self._secrets = RUN / "secrets"
+        self._tokens = {name: secrets.token_urlsafe() for name in USERS}
 
     def start(self) -> None:
         """Starts everything and installs the CustomResourceDefinitions.
@@ -39,7 +41,7 @@ class ControlPlane:
             NotReady: a part did not come up.
         """
         self._make_secrets()
-        for name in TOKENS:
+        for name in USERS:
             self._write_kubeconfig(name)
         self._start_etcd()
         self.start_api_server()
@@ -59,25 +61,26 @@ class ControlPlane:
 
     def start_api_server(self) -> None:
         """Starts the API server, again if it was stopped."""
-        secrets = self._secrets
+        folder = self._secrets
         flags = {
             "advertise-address": self._address,
             "allow-privileged": "false",
             "authorization-mode": "Node,RBAC",
-            "client-ca-file": secrets / "ca.pem",
+            "bind-address": self._address,
+            "client-ca-file": folder / "ca.pem",
             "enable-admission-plugins": "NodeRestriction",
             "etcd-servers": self._etcd,
-            "kubelet-client-certificate": secrets / "kubelet-client.pem",
-            "kubelet-client-key": secrets / "kubelet-client.pem",
+            "kubelet-client-certificate": folder / "kubelet-client.pem",
+            "kubelet-client-key": folder / "kubelet-client.pem",
             "kubelet-preferred-address-types": "InternalIP",
             "secure-port": self._port,
             "service-account-issuer": "https://kubernetes.default.svc",
-            "service-account-key-file": secrets / "ca.key",
-            "service-account-signing-key-file": secrets / "ca.key",
+            "service-account-key-file": folder / "ca.key",
+            "service-account-signing-key-file": folder / "ca.key",
             "service-cluster-ip-range": SERVICE_CIDR,
-            "tls-cert-file": secrets / "server.pem",
-            "tls-private-key-file": secrets / "server.pem",
-            "token-auth-file": secrets / "tokens.csv",
+            "tls-cert-file": folder / "server.pem",
+            "tls-private-key-file": folder / "server.pem",
+            "token-auth-file": folder / "tokens.csv",
         }
         self._start("kube-apiserver", flags)
         ready = self._binaries / "kubectl", f"--kubeconfig={KUBECONFIG}", "get", "--raw", "/readyz"
@@ -128,7 +131,7 @@ class ControlPlane:
         )
         for name, certificate in {"server": server, "kubelet-client": client}.items():
             certificate.private_key_and_cert_chain_pem.write_to_path(str(self._secrets / f"{name}.pem"))
-        lines = [f'{name},{user},{name},"{group}"' for name, (user, group) in TOKENS.items()]
+        lines = [f'{self._tokens[name]},{user},{name},"{group}"' for name, (user, group) in USERS.items()]
         (self._secrets / "tokens.csv").write_text("\n".join(lines) + "\n")
 
     def _write_kubeconfig(self, name: str) -> None:
@@ -140,7 +143,7 @@ class ControlPlane:
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": cluster}],
-            "users": [{"name": name, "user": {"token": name}}],
+            "users": [{"name": name, "user": {"token": self._tokens[name]}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": name}}],
             "current-context": "test",
         }

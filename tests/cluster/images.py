@@ -1,7 +1,7 @@
 """The project's two images, built from its Dockerfile on a base made of Debian's packages, and loaded into containerd."""
 
-import fnmatch
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,13 +12,13 @@ from tests.cluster.layout import CACHE, CONTAINERD_SOCKET, LOGS, NAMESPACE, ROOT
 from tests.cluster.node import PAUSE_IMAGE
 from tests.cluster.processes import NotReady, run, succeeds
 
-BASE = "localhost/dreambooth-test-base"
 SUITE = "bookworm"
 PACKAGES = "ca-certificates", "python3", "python3-venv", "python-is-python3"
+BASE = f"localhost/dreambooth-test-base:{SUITE}-{'-'.join(PACKAGES)}"
 INGREDIENTS = "Dockerfile", "pyproject.toml", "uv.lock", "README.md", "LICENSE", "operator", "trainer_image"
 """What images are made of."""
-LAYERS = CACHE / "images" / "layout"
-"""Layers as they were pushed: those of the libraries are gigabytes, and are written once."""
+LAYERS = CACHE / "images" / "layers"
+"""Layers as they were pushed, by target: those of the libraries are gigabytes, and are written once."""
 
 
 def reference(target: str) -> str:
@@ -26,7 +26,7 @@ def reference(target: str) -> str:
     digest = hashlib.sha256()
     for name in INGREDIENTS:
         for file in sorted(path for path in [ROOT / name, *(ROOT / name).rglob("*")] if path.is_file()):
-            if not any(fnmatch.fnmatch(part, "__pycache__") for part in file.parts):
+            if "__pycache__" not in file.parts:
                 digest.update(f"{file.relative_to(ROOT)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     return f"localhost/dreambooth-{target}:{digest.hexdigest()[:16]}"
 
@@ -41,7 +41,7 @@ def load(target: str) -> str:
     if not _is_loaded(image):
         if not succeeds("buildah", "inspect", "--type", "image", image):
             _build(target, image)
-        _import(image)
+        _import(image, LAYERS / target)
         _remove_others(target, image)
     return image
 
@@ -54,7 +54,7 @@ def load_pause(binary: Path) -> None:
     run("buildah", "copy", container, binary, "/pause")
     run("buildah", "config", "--entrypoint", '["/pause"]', container)
     run("buildah", "commit", "--rm", container, PAUSE_IMAGE)
-    _import(PAUSE_IMAGE)
+    _import(PAUSE_IMAGE, LAYERS / "pause")
 
 
 def _build(target: str, image: str) -> None:
@@ -91,12 +91,20 @@ def _build_base() -> None:
     shutil.rmtree(folder)
 
 
-def _import(image: str) -> None:
-    """Loads an image; layers that containerd has are passed over, and layers that were pushed before are not pushed again."""
-    LAYERS.mkdir(parents=True, exist_ok=True)
-    (LAYERS / "index.json").unlink(missing_ok=True)
-    run("buildah", "push", "--disable-compression", image, f"oci:{LAYERS}:{image}")
-    archive = subprocess.Popen(["tar", "--create", f"--directory={LAYERS}", "."], stdout=subprocess.PIPE)
+def _import(image: str, layers: Path) -> None:
+    """Loads an image; layers that were pushed or loaded before are not written again, and old ones go."""
+    layers.mkdir(parents=True, exist_ok=True)
+    (layers / "index.json").unlink(missing_ok=True)
+    run("buildah", "push", image, f"oci:{layers}:{image}")
+    blobs = layers / "blobs" / "sha256"
+    (digest,) = (entry["digest"] for entry in json.loads((layers / "index.json").read_text())["manifests"])
+    manifest = json.loads((blobs / digest.removeprefix("sha256:")).read_text())
+    parts = {digest, manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])}
+    for blob in blobs.iterdir():
+        if f"sha256:{blob.name}" not in parts:
+            blob.unlink()
+    known = [f"--exclude=./blobs/{blob.replace(':', '/')}" for blob in run(*_ctr(), "content", "ls", "-q").split()]
+    archive = subprocess.Popen(["tar", "--create", f"--directory={layers}", *known, "."], stdout=subprocess.PIPE)
     imported = subprocess.run([*_ctr(), "images", "import", "-"], stdin=archive.stdout, capture_output=True, text=True)
     if imported.returncode or archive.wait():
         raise NotReady(f"{image} was not imported: {imported.stderr}")

@@ -10,12 +10,23 @@ import psutil
 from tests.cluster.layout import BRIDGE, CONTAINERD_SOCKET, INTERFACE, POD_CIDR, RUN
 from tests.cluster.processes import succeeds
 
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 CHAINS = "KUBE-", "CNI-"
 """Beginnings of the names of chains that kube-proxy, kubelet and CNI plugins make."""
 
 
+def forward_packets() -> None:
+    """Lets the machine forward packets; `sweep` takes that back."""
+    (RUN / FORWARDING.name).write_text(FORWARDING.read_text())
+    FORWARDING.write_text("1")
+
+
 def sweep() -> None:
-    """Removes containers' processes, mounts, interfaces, packet filters, control groups and files."""
+    """Removes containers' processes, mounts, interfaces, packet filters, control groups and files, if there was a cluster."""
+    if not RUN.exists():
+        return
+    if (before := RUN / FORWARDING.name).exists():
+        FORWARDING.write_text(before.read_text())
     _end_containers()
     for mount in sorted(_mounts(), reverse=True):
         subprocess.run(["umount", "--lazy", mount], capture_output=True)
@@ -49,7 +60,7 @@ def _namespaces() -> list[Path]:
         addresses = subprocess.run(
             ["nsenter", f"--net={namespace}", "ip", "-4", "address"], capture_output=True, text=True
         )
-        if f"inet {prefix}." in addresses.stdout or addresses.returncode:
+        if f"inet {prefix}." in addresses.stdout:
             found.append(namespace)
     return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.cluster import leftovers
 from tests.cluster.control_plane import ControlPlane, free_port
 from tests.cluster.layout import (
     BRIDGE,
@@ -36,7 +37,11 @@ def obstacle() -> str | None:
         return "containers need root on Linux"
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     missing += [] if Path("/usr/lib/cni/bridge").exists() else ["containernetworking-plugins"]
-    return f"not installed: {', '.join(missing)} (tests/cluster/install.sh installs them)" if missing else None
+    if missing:
+        return f"not installed: {', '.join(missing)} (tests/cluster/install.sh installs them)"
+    if not RUN.exists() and (found := leftovers.found()):
+        return f"another Kubernetes seems to run on this machine: {found[0]}"
+    return None
 
 
 class Node:
@@ -50,7 +55,7 @@ class Node:
 
     def start_network(self) -> None:
         """Gives the node its address, before the API server is bound to it."""
-        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        leftovers.forward_packets()
         run("ip", "link", "add", INTERFACE, "type", "bridge")
         run("ip", "address", "add", f"{NODE_ADDRESS}/32", "dev", INTERFACE)
         run("ip", "link", "set", INTERFACE, "up")
