@@ -34,13 +34,17 @@ RUN uv venv /opt/venv && uv pip install --python /opt/venv --compile-bytecode --
 
 FROM uv AS trainer-code
 COPY pyproject.toml README.md LICENSE ./
-COPY operator operator
 COPY trainer_image trainer_image
 RUN uv pip install --no-deps --target /app . && rm -rf /app/bin
 
 # The operator reads the trainer's settings, and has no use for the weights of its embedded model.
-FROM trainer-code AS operator-code
-RUN find /app/dreambooth_trainer/embedded -name '*.safetensors' -delete
+FROM uv AS operator-code
+COPY pyproject.toml README.md LICENSE ./
+COPY operator operator
+COPY trainer_image trainer_image
+RUN uv pip install --no-deps --target /app . \
+    && rm -rf /app/bin \
+    && find /app/dreambooth_trainer/embedded -name '*.safetensors' -delete
 
 FROM ${BASE_IMAGE} AS base
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

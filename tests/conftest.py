@@ -1,7 +1,9 @@
 """The cluster that tests share: that of `KUBECONFIG`, or the test cluster, which starts with the first test that needs it."""
 
+import json
 import os
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.cluster import images, shared
-from tests.cluster.layout import KUBECONFIG, ROOT
+from tests.cluster.layout import CONTAINERD_SOCKET, KUBECONFIG, NAMESPACE, ROOT
 
 IMAGES = {"operator": "TEST_OPERATOR_IMAGE", "trainer": "TEST_TRAINER_IMAGE"}
 """Variables that name the project's images where the cluster is not the test cluster."""
@@ -38,6 +40,28 @@ class Cluster(NamedTuple):
     def helm(self, *arguments: str | Path) -> str:
         """Runs helm and returns what it prints."""
         return self._run("helm", *arguments)
+
+    def kill_container(self, container: str) -> None:
+        """kill -9 of the main process of a container, from outside."""
+        ctr = ["ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", NAMESPACE]
+        subprocess.run([*ctr, "task", "kill", "--signal", "SIGKILL", container], check=True)
+
+    def evict(self, namespace: str, pod: str) -> None:
+        """Evicts a pod, as draining its node would."""
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+        self.kubectl("create", "--raw", path, "--filename", "-", stdin=json.dumps(eviction))
+
+    def until_reachable(self, seconds: float = 60) -> None:
+        """Waits for the API server."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.kubectl("get", "--raw", "/readyz")
+                return
+            except AssertionError:
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
 
     def _run(self, name: str, *arguments: str | Path, stdin: str | None = None) -> str:
         command = [self.binary(name), f"--kubeconfig={self.kubeconfig}", *map(str, arguments)]

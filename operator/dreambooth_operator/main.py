@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import kopf
+from kopf._core.engines.peering import Identity
 from pydantic import ValidationError
 
 from dreambooth_operator import logs, reconcile
@@ -60,7 +61,7 @@ async def run(settings: Settings) -> int:
             registry=handlers(operator.store, operator.queue, operator.cluster, operator.start, operator.stop),
             settings=kopf_settings(),
             # kopf would ask for the name of the user, and a user of a pod has none.
-            identity=kopf.Identity(settings.identity),
+            identity=Identity(settings.identity),
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
             stop_flag=operator.ending,

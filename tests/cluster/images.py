@@ -15,8 +15,9 @@ from tests.cluster.processes import NotReady, run, succeeds
 SUITE = "bookworm"
 PACKAGES = "ca-certificates", "python3", "python3-venv", "python-is-python3"
 BASE = f"localhost/dreambooth-test-base:{SUITE}-{'-'.join(PACKAGES)}"
-INGREDIENTS = "Dockerfile", "pyproject.toml", "uv.lock", "README.md", "LICENSE", "operator", "trainer_image"
-"""What images are made of."""
+COMMON = "Dockerfile", "pyproject.toml", "uv.lock", "README.md", "LICENSE", "trainer_image"
+INGREDIENTS = {"operator": (*COMMON, "operator"), "trainer": COMMON}
+"""What each image is made of."""
 LAYERS = CACHE / "images" / "layers"
 """Layers as they were pushed, by target: those of the libraries are gigabytes, and are written once."""
 
@@ -24,7 +25,7 @@ LAYERS = CACHE / "images" / "layers"
 def reference(target: str) -> str:
     """The image of a target of the Dockerfile, named by what it is made of."""
     digest = hashlib.sha256()
-    for name in INGREDIENTS:
+    for name in INGREDIENTS[target]:
         for file in sorted(path for path in [ROOT / name, *(ROOT / name).rglob("*")] if path.is_file()):
             if "__pycache__" not in file.parts:
                 digest.update(f"{file.relative_to(ROOT)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
@@ -95,7 +96,8 @@ def _import(image: str, layers: Path) -> None:
     """Loads an image; layers that were pushed or loaded before are not written again, and old ones go."""
     layers.mkdir(parents=True, exist_ok=True)
     (layers / "index.json").unlink(missing_ok=True)
-    run("buildah", "push", image, f"oci:{layers}:{image}")
+    # Compressed layers would have other digests than buildah's, and would be written again each time.
+    run("buildah", "push", "--disable-compression", image, f"oci:{layers}:{image}")
     blobs = layers / "blobs" / "sha256"
     (digest,) = (entry["digest"] for entry in json.loads((layers / "index.json").read_text())["manifests"])
     manifest = json.loads((blobs / digest.removeprefix("sha256:")).read_text())

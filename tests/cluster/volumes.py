@@ -1,7 +1,9 @@
 """Storage of the node: folders as local volumes, made before anybody asks for them."""
 
 import json
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tests.cluster.layout import NODE, RUN
@@ -44,3 +46,18 @@ def local_volume(name: str, storage_class: str, size: str) -> dict[str, Any]:
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [on_node]}]}},
         },
     }
+
+
+@contextmanager
+def small_volume(kubectl: Callable[..., str], megabytes: int) -> Iterator[str]:
+    """A volume that is full soon; the name of its own StorageClass."""
+    name = f"small-{secrets.token_hex(3)}"
+    volume = local_volume(name, name, f"{megabytes}Mi")
+    folder = volume["spec"]["local"]["path"]
+    run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0777", "tmpfs", folder)
+    kubectl("create", "--filename", "-", stdin=json.dumps(volume))
+    try:
+        yield name
+    finally:
+        kubectl("delete", "pv", name, "--wait=false")
+        run("umount", "--lazy", folder)

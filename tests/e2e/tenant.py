@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -102,14 +103,24 @@ class Tenant:
         return dict(self.until(reached, seconds, name))
 
     def copied_out(self, claim: str, path: str, target: Path) -> Path:
-        """Copies a folder of a claim's volume to this machine, as a person would: by a pod that mounts it."""
-        image = self.cluster.images.get("operator") or images.reference("operator")
-        restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        """Copies a folder of a claim's volume to this machine."""
+        with self._looking_into(claim):
+            self.kubectl("cp", f"look:/run-of-job/{path}", target / "run")
+        return target / "run"
+
+    def read(self, claim: str, path: str) -> str:
+        """Reads a file of a claim's volume."""
+        with self._looking_into(claim):
+            return self.kubectl("exec", "look", "--", "cat", f"/run-of-job/{path}")
+
+    @contextmanager
+    def _looking_into(self, claim: str) -> Iterator[None]:
+        """A pod that mounts a claim, as a person would make to look into it."""
         container = {
-            "name": "copy",
-            "image": image,
+            "name": "look",
+            "image": self.cluster.images.get("operator") or images.reference("operator"),
             "command": ["sleep", "300"],
-            "securityContext": restricted,
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
             "volumeMounts": [{"name": "run", "mountPath": "/run-of-job"}],
         }
         spec = {
@@ -118,12 +129,13 @@ class Tenant:
             "volumes": [{"name": "run", "persistentVolumeClaim": {"claimName": claim}}],
             "terminationGracePeriodSeconds": 0,
         }
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "copy"}, "spec": spec}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "look"}, "spec": spec}
         self.kubectl("apply", "--filename", "-", stdin=json.dumps(pod))
-        self.kubectl("wait", "--for=condition=Ready", "pod/copy", "--timeout=60s")
-        self.kubectl("cp", f"copy:/run-of-job/{path}", target / "run")
-        self.kubectl("delete", "pod", "copy")
-        return target / "run"
+        try:
+            self.kubectl("wait", "--for=condition=Ready", "pod/look", "--timeout=60s")
+            yield
+        finally:
+            self.kubectl("delete", "pod", "look")
 
     def story(self) -> str:
         """What a person would look at."""

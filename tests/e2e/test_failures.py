@@ -1,0 +1,97 @@
+"""What ends a job, or keeps it from starting: each with a reason and a message that says what to do."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.cluster.volumes import small_volume
+from tests.e2e.tenant import Tenant, reason, small
+
+
+def test_too_little_memory(tenant: Tenant) -> None:
+    tenant.apply(small(resources={"memory": "300Mi"}))
+    status = tenant.until_phase("Failed")
+    assert reason(status, "Failed") == ("True", "OutOfMemory")
+    assert "spec.resources.memory" in status["message"]
+    assert "OutOfMemory" in tenant.events()
+    tenant.kubectl("wait", "--for=condition=Failed", "dbj/dog", "--timeout=5s")
+
+
+def test_a_photo_that_is_none(tenant: Tenant) -> None:
+    tenant.kubectl("create", "configmap", "texts", "--from-literal=1.jpg=no photo")
+    tenant.apply(small(subject={"images": {"configMap": {"name": "texts"}}}))
+    status = tenant.until_phase("Failed")
+    assert reason(status, "Failed") == ("True", "InvalidData")
+    assert "1.jpg" in status["message"]
+    assert len(status["attempts"]) == 1
+
+
+def test_a_volume_that_fills_and_grows(tenant: Tenant) -> None:
+    with small_volume(tenant.cluster.kubectl, megabytes=60) as storage_class:
+        tenant.apply(
+            small(volumes={"output": {"create": {"size": "1Mi", "storageClassName": storage_class}}}, retries=0)
+        )
+        status = tenant.until_phase("Failed")
+        assert reason(status, "Failed") == ("True", "StorageFull")
+        assert "volume" in status["message"]
+        tenant.kubectl("delete", "dbj", "dog", "--timeout=60s")
+        tenant.kubectl("delete", "pods", "--all", "--timeout=60s")
+
+
+@pytest.mark.parametrize(
+    ("change", "phase", "word", "remedy"),
+    [
+        (
+            {"subject": {"images": {"configMap": {"name": "none"}}}},
+            "Pending",
+            "ConfigMapNotFound",
+            "subject.images.configMap.name",
+        ),
+        ({"volumes": {"output": {"claimName": "none"}}}, "Pending", "ClaimNotFound", "volumes.output.claimName"),
+        ({"resources": {"gpusPerNode": 16}}, "Pending", "Unschedulable", "spec.resources"),
+        ({"scheduling": {"nodeSelector": {"gpu": "none"}}}, "Pending", "Unschedulable", "spec.scheduling"),
+        (
+            {"model": {"source": "hf://nobody/nothing", "tokenSecret": {"name": "none"}}},
+            "Starting",
+            "ContainerConfigError",
+            "spec.model.tokenSecret",
+        ),
+        ({"image": "registry.invalid/trainer:1"}, "Failed", "InvalidConfig", "allowedImages"),
+        ({"scheduling": {"priorityClassName": "none"}}, "Starting", "NoPods", "kubectl describe job"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value[0].isupper() else None,
+)
+def test_what_keeps_a_job_from_training(
+    tenant: Tenant, change: dict[str, Any], phase: str, word: str, remedy: str
+) -> None:
+    tenant.apply(small(**change))
+
+    def told(status: dict[str, Any]) -> bool:
+        return reason(status, "Running") == ("False", word)
+
+    status = tenant.until(told, 90)
+    assert status["phase"] == phase
+    assert remedy in status["message"], status["message"]
+    assert word in tenant.events()
+
+
+def test_what_was_missing_is_made_and_the_job_starts(tenant: Tenant) -> None:
+    tenant.kubectl("delete", "configmap", "photos")
+    tenant.apply(small())
+    tenant.until(lambda status: reason(status, "Running") == ("False", "ConfigMapNotFound"))
+    photos = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "photos"}})
+    tenant.kubectl("create", "--filename", "-", stdin=photos)
+    tenant.until(lambda status: status.get("attempts"), 40)
+
+
+def test_a_deadline(tenant: Tenant) -> None:
+    tenant.apply(small(training={"steps": 100_000}, activeDeadlineSeconds=5))
+    status = tenant.until_phase("Failed")
+    assert reason(status, "Failed") == ("True", "DeadlineExceeded")
+    tenant.until(lambda _: not tenant.pods(), 60)
+
+
+def test_a_finished_job_goes_when_its_time_has_come(tenant: Tenant) -> None:
+    tenant.apply(small(resources={"memory": "300Mi"}, ttlSecondsAfterFinished=1))
+    tenant.until(lambda _: not tenant.items("dbj"), 120)
