@@ -63,6 +63,13 @@ class TestAFinishedRun:
         # The first start, which the copy's log begins with, switched only the evaluation off.
         assert copy.log.read_text().count("nothing to do") == 1 + len(get_args(PhaseName))
 
+    def test_tells_what_it_left(self, finished: Job) -> None:
+        said = finished.termination["result"]
+        assert said["identifier"] == "sks"
+        for name in ("model", "sheet", "report"):
+            assert (finished.output.root / said[name]).exists()
+        assert len(said["digest"]) == 64
+
     def test_draws_changed_prompts(self, copy: Job) -> None:
         changed = with_section(copy, samples={"prompts": ["a {identifier} {class} at night"]})
         assert done_again(changed) == ["sample"]

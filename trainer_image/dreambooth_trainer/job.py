@@ -45,8 +45,8 @@ def run_job(
                 console.print(f"serving /progress, /metrics and /healthz on port {server.port}")
             if folder.complete.exists():
                 console.print(f"going through what is finished in {output}")
-            figures = _run(config, folder, cache, progress, stop)
-            outcome = Outcome("Completed", 0, f"the model is in {folder.model}", config.training.steps, figures)
+            result = _run(config, folder, cache, progress, stop)
+            outcome = Outcome("Completed", 0, f"the model is in {folder.model}", config.training.steps, result)
     except BaseException as error:
         outcome = replace(outcome_of(error, os.environ), step=progress.snapshot().step)
         _tell(outcome, error, rank)
@@ -78,7 +78,7 @@ def quiet_libraries() -> None:
 
 def _run(
     config: TrainConfig, folder: RunFolder, cache: Path, progress: Progress, stop: StopSignal
-) -> Mapping[str, float | None]:
+) -> Mapping[str, float | str | None]:
     quiet_libraries()
     # Imported late: torch and its friends take seconds, for which signals and the health endpoint need not wait. The world
     # comes first, since DeepSpeed looks at the environment when it is imported.

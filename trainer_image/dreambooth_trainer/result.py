@@ -14,9 +14,9 @@ from dreambooth_trainer.loss_log import read_losses
 from dreambooth_trainer.phases import evaluate, export, prepare, sample, train
 from dreambooth_trainer.pictures import Comparison
 from dreambooth_trainer.report import PictureRow, ReportData, write_report
-from dreambooth_trainer.run import Run
+from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.snapshot import PHASES, Report
-from dreambooth_trainer.storage import write_atomically
+from dreambooth_trainer.storage import digest_of, write_atomically
 
 LIBRARIES = (
     "torch",
@@ -65,6 +65,18 @@ class RunResult(Report):
     """Version of each library."""
     settings: dict[str, Any]
     """The manifest's training sections with every default."""
+
+    def in_short(self) -> dict[str, float | str | None]:
+        """What of it the termination message has room for: names relative to the folder of the run, and the figures."""
+        diffusers = "diffusers" in self.settings["output"]["formats"]
+        return {
+            "identifier": self.identifier,
+            "model": "model/diffusers" if diffusers else "model",
+            "digest": digest_of(self.files),
+            "sheet": self.sheet,
+            "report": RunFolder(Path()).report.name,
+            **(self.figures.model_dump() if self.figures else {}),
+        }
 
 
 def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:

@@ -37,7 +37,7 @@ class Outcome:
     step: int | None = None
     """Optimizer steps done."""
     result: Mapping[str, float | int | str | None] = field(default_factory=dict)
-    """Figures of a finished run; few and small."""
+    """What a finished run left, and its figures; few and small."""
 
 
 def outcome_of(error: BaseException, environment: Mapping[str, str]) -> Outcome:
@@ -61,7 +61,7 @@ def encode(outcome: Outcome) -> bytes:
     """The termination message: UTF-8 JSON of at most `LIMIT` bytes.
 
     Where it would be longer, the message loses its middle: the beginning names the failure, the end the remedy.
-    Figures too large to leave the message half of the room are left out.
+    A result too large to leave the message half of the room is left out.
     """
     message = outcome.message.encode("utf-8", "replace").decode()
     if len(_json(outcome, "")) > LIMIT // 2:

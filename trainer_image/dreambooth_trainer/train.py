@@ -22,11 +22,11 @@ from dreambooth_trainer.storage import sha256_of, write_atomically, write_json
 Result = TypeVar("Result", bound=BaseModel)
 
 
-def run_phases(run: Run) -> dict[str, float | None]:
+def run_phases(run: Run) -> dict[str, float | str | None]:
     """Takes a run from wherever it stands to its end.
 
     Returns:
-        The figures of the evaluation, few and small; empty without one, and in all processes but the main one.
+        What it left and the figures of the evaluation, few and small; empty in all processes but the main one.
 
     Raises:
         TrainerFailure: one of its classes; what was finished stays, and the next start goes on from there.
@@ -81,8 +81,7 @@ def run_phases(run: Run) -> dict[str, float | None]:
         once("evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.run(run, export.load_exported(run)))
     else:
         run.progress.skip("evaluate")
-    result = _conclude(run, ledger, keys)
-    return {} if result.figures is None else result.figures.model_dump()
+    return _conclude(run, ledger, keys).in_short()
 
 
 def digests_of_photos(run: Run) -> dict[str, str]:
