@@ -8,6 +8,7 @@ from typing import NamedTuple
 from dreambooth_operator.names import LABEL_QUEUE
 from dreambooth_operator.objects import (
     condition_of,
+    container_of,
     is_alive,
     is_leaving,
     name_of,
@@ -143,7 +144,7 @@ def _waiting(pod: Object, attempt: Running) -> _Found | None:
     waiting = state_of(pod, "waiting") or {}
     reason, message, name = waiting.get("reason"), str(waiting.get("message", "")), name_of(pod)
     if reason in _PULL:
-        image = pod["spec"]["containers"][0]["image"]
+        image = container_of(pod).get("image", "")
         return _Found(reasons.IMAGE_PULL_FAILED(pod=name, image=image, detail=_pull_error(message) or reason))
     if reason == "CreateContainerConfigError":
         return _Found(reasons.CONTAINER_CONFIG_ERROR(pod=name, detail=message or reason))
