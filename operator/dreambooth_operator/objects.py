@@ -79,6 +79,12 @@ def state_of(pod: Object, kind: str) -> Mapping[str, Any] | None:
     return next(states, {}).get(kind)
 
 
+def container_of(pod: Object) -> Mapping[str, Any]:
+    """The trainer's container as the spec of a pod has it; others may stand beside it, or before it."""
+    containers = pod["spec"]["containers"]
+    return next((one for one in containers if one.get("name") == CONTAINER), {})
+
+
 def started_at(pod: Object) -> datetime | None:
     """When a node took a pod over, which is about when its GPUs were bound."""
     return time_of(pod.get("status", {}).get("startTime"))

@@ -75,10 +75,10 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     before = stored_status(observed.job)
     if is_leaving(observed.job):
         return Plan(status=observed.job.get("status", {}))
-    job, problems = judge(observed.job, settings.allowed_images)
     if _has_ended(before):
-        return _after_the_end(observed, job, before, now)
+        return _after_the_end(observed, before, now)
 
+    job, problems = judge(observed.job, settings.allowed_images)
     jobs = _own_jobs(observed)
     followed = follow(before.attempts, before.failures, jobs, observed.pods, now)
     suspended = suspended_seconds(before, job is not None and job.spec.suspend, now)
@@ -171,7 +171,7 @@ def _start(situation: Situation) -> Step:
     return Step(start.finding, attempts, start.apply, start.create, due=now + PATIENCE)
 
 
-def _after_the_end(observed: Observed, job: DreamBoothJob | None, before: DreamBoothJobStatus, now: datetime) -> Plan:
+def _after_the_end(observed: Observed, before: DreamBoothJobStatus, now: datetime) -> Plan:
     """An ended job stays as it is, whatever becomes of its spec; what still runs is stopped, and its time may come."""
     delete = [Reference("Job", name_of(one)) for one in _live(_own_jobs(observed))]
     expiry = expiry_of(observed.job, before)
@@ -179,8 +179,8 @@ def _after_the_end(observed: Observed, job: DreamBoothJob | None, before: DreamB
         delete.append(Reference("DreamBoothJob", name_of(observed.job)))
         expiry = None
     status = observed.job["status"]
-    if job and before.gpus_held_since:
-        status = dumped(metered(before, job, _own_pods(observed), now))
+    if before.gpus_held_since:
+        status = dumped(metered(before, observed.job, _own_pods(observed), now))
     status = {**status, "observedGeneration": generation_of(observed.job)}
     return Plan(status=status, delete=delete, again_after=_seconds(now, expiry))
 

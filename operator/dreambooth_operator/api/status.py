@@ -1,15 +1,25 @@
 """The status of a `DreamBoothJob`: written by the operator, read by people, `kubectl wait` and the printer columns."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 JobPhase = Literal["Pending", "Queued", "Starting", "Running", "Retrying", "Suspended", "Complete", "Failed"]
 """In one word where a job stands; the conditions say it in full."""
 
 ConditionType = Literal["Accepted", "Running", "Suspended", "Complete", "Failed"]
+
+
+def _of_this_world(time: datetime) -> datetime:
+    if not 2000 <= time.year < 9000:
+        raise ValueError("must lie in the years 2000 to 8999")
+    return time
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_of_this_world)]
+"""A time that can be compared with others and added to."""
 
 
 class StatusSection(BaseModel):
@@ -36,7 +46,7 @@ class Condition(StatusSection):
     """CamelCase word for the last transition: see `status/reasons.py`."""
     message: str
     """What happened and what to do, for people."""
-    last_transition_time: datetime
+    last_transition_time: Moment
     """When `status` changed last."""
     observed_generation: int
     """Generation of the spec that this was judged by."""
@@ -80,7 +90,7 @@ class TrainingProgress(StatusSection):
     """Resident memory of the main process."""
     device_memory_bytes: int | None = None
     """Peak of the memory allocated on the main process's GPU."""
-    updated_at: datetime | None = None
+    updated_at: Moment | None = None
     """When the trainer told this."""
 
 
@@ -91,9 +101,9 @@ class Attempt(StatusSection):
     """0 for the first."""
     job_name: str
     """Name of the Job."""
-    start_time: datetime | None = None
+    start_time: Moment | None = None
     """When its first pod started."""
-    completion_time: datetime | None = None
+    completion_time: Moment | None = None
     """When its last pod ended."""
     reason: str | None = None
     """How it ended: `Completed` or a class of failure."""
@@ -135,9 +145,9 @@ class DreamBoothJobStatus(StatusSection):
     """Why, and what to do: the message of the condition that decides."""
     conditions: list[Condition] = []
     """What holds and what doesn't, by type."""
-    start_time: datetime | None = None
+    start_time: Moment | None = None
     """When the first pod of the first attempt started."""
-    completion_time: datetime | None = None
+    completion_time: Moment | None = None
     """When the job ended."""
     suspended_seconds: int = 0
     """Seconds that the job was suspended after its start."""
@@ -149,7 +159,7 @@ class DreamBoothJobStatus(StatusSection):
     """Attempts that ended by a failure that `retries` counts."""
     gpu_seconds: int = 0
     """Seconds that pods held GPUs, times their number; up to `gpusHeldSince` where that is given."""
-    gpus_held_since: datetime | None = None
+    gpus_held_since: Moment | None = None
     """Since when pods hold GPUs that `gpuSeconds` does not count yet."""
     result: JobResult | None = None
     """What a complete job left."""

@@ -49,7 +49,9 @@ def obstacle(owner: Object, job: DreamBoothJob, present: Present) -> Finding | N
     """
     own = made(job)
     for reference, field in needed(job).items():
-        if reference not in own and (found := _lacking(reference, present.get(reference), field, owner)):
+        # Photos and models may be on the claim that is made for the output, but never in the ConfigMap of the settings.
+        to_be_made = reference in own and reference.kind == CLAIM
+        if not to_be_made and (found := _lacking(reference, present.get(reference), field, owner)):
             return found
     for reference in own:
         item = present.get(reference)

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from dreambooth_operator.api.dreamboothjob import DreamBoothJob
+from dreambooth_operator.api.sections import Resources
 from dreambooth_operator.api.status import Attempt, DreamBoothJobStatus, TrainingProgress
 from dreambooth_operator.builders.volumes import output_claim, output_path
 from dreambooth_operator.objects import earliest, generation_of
@@ -51,7 +54,7 @@ def composed(before: DreamBoothJobStatus, news: News) -> DreamBoothJobStatus:
     generation = generation_of(news.owner)
     attempts = _closed(news) if finding.phase == "Failed" else list(news.attempts)
     finished = finding.phase in ("Complete", "Failed")
-    held = gpu_time(before, news.pods, _gpus(job), news.now)
+    held = gpu_time(before, news.pods, _gpus(news.owner), news.now)
     complete = job is not None and finding.word == COMPLETE.word
     return DreamBoothJobStatus(
         observed_generation=generation,
@@ -61,7 +64,7 @@ def composed(before: DreamBoothJobStatus, news: News) -> DreamBoothJobStatus:
             before.conditions, finding, accepted=job is not None, generation=generation, now=news.now
         ),
         start_time=before.start_time or earliest(attempt.start_time for attempt in attempts),
-        completion_time=(attempts[-1].completion_time if attempts else None) or news.now if finished else None,
+        completion_time=_ended_at(before, attempts, news.now) if finished else None,
         suspended_seconds=news.suspended_seconds,
         progress=_progress(before.progress, news),
         attempts=attempts,
@@ -72,11 +75,9 @@ def composed(before: DreamBoothJobStatus, news: News) -> DreamBoothJobStatus:
     )
 
 
-def metered(
-    before: DreamBoothJobStatus, job: DreamBoothJob, pods: Sequence[Object], now: datetime
-) -> DreamBoothJobStatus:
+def metered(before: DreamBoothJobStatus, owner: Object, pods: Sequence[Object], now: datetime) -> DreamBoothJobStatus:
     """The status of a job that has ended while pods that were told to stop still hold GPUs."""
-    held = gpu_time(before, pods, _gpus(job), now)
+    held = gpu_time(before, pods, _gpus(owner), now)
     return before.model_copy(update={"gpu_seconds": held.seconds, "gpus_held_since": held.since})
 
 
@@ -85,8 +86,14 @@ def dumped(status: DreamBoothJobStatus) -> Mapping[str, Any]:
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _gpus(job: DreamBoothJob | None) -> int:
-    return job.spec.resources.nodes * job.spec.resources.gpus_per_node if job else 0
+def _gpus(owner: Object) -> int:
+    """GPUs of all pods of an attempt; they are held also by a job whose spec has other faults."""
+    spec = owner.get("spec")
+    try:
+        asked = Resources.model_validate(spec.get("resources", {}) if isinstance(spec, Mapping) else {})
+    except ValidationError:
+        return 0
+    return asked.nodes * asked.gpus_per_node
 
 
 def _closed(news: News) -> list[Attempt]:
@@ -95,6 +102,13 @@ def _closed(news: News) -> list[Attempt]:
         return list(news.attempts)
     end = {"completion_time": news.now, "reason": news.finding.word, "message": news.finding.message}
     return [*news.attempts[:-1], news.attempts[-1].model_copy(update=end)]
+
+
+def _ended_at(before: DreamBoothJobStatus, attempts: Sequence[Attempt], now: datetime) -> datetime:
+    """When a job ended: with its last attempt, or now if that one's end, maybe long ago, was not the end of the job."""
+    known = {attempt.number for attempt in before.attempts if attempt.completion_time}
+    new = attempts[-1].completion_time if attempts and attempts[-1].number not in known else None
+    return new or now
 
 
 def _progress(before: TrainingProgress | None, news: News) -> TrainingProgress | None:

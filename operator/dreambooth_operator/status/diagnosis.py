@@ -8,6 +8,7 @@ from typing import NamedTuple
 from dreambooth_operator.names import LABEL_QUEUE
 from dreambooth_operator.objects import (
     condition_of,
+    container_of,
     is_alive,
     is_leaving,
     name_of,
@@ -73,11 +74,18 @@ def diagnose(attempt: Running) -> Diagnosis:
     if worst is not None:
         return Diagnosis(worst, due)
     running = [pod for pod in alive if state_of(pod, "running") is not None]
-    succeeded = [pod for pod in attempt.pods if pod.get("status", {}).get("phase") == "Succeeded"]
-    if len(running) + len(succeeded) < attempt.nodes:
+    ended = [pod for pod in attempt.pods if pod.get("status", {}).get("phase") == "Succeeded" or _is_closing(pod)]
+    if len(running) + len(ended) < attempt.nodes:
         return Diagnosis(reasons.STARTING(job=name, number=attempt.number), due)
+    if not running:
+        return Diagnosis(reasons.ENDING(number=attempt.number, job=name), due)
     pods = "1 pod" if len(running) == 1 else f"{len(running)} pods"
     return Diagnosis(reasons.TRAINING(number=attempt.number, pods=pods), due)
+
+
+def _is_closing(pod: Object) -> bool:
+    """Whether the trainer has ended and the kubelet has yet to say so of its pod, which takes it a second or two."""
+    return is_alive(pod) and state_of(pod, "terminated") is not None
 
 
 def _without_pods(attempt: Running) -> Diagnosis:
@@ -85,6 +93,8 @@ def _without_pods(attempt: Running) -> Diagnosis:
     job = attempt.job
     name = name_of(job)
     since = time_of(job.get("status", {}).get("startTime") or job["metadata"].get("creationTimestamp"))
+    if condition_of(job, "Suspended"):
+        since = attempt.now  # admitted just now: the controller has yet to note it
     due = since + PATIENCE if since else None
     if due is None or attempt.now < due:
         return Diagnosis(reasons.STARTING(job=name, number=attempt.number), due)
@@ -143,7 +153,7 @@ def _waiting(pod: Object, attempt: Running) -> _Found | None:
     waiting = state_of(pod, "waiting") or {}
     reason, message, name = waiting.get("reason"), str(waiting.get("message", "")), name_of(pod)
     if reason in _PULL:
-        image = pod["spec"]["containers"][0]["image"]
+        image = container_of(pod).get("image", "")
         return _Found(reasons.IMAGE_PULL_FAILED(pod=name, image=image, detail=_pull_error(message) or reason))
     if reason == "CreateContainerConfigError":
         return _Found(reasons.CONTAINER_CONFIG_ERROR(pod=name, detail=message or reason))
@@ -160,7 +170,7 @@ def _pull_error(message: str) -> str:
 def _creating(pod: Object, attempt: Running) -> _Found | None:
     """A pod that its node has taken over and does not get ready."""
     since = started_at(pod)
-    if since is None or state_of(pod, "running") is not None:
+    if since is None or state_of(pod, "running") is not None or _is_closing(pod):
         return None
     if attempt.now < since + PATIENCE:
         return _Found(None, since + PATIENCE)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from dreambooth_operator.names import LABEL_INDEX
-from dreambooth_operator.objects import condition_of, finished_at, is_leaving, name_of, state_of, time_of
+from dreambooth_operator.objects import condition_of, container_of, finished_at, is_leaving, name_of, state_of, time_of
 from dreambooth_operator.observed import Object
 from dreambooth_operator.status import reasons
 from dreambooth_operator.status.last_word import CLASSES, COMPLETED, INTERNAL_ERROR, LastWord, last_word
@@ -52,10 +52,16 @@ def ending_of(job: Object, pods: Sequence[Object]) -> Ending | None:
         )
     if failed := condition_of(job, "Failed"):
         time = time_of(failed.get("lastTransitionTime"))
-        ends = [ending_of_pod(pod) for pod in pods if pod.get("status", {}).get("phase") == "Failed"]
+        ends = [ending_of_pod(pod) for pod in _newest(pods) if pod.get("status", {}).get("phase") == "Failed"]
         ending = min(ends, key=_consequence, default=None) or _by_the_job(str(failed.get("message", "")))
         return ending._replace(time=time or ending.time)
     return None
+
+
+def _newest(pods: Sequence[Object]) -> list[Object]:
+    """The last pod of each index: those that it replaced (evicted ones stay visible) did not end the attempt."""
+    by_age = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+    return list({_index(pod) or name_of(pod): pod for pod in by_age}.values())
 
 
 def ending_of_pod(pod: Object) -> Ending:
@@ -67,7 +73,7 @@ def _out_of_memory(pod: Object) -> Ending | None:
     terminated = state_of(pod, "terminated") or {}
     if terminated.get("reason") != "OOMKilled":
         return None
-    limits = pod["spec"]["containers"][0].get("resources", {}).get("limits", {})
+    limits = container_of(pod).get("resources", {}).get("limits", {})
     message = reasons.OUT_OF_MEMORY.format(memory=limits.get("memory", "memory"))
     return Ending("OutOfMemory", message, finished_at(pod), _exit_code(pod), word=last_word(pod))
 
@@ -88,7 +94,10 @@ def _disruption(pod: Object) -> Ending | None:
 def _deletion(pod: Object) -> Ending | None:
     """A pod that somebody deleted, or the Job's controller when Kueue took the admission back."""
     terminated = state_of(pod, "terminated") or {}
-    if terminated.get("reason") == "ContainerStatusUnknown" and terminated.get("startedAt") is None:
+    unknown = terminated.get("reason") == "ContainerStatusUnknown" and terminated.get("startedAt") is None
+    # Without a node, Kubernetes' collector of pods ends it and says nothing; a node that does not take a pod says why.
+    unheard = is_leaving(pod) and not terminated and not pod["status"].get("reason")
+    if unknown or unheard:
         message = reasons.NEVER_RAN.format(pod=name_of(pod))
         return Ending(INTERRUPTED, message, finished_at(pod), None, True)
     if is_leaving(pod) and terminated.get("exitCode") in SIGNALLED:

@@ -55,11 +55,12 @@ def last_word(pod: Object) -> LastWord | None:
         said = json.loads(message or "")
     except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict) or said.get("reason") not in REASONS:
+    reason = said.get("reason") if isinstance(said, dict) else None
+    if not isinstance(reason, str) or reason not in REASONS:
         return None
     result = said.get("result")
     return LastWord(
-        reason=said["reason"],
+        reason=reason,
         message=clean(str(said.get("message") or "")),
         step=count(said.get("step")),
         result=result if isinstance(result, dict) else {},
