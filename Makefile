@@ -6,7 +6,7 @@ BIN := .venv/bin
 SYNC := $(BIN)/uv sync --locked --inexact --extra trainer --extra operator
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crds cluster-up cluster-down lint bench clean
+.PHONY: help demo test crds cluster-up cluster-down demo-cluster lint bench clean
 
 help:  ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -25,6 +25,9 @@ cluster-up: .venv/developer  ## Starts a Kubernetes cluster on this machine, for
 
 cluster-down: .venv/developer  ## Takes it away.
 	$(BIN)/python -m tests.cluster down
+
+demo-cluster: .venv/developer  ## Shows the operator in a cluster of this machine: install, apply, progress, pictures.
+	$(BIN)/python -m tests.e2e.demo
 
 lint: .venv/developer  ## Checks style and types.
 	$(BIN)/ruff check .

@@ -37,9 +37,9 @@ class Cluster(NamedTuple):
         """Runs kubectl and returns what it prints."""
         return self._run("kubectl", *arguments, stdin=stdin)
 
-    def helm(self, *arguments: str | Path) -> str:
+    def helm(self, *arguments: str | Path, stdin: str | None = None) -> str:
         """Runs helm and returns what it prints."""
-        return self._run("helm", *arguments)
+        return self._run("helm", *arguments, stdin=stdin)
 
     def kill_container(self, container: str) -> None:
         """kill -9 of the main process of a container, from outside."""

@@ -8,7 +8,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import images
 from tests.conftest import Cluster
 
 PATIENCE = 300.0
@@ -39,9 +38,11 @@ def small(**sections: Any) -> dict[str, Any]:
 class Tenant:
     """A namespace."""
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    def __init__(self, cluster: Cluster, name: str, image: str) -> None:
         self.cluster = cluster
         self.name = name
+        self._image = image
+        """Any image with a shell."""
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:
         """Runs kubectl in the namespace."""
@@ -118,7 +119,7 @@ class Tenant:
         """A pod that mounts a claim, as a person would make to look into it."""
         container = {
             "name": "look",
-            "image": self.cluster.images.get("operator") or images.reference("operator"),
+            "image": self._image,
             "command": ["sleep", "300"],
             "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
             "volumeMounts": [{"name": "run", "mountPath": "/run-of-job"}],

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.volumes import small_volume
+from tests.e2e.installation import UNREACHABLE_REGISTRY
 from tests.e2e.tenant import Tenant, reason, small
 
 
@@ -57,7 +58,8 @@ def test_a_volume_that_fills_and_grows(tenant: Tenant) -> None:
             "ContainerConfigError",
             "spec.model.tokenSecret",
         ),
-        ({"image": "registry.invalid/trainer:1"}, "Failed", "InvalidConfig", "allowedImages"),
+        ({"image": "elsewhere/trainer:1"}, "Failed", "InvalidConfig", "allowedImages"),
+        ({"image": f"{UNREACHABLE_REGISTRY}/trainer:1"}, "Starting", "ImagePullFailed", "pull secrets"),
         ({"scheduling": {"priorityClassName": "none"}}, "Starting", "NoPods", "kubectl describe job"),
     ],
     ids=lambda value: value if isinstance(value, str) and value[0].isupper() else None,

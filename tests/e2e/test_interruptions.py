@@ -1,6 +1,7 @@
 """What goes wrong, or is made to, in the middle of a job: nothing is lost, nothing is doubled."""
 
 import os
+import random
 import signal
 import time
 from typing import Any
@@ -73,6 +74,21 @@ def test_an_operator_that_is_killed_loses_and_doubles_nothing(tenant: Tenant, op
     status = tenant.until_phase("Complete")
     assert [attempt["reason"] for attempt in status["attempts"]] == ["Completed"]
     assert len(tenant.items("jobs")) == 1
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_the_operator_during_ten_jobs(tenant: Tenant, operator: str, node: Cluster) -> None:
+    names = [f"dog-{number}" for number in range(10)]
+    for name in names:
+        tenant.apply(small(), name)
+    pauses = random.Random(0)
+    for _ in range(20):
+        time.sleep(pauses.uniform(1, 8))
+        node.kubectl("--namespace", operator, "delete", "pods", "--all", "--grace-period=0", "--force")
+    for name in names:
+        status = tenant.until_phase("Complete", seconds=900, name=name)
+        assert [attempt["reason"] for attempt in status["attempts"]] == ["Completed"]
+    assert sorted(job["metadata"]["name"] for job in tenant.items("jobs")) == [f"{name}-0" for name in names]
 
 
 def test_an_operator_that_is_upgraded_writes_nothing_twice(tenant: Tenant, operator: str, node: Cluster) -> None:

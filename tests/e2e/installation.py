@@ -1,0 +1,45 @@
+"""The operator, installed by its chart."""
+
+import json
+from collections.abc import Mapping
+
+from tests.cluster.layout import ROOT
+from tests.conftest import Cluster
+
+RELEASE = "dreambooth"
+NAMESPACE = "dreambooth-system"
+UNREACHABLE_REGISTRY = "registry.invalid"
+"""Where an image may come from, but never does."""
+
+
+def install(cluster: Cluster, images: Mapping[str, str]) -> None:
+    """Installs or upgrades the operator.
+
+    Args:
+        cluster: where.
+        images: image of each target of the Dockerfile.
+    """
+    settings = {"pollSeconds": 0.5, "logFormat": "plain", "allowedImages": [f"{UNREACHABLE_REGISTRY}/*"]}
+    values: dict[str, object] = {"settings": settings}
+    for key, target in {"image": "operator", "trainerImage": "trainer"}.items():
+        repository, _, tag = images[target].rpartition(":")
+        values[key] = {"repository": repository, "tag": tag}
+    cluster.helm(
+        *("upgrade", "--install", RELEASE, ROOT / "charts" / "dreambooth-operator"),
+        *("--namespace", NAMESPACE, "--create-namespace", "--values", "-"),
+        # They are there already, applied by hand.
+        *("--set", "crds.install=false", "--wait", "--timeout", "3m"),
+        stdin=json.dumps(values),
+    )
+    restrict(cluster, NAMESPACE)
+
+
+def uninstall(cluster: Cluster) -> None:
+    """Takes the operator away."""
+    cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
+    cluster.kubectl("delete", "namespace", NAMESPACE)
+
+
+def restrict(cluster: Cluster, namespace: str) -> None:
+    """Lets a namespace run only pods of the restricted level."""
+    cluster.kubectl("label", "--overwrite", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
