@@ -15,7 +15,8 @@ demo: .venv/trainer  ## Trains the example dog on this machine and ends with a r
 	$(BIN)/dreambooth run examples/dog/dreamboothjob.yaml
 
 test: .venv/developer  ## Runs all tests.
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not containers" --numprocesses auto --dist loadfile
+	$(BIN)/pytest -m containers
 
 crds: .venv/developer  ## Writes crds/ from the models.
 	$(BIN)/python -m dreambooth_operator.api.crd > crds/dreamboothjobs.yaml

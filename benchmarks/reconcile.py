@@ -9,27 +9,20 @@ moment its request is sent until this program's own watch sees the Job, so a slo
 
 import asyncio
 import json
-import os
 import resource
 import statistics
-import sys
 import time
 from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 from kubernetes.aio import client
-from kubernetes.aio.client.exceptions import ApiException
 
-from dreambooth_operator.api.dreamboothjob import API_VERSION, KIND
+from benchmarks.operators import NAMESPACE, PATIENCE_SECONDS, job, make_namespace, start_operator
 from dreambooth_operator.cluster import Cluster
 from dreambooth_operator.names import LABEL_JOB
 
-OPERATOR = [sys.executable, "-m", "dreambooth_operator"]
-NAMESPACE = "dreambooth-benchmark"
-PHOTOS = "photos"
 PERCENTILES = (50, 90, 99)
-PATIENCE_SECONDS = 60
 
 
 def main(
@@ -47,8 +40,8 @@ async def measure(jobs: int, rate: float) -> int:
     cluster = await Cluster.connect()
     api = client.ApiClient(cluster.configuration)
     core = client.CoreV1Api(api)
-    await _make_namespace(core)
-    operator = await _operator()
+    await make_namespace(core)
+    operator = await start_operator()
     created: dict[str, float] = {}
     watch = asyncio.create_task(_watch(api, created))
     applied: dict[str, float] = {}
@@ -59,7 +52,7 @@ async def measure(jobs: int, rate: float) -> int:
             await asyncio.sleep(max(0.0, begun + number / rate - time.monotonic()))
             name = f"job-{number}"
             applied[name] = time.monotonic()
-            sending.append(asyncio.create_task(cluster.create(_job(name))))
+            sending.append(asyncio.create_task(cluster.create(job(name))))
         await asyncio.gather(*sending)
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -77,50 +70,6 @@ async def measure(jobs: int, rate: float) -> int:
     return jobs - len(created)
 
 
-async def _make_namespace(core: client.CoreV1Api) -> None:
-    """Makes the namespace with the photos that the jobs name, as soon as one of an earlier run is gone."""
-    for _ in range(PATIENCE_SECONDS):
-        try:
-            await core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=NAMESPACE)))
-            photos = client.V1ConfigMap(metadata=client.V1ObjectMeta(name=PHOTOS))
-            await core.create_namespaced_config_map(NAMESPACE, photos)
-            return
-        except ApiException as error:
-            if error.status != 409:
-                raise
-        await asyncio.sleep(1)
-    raise SystemExit(f"the namespace {NAMESPACE} of an earlier run does not end")
-
-
-async def _operator() -> asyncio.subprocess.Process:
-    """Starts an operator and waits until it leads."""
-    settings = {
-        "TRAINER_IMAGE": "trainer",
-        "NAMESPACES": NAMESPACE,
-        "NAMESPACE": NAMESPACE,
-        "IDENTITY": "benchmark",
-        "PORT": "0",
-        "LOG_LEVEL": "INFO",
-    }
-    environment = {**os.environ, **{f"DREAMBOOTH_{name}": value for name, value in settings.items()}}
-    operator = await asyncio.create_subprocess_exec(*OPERATOR, env=environment, stderr=asyncio.subprocess.PIPE)
-    assert operator.stderr is not None
-    async for line in operator.stderr:
-        if b" leads: " in line:
-            break
-    else:
-        raise SystemExit("the operator ended")
-    asyncio.create_task(_drain(operator.stderr))  # noqa: RUF006  # it lives as long as the process
-    # Its watches begin a moment after the Lease is had.
-    await asyncio.sleep(3)
-    return operator
-
-
-async def _drain(stream: asyncio.StreamReader) -> None:
-    while await stream.read(65536):
-        pass
-
-
 async def _watch(api: client.ApiClient, created: dict[str, float]) -> None:
     """Notes when the Job of each DreamBoothJob was seen first."""
     path = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
@@ -131,16 +80,6 @@ async def _watch(api: client.ApiClient, created: dict[str, float]) -> None:
         event: dict[str, Any] = json.loads(line)
         if event["type"] == "ADDED":
             created.setdefault(event["object"]["metadata"]["labels"][LABEL_JOB], time.monotonic())
-
-
-def _job(name: str) -> dict[str, Any]:
-    spec = {
-        "model": {"source": "embedded://emoji"},
-        "subject": {"class": "dog", "identifier": "sks", "images": {"configMap": {"name": PHOTOS}}},
-        "resources": {"gpusPerNode": 0},
-    }
-    metadata = {"name": name, "namespace": NAMESPACE}
-    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
 
 
 def _report(latencies: list[float], jobs: int, seconds: float) -> None:

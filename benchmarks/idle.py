@@ -1,0 +1,95 @@
+"""Counts what an operator writes when there is nothing to write: `python -m benchmarks.idle --jobs 2000 --seconds 60`.
+
+The cluster that `KUBECONFIG` names must have the CustomResourceDefinition, and should have no other operator. Jobs that have
+ended are made in a namespace of their own; an operator starts, looks at all of them, and whatever has another resource version
+in the end has been written.
+"""
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+import typer
+from kubernetes.aio import client
+
+from benchmarks.operators import NAMESPACE, job, make_namespace, start_operator
+from dreambooth_operator.api.dreamboothjob import KIND
+from dreambooth_operator.cluster import Cluster
+
+AT_ONCE = 20
+ENDED = {
+    "observedGeneration": 1,
+    "phase": "Complete",
+    "message": "The model is in folder dog of claim dog.",
+    "completionTime": "2026-01-01T00:00:00Z",
+    "conditions": [
+        {
+            "type": "Complete",
+            "status": "True",
+            "reason": "Complete",
+            "message": "The model is in folder dog of claim dog.",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+            "observedGeneration": 1,
+        }
+    ],
+    "suspendedSeconds": 0,
+    "attempts": [],
+    "failures": 0,
+    "gpuSeconds": 0,
+}
+
+
+def main(
+    jobs: Annotated[int, typer.Option(help="How many DreamBoothJobs that have ended.", min=1)] = 10,
+    seconds: Annotated[float, typer.Option(help="How long the operator runs.", min=1)] = 600,
+) -> None:
+    """Prints how many were written; exits with 1 if any was."""
+    written = asyncio.run(measure(jobs, seconds))
+    if written:
+        raise typer.Exit(1)
+
+
+async def measure(jobs: int, seconds: float) -> int:
+    """Measures and prints; returns the number of jobs that were written."""
+    cluster = await Cluster.connect()
+    api = client.ApiClient(cluster.configuration)
+    core = client.CoreV1Api(api)
+    await make_namespace(core)
+    try:
+        await _make_ended(cluster, jobs)
+        before = await _versions(cluster)
+        begun = time.monotonic()
+        operator = await start_operator()
+        typer.echo(f"{jobs} jobs; the operator led after {time.monotonic() - begun - 3:.1f} s")
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            operator.terminate()
+            await operator.wait()
+        after = await _versions(cluster)
+    finally:
+        await core.delete_namespace(NAMESPACE)
+        await api.close()
+        await cluster.close()
+    written = sum(before[name] != after.get(name) for name in before)
+    typer.echo(f"{written} of {jobs} written in {seconds:.0f} s")
+    return written
+
+
+async def _make_ended(cluster: Cluster, jobs: int) -> None:
+    limit = asyncio.Semaphore(AT_ONCE)
+
+    async def make(number: int) -> None:
+        async with limit:
+            await cluster.write_status(await cluster.create(job(f"job-{number}")), ENDED)
+
+    await asyncio.gather(*(make(number) for number in range(jobs)))
+
+
+async def _versions(cluster: Cluster) -> dict[str, Any]:
+    items, _ = await cluster.list(KIND, NAMESPACE)
+    return {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in items}
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,71 @@
+"""An operator of a benchmark's own, and the namespace in which it works. Used by `reconcile.py` and `idle.py`."""
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+from kubernetes.aio import client
+from kubernetes.aio.client.exceptions import ApiException
+
+from dreambooth_operator.api.dreamboothjob import API_VERSION, KIND
+
+OPERATOR = [sys.executable, "-m", "dreambooth_operator"]
+NAMESPACE = "dreambooth-benchmark"
+PHOTOS = "photos"
+PATIENCE_SECONDS = 60
+
+
+async def make_namespace(core: client.CoreV1Api) -> None:
+    """Makes the namespace with the photos that the jobs name, as soon as one of an earlier run is gone."""
+    for _ in range(PATIENCE_SECONDS):
+        try:
+            await core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=NAMESPACE)))
+            photos = client.V1ConfigMap(metadata=client.V1ObjectMeta(name=PHOTOS))
+            await core.create_namespaced_config_map(NAMESPACE, photos)
+            return
+        except ApiException as error:
+            if error.status != 409:
+                raise
+        await asyncio.sleep(1)
+    raise SystemExit(f"the namespace {NAMESPACE} of an earlier run does not end")
+
+
+async def start_operator() -> asyncio.subprocess.Process:
+    """Starts an operator and waits until it leads."""
+    settings = {
+        "TRAINER_IMAGE": "trainer",
+        "NAMESPACES": NAMESPACE,
+        "NAMESPACE": NAMESPACE,
+        "IDENTITY": "benchmark",
+        "PORT": "0",
+        "LOG_LEVEL": "INFO",
+    }
+    environment = {**os.environ, **{f"DREAMBOOTH_{name}": value for name, value in settings.items()}}
+    operator = await asyncio.create_subprocess_exec(*OPERATOR, env=environment, stderr=asyncio.subprocess.PIPE)
+    assert operator.stderr is not None
+    async for line in operator.stderr:
+        if b" leads: " in line:
+            break
+    else:
+        raise SystemExit("the operator ended")
+    asyncio.create_task(_drain(operator.stderr))  # noqa: RUF006  # it lives as long as the process
+    # Its watches begin a moment after the Lease is had.
+    await asyncio.sleep(3)
+    return operator
+
+
+async def _drain(stream: asyncio.StreamReader) -> None:
+    while await stream.read(65536):
+        pass
+
+
+def job(name: str) -> dict[str, Any]:
+    """A DreamBoothJob."""
+    spec = {
+        "model": {"source": "embedded://emoji"},
+        "subject": {"class": "dog", "identifier": "sks", "images": {"configMap": {"name": PHOTOS}}},
+        "resources": {"gpusPerNode": 0},
+    }
+    metadata = {"name": name, "namespace": NAMESPACE}
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
