@@ -33,16 +33,18 @@ COPY --from=requirements /build/trainer.txt ./
 RUN uv venv /opt/venv && uv pip install --python /opt/venv --compile-bytecode --require-hashes --requirement trainer.txt
 
 FROM uv AS trainer-code
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml LICENSE ./
 COPY trainer_image trainer_image
-RUN uv pip install --no-deps --target /app . && rm -rf /app/bin
+# The package wants a readme; an image doesn't.
+RUN touch README.md && uv pip install --no-deps --target /app . && rm -rf /app/bin
 
 # The operator reads the trainer's settings, and has no use for the weights of its embedded model.
 FROM uv AS operator-code
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml LICENSE ./
 COPY operator operator
 COPY trainer_image trainer_image
-RUN uv pip install --no-deps --target /app . \
+RUN touch README.md \
+    && uv pip install --no-deps --target /app . \
     && rm -rf /app/bin \
     && find /app/dreambooth_trainer/embedded -name '*.safetensors' -delete
 

@@ -15,7 +15,7 @@ from tests.cluster.processes import NotReady, run, succeeds
 SUITE = "bookworm"
 PACKAGES = "ca-certificates", "python3", "python3-venv", "python-is-python3"
 BASE = f"localhost/dreambooth-test-base:{SUITE}-{'-'.join(PACKAGES)}"
-COMMON = "Dockerfile", "pyproject.toml", "uv.lock", "README.md", "LICENSE", "trainer_image"
+COMMON = "Dockerfile", "pyproject.toml", "uv.lock", "LICENSE", "trainer_image"
 INGREDIENTS = {"operator": (*COMMON, "operator"), "trainer": COMMON}
 """What each image is made of."""
 LAYERS = CACHE / "images" / "layers"
