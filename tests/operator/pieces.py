@@ -38,7 +38,11 @@ def job(
     number: int = 0, *conditions: Mapping[str, Any], owner: str = UID, left: float | None = None, **more: Any
 ) -> dict[str, Any]:
     """The Job of an attempt; `left`: when it was deleted."""
-    metadata = {"name": f"dog-{number}", "uid": f"uid-dog-{number}", "labels": {LABEL_ATTEMPT: str(number)}}
+    metadata: dict[str, Any] = {
+        "name": f"dog-{number}",
+        "uid": f"uid-dog-{number}",
+        "labels": {LABEL_ATTEMPT: str(number)},
+    }
     metadata |= {"ownerReferences": [{"uid": owner, "controller": True}], "creationTimestamp": moment(0)}
     metadata |= {} if left is None else {"deletionTimestamp": moment(left)}
     return {"kind": "Job", "metadata": metadata, "status": {"conditions": list(conditions)}, **more}
@@ -56,12 +60,13 @@ def pod(
     **status: Any,
 ) -> dict[str, Any]:
     """A pod; `started`: when a node took it over, `left`: when it must have stopped."""
-    metadata = {"name": f"dog-0-{index}", "labels": {LABEL_INDEX: str(index)}, "creationTimestamp": moment(created)}
+    metadata: dict[str, Any] = {"name": f"dog-0-{index}", "creationTimestamp": moment(created)}
+    metadata |= {"labels": {LABEL_INDEX: str(index)}}
     metadata |= {"ownerReferences": [{"uid": owner, "controller": True}]}
     metadata |= {} if left is None else {"deletionTimestamp": moment(left)}
     limits = {"memory": "16Gi"}
     containers = [{"name": "trainer", "image": "trainer:1", "resources": {"limits": limits}}]
-    told = {"containerStatuses": [{"name": "trainer", "state": dict(state)}]} if state else {}
+    told: dict[str, Any] = {"containerStatuses": [{"name": "trainer", "state": dict(state)}]} if state else {}
     told |= {} if started is None else {"startTime": moment(started)}
     spec = {"containers": containers, "nodeName": "node-1"}
     return {"kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": phase, **told, **status}}

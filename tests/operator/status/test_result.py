@@ -1,3 +1,5 @@
+from typing import Any
+
 from dreambooth_operator.api.status import JobResult
 from dreambooth_operator.status.last_word import LastWord
 from dreambooth_operator.status.result import result_of
@@ -17,7 +19,7 @@ def test_what_the_trainer_left() -> None:
 
 
 def test_what_can_not_be_is_left_out() -> None:
-    said = {"model": {}, "digest": None, "sheet": [], "report": "\n", "subj": "0.8"}
+    said: dict[str, Any] = {"model": {}, "digest": None, "sheet": [], "report": "\n", "subj": "0.8"}
     assert result_of("dog", "dog", LastWord("Completed", "", 9, said)) == JobResult(claim_name="dog", path="dog")
 
 
