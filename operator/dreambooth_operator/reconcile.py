@@ -113,7 +113,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
         create=step.create,
         delete=[Reference("Job", name_of(one)) for one in unwanted],
         events=events_of(before, after, step.finding),
-        again_after=None if _has_ended(after) else _seconds(now, step.due, deadline),
+        again_after=_seconds(now, *((expiry_of(observed.job, after),) if _has_ended(after) else (step.due, deadline))),
     )
 
 

@@ -10,7 +10,7 @@ from tests.cluster.layout import ROOT
 from tests.e2e.tenant import Tenant, reason, small
 
 
-def test_apply_to_complete(tenant: Tenant, scratch: Path) -> None:
+def test_apply_to_complete(tenant: Tenant, tmp_path: Path) -> None:
     spec = small(training={"steps": 60}, evaluation={"enabled": True, "perPrompt": 2})
     spec["evaluation"]["contexts"] = ["on the beach", "at night"]
     spec["evaluation"]["otherClasses"] = ["cat", "car"]
@@ -41,7 +41,7 @@ def test_apply_to_complete(tenant: Tenant, scratch: Path) -> None:
     assert [attempt["reason"] for attempt in status["attempts"]] == ["Completed"]
     assert {"Starting", "Training", "Complete"} <= set(tenant.events())
 
-    run = tenant.copied_out(result["claimName"], result["path"], scratch)
+    run = tenant.copied_out(result["claimName"], result["path"], tmp_path)
     assert (run / "COMPLETE").exists()
     assert (run / result["report"]).exists()
     assert (run / result["sheet"]).exists()
