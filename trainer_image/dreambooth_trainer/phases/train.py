@@ -6,7 +6,6 @@ import torch
 from safetensors.torch import save_file
 
 from dreambooth_trainer.checkpoints import Checkpoints
-from dreambooth_trainer.draws import draw_step
 from dreambooth_trainer.engine import Engine
 from dreambooth_trainer.failures import Interrupted, InvalidConfig, Problem
 from dreambooth_trainer.loss_log import LossLog
@@ -49,16 +48,7 @@ def run(run: Run, cached: Cached) -> Trained:
     batch = training.batch_size * training.gradient_accumulation_steps * world.size
     with run.progress.phase("train", total=training.steps, unit="steps", done=start) as phase:
         for step in range(start, training.steps):
-            draw = draw_step(
-                training.seed,
-                step,
-                batch=batch,
-                photos=len(cached.photos.mean_BCHW),
-                class_images=cached.class_rows,
-                shape_CHW=cached.photos.mean_BCHW.shape[1:],
-                device=world.device,
-            )
-            log.add(step + 1, engine.step(step, draw, cached))
+            log.add(step + 1, engine.step(step, cached.draw(training.seed, step, batch), cached))
             done, last = step + 1, step + 1 == training.steps
             look = last or done % LOG_EVERY == 0 or (world.size == 1 and run.stop.requested)
             stopping = look and not last and world.any(run.stop.requested)
