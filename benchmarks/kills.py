@@ -1,11 +1,13 @@
-"""Kills runs at random moments and compares what the resumed runs export with what an undisturbed run exports, bit for bit.
+"""Kills runs at random moments of every phase and compares what the resumed runs export with what an undisturbed run exports,
+bit for bit.
 
     python -m benchmarks.kills --kills 20 --output kills.txt
 
-Each run is a whole life of a small job with the embedded model: class images, 40 steps, export, samples, evaluation. It is
-started, killed with SIGKILL at a moment drawn uniformly from the duration of the undisturbed run (imports of libraries left
-out), and started again until it is done; a run that was done before its moment is taken again with an earlier one. A line tells
-for each kill the second, the phase that it hit and whether the weights and the loss curve are equal.
+Each run is a whole life of a small job with the embedded model: class images, 40 steps, export, samples, evaluation. The phases
+take turns: a run is started, killed with SIGKILL at a moment drawn uniformly from the duration that the phase has in the
+undisturbed run, counted from the phase's begin, and started again until it is done; a run that was done before its moment is
+taken again with an earlier one. A line tells for each kill the phase that it was aimed at, the second, where it hit and whether
+the weights and the loss curve are equal.
 """
 
 import hashlib
@@ -21,7 +23,9 @@ from typing import Annotated
 import typer
 
 from benchmarks.warm_start import warm_start
+from dreambooth_trainer.result import read_result
 from dreambooth_trainer.run import RunFolder
+from dreambooth_trainer.snapshot import PHASES
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "dog" / "photos"
 
@@ -54,16 +58,18 @@ def main(
         root = Path(scratch)
         # The first start waits for the imports.
         _finish(root / "warm-up")
-        duration = _finish(root / "undisturbed")
-        wanted = fingerprint(RunFolder(root / "undisturbed" / "output"))
-        tell(f"undisturbed run: {duration:.1f} s")
-        tell(f"{'kill':>4}  {'second':>6}  {'hit':24}  equal")
+        _finish(root / "undisturbed")
+        undisturbed = RunFolder(root / "undisturbed" / "output")
+        wanted, seconds = fingerprint(undisturbed), read_result(undisturbed.result).seconds
+        tell("undisturbed run: " + ", ".join(f"{phase} {took} s" for phase, took in seconds.items()))
+        tell(f"{'kill':>4}  {'aimed at':8}  {'second':>6}  {'hit':26}  equal")
         equal = 0
         for number in range(1, kills + 1):
-            moment, hit = _kill(root / str(number), moments.uniform(0, duration))
+            phase = PHASES[(number - 1) % len(PHASES)]
+            moment, hit = _kill(root / str(number), phase, moments.uniform(0, seconds[phase]))
             same = fingerprint(RunFolder(root / str(number) / "output")) == wanted
             equal += same
-            tell(f"{number:4}  {moment:6.2f}  {hit:24}  {'yes' if same else 'NO'}")
+            tell(f"{number:4}  {phase:8}  {moment:6.2f}  {hit:26}  {'yes' if same else 'NO'}")
         tell(f"{equal} of {kills} equal")
     raise typer.Exit(0 if equal == kills else 1)
 
@@ -74,36 +80,44 @@ def fingerprint(folder: RunFolder) -> dict[str, str]:
     return {str(file.relative_to(folder.root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def where(folder: RunFolder) -> str:
-    """The phase in which a run stands, read from what it has left on the disk."""
-    if folder.complete.exists():
+def where(folder: Path) -> str:
+    """The phase in which a run stands by its log, and how far it is by what it has left on the disk."""
+    output = RunFolder(folder / "output")
+    if output.complete.exists():
         return "complete"
-    for phase in ("evaluate", "sample", "export", "train"):
-        if (folder.state / f"{phase}.json").exists():
-            return f"after {phase}"
-    steps = len(folder.losses.read_text().splitlines()) if folder.losses.exists() else None
-    if steps is not None:
-        writing = any(folder.checkpoints.glob(".step-*"))
-        return f"train, step {steps}{'+, saving' if writing else '+'}"
-    return "prior or cache" if (folder.state / "prepare.json").exists() else "prepare"
+    begun = [line.partition(":")[0] for line in (folder / "log").read_text().splitlines()]
+    phase = next((name for name in reversed(begun) if name in PHASES), "start")
+    if phase == "prior":
+        return f"prior, {len(list((folder / 'cache').glob('class-images/*/[0-9]*')))} images"
+    if phase == "train" and output.losses.exists():
+        writing = any(output.checkpoints.glob(".step-*"))
+        return f"train, step {len(output.losses.read_text().splitlines())}{'+, saving' if writing else '+'}"
+    return phase
 
 
-def _kill(folder: Path, moment: float) -> tuple[float, str]:
-    """A run that is killed once and then goes on to its end: the moment of the kill and where it hit."""
+def _kill(folder: Path, phase: str, moment: float) -> tuple[float, str]:
+    """A run that is killed once, `moment` seconds after a phase began, and then goes on to its end.
+
+    Returns:
+        The moment of the kill and where it hit.
+    """
     process = _start(folder)
+    while process.is_alive() and f"{phase}: started" not in (folder / "log").read_text():
+        time.sleep(0.002)
     process.join(moment)
     if process.exitcode is not None:
         shutil.rmtree(folder)
-        return _kill(folder, moment * 0.8)
+        return _kill(folder, phase, moment * 0.8)
     process.kill()
     process.join()
-    hit = where(RunFolder(folder / "output"))
+    hit = where(folder)
     _finish(folder)
     return moment, hit
 
 
 def _start(folder: Path) -> ForkServerProcess:
     folder.mkdir(exist_ok=True)
+    (folder / "log").touch()
     (folder / "train.json").write_text(json.dumps(SETTINGS))
     arguments = [
         *("--config", str(folder / "train.json")),
@@ -112,14 +126,12 @@ def _start(folder: Path) -> ForkServerProcess:
     return warm_start(arguments, folder / "log")
 
 
-def _finish(folder: Path) -> float:
-    """Runs to the end and tells how many seconds it took."""
-    started = time.monotonic()
+def _finish(folder: Path) -> None:
+    """Runs to the end."""
     process = _start(folder)
     process.join()
     if process.exitcode != 0:
         raise RuntimeError(f"the run ended with {process.exitcode}:\n{(folder / 'log').read_text()}")
-    return time.monotonic() - started
 
 
 if __name__ == "__main__":

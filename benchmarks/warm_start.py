@@ -15,6 +15,7 @@ from pathlib import Path
 LIBRARIES = [
     "dreambooth_trainer.job",
     "dreambooth_trainer.train",
+    "dreambooth_trainer.engine",
     "dreambooth_trainer.models",
     "peft",
     "matplotlib.pyplot",

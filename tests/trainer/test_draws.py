@@ -79,17 +79,19 @@ def test_noise_is_standard_normal() -> None:
 
 @given(st.integers(0, 2**31 - 1), st.integers(1, 20), st.integers(1, 5))
 def test_every_image_is_seen_equally_often(seed: int, size: int, epochs: int) -> None:
-    assert Counter(shuffled_indices(seed, 0, size * epochs, size).tolist()) == dict.fromkeys(range(size), epochs)
+    assert Counter(shuffled_indices(seed, 0, size * epochs, size, CPU).tolist()) == dict.fromkeys(range(size), epochs)
 
 
 @given(st.integers(0, 1000), st.integers(1, 20), st.integers(1, 20), st.integers(1, 9))
 def test_indices_do_not_depend_on_how_they_are_taken(seed: int, start: int, count: int, size: int) -> None:
-    endless = shuffled_indices(seed, 0, start + count, size)
-    assert torch.equal(shuffled_indices(seed, start, count, size), endless[start:])
+    endless = shuffled_indices(seed, 0, start + count, size, CPU)
+    assert torch.equal(shuffled_indices(seed, start, count, size, CPU), endless[start:])
 
 
 def test_epochs_and_seeds_are_shuffled_otherwise() -> None:
-    orders = {tuple(shuffled_indices(seed, epoch * 50, 50, 50).tolist()) for seed in range(4) for epoch in range(4)}
+    orders = {
+        tuple(shuffled_indices(seed, epoch * 50, 50, 50, CPU).tolist()) for seed in range(4) for epoch in range(4)
+    }
     assert len(orders) == 16
 
 

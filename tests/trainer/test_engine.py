@@ -18,7 +18,7 @@ from dreambooth_trainer.phases import cache, prior, train
 from dreambooth_trainer.progress import Progress
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.world import World
-from tests.trainer.tiny_training import Job, distance, free_port, plain_loop, settings, wait
+from tests.trainer.tiny_training import Job, distance, free_port, job_of, plain_loop, settings, wait
 
 GLOBAL_BATCH = 4
 TOLERANCE = 1e-4
@@ -31,11 +31,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 BF16 = {"mixedPrecision": "bf16", "steps": 1, "learningRate": 1e-6}
 
 
-def job_of(root: Path, variant: Mapping[str, Any], stage: int = 0, processes: int = 1) -> Job:
+def variant_of(root: Path, variant: Mapping[str, Any], stage: int = 0, processes: int = 1) -> Job:
     """A training of the global batch."""
     batch = GLOBAL_BATCH // processes // variant.get("gradientAccumulationSteps", 1)
-    sections = {"training": {"steps": 4, "batchSize": batch, **variant}, "deepspeed": {"zeroStage": stage}}
-    return Job(root / "prepared", settings(root / "model", root / "photos", **sections), root / "cache")
+    training = {"steps": 4, "batchSize": batch, **variant}
+    return job_of(root, "prepared", training=training, deepspeed={"zeroStage": stage})
 
 
 def train_all(root: Path, processes: int, rank: int, port: str) -> None:
@@ -45,7 +45,7 @@ def train_all(root: Path, processes: int, rank: int, port: str) -> None:
     os.environ.update(environment, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     world = World.from_environment()
     for (name, variant), stage in itertools.product([*VARIANTS.items(), ("bf16", BF16)], STAGES):
-        config = TrainConfig.model_validate(job_of(root, variant, stage, processes).config)
+        config = TrainConfig.model_validate(variant_of(root, variant, stage, processes).config)
         photos = RunFolder(root / "prepared" / "output").photos
         output = RunFolder(root / f"{name}-{stage}-{processes}")
         output.root.mkdir(exist_ok=True)
@@ -60,7 +60,7 @@ def train_all(root: Path, processes: int, rank: int, port: str) -> None:
 @pytest.fixture(scope="module")
 def trained(tiny_training: Path) -> Path:
     """Folder of the weights of all variants, stages and numbers of processes."""
-    assert job_of(tiny_training, {}).finish() == 0
+    assert variant_of(tiny_training, {}).finish() == 0
     for processes in (1, 2):
         port = free_port()
         group = [
@@ -77,9 +77,9 @@ def plain(trained: Path) -> dict[str, dict[str, Tensor]]:
     """Weights of the plain loop by variant, and of the base model."""
     weights = {}
     for name, variant in VARIANTS.items():
-        job = job_of(trained, variant)
+        job = variant_of(trained, variant)
         weights[name] = plain_loop(job.run(), job.cached(), batch=GLOBAL_BATCH)
-    base = job_of(trained, {}).run().model
+    base = variant_of(trained, {}).run().model
     modules = {"denoiser": base.denoiser, "text_encoder": base.text_encoder}
     weights["base"] = {
         f"{part}.{name}": value.detach()

@@ -31,13 +31,9 @@ from dreambooth_trainer.failures import (
     TrainerFailure,
     classify,
 )
-from tests.trainer.tiny_training import Job, finish, free_port, settings, signal_when, wait, write_photos
+from tests.trainer.tiny_training import Job, finish, free_port, job_of, signal_when, wait, write_photos
 
 TOKEN = "hf_a_secret_of_somebody"
-
-
-def job_of(root: Path, name: str, **sections: Any) -> Job:
-    return Job(root / name, settings(root / "model", root / "photos", **sections), root / "cache")
 
 
 def assert_failed(job: Job, code: int, failure: type[TrainerFailure], *words: str) -> None:

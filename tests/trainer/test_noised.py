@@ -1,10 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from dreambooth_trainer.config import Training
-from dreambooth_trainer.draws import draw_step
 from dreambooth_trainer.models.family import LatentMoments
 from dreambooth_trainer.models.stable_diffusion import StableDiffusion
 from dreambooth_trainer.noised import Noised, add_noise, predicted_by
@@ -40,12 +40,11 @@ def test_rows_are_picked_and_joined(rows: Noised) -> None:
 def test_the_prediction_is_the_models_own_for_each_row_and_its_prompt(model: StableDiffusion, rows: Noised) -> None:
     with torch.no_grad():
         conditioning = model.encode_tokens(model.tokenize(PROMPTS))
-        found = predicted_by(model, rows, conditioning, at_once=2)
+        found = predicted_by(model, rows, conditioning)
         for row, prompt in enumerate([PROMPTS[index] for index in rows.prompt_N.tolist()]):
             alone = model.encode_tokens(model.tokenize([prompt]))
             own = model.predict(rows.noisy_NCHW[row : row + 1], rows.t_N[row : row + 1], alone)
-            torch.testing.assert_close(found.target_NCHW[row : row + 1], own)
-    assert torch.equal(found.noisy_NCHW, rows.noisy_NCHW) and torch.equal(found.t_N, rows.t_N)
+            torch.testing.assert_close(found[row : row + 1], own)
 
 
 def test_a_model_that_did_not_change_has_nothing_to_learn_from_its_own_predictions(
@@ -54,12 +53,9 @@ def test_a_model_that_did_not_change_has_nothing_to_learn_from_its_own_predictio
     with torch.no_grad():
         ids = model.tokenize(PROMPTS)
         conditioning = model.encode_tokens(ids)
-        pool = predicted_by(model, rows, conditioning, at_once=5)
+        pool = replace(rows, target_NCHW=predicted_by(model, rows, conditioning))
     photos = LatentMoments(torch.randn(3, *SHAPE), torch.ones(3, *SHAPE))
     cached = Cached(photos, rows.noisy_NCHW, rows.prompt_N, ids, conditioning, pool)
     trainee = Trainee(model, Training(), prior_weight=1.0)
-    draw = draw_step(
-        0, 0, batch=4, photos=3, class_images=cached.class_rows, shape_CHW=SHAPE, device=torch.device("cpu")
-    )
-    losses = trainee(draw, cached)
+    losses = trainee(cached.draw(seed=0, step=0, batch=4), cached)
     assert losses.class_ < 1e-10 < losses.subject

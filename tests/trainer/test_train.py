@@ -11,13 +11,9 @@ import torch
 
 from dreambooth_trainer.failures import InvalidConfig
 from dreambooth_trainer.snapshot import PhaseName
-from tests.trainer.tiny_training import Job, settings
+from tests.trainer.tiny_training import Job, job_of
 
 PHASES = ("prepare", "train", "export", "sample")
-
-
-def job_of(root: Path, name: str, **sections: Any) -> Job:
-    return Job(root / name, settings(root / "model", root / "photos", **sections), root / "cache")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from benchmarks.warm_start import warm_start
 from dreambooth_trainer.config import TrainConfig
-from dreambooth_trainer.draws import draw_step
 from dreambooth_trainer.phases import cache, prior
 from dreambooth_trainer.phases.cache import Cached
 from dreambooth_trainer.progress import Progress
@@ -158,6 +157,11 @@ class Job:
         return cache.run(run, prior.run(run))
 
 
+def job_of(root: Path, name: str, **sections: Mapping[str, Any]) -> Job:
+    """A short training of the model and the photos in a folder; what is given replaces single fields of a section."""
+    return Job(root / name, settings(root / "model", root / "photos", **sections), root / "cache")
+
+
 def finish(arguments: Sequence[str]) -> tuple[int, str]:
     """Runs Python with the trainer at hand: exit code and everything written."""
     paths = os.pathsep.join(map(str, (ROOT / "operator", ROOT / "trainer_image", ROOT)))
@@ -223,17 +227,8 @@ def plain_loop(run: Run, cached: Cached, *, batch: int) -> dict[str, Tensor]:
     )
     average = [parameter.detach().clone() for parameter in parameters]
     for step in range(training.steps):
-        draw = draw_step(
-            training.seed,
-            step,
-            batch=batch,
-            photos=len(cached.photos.mean_BCHW),
-            class_images=cached.class_rows,
-            shape_CHW=cached.photos.mean_BCHW.shape[1:],
-            device=torch.device("cpu"),
-        )
         optimizer.zero_grad()
-        trainee(draw, cached).total.backward()
+        trainee(cached.draw(training.seed, step, batch), cached).total.backward()
         torch.nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
         optimizer.step()
         decay = min(training.ema.decay, (1 + step) / (10 + step))

@@ -27,14 +27,17 @@ class Draw:
 
     def rows(self, start: int, stop: int) -> "Draw":
         """Rows `start` to `stop` of the subject and of the class."""
-        both = [*range(start, stop), *(len(self.subject_G) + row for row in range(start, stop))]
-        picked = torch.tensor([row for row in both if row < len(self.uniform_N)], device=self.uniform_N.device)
+
+        def of_both(rows_N: Tensor) -> Tensor:
+            # Slices: a tensor of indices would be copied from the host, which waits for the device.
+            return rows_N.unflatten(0, (-1, len(self.subject_G)))[:, start:stop].flatten(0, 1)
+
         return Draw(
             self.subject_G[start:stop],
             self.class_G[start:stop],
-            self.uniform_N[picked],
-            self.noise_NCHW[picked],
-            self.posterior_NCHW[picked],
+            of_both(self.uniform_N),
+            of_both(self.noise_NCHW),
+            of_both(self.posterior_NCHW),
         )
 
 
@@ -61,24 +64,24 @@ def draw_step(
     offset = torch.rand(halves, generator=generator, device=device).repeat_interleave(batch)
     shape = (halves * batch, *shape_CHW)
     return Draw(
-        subject_G=shuffled_indices(seed, step * batch, batch, photos).to(device),
-        class_G=shuffled_indices(seed + 1, step * batch, batch, class_images).to(device),
+        subject_G=shuffled_indices(seed, step * batch, batch, photos, device),
+        class_G=shuffled_indices(seed + 1, step * batch, batch, class_images, device),
         uniform_N=(strata + offset).remainder(1),
         noise_NCHW=torch.randn(shape, generator=generator, device=device),
         posterior_NCHW=torch.randn(shape, generator=generator, device=device),
     )
 
 
-def shuffled_indices(seed: int, start: int, count: int, size: int) -> Tensor:
+def shuffled_indices(seed: int, start: int, count: int, size: int, device: torch.device) -> Tensor:
     """Positions `start` to `start + count` of an endless sequence of permutations of `range(size)`, [count].
 
     Every image is seen equally often; an empty tensor where `size` is 0.
     """
     if size == 0:
-        return torch.empty(0, dtype=torch.long)
+        return torch.empty(0, dtype=torch.long, device=device)
     first, last = start // size, (start + count - 1) // size
     epochs = [
-        torch.randperm(size, generator=torch.Generator().manual_seed(_mix(seed, -1 - epoch)))
+        torch.randperm(size, generator=torch.Generator(device).manual_seed(_mix(seed, -1 - epoch)), device=device)
         for epoch in range(first, last + 1)
     ]
     return torch.cat(epochs)[start - first * size :][:count]

@@ -58,6 +58,9 @@ COMMON_WORDS = words_of(
 )
 """Frequent English words of at most three letters."""
 
+FAINT = 0.5
+"""An identifier whose reach is less binds weakly: the subject leaks into what is drawn of the class."""
+
 Encode = Callable[[str], list[int]]
 """Token ids of a text, without the special ones."""
 
@@ -74,6 +77,8 @@ class Finding(BaseModel, frozen=True):
     """Its place among the words that are one token, 1 for the rarest; None for one of several tokens."""
     vocabulary: int
     """How many words are one token."""
+    reach: float | None = None
+    """How far it moves the conditioning, as a share of how far words do that the text encoder knows; None if not measured."""
     warnings: tuple[str, ...] = ()
 
 
@@ -148,6 +153,26 @@ def examine(identifier: str, vocabulary: Mapping[str, int], encode: Encode, prom
         vocabulary=len(vocabulary),
         warnings=tuple(notes),
     )
+
+
+def weigh(finding: Finding, reach: float, *, encoder_learns: bool) -> Finding:
+    """Records how far an identifier reaches, and warns where the training can't change it.
+
+    Rare tokens are often such as the text encoder was never trained on: all of them give about the same conditioning, and a
+    denoiser that learns under it learns of other prompts, too.
+
+    Args:
+        finding: the identifier.
+        reach: see `Finding`.
+        encoder_learns: whether the text encoder is trained.
+    """
+    faint = reach < FAINT and not encoder_learns
+    note = (
+        f"the text encoder hardly knows the identifier {finding.identifier!r} (reach {reach:.2f} of a known word's), so that the "
+        "subject will leak into the class. Set training.trainTextEncoder to true, or give an identifier of letters that mean "
+        "nothing together, such as sks"
+    )
+    return finding.model_copy(update={"reach": reach, "warnings": (*finding.warnings, *([note] if faint else []))})
 
 
 def tokens_inside(prompt: str, identifier: str, encode: Encode) -> list[int]:

@@ -1,5 +1,6 @@
 """One start of a run as a process: signals, console, endpoints, exit code. Called by `dreambooth run` and by `__main__`."""
 
+import json
 import logging
 import os
 import traceback
@@ -53,6 +54,8 @@ def run_job(
     if main and termination_log:
         write_termination(termination_log, outcome)
     if main and outcome.exit_code == 0:
+        for warning in json.loads(folder.result.read_text())["warnings"]:
+            console.print(f"warning: {escape(warning)}", soft_wrap=True)
         results = {"model": folder.model, "contact sheet": folder.samples / "sheet.png", "report": folder.report}
         for what, path in results.items():
             console.print(f"{what:14}{path}", soft_wrap=True)

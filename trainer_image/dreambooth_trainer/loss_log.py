@@ -3,13 +3,16 @@
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from dreambooth_trainer.engine import StepOutcome
 from dreambooth_trainer.failures import NonFiniteLoss
 from dreambooth_trainer.storage import write_atomically
 from dreambooth_trainer.world import World
+
+if TYPE_CHECKING:
+    from dreambooth_trainer.engine import StepOutcome
 
 Line = dict[str, float]
 
@@ -26,7 +29,7 @@ class LossLog:
             kept = [line for line in read_losses(path) if line["step"] <= resumed_at]
             write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
 
-    def add(self, step: int, outcome: StepOutcome) -> None:
+    def add(self, step: int, outcome: "StepOutcome") -> None:
         """Remembers a step, counted from 1."""
         self._pending.append((step, outcome))
 

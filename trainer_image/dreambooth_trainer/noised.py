@@ -48,25 +48,17 @@ def add_noise(
 
 
 @torch.no_grad()
-def predicted_by(model: ModelFamily, rows: Noised, conditioning: Conditioning, *, at_once: int) -> Noised:
-    """The same rows, with the model's own prediction as the target.
+def predicted_by(model: ModelFamily, rows: Noised, conditioning: Conditioning) -> Tensor:
+    """The model's own prediction of each row, [N, C, H, W], as a target.
 
     Where the clean latents are the model's own samples, its prediction is what the noise is on average, given the noisy latent:
     a loss against it has the same minimum as one against the noise, without the noise's variance.
 
     Args:
         model: the frozen base model.
-        rows: noisy latents.
+        rows: noisy latents, of one forward pass.
         conditioning: of the cached prompts.
-        at_once: rows of a forward pass.
     """
     dtype = next(model.denoiser.parameters()).dtype
-    predictions = [
-        model.predict(
-            part.noisy_NCHW.to(dtype),
-            part.t_N,
-            {name: value.to(dtype)[part.prompt_N] for name, value in conditioning.items()},
-        ).contiguous()
-        for part in (rows[indices] for indices in torch.arange(len(rows), device=rows.t_N.device).split(at_once))
-    ]
-    return Noised(rows.noisy_NCHW, rows.t_N, torch.cat(predictions), rows.prompt_N)
+    prompts = {name: value.to(dtype)[rows.prompt_N] for name, value in conditioning.items()}
+    return model.predict(rows.noisy_NCHW.to(dtype), rows.t_N, prompts).contiguous()

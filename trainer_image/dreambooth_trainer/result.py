@@ -126,6 +126,7 @@ def _report(run: Run, result: RunResult, sampled: sample.Sampled, evaluated: eva
         prompt=result.prompt,
         base_model=f"{source} at {result.model.commit}" if result.model.commit else source,
         photos=sorted(run.folder.photos.glob("*.png")),
+        warnings=result.warnings,
         samples=_rows(run.folder.root, sampled.prompts),
         comparisons=_rows(run.folder.root, evaluated.comparisons if evaluated else []),
         losses=read_losses(run.folder.losses),

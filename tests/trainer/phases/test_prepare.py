@@ -8,6 +8,7 @@ from PIL import Image
 
 from dreambooth_trainer.config import TrainConfig
 from dreambooth_trainer.failures import InvalidConfig, InvalidData
+from dreambooth_trainer.identifier import FAINT
 from dreambooth_trainer.phases import prepare
 from dreambooth_trainer.phases.prepare import Prepared
 from dreambooth_trainer.progress import Progress
@@ -46,7 +47,7 @@ def test_photos_and_identifier_are_settled(photos: Path) -> None:
     assert written[0].getpixel((9, 9)) == (0, 0, 255)
     assert prepared.finding.source == "auto"
     assert run.model.words_to_ids(prepared.identifier) == list(prepared.finding.tokens)
-    assert prepared.warnings == ["a.png is 60x60 and is enlarged to 64x64"]
+    assert prepared.warnings[0] == "a.png is 60x60 and is enlarged to 64x64"
     assert Prepared.model_validate_json(prepared.model_dump_json()) == prepared
     snapshot = run.progress.snapshot()
     assert (snapshot.phase, snapshot.phases[0].state) == ("prepare", "done")
@@ -56,6 +57,19 @@ def test_a_given_identifier_is_kept_and_the_finding_told(photos: Path) -> None:
     prepared = prepare.run(run_of(photos, identifier="sks"))
     assert (prepared.identifier, prepared.finding.source, len(prepared.finding.tokens)) == ("sks", "given", 2)
     assert any("is 2 tokens" in warning for warning in prepared.warnings)
+
+
+def test_tokens_that_the_text_encoder_never_saw_reach_less_than_known_ones(photos: Path) -> None:
+    model = run_of(photos).model
+    reach = {word: prepare.reach_of(word, model, "a {identifier} dog") for word in ("lf", "ws", "sks", "red", "cat")}
+    assert max(reach["lf"], reach["ws"]) < FAINT < min(reach["sks"], reach["red"], reach["cat"])
+
+
+@pytest.mark.parametrize(("trained", "warned"), [(False, True), (True, False)])
+def test_a_faint_identifier_is_told_where_the_text_encoder_stays(photos: Path, trained: bool, warned: bool) -> None:
+    finding = prepare.run(run_of(photos, identifier="lf", training={"trainTextEncoder": trained})).finding
+    assert finding.reach is not None and finding.reach < FAINT
+    assert any("trainTextEncoder" in warning for warning in finding.warnings) == warned
 
 
 def test_other_processes_find_the_same_and_write_nothing(photos: Path) -> None:

@@ -195,7 +195,7 @@ def test_the_noise_itself_can_be_the_target(source: Path, tmp_path: Path, photos
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
     cached = cache.run(run, prior.run(run))
-    assert cached.class_pool is None and cached.class_rows == 6
+    assert cached.class_pool is None and cached.draw(0, 0, batch=6).class_G.sort().values.tolist() == list(range(6))
 
 
 def test_half_of_the_versions_of_empty_prompt_images_speak_of_other_words(
@@ -215,3 +215,13 @@ def test_half_of_the_versions_of_empty_prompt_images_speak_of_other_words(
         for text in tiny_models["1.x"].pipeline.tokenizer.batch_decode(cached.ids_QL[3:], skip_special_tokens=True)
     ]
     assert len(set(words)) == 5 and not {"dog", "sks", "a"} & set(words)
+
+
+def test_a_stop_ends_the_predictions(source: Path, tmp_path: Path, photos: Sequence[Image.Image]) -> None:
+    run = started(source, tmp_path)
+    run.folder.photos.mkdir(parents=True)
+    photos[0].save(run.folder.photos / "0.png")
+    drawn = prior.run(run)
+    run.stop.request()
+    with pytest.raises(Interrupted):
+        cache.run(run, drawn)

@@ -9,28 +9,34 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from dreambooth_trainer.failures import CommunicationFailure, Interrupted, InvalidConfig
 from tests.trainer.test_checkpoints import flip_a_bit, truncate
-from tests.trainer.tiny_training import Job, distance, plain_loop, settings, signal_when, wait
+from tests.trainer.tiny_training import Job, distance, job_of, plain_loop, signal_when, wait
 
 STEPS = 40
 EVERY = 8
 
 
-def job_of(root: Path, name: str, *, stage: int = 0, batch: int = 2, steps: int = STEPS, every: int = EVERY) -> Job:
-    sections: dict[str, dict[str, Any]] = {
-        "training": {"steps": steps, "batchSize": batch, "ema": {"enabled": True}},
-        "deepspeed": {"zeroStage": stage},
-        "checkpoints": {"everySteps": every},
-    }
-    return Job(root / name, settings(root / "model", root / "photos", **sections), root / "cache")
+def long_job(
+    root: Path, name: str, *, stage: int = 0, batch: int = 2, steps: int = STEPS, every: int = EVERY, **more: Any
+) -> Job:
+    """A training that is long enough to be disturbed; `more` are further sections."""
+    return job_of(
+        root,
+        name,
+        training={"steps": steps, "batchSize": batch, "ema": {"enabled": True}},
+        deepspeed={"zeroStage": stage},
+        checkpoints={"everySteps": every},
+        **more,
+    )
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_training: Path) -> Job:
     """A run that nothing disturbed."""
-    job = job_of(tiny_training, "uninterrupted")
+    job = long_job(tiny_training, "uninterrupted")
     assert job.finish() == 0
     return job
 
@@ -50,10 +56,22 @@ def checkpoint(job: Job, step: int) -> Path:
 
 
 @pytest.mark.slow
+def test_pictures_on_the_way_change_nothing(uninterrupted: Job, tiny_training: Path) -> None:
+    job = long_job(tiny_training, "drawing", samples={"everySteps": 15})
+    assert job.finish() == 0
+    folders = sorted(job.output.samples_on_the_way.iterdir())
+    assert [folder.name for folder in folders] == ["step-00000015", "step-00000030"]
+    early, late = ([Image.open(path) for path in sorted(folder.iterdir())] for folder in folders)
+    assert [image.size for image in early] == [image.size for image in late] == [(64, 64)]
+    assert early[0].tobytes() != late[0].tobytes()
+    assert_equal(job, uninterrupted)
+
+
+@pytest.mark.slow
 class TestKilled:
     @pytest.mark.parametrize("seed", range(3))
     def test_at_random_moments_of_the_training(self, uninterrupted: Job, tiny_training: Path, seed: int) -> None:
-        job, moments = job_of(tiny_training, f"killed-{seed}"), random.Random(seed)
+        job, moments = long_job(tiny_training, f"killed-{seed}"), random.Random(seed)
         for _ in range(2):
             process = job.start()
             lines = moments.randrange(STEPS - 10)
@@ -63,7 +81,7 @@ class TestKilled:
         assert_equal(job, uninterrupted)
 
     def test_while_a_checkpoint_is_written(self, uninterrupted: Job, tiny_training: Path) -> None:
-        job = job_of(tiny_training, "killed-writing")
+        job = long_job(tiny_training, "killed-writing")
         staging = job.output.checkpoints / f".step-{2 * EVERY:08d}"
         process = job.start()
         signal_when(process, signal.SIGKILL, staging.exists)
@@ -75,7 +93,7 @@ class TestKilled:
 
     @pytest.mark.parametrize("phase", ["export", "sample"])
     def test_behind_the_training(self, uninterrupted: Job, tiny_training: Path, phase: str) -> None:
-        job = job_of(tiny_training, f"killed-in-{phase}")
+        job = long_job(tiny_training, f"killed-in-{phase}")
         before = job.output.state / {"export": "train.json", "sample": "export.json"}[phase]
         process = job.start()
         signal_when(process, signal.SIGKILL, before.exists)
@@ -92,7 +110,7 @@ def losses(job: Job) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_the_state_and_stops(uninterrupted: Job, tiny_training: Path, number: signal.Signals) -> None:
-    job = job_of(tiny_training, f"stopped-{number.name}", every=1000)
+    job = long_job(tiny_training, f"stopped-{number.name}", every=1000)
     process = job.start()
     signal_when(process, number, lambda: losses(job) >= 10)
     assert wait(process) == Interrupted.exit_code
@@ -107,7 +125,7 @@ def test_a_signal_saves_the_state_and_stops(uninterrupted: Job, tiny_training: P
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate])
 def test_a_damaged_checkpoint_is_passed_over(uninterrupted: Job, tiny_training: Path, damage: object) -> None:
-    job = job_of(tiny_training, f"damaged-{damage.__name__}")  # type: ignore[attr-defined]
+    job = long_job(tiny_training, f"damaged-{damage.__name__}")  # type: ignore[attr-defined]
     process = job.start()
     signal_when(process, signal.SIGKILL, checkpoint(job, 3 * EVERY).exists)
     wait(process)
@@ -121,7 +139,7 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted: Job, tiny_training: 
 class TestTwoProcesses:
     def test_one_is_killed(self, tiny_training: Path) -> None:
         """The other one fails soon, and the next start goes on to the weights of a plain loop."""
-        job = job_of(tiny_training, "rank-killed", stage=3, batch=1, steps=12, every=4)
+        job = long_job(tiny_training, "rank-killed", stage=3, batch=1, steps=12, every=4)
         first, second = job.start_ranks()
         signal_when(second, signal.SIGKILL, checkpoint(job, 4).exists)
         killed = time.monotonic()
@@ -134,9 +152,7 @@ class TestTwoProcesses:
 
     @pytest.mark.parametrize("stage", [0, 3])
     def test_torchrun_trains_the_same_weights(self, tiny_training: Path, stage: int) -> None:
-        config = settings(tiny_training / "model", tiny_training / "photos",
-                          training={"batchSize": 2}, deepspeed={"zeroStage": stage})  # fmt: skip
-        job = Job(tiny_training / f"torchrun-{stage}", config, tiny_training / "cache")
+        job = job_of(tiny_training, f"torchrun-{stage}", training={"batchSize": 2}, deepspeed={"zeroStage": stage})
         code, output = job.spawn("torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m")
         assert code == 0, output
         assert distance(job.exported(), plain_loop(job.run(), job.cached(), batch=4)) < 1e-4
@@ -144,11 +160,11 @@ class TestTwoProcesses:
 
 @pytest.mark.slow
 def test_a_checkpoint_of_another_stage_or_world_is_refused(tiny_training: Path) -> None:
-    job = job_of(tiny_training, "another-stage", stage=1)
+    job = long_job(tiny_training, "another-stage", stage=1)
     process = job.start()
     signal_when(process, signal.SIGKILL, checkpoint(job, EVERY).exists)
     wait(process)
-    other = job_of(tiny_training, "another-stage", stage=2)
+    other = long_job(tiny_training, "another-stage", stage=2)
     assert other.finish() == InvalidConfig.exit_code
     assert "spec.deepspeed.zeroStage: 2 with 1 processes" in other.termination["message"]
     assert "by 1 processes at stage 1" in other.termination["message"]

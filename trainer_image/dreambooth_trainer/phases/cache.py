@@ -14,10 +14,12 @@ from torch import Tensor
 
 from dreambooth_trainer.class_images import ClassImages
 from dreambooth_trainer.config import fill
+from dreambooth_trainer.draws import Draw, draw_step
 from dreambooth_trainer.identifier import pick_words, words_of
 from dreambooth_trainer.models.family import Conditioning, LatentMoments
 from dreambooth_trainer.noised import Noised, add_noise, predicted_by
 from dreambooth_trainer.phases.prior import ClassImagesDrawn
+from dreambooth_trainer.progress import RunningPhase
 from dreambooth_trainer.run import Run
 
 
@@ -38,18 +40,27 @@ class Cached:
     class_pool: Noised | None = None
     """Noisy class images with the base model's predictions; None where the class loss compares with the noise."""
 
-    @property
-    def class_rows(self) -> int:
-        """How many rows the class half of a batch is picked from."""
-        return len(self.class_latents) if self.class_pool is None else len(self.class_pool)
+    def draw(self, seed: int, step: int, batch: int) -> Draw:
+        """The draw of an optimizer step among these photos and class images; see `draw_step`."""
+        mean_PCHW = self.photos.mean_BCHW
+        return draw_step(
+            seed,
+            step,
+            batch=batch,
+            photos=len(mean_PCHW),
+            class_images=len(self.class_latents) if self.class_pool is None else len(self.class_pool),
+            shape_CHW=mean_PCHW.shape[1:],
+            device=mean_PCHW.device,
+        )
 
 
 def run(run: Run, prior: ClassImagesDrawn | None) -> Cached:
     """Encodes photos and prompts and reads the class images' latents."""
-    with run.progress.phase("cache"), torch.no_grad():
-        device = run.world.device
+    device, sets = run.world.device, prior.sets if prior else []
+    noisings = run.config.prior.noisings if run.config.prior.target == "prediction" else 0
+    total = noisings * sum(one.count for one in sets)
+    with run.progress.phase("cache", total=total or None, unit="predictions") as phase, torch.no_grad():
         photos = run.model.encode_images(read_pictures(run.folder.photos).to(device))
-        sets = prior.sets if prior else []
         latents = [ClassImages(Path(one.folder)).latents(range(one.count)).to(device) for one in sets]
         prompts = [run.fill(run.config.subject.prompt), *(one.prompt for one in sets)]
         others = _prompts_of_other_words(run) if any(one.prompt == "" for one in sets) else []
@@ -63,11 +74,11 @@ def run(run: Run, prior: ClassImagesDrawn | None) -> Cached:
             ids_QL=ids,
             conditioning=run.model.encode_tokens(ids),
         )
-        if not sets or run.config.prior.target == "noise":
+        if total == 0:
             return cached
         last = next((row for row, prompt in enumerate(prompts) if prompt == ""), None)
-        prompt_RK = _prompts_of_noisings(cached.class_prompt_K, run.config.prior.noisings, last, len(others))
-        return replace(cached, class_pool=_class_pool(run, cached, prompt_RK))
+        prompt_RK = _prompts_of_noisings(cached.class_prompt_K, noisings, last, len(others))
+        return replace(cached, class_pool=_class_pool(run, phase, cached, prompt_RK))
 
 
 def _prompts_of_other_words(run: Run) -> list[str]:
@@ -105,7 +116,7 @@ def _prompts_of_noisings(prompt_K: Tensor, noisings: int, empty: int | None, oth
     return prompt_RK
 
 
-def _class_pool(run: Run, cached: Cached, prompt_RK: Tensor) -> Noised:
+def _class_pool(run: Run, phase: RunningPhase, cached: Cached, prompt_RK: Tensor) -> Noised:
     """Every class image with noise of several strengths, and the base model's predictions."""
     latents = cached.class_latents.repeat(len(prompt_RK), 1, 1, 1)
     generator = torch.Generator().manual_seed(run.config.training.seed)
@@ -113,7 +124,12 @@ def _class_pool(run: Run, cached: Cached, prompt_RK: Tensor) -> Noised:
     # Fractions of multiples of the golden ratio: any stretch of the pool, and any one image, spreads over all timesteps.
     uniform = (torch.arange(len(latents), dtype=torch.float64) * ((5**0.5 - 1) / 2)).remainder(1).float()
     rows = add_noise(run.model, latents, noise, uniform.to(latents.device), prompt_RK.flatten())
-    return predicted_by(run.model, rows, cached.conditioning, at_once=2 * run.config.prior.batch_size)
+    targets = []
+    for indices in torch.arange(len(rows), device=latents.device).split(2 * run.config.prior.batch_size):
+        run.stop.check()
+        targets.append(predicted_by(run.model, rows[indices], cached.conditioning))
+        phase.advance(len(indices))
+    return replace(rows, target_NCHW=torch.cat(targets))
 
 
 def read_pictures(folder: Path) -> Tensor:

@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel
 
 from dreambooth_trainer import identifier
 from dreambooth_trainer.config import TrainConfig
 from dreambooth_trainer.failures import InvalidConfig, InvalidData, Problem
 from dreambooth_trainer.identifier import Finding
+from dreambooth_trainer.models.family import ModelFamily
 from dreambooth_trainer.photos import FIELD, Photo, inspect_photos, load_photos
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.storage import atomic_folder
+
+REFERENCE_WORDS = 64
+"""Words of the vocabulary that an identifier is compared with."""
 
 
 class PreparedPhoto(BaseModel, frozen=True):
@@ -80,17 +85,37 @@ def _folder_of(config: TrainConfig) -> Path:
 
 
 def _identify(run: Run) -> Finding:
-    subject = run.config.subject
+    subject, training = run.config.subject, run.config.training
     vocabulary, encode = run.model.vocabulary(), run.model.words_to_ids
     prompt = subject.prompt.replace("{class}", subject.class_)
-    if subject.identifier != "auto":
-        return identifier.examine(subject.identifier, vocabulary, encode, prompt)
-    finding = identifier.choose(vocabulary, encode, prompt, _texts(run.config), run.config.training.seed)
+    if subject.identifier == "auto":
+        finding = identifier.choose(vocabulary, encode, prompt, _texts(run.config), training.seed)
+    else:
+        finding = identifier.examine(subject.identifier, vocabulary, encode, prompt)
     if finding is None:
         message = "finds no word that stays one token inside subject.prompt"
         remedy = "Give an identifier, or set {identifier} off by spaces in subject.prompt"
         raise InvalidConfig([Problem("spec.subject.identifier", "auto", message, remedy)])
-    return finding
+    reach = reach_of(finding.identifier, run.model, prompt)
+    return identifier.weigh(finding, reach, encoder_learns=training.train_text_encoder)
+
+
+@torch.no_grad()
+def reach_of(word: str, model: ModelFamily, prompt: str) -> float:
+    """How far a word moves the conditioning of a prompt from where words move it on average.
+
+    It is a share of the 0.9 quantile over words of the vocabulary: some of them, too, the text encoder may never have seen.
+
+    Args:
+        word: the identifier.
+        model: the base model.
+        prompt: prompt of the photos with its `{identifier}`, the class filled in.
+    """
+    words = [word, *identifier.pick_words(model.vocabulary(), REFERENCE_WORDS, {word}, seed=0)]
+    ids = model.tokenize([prompt.replace("{identifier}", one) for one in words])
+    rows_WD = torch.cat([value.float().flatten(1) for value in model.encode_tokens(ids).values()], dim=1)
+    distance_W = (rows_WD - rows_WD[1:].mean(0)).norm(dim=1)
+    return float(distance_W[0] / distance_W[1:].quantile(0.9))
 
 
 def _texts(config: TrainConfig) -> list[str]:

@@ -1,13 +1,12 @@
 """Fine-tunes the model with DeepSpeed: from the newest checkpoint to the last step, then gathers the weights."""
 
 import gc
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
 
 from dreambooth_trainer.checkpoints import Checkpoints
-from dreambooth_trainer.draws import draw_step
-from dreambooth_trainer.engine import Engine
 from dreambooth_trainer.failures import Interrupted, InvalidConfig, Problem
 from dreambooth_trainer.loss_log import LossLog
 from dreambooth_trainer.phases.cache import Cached
@@ -17,8 +16,11 @@ from dreambooth_trainer.snapshot import Report
 from dreambooth_trainer.storage import atomic_folder
 from dreambooth_trainer.trainee import Trainee
 
+if TYPE_CHECKING:
+    from dreambooth_trainer.engine import Engine
+
 LOG_EVERY = 10
-"""Steps between two readings of the losses, and between two looks at the stop signal where several processes must agree."""
+"""Steps between two readings of losses and stop signals, where a GPU or other processes must be waited for."""
 
 
 class Trained(Report):
@@ -38,6 +40,9 @@ def run(run: Run, cached: Cached) -> Trained:
         Interrupted: a stop was asked for; the state is saved.
         NonFiniteLoss: the loss became NaN or infinite.
     """
+    # DeepSpeed takes seconds to import; who reads results or draws pictures does without.
+    from dreambooth_trainer.engine import Engine
+
     config, world = run.config, run.world
     training = config.training
     precision = world.precision(training.mixed_precision)
@@ -46,21 +51,13 @@ def run(run: Run, cached: Cached) -> Trained:
     checkpoints = Checkpoints(run.folder.checkpoints, config.checkpoints.keep, world)
     start = _resume(checkpoints, engine, run)
     log = LossLog(run.folder.losses, world, resumed_at=start)
+    every = 1 if world.device.type == "cpu" and world.size == 1 else LOG_EVERY
     batch = training.batch_size * training.gradient_accumulation_steps * world.size
     with run.progress.phase("train", total=training.steps, unit="steps", done=start) as phase:
         for step in range(start, training.steps):
-            draw = draw_step(
-                training.seed,
-                step,
-                batch=batch,
-                photos=len(cached.photos.mean_BCHW),
-                class_images=cached.class_rows,
-                shape_CHW=cached.photos.mean_BCHW.shape[1:],
-                device=world.device,
-            )
-            log.add(step + 1, engine.step(step, draw, cached))
+            log.add(step + 1, engine.step(step, cached.draw(training.seed, step, batch), cached))
             done, last = step + 1, step + 1 == training.steps
-            look = last or done % LOG_EVERY == 0 or (world.size == 1 and run.stop.requested)
+            look = last or done % every == 0 or (world.size == 1 and run.stop.requested)
             stopping = look and not last and world.any(run.stop.requested)
             saving = last or stopping or done % config.checkpoints.every_steps == 0
             if look or saving:
@@ -93,7 +90,7 @@ def run(run: Run, cached: Cached) -> Trained:
     return trained
 
 
-def _resume(checkpoints: Checkpoints, engine: Engine, run: Run) -> int:
+def _resume(checkpoints: Checkpoints, engine: "Engine", run: Run) -> int:
     """Loads the newest checkpoint, if any, and tells how many steps it has behind it."""
     run.world.barrier()
     newest = checkpoints.newest()

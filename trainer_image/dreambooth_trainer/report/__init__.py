@@ -51,6 +51,8 @@ class ReportData:
     base_model: str
     """Source of the base model, with the commit where it came from a hub."""
     photos: Sequence[Path]
+    warnings: Sequence[str]
+    """What the user should know of the photos and of the identifier."""
     samples: Sequence[PictureRow]
     comparisons: Sequence[PictureRow]
     """Pictures of the class and of other classes."""
