@@ -7,20 +7,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from dreambooth_trainer.failures import CommunicationFailure, Interrupted, InvalidConfig, NonFiniteLoss
-from tests.trainer.tiny_training import PATIENCE, ROOT, Job, distance, free_port, settings
+from tests.trainer.tiny_training import PATIENCE, ROOT, Job, distance, free_port, job_of
 
 pytestmark = pytest.mark.slow
-
-
-def job_of(root: Path, name: str, **sections: Any) -> Job:
-    return Job(root / name, settings(root / "model", root / "photos", **sections), root / "cache")
 
 
 def launch(job: Job, *options: str, **environment: str) -> subprocess.Popen[bytes]:
