@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import urllib.request
 from pathlib import Path
 
 import yaml
@@ -172,11 +173,20 @@ conf_dir = "{RUN / "cni"}"
         self._start("kube-proxy", flags)
 
     def _start_dns(self) -> None:
+        ready = f"{NODE_ADDRESS}:{free_port()}"
+        names = f"kubernetes cluster.local {{\n  kubeconfig {KUBECONFIG}\n }}"
         corefile = RUN / "Corefile"
-        corefile.write_text(
-            f".:53 {{\n bind {NODE_ADDRESS}\n errors\n kubernetes cluster.local {{\n  kubeconfig {KUBECONFIG}\n }}\n}}\n"
-        )
+        corefile.write_text(f".:53 {{\n bind {NODE_ADDRESS}\n errors\n ready {ready}\n {names}\n}}\n")
         self._start("coredns", {"conf": corefile})
+        self._processes.until("coredns", lambda: _answers(f"http://{ready}/ready"), READY_SECONDS)
 
     def _start(self, name: str, flags: dict[str, object]) -> None:
         self._processes.start(name, [self._binaries / name, *(f"--{flag}={value}" for flag, value in flags.items())])
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=1):
+            return True
+    except OSError:
+        return False
