@@ -6,7 +6,7 @@ BIN := .venv/bin
 SYNC := $(BIN)/uv sync --locked --inexact --extra trainer --extra operator
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crds cluster-up cluster-down demo-cluster lint bench clean
+.PHONY: help demo test test-containers crds cluster-up cluster-down demo-cluster lint bench clean
 
 help:  ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -14,8 +14,10 @@ help:  ## Lists the targets.
 demo: .venv/trainer  ## Trains the example dog on this machine and ends with a report.
 	$(BIN)/dreambooth run examples/dog/dreamboothjob.yaml
 
-test: .venv/developer  ## Runs all tests.
+test: .venv/developer  ## Runs all tests but those that need containers.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not containers" --numprocesses auto --dist loadfile
+
+test-containers: .venv/developer  ## Runs the tests with real pods; as root on Linux.
 	$(BIN)/pytest -m containers
 
 crds: .venv/developer  ## Writes crds/ from the models.

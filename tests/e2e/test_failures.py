@@ -96,4 +96,4 @@ def test_a_deadline(tenant: Tenant) -> None:
 
 def test_a_finished_job_goes_when_its_time_has_come(tenant: Tenant) -> None:
     tenant.apply(small(resources={"memory": "300Mi"}, ttlSecondsAfterFinished=1))
-    tenant.until(lambda _: not tenant.items("dbj"), 120)
+    tenant.kubectl("wait", "--for=delete", "dbj/dog", "--timeout=120s")
