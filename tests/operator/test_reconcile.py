@@ -332,6 +332,37 @@ def test_what_a_retry_may_mend_is_retried(code: int) -> None:
     assert cluster.settle().status["phase"] == "Retrying"
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"failures": 0},
+        {"failures": -100},
+        {"failures": 100},
+        {"attempts": []},
+        {"attempts": [{"number": -1, "jobName": "dog--1"}]},
+        {"suspendedSeconds": -100},
+        {"gpuSeconds": -100},
+        {"progress": {"percent": 500, "step": -3}},
+    ],
+    ids=str,
+)
+def test_wrong_numbers_in_the_status_neither_end_a_job_early_nor_keep_it_from_its_end(wrong: dict[str, Any]) -> None:
+    cluster = FakeCluster(spec(retries=1, activeDeadlineSeconds=100))
+    cluster.fail_attempt()
+    cluster.settle()
+    cluster.job["status"] |= wrong
+    plan = cluster.settle()
+    assert (reason(plan), plan.again_after) == (("Retrying", "BackOff"), 10)
+    cluster.later(10)
+    cluster.fail_attempt()
+    plan = cluster.settle()
+    assert reason(plan) == ("Failed", "CommunicationFailure")
+    assert plan.status["failures"] == 2
+    assert [attempt["number"] for attempt in plan.status["attempts"]] == [0, 1]
+    assert plan.status["gpuSeconds"] >= 0
+    assert "percent" not in plan.status.get("progress", {}) or plan.status["progress"]["percent"] <= 100
+
+
 def test_a_finished_job_stays_finished() -> None:
     cluster = FakeCluster(spec(retries=0))
     cluster.fail_attempt()
