@@ -117,14 +117,16 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     )
 
 
-def references(observed: Observed) -> set[Reference]:
+def references(observed: Observed, now: datetime) -> set[Reference]:
     """What `reconcile` needs to find in `Observed.present`: nothing while an attempt runs, nor after the end."""
-    if is_leaving(observed.job) or _has_ended(stored_status(observed.job)):
-        return set()
-    if any(not is_finished(job) for job in _own_jobs(observed)):
+    before, jobs = stored_status(observed.job), _own_jobs(observed)
+    if is_leaving(observed.job) or _has_ended(before) or any(not is_finished(job) for job in jobs):
         return set()
     job, _ = judge(observed.job, ["*"])  # whichever image it names
-    return {*needed(job), *made(job)} if job else set()
+    if job is None:
+        return set()
+    followed = follow(before.attempts, before.failures, jobs, observed.pods, now)
+    return {*needed(job), *made(job, begun(followed.attempts, job.metadata.name)[-1].number)}
 
 
 def _next_step(situation: Situation) -> Step:
@@ -162,7 +164,7 @@ def _start(situation: Situation) -> Step:
     observed, job, now = situation.observed, situation.job, situation.now
     attempts = begun(situation.followed.attempts, job.metadata.name)
     blocked = leftovers(observed.job, observed.jobs, observed.pods, attempts[-1].job_name)
-    blocked = blocked or obstacle(observed.job, job, observed.present)
+    blocked = blocked or obstacle(observed.job, job, attempts[-1].number, observed.present)
     if blocked:
         return Step(blocked, situation.followed.attempts, due=now + RECHECK)
     start = start_of(observed.job, job, attempts[-1].number, observed.present, situation.settings)

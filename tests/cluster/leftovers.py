@@ -84,15 +84,21 @@ def _mounts() -> list[str]:
 def _sweep_filters(family: str) -> None:
     """Writes the tables again without our chains and the rules that name them."""
     saved = subprocess.run([f"{family}-save"], capture_output=True, text=True)
-    kept = [line for line in saved.stdout.splitlines() if not any(chain in line for chain in CHAINS)]
-    if saved.returncode == 0 and len(kept) < len(saved.stdout.splitlines()):
+    lines = saved.stdout.splitlines()
+    kept = [line for line in lines if not is_ours(line)]
+    if saved.returncode == 0 and len(kept) < len(lines):
         subprocess.run([f"{family}-restore"], input="\n".join(kept) + "\n", text=True, capture_output=True)
+
+
+def is_ours(line: str) -> bool:
+    """Whether a line of `iptables-save` makes one of our chains or is a rule that names one."""
+    return any(word.startswith(CHAINS) for word in line.removeprefix(":").split())
 
 
 def found() -> list[str]:
     """What of a node is on this machine."""
     interfaces = [name for name in (BRIDGE, INTERFACE) if succeeds("ip", "link", "show", name)]
     saved = subprocess.run(["iptables-save"], capture_output=True, text=True).stdout
-    chains = [line for line in saved.splitlines() if any(chain in line for chain in CHAINS)]
+    chains = [line for line in saved.splitlines() if is_ours(line)]
     groups = [str(path) for path in Path("/sys/fs/cgroup").glob("*/kubepods")]
     return [*interfaces, *chains, *groups, *map(str, _shims()), *_mounts()]

@@ -33,10 +33,11 @@ class State(NamedTuple):
 def read_state() -> State | None:
     """The cluster that runs on this machine."""
     try:
-        state = State(**json.loads(STATE.read_text()))
-    except (OSError, ValueError, TypeError):
+        state, written = State(**json.loads(STATE.read_text())), STATE.stat().st_mtime
+        # A supervisor that was killed leaves its file, and some day another process has its number.
+        return state if runs(state.pid) and psutil.Process(state.pid).create_time() <= written else None
+    except (OSError, ValueError, TypeError, psutil.NoSuchProcess):
         return None
-    return state if runs(state.pid) else None
 
 
 def runs(pid: int) -> bool:

@@ -7,7 +7,7 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dreambooth_operator.names import LABEL_INDEX
+from dreambooth_operator.names import LABEL_INDEX, LABEL_JOB
 from dreambooth_operator.observed import Event, Observed, Plan, Reference
 from dreambooth_operator.reconcile import reconcile, references
 from dreambooth_operator.settings import Settings
@@ -69,7 +69,7 @@ class FakeCluster:
             refusals=dict(self.refusals),
             snapshot=self.snapshot,
         )
-        present = {reference: deepcopy(self.objects.get(reference)) for reference in references(observed)}
+        present = {reference: deepcopy(self.objects.get(reference)) for reference in references(observed, self.now)}
         return Observed(**{**vars(observed), "present": present})
 
     def decide(self) -> Plan:
@@ -126,8 +126,8 @@ class FakeCluster:
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
-        """All Jobs."""
-        return [item for reference, item in self.objects.items() if reference.kind == "Job"]
+        """All Jobs that bear the label by which the operator watches them."""
+        return [item for reference, item in self.objects.items() if reference.kind == "Job" and _is_labelled(item)]
 
     @property
     def current(self) -> dict[str, Any]:
@@ -252,6 +252,10 @@ def _statuses(state: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _owner(item: Mapping[str, Any]) -> str:
     owners: Sequence[Mapping[str, Any]] = item["metadata"].get("ownerReferences", ())
     return next((str(owner["uid"]) for owner in owners), "")
+
+
+def _is_labelled(item: Mapping[str, Any]) -> bool:
+    return LABEL_JOB in item["metadata"].get("labels", {})
 
 
 def _ended(job: Mapping[str, Any]) -> bool:

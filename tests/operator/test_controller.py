@@ -7,8 +7,9 @@ from typing import Any
 
 from kubernetes.aio import client
 
+from dreambooth_operator import reconcile
 from dreambooth_operator.cluster import Cluster
-from dreambooth_operator.controller import Controller
+from dreambooth_operator.controller import Controller, Policy
 from dreambooth_operator.leadership import Leadership
 from dreambooth_operator.names import LABEL_JOB
 from dreambooth_operator.observed import Event, Key, Object, Observed, Plan, Reference
@@ -44,21 +45,21 @@ class Script:
         self.shown.append(observed)
         return self.decide(observed)
 
-    def references(self, observed: Observed) -> set[Reference]:
+    def references(self, observed: Observed, now: datetime) -> set[Reference]:
         return self.asks
 
 
 class Running:
     """A controller at work, without watches: what it sees is what it or the test wrote."""
 
-    def __init__(self, cluster: Cluster, namespace: str, script: Script) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, policy: Policy) -> None:
         settings = Settings(trainer_image="trainer", workers=2)
         self.cluster = cluster
         self.key = Key(namespace, "dog")
         self.store, self.queue, self.lease = Store(), WorkQueue(), HeldLease()
         writer = Writer(cluster, self.store, self.lease, "replica-1")
         progress = Progress(self.store, self.queue, settings)
-        self.controller = Controller(cluster, self.store, self.queue, progress, writer, settings, script)
+        self.controller = Controller(cluster, self.store, self.queue, progress, writer, settings, policy)
 
     async def job(self) -> Any:
         return await self.cluster.get("DreamBoothJob", *self.key)
@@ -205,6 +206,24 @@ def test_what_exists_is_not_created_over_and_looked_at_again(namespace: str) -> 
         found = await cluster.get("Job", namespace, "dog-0")
         assert found is not None and found["metadata"]["uid"] == theirs["metadata"]["uid"]
         assert "ownerReferences" not in found["metadata"]
+
+    with_cluster(test)
+
+
+def test_a_job_of_somebody_else_with_the_name_of_ours_is_told_and_left_alone(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        parts = Running(cluster, namespace, reconcile)
+        parts.store.put(await cluster.create(applied_job(namespace)))
+        seen = Observed(job=await parts.job())
+        await cluster.create(config_map(seen, "photos", a="b"))
+        theirs = await cluster.create({**attempt(seen), "metadata": {"name": "dog-0", "namespace": namespace}})
+        assert await parts.controller._look(parts.key) == reconcile.RECHECK.total_seconds()
+        status = (await parts.job())["status"]
+        assert status["phase"] == "Pending"
+        assert status["message"].startswith("Job dog-0 belongs to somebody else")
+        found = await cluster.get("Job", namespace, "dog-0")
+        assert found is not None and found["metadata"]["uid"] == theirs["metadata"]["uid"]
+        assert await cluster.get("PersistentVolumeClaim", namespace, "dog") is None
 
     with_cluster(test)
 

@@ -66,7 +66,7 @@ def test_a_claim_that_exists_is_taken_as_it_is(kept: dict[str, Any]) -> None:
 
 def test_a_running_job_needs_no_look_at_anything_else() -> None:
     cluster = running()
-    assert references(cluster.observe()) == set()
+    assert references(cluster.observe(), cluster.now) == set()
     plan = cluster.decide()
     assert [*plan.apply, *plan.create, *plan.delete, *plan.events] == []
     assert reason(plan) == ("Running", "Training")
@@ -99,7 +99,17 @@ def claim_of_an_earlier_job(cluster: FakeCluster) -> None:
 
 
 def job_of_an_earlier_job(cluster: FakeCluster) -> None:
-    cluster.add("Job", "dog-0")["metadata"]["ownerReferences"] = [{"uid": "earlier", "controller": True}]
+    owner = {"uid": "earlier", "controller": True}
+    cluster.add("Job", "dog-0")["metadata"] |= {"labels": {names.LABEL_JOB: "dog"}, "ownerReferences": [owner]}
+
+
+def job_of_somebody_else(cluster: FakeCluster) -> None:
+    cluster.add("Job", "dog-0")
+
+
+def job_of_a_cron_job(cluster: FakeCluster) -> None:
+    owner = {"kind": "CronJob", "name": "dog", "uid": "cron", "controller": True}
+    cluster.add("Job", "dog-0")["metadata"]["ownerReferences"] = [owner]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +122,8 @@ def job_of_an_earlier_job(cluster: FakeCluster) -> None:
         (foreign_config, "NameTaken", "ConfigMap dog-config belongs to somebody else"),
         (claim_of_an_earlier_job, "BeingDeleted", "PersistentVolumeClaim dog"),
         (job_of_an_earlier_job, "WaitingForLeftovers", "Job dog-0"),
+        (job_of_somebody_else, "NameTaken", "Job dog-0 belongs to somebody else"),
+        (job_of_a_cron_job, "NameTaken", "Job dog-0 belongs to CronJob dog"),
     ],
 )
 def test_nothing_starts_while_something_is_missing_or_in_the_way(
@@ -134,6 +146,28 @@ def test_what_was_missing_is_awaited() -> None:
     cluster.settle()
     cluster.add("ConfigMap", PHOTOS)
     assert reason(cluster.settle()) == ("Starting", "Starting")
+
+
+def test_a_job_of_somebody_else_may_stand_in_the_way_of_any_attempt() -> None:
+    cluster = FakeCluster()
+    cluster.fail_attempt()
+    cluster.add("Job", "dog-1")
+    cluster.settle()
+    cluster.later(10)
+    assert reason(cluster.settle()) == ("Pending", "NameTaken")
+    del cluster.objects[Reference("Job", "dog-1")]
+    assert reason(cluster.settle()) == ("Starting", "Starting")
+
+
+def test_a_job_of_somebody_else_that_came_just_before_ours_is_told_at_the_next_look() -> None:
+    cluster = FakeCluster()
+    plan = cluster.decide()
+    cluster.add("Job", "dog-0")
+    cluster.carry_out(plan)
+    assert reason(cluster.settle()) == ("Pending", "NameTaken")
+    del cluster.objects[Reference("Job", "dog-0")]
+    assert reason(cluster.settle()) == ("Starting", "Starting")
+    assert [job["metadata"]["name"] for job in cluster.jobs] == ["dog-0"]
 
 
 def test_a_pod_of_an_earlier_job_of_the_name_may_still_write() -> None:
@@ -296,6 +330,37 @@ def test_what_a_retry_may_mend_is_retried(code: int) -> None:
     cluster = FakeCluster()
     cluster.fail_attempt(code)
     assert cluster.settle().status["phase"] == "Retrying"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"failures": 0},
+        {"failures": -100},
+        {"failures": 100},
+        {"attempts": []},
+        {"attempts": [{"number": -1, "jobName": "dog--1"}]},
+        {"suspendedSeconds": -100},
+        {"gpuSeconds": -100},
+        {"progress": {"percent": 500, "step": -3}},
+    ],
+    ids=str,
+)
+def test_wrong_numbers_in_the_status_neither_end_a_job_early_nor_keep_it_from_its_end(wrong: dict[str, Any]) -> None:
+    cluster = FakeCluster(spec(retries=1, activeDeadlineSeconds=100))
+    cluster.fail_attempt()
+    cluster.settle()
+    cluster.job["status"] |= wrong
+    plan = cluster.settle()
+    assert (reason(plan), plan.again_after) == (("Retrying", "BackOff"), 10)
+    cluster.later(10)
+    cluster.fail_attempt()
+    plan = cluster.settle()
+    assert reason(plan) == ("Failed", "CommunicationFailure")
+    assert plan.status["failures"] == 2
+    assert [attempt["number"] for attempt in plan.status["attempts"]] == [0, 1]
+    assert plan.status["gpuSeconds"] >= 0
+    assert "percent" not in plan.status.get("progress", {}) or plan.status["progress"]["percent"] <= 100
 
 
 def test_a_finished_job_stays_finished() -> None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 JobPhase = Literal["Pending", "Queued", "Starting", "Running", "Retrying", "Suspended", "Complete", "Failed"]
@@ -20,6 +20,9 @@ def _of_this_world(time: datetime) -> datetime:
 
 Moment = Annotated[AwareDatetime, AfterValidator(_of_this_world)]
 """A time that can be compared with others and added to."""
+
+Count = Annotated[int, Field(ge=0)]
+"""How many there are of something."""
 
 
 class StatusSection(BaseModel):
@@ -55,9 +58,9 @@ class Condition(StatusSection):
 class ClassImages(StatusSection):
     """Class images of the prior."""
 
-    done: int
+    done: Count
     """Drawn."""
-    total: int | None = None
+    total: Count | None = None
     """Wanted."""
 
 
@@ -66,11 +69,11 @@ class TrainingProgress(StatusSection):
 
     phase: str | None = None
     """Phase of the trainer: prepare, prior, cache, train, export, sample or evaluate."""
-    step: int = 0
+    step: Count = 0
     """Optimizer steps done."""
-    total_steps: int | None = None
+    total_steps: Count | None = None
     """Optimizer steps of the whole training."""
-    percent: int = 0
+    percent: Annotated[int, Field(ge=0, le=100)] = 0
     """Share of the whole run that is done; it never falls."""
     loss: float | None = None
     """Loss on the photos, four significant digits."""
@@ -78,7 +81,7 @@ class TrainingProgress(StatusSection):
     """Loss on the class images, unweighted, four significant digits."""
     steps_per_second: float | None = None
     """Optimizer steps a second."""
-    eta_seconds: int | None = None
+    eta_seconds: Count | None = None
     """Seconds until the trainer's present phase will be done, when `updatedAt` was told."""
     class_images: ClassImages | None = None
     """Class images; none without prior preservation."""
@@ -86,9 +89,9 @@ class TrainingProgress(StatusSection):
     """The word that means the subject."""
     device: str | None = None
     """The device that computes."""
-    memory_bytes: int | None = None
+    memory_bytes: Count | None = None
     """Resident memory of the main process."""
-    device_memory_bytes: int | None = None
+    device_memory_bytes: Count | None = None
     """Peak of the memory allocated on the main process's GPU."""
     updated_at: Moment | None = None
     """When the trainer told this."""
@@ -97,7 +100,7 @@ class TrainingProgress(StatusSection):
 class Attempt(StatusSection):
     """One start of the training, by one Job."""
 
-    number: int
+    number: Count
     """0 for the first."""
     job_name: str
     """Name of the Job."""
@@ -149,15 +152,15 @@ class DreamBoothJobStatus(StatusSection):
     """When the first pod of the first attempt started."""
     completion_time: Moment | None = None
     """When the job ended."""
-    suspended_seconds: int = 0
+    suspended_seconds: Count = 0
     """Seconds that the job was suspended after its start."""
     progress: TrainingProgress | None = None
     """What the trainer told last."""
     attempts: list[Attempt] = []
     """All attempts, the last ten at most."""
-    failures: int = 0
+    failures: Count = 0
     """Attempts that ended by a failure that `retries` counts."""
-    gpu_seconds: int = 0
+    gpu_seconds: Count = 0
     """Seconds that pods held GPUs, times their number; up to `gpusHeldSince` where that is given."""
     gpus_held_since: Moment | None = None
     """Since when pods hold GPUs that `gpuSeconds` does not count yet."""

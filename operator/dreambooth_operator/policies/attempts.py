@@ -55,11 +55,14 @@ def follow(
     """
     by_number = {number: job for job in jobs if (number := attempt_of(job)) is not None}
     record = {attempt.number: attempt for attempt in before}
-    newest = max([*record, *by_number], default=-1)
+    oldest, newest = min(record, default=0), max([*record, *by_number], default=-1)
+    # Whatever the status says: each failure on record counts, and of those before at most all did.
+    recorded = sum(attempt.completion_time is not None and counts(attempt) for attempt in record.values())
+    failures = min(max(failures, recorded), recorded + oldest)
     word = None
     for number in sorted({*record, *by_number}):
         known = record.get(number)
-        if before and number < before[0].number:
+        if number < oldest:
             continue  # forgotten: an old Job that still exists
         attempt = known or Attempt(number=number, job_name=by_number[number]["metadata"]["name"])
         if attempt.completion_time is None:

@@ -13,5 +13,5 @@ def deadline_of(start: datetime | None, seconds: int | None, suspended_seconds: 
     """
     if seconds is None or start is None:
         return None
-    # What the status says of the suspension may be anything.
-    return start + timedelta(seconds=min(seconds + max(0, suspended_seconds), 10**9))
+    # What the status says of the suspension may be beyond all bounds.
+    return start + timedelta(seconds=min(seconds + suspended_seconds, 10**9))

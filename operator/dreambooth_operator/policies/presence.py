@@ -28,10 +28,10 @@ def needed(job: DreamBoothJob) -> Mapping[Reference, str]:
     return named
 
 
-def made(job: DreamBoothJob) -> list[Reference]:
-    """What the operator itself makes for the job, beside Jobs."""
+def made(job: DreamBoothJob, number: int) -> list[Reference]:
+    """What the operator itself makes for an attempt."""
     name = job.metadata.name
-    references = [Reference("ConfigMap", names.config_map(name))]
+    references = [Reference("ConfigMap", names.config_map(name)), Reference("Job", names.attempt(name, number))]
     if not job.spec.volumes.output.claim_name:
         references.append(Reference(CLAIM, output_claim(job)))
     if job.spec.resources.nodes > 1:
@@ -39,15 +39,16 @@ def made(job: DreamBoothJob) -> list[Reference]:
     return references
 
 
-def obstacle(owner: Object, job: DreamBoothJob, present: Present) -> Finding | None:
-    """The first thing that is missing or in the way; None: the job may start.
+def obstacle(owner: Object, job: DreamBoothJob, number: int, present: Present) -> Finding | None:
+    """The first thing that is missing or in the way; None: the attempt may start.
 
     Args:
         owner: the DreamBoothJob as it stands in the API server.
         job: the same, read.
+        number: number of the attempt.
         present: what was found of `needed` and `made`.
     """
-    own = made(job)
+    own = made(job, number)
     for reference, field in needed(job).items():
         # Photos and models may be on the claim that is made for the output, but never in the ConfigMap of the settings.
         to_be_made = reference in own and reference.kind == CLAIM

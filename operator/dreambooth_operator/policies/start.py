@@ -37,7 +37,7 @@ def start_of(owner: Object, job: DreamBoothJob, number: int, present: Present, s
         present: what exists of the objects that are made.
         settings: what the administrator decides.
     """
-    claims = [one for one in made(job) if one.kind == "PersistentVolumeClaim" and present.get(one) is None]
+    claims = [one for one in made(job, number) if one.kind == "PersistentVolumeClaim" and present.get(one) is None]
     attempt = build_job(owner, job, number, settings)
     name, queue = name_of(attempt), job.spec.scheduling.queue_name
     finding = reasons.QUEUED(job=name, queue=queue) if queue else reasons.STARTING(job=name, number=number)

@@ -37,16 +37,44 @@ def test_the_start_that_is_on_record_stays() -> None:
 
 
 def test_the_end_of_a_job_is_recorded_with_the_last_word() -> None:
-    (found,), failures, word = follow([attempt()], 2, [job(0, FAILED)], [BROKEN], at(100))
+    (found,), failures, word = follow([attempt()], 0, [job(0, FAILED)], [BROKEN], at(100))
     assert (found.reason, found.message, found.exit_code) == ("CommunicationFailure", "a peer died", 8)
     assert (found.start_time, found.completion_time) == (at(0), at(60))
-    assert failures == 3
+    assert failures == 1
     assert word is not None and word.step == 7
 
 
 def test_what_is_recorded_of_an_end_is_neither_changed_nor_counted_again() -> None:
     known = attempt(0, "Killed")
     assert follow([known], 1, [job(0, FAILED)], [BROKEN], at(100)) == ([known], 1, None)
+
+
+@pytest.mark.parametrize(
+    ("known", "stored", "failures"),
+    [
+        ([], 3, 0),
+        ([attempt(0)], 3, 0),
+        ([attempt(0, "Killed")], 0, 1),
+        ([attempt(0, "Killed")], -100, 1),
+        ([attempt(0, "Killed")], 10**400, 1),
+        ([attempt(0, "Interrupted")], 1, 0),
+        ([attempt(0, "Killed"), attempt(1, "Evicted", disruption=True), attempt(2)], 0, 1),
+        ([attempt(7, "Killed"), attempt(8)], 0, 1),
+        ([attempt(7, "Killed"), attempt(8)], 5, 5),
+        ([attempt(7, "Killed"), attempt(8)], 9, 8),
+    ],
+)
+def test_a_number_of_failures_that_contradicts_the_record_is_not_believed(
+    known: list[Attempt], stored: int, failures: int
+) -> None:
+    assert follow(known, stored, [], [], at(100)).failures == failures
+
+
+@pytest.mark.parametrize("lost", [[0], [1], [2], [0, 1], [0, 1, 2]])
+def test_failures_whose_records_are_lost_are_counted_once(lost: list[int]) -> None:
+    known = [attempt(number, "Killed") for number in range(3) if number not in lost]
+    followed = follow(known, 3, [job(number, FAILED) for number in range(3)], [], at(100))
+    assert followed.failures == 3
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dreambooth_operator.policies.presence import CLAIM, made, needed, obstacle
 from tests.operator.pieces import OWNER, UID, read
 
 CONFIG, OUTPUT, PHOTOS = Reference("ConfigMap", "dog-config"), Reference(CLAIM, "dog"), Reference("ConfigMap", "photos")
+JOB = Reference("Job", "dog-3")
 SHELF = {"volumes": {"output": {"claimName": "shelf"}}}
 MINE = {"kind": "DreamBoothJob", "name": "dog", "uid": UID, "controller": True}
 
@@ -42,13 +43,13 @@ def test_what_others_must_have_made(spec: dict[str, Any], expected: dict[Any, st
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        ({}, [CONFIG, OUTPUT]),
-        (SHELF, [CONFIG]),
-        ({"resources": {"nodes": 2}}, [CONFIG, OUTPUT, ("Service", "dog")]),
+        ({}, [CONFIG, JOB, OUTPUT]),
+        (SHELF, [CONFIG, JOB]),
+        ({"resources": {"nodes": 2}}, [CONFIG, JOB, OUTPUT, ("Service", "dog")]),
     ],
 )
 def test_what_the_operator_makes(spec: dict[str, Any], expected: list[Any]) -> None:
-    assert made(read(**spec)) == expected
+    assert made(read(**spec), 3) == expected
 
 
 def item(*owners: dict[str, Any], leaving: bool = False, **more: Any) -> dict[str, Any]:
@@ -74,6 +75,11 @@ def item(*owners: dict[str, Any], leaving: bool = False, **more: Any) -> dict[st
         ({}, {OUTPUT: item()}, None),
         ({}, {OUTPUT: item(status={"phase": "Lost"})}, "ClaimLost"),
         ({}, {OUTPUT: item({"kind": "StatefulSet", "name": "db", "uid": "x", "controller": True})}, "NameTaken"),
+        ({}, {JOB: item()}, "NameTaken"),
+        ({}, {JOB: item({**MINE, "uid": "x", "name": "cat"})}, "NameTaken"),
+        ({}, {JOB: item({**MINE, "uid": "earlier"})}, "BeingDeleted"),
+        ({}, {JOB: item(MINE)}, None),
+        ({}, {Reference("Job", "dog-2"): item()}, None),
         (photos(configMap={"name": "dog-config"}), {}, "ConfigMapNotFound"),
         (photos(persistentVolumeClaim={"claimName": "dog", "path": "photos"}), {}, None),
     ],
@@ -81,15 +87,15 @@ def item(*owners: dict[str, Any], leaving: bool = False, **more: Any) -> dict[st
 def test_the_first_thing_that_is_missing_or_in_the_way(
     spec: dict[str, Any], present: dict[Reference, Any], expected: str | None
 ) -> None:
-    found = obstacle(OWNER, read(**spec), {PHOTOS: item(), **present})
+    found = obstacle(OWNER, read(**spec), 3, {PHOTOS: item(), **present})
     assert (found and found.word) == expected
 
 
 def test_an_obstacle_is_named_with_the_field_or_the_owner() -> None:
-    missing = obstacle(OWNER, read(), {PHOTOS: None})
+    missing = obstacle(OWNER, read(), 3, {PHOTOS: None})
     assert missing is not None and missing.message.startswith(
         "ConfigMap photos, which spec.subject.images.configMap.name"
     )
     owner = {"kind": "Deployment", "name": "web", "uid": "x", "controller": True}
-    taken = obstacle(OWNER, read(), {PHOTOS: item(), CONFIG: item(owner)})
+    taken = obstacle(OWNER, read(), 3, {PHOTOS: item(), CONFIG: item(owner)})
     assert taken is not None and "belongs to Deployment web" in taken.message

@@ -4,7 +4,7 @@ import pytest
 
 from dreambooth_operator.api.status import DreamBoothJobStatus
 from dreambooth_operator.status.gpu_time import GpuTime, gpu_time
-from tests.operator.pieces import at, ended, failed_pod, pod, running
+from tests.operator.pieces import at, ended, failed_pod, holding, pod, running
 
 HELD = DreamBoothJobStatus(gpu_seconds=5, gpus_held_since=at(0), start_time=at(0))
 FREE = DreamBoothJobStatus(gpu_seconds=5, start_time=at(0))
@@ -14,6 +14,8 @@ PENDING = pod("Pending", started=None)
 PULLING = pod("Pending", started=20)
 RUNS = pod("Running", running(), started=30)
 OVER = pod("Succeeded", ended(0, after=60), started=30)
+REJECTED = pod("Failed", started=10, reason="OutOfcpu")
+LOST = pod("Failed", running(), started=30, conditions=[holding("DisruptionTarget", 90, reason="DeletionByPodGC")])
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,8 @@ OVER = pod("Succeeded", ended(0, after=60), started=30)
         (HELD, [OVER, failed_pod(9, after=70)], (5 + 70 * 2, None)),
         (HELD, [OVER, PENDING], (5 + 60 * 2, None)),
         (HELD, [], (5 + 100 * 2, None)),
+        (HELD, [LOST], (5 + 90 * 2, None)),
+        (HELD, [REJECTED], (5 + 100 * 2, None)),
         (FREE, [OVER], (5, None)),
         (FREE, [OVER, RUNS], (5, 30)),
     ],
@@ -48,6 +52,23 @@ def test_pods_that_ended_before_the_stretch_do_not_end_it() -> None:
 def test_the_first_attempt_is_counted_also_if_nobody_saw_it() -> None:
     assert gpu_time(NEW, [OVER], 2, at(100)) == GpuTime(60, None)
     assert gpu_time(NEW, [OVER, pod("Running", running(), started=70)], 2, at(100)) == GpuTime(0, at(30))
+
+
+@pytest.mark.parametrize(
+    ("pods", "expected"),
+    [
+        ([REJECTED], (0, None)),
+        ([REJECTED, PENDING], (0, None)),
+        ([REJECTED, RUNS], (0, 30)),
+        ([REJECTED, OVER], (30 * 2, None)),
+        ([LOST], (60 * 2, None)),
+    ],
+)
+def test_of_pods_that_nobody_saw_only_what_they_held_is_counted(
+    pods: list[dict[str, Any]], expected: tuple[int, float | None]
+) -> None:
+    seconds, since = expected
+    assert gpu_time(NEW, pods, 2, at(100)) == GpuTime(seconds, None if since is None else at(since))
 
 
 @pytest.mark.parametrize("pods", [[RUNS], [OVER], []])

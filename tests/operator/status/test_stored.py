@@ -35,6 +35,10 @@ def test_what_is_no_status_is_an_empty_one(status: Any) -> None:
         {"progress": []},
         {"result": {"claimName": "dog", "path": "dog", "figures": {"subj": "good"}}},
         {"gpuSeconds": 1.5},
+        {"gpuSeconds": -1},
+        {"suspendedSeconds": -1},
+        {"progress": {"percent": 101}},
+        {"progress": {"step": -1}},
         *({name: value} for name in TIMES for value in ("soon", 10**30, [])),
     ],
     ids=str,
@@ -54,7 +58,9 @@ def test_times_keep_their_offset() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, 3, None, {"number": "first", "jobName": "dog-0"}, {**FIRST, "startTime": "soon"}], ids=str
+    "wrong",
+    [{}, 3, None, {"number": "first", "jobName": "dog-0"}, {**FIRST, "number": -1}, {**FIRST, "startTime": "soon"}],
+    ids=str,
 )
 def test_a_wrong_entry_of_a_list_is_left_out_and_the_others_stay(wrong: Any) -> None:
     attempts = [wrong, FIRST, wrong, wrong, {**FIRST, "number": 1}, wrong]

@@ -1,0 +1,111 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import binaries
+from tests.cluster.processes import NotReady
+
+GO = """#!/bin/sh
+while [ "$1" != -o ]; do shift; done
+[ "$3" != ./broken ] || { echo "does not compile"; exit 1; }
+echo "$3 made in $(basename "$PWD")" > "$2"
+"""
+"""A compiler that writes down what it was asked for."""
+
+
+@pytest.fixture(autouse=True)
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two small modules, a cache and logs of their own, and the compiler above."""
+    for file, text in {"modules/go.mod": "module m", "modules/helm/go.mod": "module h", "path/go": GO}.items():
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "path" / "go").chmod(0o755)
+    monkeypatch.setattr(binaries, "MODULES", tmp_path / "modules")
+    monkeypatch.setattr(binaries, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(binaries, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(binaries, "PACKAGES", {"etcd": "example.org/etcd", "helm": "example.org/helm"})
+    monkeypatch.setenv("PATH", str(tmp_path / "path"), prepend=os.pathsep)
+    return tmp_path
+
+
+def changed(modules: Path) -> None:
+    (modules / "go.mod").write_text("module m // v2")
+
+
+def changed_below(modules: Path) -> None:
+    (modules / "helm" / "go.mod").write_text("module h // v2")
+
+
+def added(modules: Path) -> None:
+    (modules / "go.sum").touch()
+
+
+def removed(modules: Path) -> None:
+    (modules / "helm" / "go.mod").unlink()
+
+
+def renamed(modules: Path) -> None:
+    (modules / "go.mod").rename(modules / "go.work")
+
+
+@pytest.mark.parametrize("change", [changed, changed_below, added, removed, renamed])
+def test_other_modules_make_other_binaries(workshop: Path, change: Callable[[Path], None]) -> None:
+    before = binaries.folder()
+    change(workshop / "modules")
+    assert binaries.folder() != before
+
+
+def test_other_flags_make_other_binaries(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = binaries.folder()
+    monkeypatch.setattr(binaries, "LINKER_FLAGS", "-s")
+    assert binaries.folder() != before
+
+
+def test_the_same_modules_make_the_same_binaries_wherever_and_whenever(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = binaries.folder()
+    (workshop / "modules").rename(workshop / "elsewhere")
+    monkeypatch.setattr(binaries, "MODULES", workshop / "elsewhere")
+    os.utime(workshop / "elsewhere" / "go.mod", (0, 0))
+    assert binaries.folder() == before
+
+
+def test_each_is_built_in_its_module_and_what_they_replace_is_removed(workshop: Path) -> None:
+    old = binaries.built()
+    changed(workshop / "modules")
+    made = binaries.built()
+    assert {file.name: file.read_text() for file in made.iterdir()} == {
+        "etcd": "example.org/etcd made in modules\n",
+        "helm": "example.org/helm made in helm\n",
+    }
+    assert not old.exists()
+
+
+def test_only_what_is_missing_is_built(workshop: Path) -> None:
+    made = binaries.built()
+    (made / "etcd").write_text("kept")
+    (made / "helm").unlink()
+    assert binaries.built() == made
+    assert (made / "etcd").read_text() == "kept"
+    assert (made / "helm").exists()
+
+
+def test_what_is_built_needs_no_compiler(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = binaries.built()
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    assert binaries.built() == made
+    (made / "etcd").unlink()
+    with pytest.raises(NotReady, match="needs Go"):
+        binaries.built()
+
+
+def test_a_build_that_fails_names_its_log_and_leaves_no_binary(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(binaries.PACKAGES, "etcd", "./broken")
+    with pytest.raises(NotReady, match=r"etcd was not built: .*build\.log"):
+        binaries.built()
+    assert "does not compile" in (workshop / "logs" / "build.log").read_text()
+    assert not (binaries.folder() / "etcd").exists()

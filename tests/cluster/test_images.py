@@ -1,0 +1,88 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import images
+
+FILES = (
+    *("Dockerfile", "pyproject.toml", "uv.lock", "LICENSE", "README.md", "tests/test_images.py"),
+    *("operator/main.py", "operator/api/rules.py", "trainer_image/train.py"),
+)
+
+
+@pytest.fixture(autouse=True)
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small checkout."""
+    for file in FILES:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(file)
+    monkeypatch.setattr(images, "ROOT", tmp_path)
+    return tmp_path
+
+
+def written(name: str) -> Callable[[Path], None]:
+    """A change: a file is written anew, or for the first time."""
+
+    def change(checkout: Path) -> None:
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text("changed")
+
+    return change
+
+
+def removed(checkout: Path) -> None:
+    (checkout / "operator" / "main.py").unlink()
+
+
+def moved(checkout: Path) -> None:
+    (checkout / "operator" / "main.py").rename(checkout / "operator" / "api" / "main.py")
+
+
+def swapped(checkout: Path) -> None:
+    one, other = checkout / "operator" / "main.py", checkout / "operator" / "api" / "rules.py"
+    texts = one.read_text(), other.read_text()
+    other.write_text(texts[0])
+    one.write_text(texts[1])
+
+
+BOTH, OPERATOR, NONE = {"operator", "trainer"}, {"operator"}, set[str]()
+
+
+@pytest.mark.parametrize(
+    ("change", "others"),
+    [
+        (written("Dockerfile"), BOTH),
+        (written("pyproject.toml"), BOTH),
+        (written("uv.lock"), BOTH),
+        (written("LICENSE"), BOTH),
+        (written("trainer_image/train.py"), BOTH),
+        (written("trainer_image/new/weights.safetensors"), BOTH),
+        (written("operator/api/rules.py"), OPERATOR),
+        (removed, OPERATOR),
+        (moved, OPERATOR),
+        (swapped, OPERATOR),
+        (written("README.md"), NONE),
+        (written("tests/test_images.py"), NONE),
+        (written("operator/api/__pycache__/rules.pyc"), NONE),
+    ],
+)
+def test_an_image_has_another_name_when_its_ingredients_are_others(
+    checkout: Path, change: Callable[[Path], None], others: set[str]
+) -> None:
+    before = {target: images.reference(target) for target in images.INGREDIENTS}
+    change(checkout)
+    assert {target for target, name in before.items() if images.reference(target) != name} == others
+
+
+def test_images_of_all_targets_have_names_of_their_own() -> None:
+    names = {images.reference(target) for target in images.INGREDIENTS}
+    assert len(names) == len(images.INGREDIENTS)
+
+
+def test_the_same_ingredients_elsewhere_are_the_same_image(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = images.reference("operator")
+    elsewhere = checkout.with_name("elsewhere")
+    checkout.rename(elsewhere)
+    monkeypatch.setattr(images, "ROOT", elsewhere)
+    assert images.reference("operator") == before
