@@ -55,6 +55,7 @@ WHOLE = json.dumps(state_of(os.getpid())._asdict())
 @pytest.mark.parametrize(
     "text",
     ["", WHOLE[:-10], "[]", "3", "null", "{}", WHOLE.replace("owner", "master"), WHOLE.replace("{", '{"a": 1, ')],
+    ids=["empty", "cut", "list", "number", "null", "nothing", "misnamed", "more"],
 )
 def test_what_no_supervisor_of_this_kind_wrote_says_nothing(file: Path, text: str) -> None:
     file.write_text(text)
