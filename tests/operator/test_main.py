@@ -107,9 +107,13 @@ def test_a_restart_writes_nothing(kubeconfig: Path, namespace: str) -> None:
         cluster = await Cluster.connect()
         await photos(cluster, namespace)
         names = [f"job-{number}" for number in range(30)]
+        # Jobs that wait in a queue have no pods, about which there would be something new to say with time.
+        jobs = [applied_job(namespace, name) for name in names]
+        for job in jobs:
+            job["spec"]["scheduling"] = {"queueName": "team"}
         async with operator(kubeconfig, namespace) as one:
             await one.said(LEADS)
-            await asyncio.gather(*(cluster.create(applied_job(namespace, name)) for name in names))
+            await asyncio.gather(*(cluster.create(job) for job in jobs))
             for name in names:
                 await until(has_job(cluster, namespace, name))
             before: dict[tuple[str, str], str] = {}
