@@ -131,10 +131,17 @@ def _translate(details: ErrorDetails, document: Schema, path: str) -> Problem:
             return Problem(field, value, message, _remedy(_find(document, location), value))
 
 
-def _resolve(node: Schema, document: Schema) -> Schema:
-    """What a reference stands for, and what an optional field is when it is given."""
+def resolve(node: Schema, document: Schema) -> Schema:
+    """What a reference of a JSON schema stands for, and what an optional field is when it is given.
+
+    Raises:
+        ValueError: it may be one of several things, which no schema of Kubernetes can say either.
+    """
     if "anyOf" in node:
-        node = next(option for option in node["anyOf"] if option.get("type") != "null")
+        options = [option for option in node["anyOf"] if option.get("type") != "null"]
+        if len(options) != 1:
+            raise ValueError(f"a field can't have alternatives: {node}")
+        (node,) = options
     if "$ref" in node:
         node = document["$defs"][node["$ref"].removeprefix("#/$defs/")]
     return node
@@ -144,7 +151,7 @@ def _find(document: Schema, location: Sequence[int | str]) -> Schema:
     """The schema of a field; an empty one where the field is unknown."""
     node = document
     for part in location:
-        node = _resolve(node["items"] if isinstance(part, int) else node.get("properties", {}).get(part, {}), document)
+        node = resolve(node["items"] if isinstance(part, int) else node.get("properties", {}).get(part, {}), document)
     return node
 
 
@@ -206,7 +213,7 @@ def _squeezed(name: str) -> str:
 
 def _paths(node: Schema, document: Schema) -> Iterator[tuple[str, ...]]:
     """Paths of all fields below a node."""
-    for name, child in _resolve(node, document).get("properties", {}).items():
+    for name, child in resolve(node, document).get("properties", {}).items():
         yield (name,)
         for below in _paths(child, document):
             yield (name, *below)

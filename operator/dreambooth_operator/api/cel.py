@@ -7,7 +7,8 @@ defaults are always there.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dreambooth_operator.api.dreamboothjob import NAME_LENGTH
+from dreambooth_operator.api.dreamboothjob import NAME_LENGTH, DreamBoothJobSpec
+from dreambooth_trainer.config import Section
 
 
 class Rule(NamedTuple):
@@ -24,21 +25,12 @@ IMMUTABLE = Rule(
     "can't be changed. Delete the job and apply a new one; with the same output, training goes on from its last checkpoint",
 )
 
-SECTIONS = (
-    "model",
-    "subject",
-    "prior",
-    "training",
-    "deepspeed",
-    "checkpoints",
-    "samples",
-    "evaluation",
-    "output",
-    "resources",
-    "volumes",
-    "scheduling",
-)
-"""Sections of the spec that stay as they were applied."""
+SECTIONS = [
+    name
+    for name, field in DreamBoothJobSpec.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+]
+"""The sections of the spec: all stay as they were applied."""
 
 _SOURCE = (
     "self.{field}.matches('^(embedded://[a-z0-9-]+|hf://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|"
@@ -62,7 +54,7 @@ def _stage(part: str, lowest: int) -> Rule:
     )
 
 
-RULES: Mapping[str, Sequence[Rule]] = {
+_BESIDE: Mapping[str, Sequence[Rule]] = {
     "": [
         Rule(
             f"size(self.metadata.name) <= {NAME_LENGTH} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
@@ -76,19 +68,15 @@ RULES: Mapping[str, Sequence[Rule]] = {
             f"image {IMMUTABLE.message}",
         )
     ],
-    **{f"spec.{section}": [IMMUTABLE] for section in SECTIONS},
     "spec.model": [
-        IMMUTABLE,
         Rule(_SOURCE.format(field="source"), _SOURCES.format(field="source")),
         _needs_hub("revision"),
         _needs_hub("tokenSecret"),
     ],
     "spec.evaluation": [
-        IMMUTABLE,
         Rule(_SOURCE.format(field="encoder"), _SOURCES.format(field="encoder")),
     ],
     "spec.subject": [
-        IMMUTABLE,
         Rule(
             "self.prompt.contains('{identifier}') && self.prompt.contains('{class}')",
             'prompt must have both {identifier} and {class}, as in "a {identifier} {class}"',
@@ -110,27 +98,30 @@ RULES: Mapping[str, Sequence[Rule]] = {
         ),
     ],
     "spec.prior": [
-        IMMUTABLE,
         Rule(
             "self.prompt.contains('{class}') && !self.prompt.contains('{identifier}')",
             'prompt must have {class} and not {identifier}, as in "a {class}": class images show any member of the class',
         ),
     ],
     "spec.training": [
-        IMMUTABLE,
         Rule("self.warmupSteps < self.steps", "warmupSteps must be less than steps"),
         Rule(
             "!has(self.textEncoderLearningRate) || self.trainTextEncoder",
             "textEncoderLearningRate has no effect unless trainTextEncoder is true. Set it, or remove the rate",
         ),
     ],
-    "spec.deepspeed": [IMMUTABLE, _stage("optimizer", 1), _stage("parameters", 3)],
+    "spec.deepspeed": [_stage("optimizer", 1), _stage("parameters", 3)],
     "spec.resources": [
-        IMMUTABLE,
         Rule(
             "quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
             "sharedMemory must not be more than memory, which it counts towards",
         ),
     ],
+}
+"""What must hold beside that."""
+
+RULES: Mapping[str, Sequence[Rule]] = {
+    **_BESIDE,
+    **{path: [IMMUTABLE, *_BESIDE.get(path, ())] for path in (f"spec.{section}" for section in SECTIONS)},
 }
 """By the path of a field: what must hold for it."""

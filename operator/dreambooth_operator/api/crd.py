@@ -13,6 +13,7 @@ import yaml
 
 from dreambooth_operator.api.cel import RULES
 from dreambooth_operator.api.dreamboothjob import GROUP, KIND, PLURAL, VERSION, DreamBoothJob
+from dreambooth_trainer.checks import resolve
 
 KEPT = {
     "description",
@@ -104,7 +105,7 @@ def _structural(node: Mapping[str, Any], document: Mapping[str, Any], path: str)
         document: the whole schema, for its definitions.
         path: path of the field, by which CEL rules are found.
     """
-    target = _resolved(node, document)
+    target = resolve(node, document)
     schema: dict[str, Any] = {key: value for key, value in target.items() if key in KEPT}
     if "description" in node:
         schema["description"] = node["description"]
@@ -152,18 +153,6 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _without_nulls(entry) for name, entry in value.items() if entry is not None}
     return value
-
-
-def _resolved(node: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a reference stands for, and what an optional field is when it is given."""
-    if "anyOf" in node:
-        options = [option for option in node["anyOf"] if option.get("type") != "null"]
-        if len(options) != 1:
-            raise ValueError(f"a structural schema can't have alternatives: {node}")
-        return _resolved(options[0], document)
-    if "$ref" in node:
-        return _resolved(document["$defs"][node["$ref"].removeprefix("#/$defs/")], document)
-    return node
 
 
 if __name__ == "__main__":

@@ -4,13 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dreambooth_trainer.config import Section
+from dreambooth_trainer.config import ObjectName, Section
 
 Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?$")]
 """A quantity of Kubernetes that isn't negative: `4`, `500m`, `16Gi`."""
-
-Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-"""Name of an object (RFC 1123 subdomain)."""
 
 QualifiedName = Annotated[str, Field(min_length=1, max_length=317)]
 """Key of a label, of a taint or of a resource: `[prefix/]name`."""
@@ -58,7 +55,7 @@ class NewClaim(Section):
 class OutputVolume(Section):
     """The volume of the run's folder: an existing claim or a new one."""
 
-    claim_name: Name | None = None
+    claim_name: ObjectName | None = None
     """A claim of the same namespace that exists already. Default: a new claim with the job's name."""
     path: FolderPath | None = None
     """Folder of the run inside the volume. Default: the job's name."""
@@ -69,7 +66,7 @@ class OutputVolume(Section):
 class CacheVolume(Section):
     """An existing claim whose class images and downloaded models are shared by jobs."""
 
-    claim_name: Name
+    claim_name: ObjectName
     """A claim of the same namespace."""
     path: FolderPath | None = None
     """Folder of the cache inside the volume. Default: its root."""
@@ -106,7 +103,7 @@ class Scheduling(Section):
     """Labels that a node must have."""
     tolerations: Annotated[list[Toleration], Field(max_length=20)] = []
     """Taints that the pods tolerate."""
-    priority_class_name: Name | None = None
+    priority_class_name: ObjectName | None = None
     """PriorityClass of the pods."""
-    queue_name: Name | None = None
+    queue_name: ObjectName | None = None
     """Kueue's LocalQueue, of the same namespace, that admits the job. Default: it starts at once."""
