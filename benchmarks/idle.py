@@ -10,9 +10,8 @@ import time
 from typing import Annotated, Any
 
 import typer
-from kubernetes.aio import client
 
-from benchmarks.operators import NAMESPACE, job, make_namespace, start_operator
+from benchmarks.operators import NAMESPACE, WATCHES_SECONDS, job, leading_operator, stage
 from dreambooth_operator.api.dreamboothjob import KIND
 from dreambooth_operator.cluster import Cluster
 
@@ -51,26 +50,14 @@ def main(
 
 async def measure(jobs: int, seconds: float) -> int:
     """Measures and prints; returns the number of jobs that were written."""
-    cluster = await Cluster.connect()
-    api = client.ApiClient(cluster.configuration)
-    core = client.CoreV1Api(api)
-    await make_namespace(core)
-    try:
+    async with stage() as (cluster, _):
         await _make_ended(cluster, jobs)
         before = await _versions(cluster)
         begun = time.monotonic()
-        operator = await start_operator()
-        typer.echo(f"{jobs} jobs; the operator led after {time.monotonic() - begun - 3:.1f} s")
-        try:
+        async with leading_operator():
+            typer.echo(f"{jobs} jobs; the operator led after {time.monotonic() - begun - WATCHES_SECONDS:.1f} s")
             await asyncio.sleep(seconds)
-        finally:
-            operator.terminate()
-            await operator.wait()
         after = await _versions(cluster)
-    finally:
-        await core.delete_namespace(NAMESPACE)
-        await api.close()
-        await cluster.close()
     written = sum(before[name] != after.get(name) for name in before)
     typer.echo(f"{written} of {jobs} written in {seconds:.0f} s")
     return written

@@ -3,20 +3,42 @@
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
 from dreambooth_operator.api.dreamboothjob import API_VERSION, KIND
+from dreambooth_operator.cluster import Cluster
 
 OPERATOR = [sys.executable, "-m", "dreambooth_operator"]
 NAMESPACE = "dreambooth-benchmark"
 PHOTOS = "photos"
 PATIENCE_SECONDS = 60
+WATCHES_SECONDS = 3
+"""Within which the watches of an operator begin after it has the Lease."""
 
 
-async def make_namespace(core: client.CoreV1Api) -> None:
+@asynccontextmanager
+async def stage() -> AsyncIterator[tuple[Cluster, client.ApiClient]]:
+    """Clients of a cluster in which the namespace is there for as long as the block lasts."""
+    cluster = await Cluster.connect()
+    api = client.ApiClient(cluster.configuration)
+    core = client.CoreV1Api(api)
+    try:
+        await _make_namespace(core)
+        try:
+            yield cluster, api
+        finally:
+            await core.delete_namespace(NAMESPACE)
+    finally:
+        await api.close()
+        await cluster.close()
+
+
+async def _make_namespace(core: client.CoreV1Api) -> None:
     """Makes the namespace with the photos that the jobs name, as soon as one of an earlier run is gone."""
     for _ in range(PATIENCE_SECONDS):
         try:
@@ -31,7 +53,19 @@ async def make_namespace(core: client.CoreV1Api) -> None:
     raise SystemExit(f"the namespace {NAMESPACE} of an earlier run does not end")
 
 
-async def start_operator() -> asyncio.subprocess.Process:
+@asynccontextmanager
+async def leading_operator() -> AsyncIterator[None]:
+    """An operator that leads and watches, for as long as the block lasts."""
+    operator = await _start_operator()
+    try:
+        await asyncio.sleep(WATCHES_SECONDS)
+        yield
+    finally:
+        operator.terminate()
+        await operator.wait()
+
+
+async def _start_operator() -> asyncio.subprocess.Process:
     """Starts an operator and waits until it leads."""
     settings = {
         "TRAINER_IMAGE": "trainer",
@@ -50,8 +84,6 @@ async def start_operator() -> asyncio.subprocess.Process:
     else:
         raise SystemExit("the operator ended")
     asyncio.create_task(_drain(operator.stderr))  # noqa: RUF006  # it lives as long as the process
-    # Its watches begin a moment after the Lease is had.
-    await asyncio.sleep(3)
     return operator
 
 

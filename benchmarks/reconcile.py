@@ -18,8 +18,7 @@ from typing import Annotated, Any
 import typer
 from kubernetes.aio import client
 
-from benchmarks.operators import NAMESPACE, PATIENCE_SECONDS, job, make_namespace, start_operator
-from dreambooth_operator.cluster import Cluster
+from benchmarks.operators import NAMESPACE, PATIENCE_SECONDS, job, leading_operator, stage
 from dreambooth_operator.names import LABEL_JOB
 
 PERCENTILES = (50, 90, 99)
@@ -37,15 +36,10 @@ def main(
 
 async def measure(jobs: int, rate: float) -> int:
     """Measures and prints; returns the number of jobs that have no Job."""
-    cluster = await Cluster.connect()
-    api = client.ApiClient(cluster.configuration)
-    core = client.CoreV1Api(api)
-    await make_namespace(core)
-    operator = await start_operator()
     created: dict[str, float] = {}
-    watch = asyncio.create_task(_watch(api, created))
     applied: dict[str, float] = {}
-    try:
+    async with stage() as (cluster, api), leading_operator():
+        watch = asyncio.create_task(_watch(api, created))
         begun = time.monotonic()
         sending = []
         for number in range(jobs):
@@ -59,13 +53,7 @@ async def measure(jobs: int, rate: float) -> int:
                 while len(created) < jobs:
                     await asyncio.sleep(0.05)
         seconds = time.monotonic() - begun
-    finally:
         watch.cancel()
-        operator.terminate()
-        await operator.wait()
-        await core.delete_namespace(NAMESPACE)
-        await api.close()
-        await cluster.close()
     _report([created[name] - applied[name] for name in applied if name in created], jobs, seconds)
     return jobs - len(created)
 

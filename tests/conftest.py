@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.cluster import images, shared
-from tests.cluster.layout import CONTAINERD_SOCKET, KUBECONFIG, NAMESPACE, ROOT
+from tests.cluster.layout import CTR, KUBECONFIG, ROOT
 
 IMAGES = {"operator": "TEST_OPERATOR_IMAGE", "trainer": "TEST_TRAINER_IMAGE"}
 """Variables that name the project's images where the cluster is not the test cluster."""
@@ -43,8 +43,7 @@ class Cluster(NamedTuple):
 
     def kill_container(self, container: str) -> None:
         """kill -9 of the main process of a container, from outside."""
-        ctr = ["ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", NAMESPACE]
-        subprocess.run([*ctr, "task", "kill", "--signal", "SIGKILL", container], check=True)
+        subprocess.run([*CTR, "task", "kill", "--signal", "SIGKILL", container], check=True)
 
     def evict(self, namespace: str, pod: str) -> None:
         """Evicts a pod, as draining its node would."""

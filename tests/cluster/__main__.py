@@ -53,7 +53,7 @@ def down() -> None:
 @app.command()
 def load() -> None:
     """Builds the project's images and loads them into the running cluster; prints their names."""
-    for target in ("operator", "trainer"):
+    for target in images.INGREDIENTS:
         typer.echo(images.load(target))
 
 

@@ -116,7 +116,7 @@ class ControlPlane:
         self._start("kube-scheduler", _client(self.kubeconfig("scheduler")))
 
     def _start(self, name: str, flags: Mapping[str, object]) -> None:
-        self._processes.start(name, [self._binaries / name, *(f"--{flag}={value}" for flag, value in flags.items())])
+        self._processes.start_with_flags(self._binaries / name, flags)
 
     def _make_secrets(self) -> None:
         self._secrets.mkdir(parents=True)

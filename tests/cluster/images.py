@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.cluster.layout import CACHE, CONTAINERD_SOCKET, LOGS, NAMESPACE, ROOT
+from tests.cluster.layout import CACHE, CTR, LOGS, ROOT
 from tests.cluster.node import PAUSE_IMAGE
 from tests.cluster.processes import NotReady, run, succeeds
 
@@ -105,9 +105,9 @@ def _import(image: str, layers: Path) -> None:
     for blob in blobs.iterdir():
         if f"sha256:{blob.name}" not in parts:
             blob.unlink()
-    known = [f"--exclude=./blobs/{blob.replace(':', '/')}" for blob in run(*_ctr(), "content", "ls", "-q").split()]
+    known = [f"--exclude=./blobs/{blob.replace(':', '/')}" for blob in run(*CTR, "content", "ls", "-q").split()]
     archive = subprocess.Popen(["tar", "--create", f"--directory={layers}", *known, "."], stdout=subprocess.PIPE)
-    imported = subprocess.run([*_ctr(), "images", "import", "-"], stdin=archive.stdout, capture_output=True, text=True)
+    imported = subprocess.run([*CTR, "images", "import", "-"], stdin=archive.stdout, capture_output=True, text=True)
     if imported.returncode or archive.wait():
         raise NotReady(f"{image} was not imported: {imported.stderr}")
 
@@ -115,20 +115,16 @@ def _import(image: str, layers: Path) -> None:
 def _remove_others(target: str, image: str) -> None:
     """Removes what an image has taken the place of: a trainer has six gigabytes."""
     prefix = f"localhost/dreambooth-{target}:"
-    for old in run(*_ctr(), "images", "ls", "-q").split():
+    for old in run(*CTR, "images", "ls", "-q").split():
         if old.startswith(prefix) and old != image:
-            run(*_ctr(), "images", "rm", old)
+            run(*CTR, "images", "rm", old)
     for old in run("buildah", "images", "--format", "{{.Name}}:{{.Tag}}").split():
         if old.startswith(prefix) and old != image:
             subprocess.run(["buildah", "rmi", old], capture_output=True)
 
 
 def _is_loaded(image: str) -> bool:
-    return image in run(*_ctr(), "images", "ls", "-q").split()
-
-
-def _ctr() -> Sequence[str]:
-    return ["ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", NAMESPACE]
+    return image in run(*CTR, "images", "ls", "-q").split()
 
 
 def _logged(command: Sequence[str]) -> None:

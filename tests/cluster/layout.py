@@ -24,5 +24,5 @@ STATE = RUN / "cluster.json"
 LOGS = RUN / "logs"
 SUPERVISOR_LOG = RUN.with_suffix(".log")
 CONTAINERD_SOCKET = RUN / "containerd" / "containerd.sock"
-NAMESPACE = "k8s.io"
-"""Namespace of containerd in which Kubernetes' images and containers are."""
+CTR = "ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", "k8s.io"
+"""containerd's client, in the namespace of Kubernetes' images and containers."""

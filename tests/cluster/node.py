@@ -15,9 +15,9 @@ from tests.cluster.layout import (
     BRIDGE,
     CACHE,
     CONTAINERD_SOCKET,
+    CTR,
     INTERFACE,
     KUBECONFIG,
-    NAMESPACE,
     NODE,
     NODE_ADDRESS,
     POD_CIDR,
@@ -118,10 +118,9 @@ conf_dir = "{RUN / "cni"}"
         document = {"cniVersion": "0.4.0", "name": "dbtest", "plugins": plugins}
         (RUN / "cni" / "10-test.conflist").write_text(json.dumps(document))
         self._processes.start("containerd", ["containerd", "--config", config])
-        ctr = "ctr", "--address", CONTAINERD_SOCKET, "--namespace", NAMESPACE
-        self._processes.until("containerd", lambda: succeeds(*ctr, "version"), READY_SECONDS)
-        if stale := run(*ctr, "containers", "ls", "-q").split():  # of a cluster that was killed
-            run(*ctr, "containers", "rm", *stale)
+        self._processes.until("containerd", lambda: succeeds(*CTR, "version"), READY_SECONDS)
+        if stale := run(*CTR, "containers", "ls", "-q").split():  # of a cluster that was killed
+            run(*CTR, "containers", "rm", *stale)
 
     def _start_kubelet(self) -> None:
         folder = RUN / "kubelet"
@@ -181,7 +180,7 @@ conf_dir = "{RUN / "cni"}"
         self._processes.until("coredns", lambda: _answers(f"http://{ready}/ready"), READY_SECONDS)
 
     def _start(self, name: str, flags: dict[str, object]) -> None:
-        self._processes.start(name, [self._binaries / name, *(f"--{flag}={value}" for flag, value in flags.items())])
+        self._processes.start_with_flags(self._binaries / name, flags)
 
 
 def _answers(address: str) -> bool:

@@ -32,6 +32,10 @@ class Processes:
                 list(map(str, command)), stdout=log, stderr=log, env=environment, preexec_fn=_die_with_parent
             )
 
+    def start_with_flags(self, binary: Path, flags: Mapping[str, object]) -> None:
+        """Starts a part of Kubernetes, by the name of its binary."""
+        self.start(binary.name, [binary, *(f"--{flag}={value}" for flag, value in flags.items())])
+
     def stop(self, name: str) -> None:
         """Stops a process."""
         process = self._running.pop(name)

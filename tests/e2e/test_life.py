@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -18,7 +19,7 @@ def test_apply_to_complete(tenant: Tenant, tmp_path: Path) -> None:
 
     seen: list[tuple[int, int]] = []
 
-    def watched(status: dict) -> bool:  # type: ignore[type-arg]
+    def watched(status: dict[str, Any]) -> bool:
         if progress := status.get("progress"):
             seen.append((progress["percent"], progress["step"]))
         assert status.get("phase") != "Failed", f"{json.dumps(status)}\n{tenant.story()}"

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from benchmarks.warm_start import warm_start
 from dreambooth_trainer.failures import (
@@ -31,7 +30,7 @@ from dreambooth_trainer.failures import (
     TrainerFailure,
     classify,
 )
-from tests.trainer.tiny_training import Job, finish, free_port, job_of, signal_when, wait, write_photos
+from tests.trainer.tiny_training import Job, finish, free_port, job_of, job_with_nan, signal_when, wait, write_photos
 
 TOKEN = "hf_a_secret_of_somebody"
 
@@ -117,13 +116,7 @@ def test_an_allocation_beyond_the_limit_of_memory(tiny_training: Path) -> None:
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_a_number(tiny_training: Path) -> None:
-    model = tiny_training / "broken"
-    shutil.copytree(tiny_training / "model", model)
-    file = next((model / "unet").glob("*.safetensors"))
-    weights = load_file(file)
-    weights["conv_out.bias"][0] = torch.nan
-    save_file(weights, file, metadata={"format": "pt"})
-    job = job_of(tiny_training, "not-a-number", model={"source": str(model)}, prior={"enabled": False})
+    job = job_with_nan(tiny_training, "not-a-number")
     assert_failed(job, job.finish(), NonFiniteLoss, "nan at step 1", "training.learningRate")
     assert not list(job.output.checkpoints.glob("step-*"))
 

@@ -1,7 +1,6 @@
 """The launcher of a pod: exit codes, signals, and pods that find each other."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -9,23 +8,28 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from dreambooth_trainer.failures import CommunicationFailure, Interrupted, InvalidConfig, NonFiniteLoss
-from tests.trainer.tiny_training import PATIENCE, ROOT, Job, distance, free_port, job_of
+from tests.trainer.tiny_training import (
+    PATIENCE,
+    Job,
+    distance,
+    environment_of_processes,
+    free_port,
+    job_of,
+    job_with_nan,
+)
 
 pytestmark = pytest.mark.slow
 
 
 def launch(job: Job, *options: str, **environment: str) -> subprocess.Popen[bytes]:
     """A launcher, as pods start it."""
-    paths = os.pathsep.join(map(str, (ROOT / "operator", ROOT / "trainer_image", ROOT)))
     arguments = job.arguments()
     with job.log.open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "dreambooth_trainer.launch", *options, "--", *arguments],
-            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **environment},
+            env=environment_of_processes() | environment,
             stdout=log,
             stderr=log,
         )
@@ -65,13 +69,7 @@ def test_pods_that_find_each_other_train_what_one_process_trains(tiny_training: 
 
 
 def test_the_exit_code_is_the_trainers(tiny_training: Path) -> None:
-    model = tiny_training / "launched-broken"
-    shutil.copytree(tiny_training / "model", model)
-    file = next((model / "unet").glob("*.safetensors"))
-    weights = load_file(file)
-    weights["conv_out.bias"][0] = torch.nan
-    save_file(weights, file, metadata={"format": "pt"})
-    job = job_of(tiny_training, "launched-nan", model={"source": str(model)}, prior={"enabled": False})
+    job = job_with_nan(tiny_training, "launched-nan")
     assert two_processes(job).wait(PATIENCE) == NonFiniteLoss.exit_code, job.log.read_text()
     assert job.termination["reason"] == "NonFiniteLoss"
 

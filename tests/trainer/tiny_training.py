@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from PIL import Image, ImageDraw
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.warm_start import warm_start
@@ -162,12 +163,28 @@ def job_of(root: Path, name: str, **sections: Mapping[str, Any]) -> Job:
     return Job(root / name, settings(root / "model", root / "photos", **sections), root / "cache")
 
 
+def job_with_nan(root: Path, name: str) -> Job:
+    """A job whose model has a weight that is not a number."""
+    model = root / f"model-of-{name}"
+    shutil.copytree(root / "model", model)
+    file = next((model / "unet").glob("*.safetensors"))
+    weights = load_file(file)
+    weights["conv_out.bias"][0] = torch.nan
+    save_file(weights, file, metadata={"format": "pt"})
+    return job_of(root, name, model={"source": str(model)}, prior={"enabled": False})
+
+
+def environment_of_processes() -> dict[str, str]:
+    """The environment in which Python has the trainer at hand, and one thread."""
+    paths = os.pathsep.join(map(str, (ROOT / "operator", ROOT / "trainer_image", ROOT)))
+    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+
+
 def finish(arguments: Sequence[str]) -> tuple[int, str]:
     """Runs Python with the trainer at hand: exit code and everything written."""
-    paths = os.pathsep.join(map(str, (ROOT / "operator", ROOT / "trainer_image", ROOT)))
     ended = subprocess.run(
         [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env=environment_of_processes(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
