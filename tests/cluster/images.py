@@ -24,7 +24,7 @@ LAYERS = CACHE / "images" / "layers"
 
 def reference(target: str) -> str:
     """The image of a target of the Dockerfile, named by what it is made of."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(BASE.encode())
     for name in INGREDIENTS[target]:
         for file in sorted(path for path in [ROOT / name, *(ROOT / name).rglob("*")] if path.is_file()):
             if "__pycache__" not in file.parts:

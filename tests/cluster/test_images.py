@@ -75,6 +75,12 @@ def test_an_image_has_another_name_when_its_ingredients_are_others(
     assert {target for target, name in before.items() if images.reference(target) != name} == others
 
 
+def test_an_image_on_another_base_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = images.reference("operator")
+    monkeypatch.setattr(images, "BASE", "localhost/other-base:1")
+    assert images.reference("operator") != before
+
+
 def test_images_of_all_targets_have_names_of_their_own() -> None:
     names = {images.reference(target) for target in images.INGREDIENTS}
     assert len(names) == len(images.INGREDIENTS)
