@@ -38,7 +38,7 @@ def has_job(cluster: Cluster, namespace: str, name: str) -> Check:
 
 async def versions(cluster: Cluster, namespace: str) -> dict[tuple[str, str], str]:
     """The resource version of everything that an operator may write."""
-    kinds = ("DreamBoothJob", "Job", "ConfigMap", "Service", "PersistentVolumeClaim", "Event")
+    kinds = ("DreamBoothJob", "Job", "ConfigMap", "Service", "NetworkPolicy", "PersistentVolumeClaim", "Event")
     found = [item for kind in kinds for item in (await cluster.list(kind, namespace))[0]]
     return {(item["kind"], item["metadata"]["name"]): item["metadata"]["resourceVersion"] for item in found}
 
