@@ -6,7 +6,7 @@ BIN := .venv/bin
 SYNC := $(BIN)/uv sync --locked --inexact --extra trainer --extra operator
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-containers crds cluster-up cluster-down demo-cluster lint bench clean
+.PHONY: help demo test test-containers crds chart cluster-up cluster-down demo-cluster lint bench clean
 
 help:  ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -22,6 +22,9 @@ test-containers: .venv/developer  ## Runs the tests with real pods; as root on L
 
 crds: .venv/developer  ## Writes crds/ from the models.
 	$(BIN)/python -m dreambooth_operator.api.crd > crds/dreamboothjobs.yaml
+
+chart: .venv/developer  ## Writes the schema and the table of the chart's values from its values.yaml.
+	$(BIN)/python -m charts.values
 
 cluster-up: .venv/developer  ## Starts a Kubernetes cluster on this machine, for tests.
 	$(BIN)/python -m tests.cluster up

@@ -32,7 +32,7 @@ class Policy(Protocol):
         """What shall be done for one DreamBoothJob."""
         ...
 
-    def references(self, observed: Observed, now: datetime) -> set[Reference]:
+    def references(self, observed: Observed, now: datetime, settings: Settings) -> set[Reference]:
         """What the decision depends on beside the objects that are watched; `observed` lacks only that."""
         ...
 
@@ -125,7 +125,7 @@ class Controller:
             refusals=self._refusals.get(key, {}),
             snapshot=self._progress.snapshot(key),
         )
-        references = sorted(self._policy.references(observed, now))
+        references = sorted(self._policy.references(observed, now, self._settings))
         slow = awaiting_volumes(observed.pods, now)
         present, messages = await asyncio.gather(
             asyncio.gather(*(self._cluster.get(kind, key.namespace, name) for kind, name in references)),

@@ -37,9 +37,19 @@ def service(job: str) -> str:
     return job
 
 
+def network_policy(job: str) -> str:
+    """The NetworkPolicy around the pods."""
+    return job
+
+
 def attempt(job: str, number: int) -> str:
     """The Job of an attempt."""
     return f"{job}-{number}"
+
+
+def selector(job: str, uid: str) -> dict[str, str]:
+    """Labels by which the pods of a DreamBoothJob are found, and of no earlier one of its name."""
+    return {LABEL_JOB: job, LABEL_OWNER: uid}
 
 
 def labels(job: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ class Key(NamedTuple):
 class Reference(NamedTuple):
     """An object of the job's own namespace."""
 
-    kind: Literal["PersistentVolumeClaim", "ConfigMap", "Job", "Service", "DreamBoothJob"]
+    kind: Literal["PersistentVolumeClaim", "ConfigMap", "Job", "Service", "NetworkPolicy", "DreamBoothJob"]
     name: str
 
 

@@ -117,7 +117,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     )
 
 
-def references(observed: Observed, now: datetime) -> set[Reference]:
+def references(observed: Observed, now: datetime, settings: Settings) -> set[Reference]:
     """What `reconcile` needs to find in `Observed.present`: nothing while an attempt runs, nor after the end."""
     before, jobs = stored_status(observed.job), _own_jobs(observed)
     if is_leaving(observed.job) or _has_ended(before) or any(not is_finished(job) for job in jobs):
@@ -126,7 +126,8 @@ def references(observed: Observed, now: datetime) -> set[Reference]:
     if job is None:
         return set()
     followed = follow(before.attempts, before.failures, jobs, observed.pods, now)
-    return {*needed(job), *made(job, begun(followed.attempts, job.metadata.name)[-1].number)}
+    number = begun(followed.attempts, job.metadata.name)[-1].number
+    return {*needed(job), *made(job, number, settings)}
 
 
 def _next_step(situation: Situation) -> Step:
@@ -155,7 +156,7 @@ def _run(situation: Situation, running: Running) -> Step:
     finding, due = diagnose(running)
     name = names.config_map(situation.job.metadata.name)
     lost = any(name in message for message in running.mount_failures.values())
-    apply = companions(situation.observed.job, situation.job) if lost else []
+    apply = companions(situation.observed.job, situation.job, situation.settings) if lost else []
     return Step(finding, situation.followed.attempts, apply=apply, due=due)
 
 
@@ -164,7 +165,7 @@ def _start(situation: Situation) -> Step:
     observed, job, now = situation.observed, situation.job, situation.now
     attempts = begun(situation.followed.attempts, job.metadata.name)
     blocked = leftovers(observed.job, observed.jobs, observed.pods, attempts[-1].job_name)
-    blocked = blocked or obstacle(observed.job, job, attempts[-1].number, observed.present)
+    blocked = blocked or obstacle(observed.job, job, attempts[-1].number, observed.present, situation.settings)
     if blocked:
         return Step(blocked, situation.followed.attempts, due=now + RECHECK)
     start = start_of(observed.job, job, attempts[-1].number, observed.present, situation.settings)

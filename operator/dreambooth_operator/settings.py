@@ -6,9 +6,10 @@ commas.
 
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork
 
 PREFIX = "DREAMBOOTH_"
 
@@ -32,6 +33,17 @@ class Settings(BaseModel):
     """Images that `spec.image` may name: whole references, or prefixes that end with `*`. Default: none."""
     trainer_port: Annotated[int, Field(ge=1024, le=65535)] = 8080
     """Port of `/progress`, `/metrics` and `/healthz` in trainer pods."""
+
+    network_policies: bool = True
+    """Whether a NetworkPolicy is made around the pods of each job."""
+    monitoring_namespaces: Annotated[list[str], BeforeValidator(_split)] = []
+    """Namespaces whose pods, Prometheus among them, may reach the port of trainers. Default: none but the operator."""
+    hub_networks: Annotated[list[IPvAnyNetwork], BeforeValidator(_split)] = [
+        IPv4Network("0.0.0.0/0"),
+        IPv6Network("::/0"),
+    ]
+    """Networks where trainers whose model or encoder is of a hub may reach it, at port 443. Private networks inside of them
+    are left out, unless they are named themselves; an empty list closes the way."""
 
     namespaces: Annotated[list[str], BeforeValidator(_split)] = []
     """Namespaces whose jobs are served. Default: all."""

@@ -48,9 +48,7 @@ def built() -> Path:
     missing = [name for name in PACKAGES if not (target / name).exists()]
     if not missing:
         return target
-    go = shutil.which("go") or shutil.which("go", path=Path(sys.executable).parent)
-    if go is None:
-        raise NotReady("the test cluster is built from source and needs Go")
+    go = toolchain()
     target.mkdir(parents=True, exist_ok=True)
     LOGS.mkdir(parents=True, exist_ok=True)
     for name in missing:
@@ -59,6 +57,18 @@ def built() -> Path:
         if old != target:
             shutil.rmtree(old)
     return target
+
+
+def toolchain() -> str:
+    """The `go` command.
+
+    Raises:
+        NotReady: there is none.
+    """
+    go = shutil.which("go") or shutil.which("go", path=Path(sys.executable).parent)
+    if go is None:
+        raise NotReady("the test cluster is built from source and needs Go")
+    return go
 
 
 def _build(go: str, name: str, target: Path) -> None:

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
 
+CHART = ROOT / "charts" / "dreambooth-operator"
 RELEASE = "dreambooth"
 NAMESPACE = "dreambooth-system"
 UNREACHABLE_REGISTRY = "registry.invalid"
 """Where an image may come from, but never does."""
 
 
-def install(cluster: Cluster, images: Mapping[str, str]) -> None:
+def install(cluster: Cluster, images: Mapping[str, str], *arguments: str) -> None:
     """Installs or upgrades the operator.
 
     Args:
         cluster: where.
         images: image of each target of the Dockerfile.
+        arguments: further ones for helm.
     """
     settings = {"pollSeconds": 0.5, "logFormat": "plain", "allowedImages": [f"{UNREACHABLE_REGISTRY}/*"]}
     values: dict[str, object] = {"settings": settings}
@@ -25,10 +27,10 @@ def install(cluster: Cluster, images: Mapping[str, str]) -> None:
         repository, _, tag = images[target].rpartition(":")
         values[key] = {"repository": repository, "tag": tag}
     cluster.helm(
-        *("upgrade", "--install", RELEASE, ROOT / "charts" / "dreambooth-operator"),
+        *("upgrade", "--install", RELEASE, CHART),
         *("--namespace", NAMESPACE, "--create-namespace", "--values", "-"),
         # They are there already, applied by hand.
-        *("--set", "crds.install=false", "--wait", "--timeout", "3m"),
+        *("--set", "crds.install=false", "--wait", "--timeout", "3m", *arguments),
         stdin=json.dumps(values),
     )
     restrict(cluster, NAMESPACE)

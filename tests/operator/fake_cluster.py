@@ -69,7 +69,8 @@ class FakeCluster:
             refusals=dict(self.refusals),
             snapshot=self.snapshot,
         )
-        present = {reference: deepcopy(self.objects.get(reference)) for reference in references(observed, self.now)}
+        asked = references(observed, self.now, self.settings)
+        present = {reference: deepcopy(self.objects.get(reference)) for reference in asked}
         return Observed(**{**vars(observed), "present": present})
 
     def decide(self) -> Plan:

@@ -45,7 +45,7 @@ class Script:
         self.shown.append(observed)
         return self.decide(observed)
 
-    def references(self, observed: Observed, now: datetime) -> set[Reference]:
+    def references(self, observed: Observed, now: datetime, settings: Settings) -> set[Reference]:
         return self.asks
 
 

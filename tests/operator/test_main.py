@@ -38,7 +38,7 @@ def has_job(cluster: Cluster, namespace: str, name: str) -> Check:
 
 async def versions(cluster: Cluster, namespace: str) -> dict[tuple[str, str], str]:
     """The resource version of everything that an operator may write."""
-    kinds = ("DreamBoothJob", "Job", "ConfigMap", "Service", "PersistentVolumeClaim", "Event")
+    kinds = ("DreamBoothJob", "Job", "ConfigMap", "Service", "NetworkPolicy", "PersistentVolumeClaim", "Event")
     found = [item for kind in kinds for item in (await cluster.list(kind, namespace))[0]]
     # Kubernetes' own controllers repeat theirs, of a claim that nobody provides.
     found = [item for item in found if item["kind"] != "Event" or item["source"].get("component") == OPERATOR]

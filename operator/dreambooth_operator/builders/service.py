@@ -22,6 +22,6 @@ def build_service(owner: Object, job: DreamBoothJob) -> dict[str, Any]:
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": {names.LABEL_JOB: job.metadata.name, names.LABEL_OWNER: owner["metadata"]["uid"]},
+            "selector": names.selector(job.metadata.name, owner["metadata"]["uid"]),
         },
     }

@@ -8,6 +8,7 @@ from dreambooth_operator.api.dreamboothjob import KIND, DreamBoothJob
 from dreambooth_operator.builders.volumes import claims_read, output_claim
 from dreambooth_operator.objects import is_leaving, is_owned, owner_of, uid_of
 from dreambooth_operator.observed import Object, Reference
+from dreambooth_operator.settings import Settings
 from dreambooth_operator.status import reasons
 from dreambooth_operator.status.reasons import Finding
 
@@ -28,7 +29,7 @@ def needed(job: DreamBoothJob) -> Mapping[Reference, str]:
     return named
 
 
-def made(job: DreamBoothJob, number: int) -> list[Reference]:
+def made(job: DreamBoothJob, number: int, settings: Settings) -> list[Reference]:
     """What the operator itself makes for an attempt."""
     name = job.metadata.name
     references = [Reference("ConfigMap", names.config_map(name)), Reference("Job", names.attempt(name, number))]
@@ -36,10 +37,12 @@ def made(job: DreamBoothJob, number: int) -> list[Reference]:
         references.append(Reference(CLAIM, output_claim(job)))
     if job.spec.resources.nodes > 1:
         references.append(Reference("Service", names.service(name)))
+    if settings.network_policies:
+        references.append(Reference("NetworkPolicy", names.network_policy(name)))
     return references
 
 
-def obstacle(owner: Object, job: DreamBoothJob, number: int, present: Present) -> Finding | None:
+def obstacle(owner: Object, job: DreamBoothJob, number: int, present: Present, settings: Settings) -> Finding | None:
     """The first thing that is missing or in the way; None: the attempt may start.
 
     Args:
@@ -47,8 +50,9 @@ def obstacle(owner: Object, job: DreamBoothJob, number: int, present: Present) -
         job: the same, read.
         number: number of the attempt.
         present: what was found of `needed` and `made`.
+        settings: what the administrator decides.
     """
-    own = made(job, number)
+    own = made(job, number, settings)
     for reference, field in needed(job).items():
         # Photos and models may be on the claim that is made for the output, but never in the ConfigMap of the settings.
         to_be_made = reference in own and reference.kind == CLAIM

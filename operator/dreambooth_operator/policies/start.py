@@ -7,6 +7,7 @@ from dreambooth_operator.api.dreamboothjob import DreamBoothJob
 from dreambooth_operator.builders.claim import build_claim
 from dreambooth_operator.builders.config_map import build_config_map
 from dreambooth_operator.builders.job import build_job
+from dreambooth_operator.builders.network_policy import build_network_policy
 from dreambooth_operator.builders.service import build_service
 from dreambooth_operator.objects import name_of
 from dreambooth_operator.observed import Object, Reference
@@ -37,17 +38,20 @@ def start_of(owner: Object, job: DreamBoothJob, number: int, present: Present, s
         present: what exists of the objects that are made.
         settings: what the administrator decides.
     """
-    claims = [one for one in made(job, number) if one.kind == "PersistentVolumeClaim" and present.get(one) is None]
+    claims = [
+        one for one in made(job, number, settings) if one.kind == "PersistentVolumeClaim" and present.get(one) is None
+    ]
     attempt = build_job(owner, job, number, settings)
     name, queue = name_of(attempt), job.spec.scheduling.queue_name
     finding = reasons.QUEUED(job=name, queue=queue) if queue else reasons.STARTING(job=name, number=number)
-    return Start(companions(owner, job), [*(build_claim(owner, job) for _ in claims), attempt], finding)
+    return Start(companions(owner, job, settings), [*(build_claim(owner, job) for _ in claims), attempt], finding)
 
 
-def companions(owner: Object, job: DreamBoothJob) -> list[dict[str, Any]]:
+def companions(owner: Object, job: DreamBoothJob, settings: Settings) -> list[dict[str, Any]]:
     """What the pods of every attempt need, beside claims."""
     services = [build_service(owner, job)] if job.spec.resources.nodes > 1 else []
-    return [build_config_map(owner, job), *services]
+    policies = [build_network_policy(owner, job, settings)] if settings.network_policies else []
+    return [build_config_map(owner, job), *services, *policies]
 
 
 def refusal(start: Start, refusals: Mapping[Reference, str]) -> Finding | None:

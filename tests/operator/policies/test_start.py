@@ -9,6 +9,7 @@ from tests.operator.pieces import OWNER, read
 
 TWO_NODES = {"resources": {"nodes": 2}}
 CLAIM = Reference("PersistentVolumeClaim", "dog")
+CONFIG, POLICY = ("ConfigMap", "dog-config"), ("NetworkPolicy", "dog")
 
 
 def start(spec: dict[str, Any], **present: Any) -> Start:
@@ -22,10 +23,10 @@ def kinds(items: list[dict[str, Any]]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("spec", "present", "applied", "created"),
     [
-        ({}, {}, [("ConfigMap", "dog-config")], [CLAIM, ("Job", "dog-3")]),
-        ({}, {"claim": {}}, [("ConfigMap", "dog-config")], [("Job", "dog-3")]),
-        ({"volumes": {"output": {"claimName": "shelf"}}}, {}, [("ConfigMap", "dog-config")], [("Job", "dog-3")]),
-        (TWO_NODES, {}, [("ConfigMap", "dog-config"), ("Service", "dog")], [CLAIM, ("Job", "dog-3")]),
+        ({}, {}, [CONFIG, POLICY], [CLAIM, ("Job", "dog-3")]),
+        ({}, {"claim": {}}, [CONFIG, POLICY], [("Job", "dog-3")]),
+        ({"volumes": {"output": {"claimName": "shelf"}}}, {}, [CONFIG, POLICY], [("Job", "dog-3")]),
+        (TWO_NODES, {}, [CONFIG, ("Service", "dog"), POLICY], [CLAIM, ("Job", "dog-3")]),
     ],
 )
 def test_an_attempt_begins_with_all_that_its_pods_need_and_its_job_last(

@@ -1,0 +1,198 @@
+"""The chart's `values.schema.json` and the table of its README.md, made of the comments of values.yaml: `make chart` runs it.
+
+    values.yaml (defaults, comments)  ->  Value...  ->  a closed JSON schema, rows of a table
+    settings.py of the operator       ->  the schema of `settings`, further rows
+
+A value's comment stands above it. A line `# schema: ...` of it adds to what the default tells of the JSON schema. A mapping that
+has no such line is a section: no more than the keys that it has here may be given, and each has a comment.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic.alias_generators import to_camel
+
+from dreambooth_operator.settings import Settings
+
+CHART = Path(__file__).parent / "dreambooth-operator"
+VALUES, SCHEMA, README = CHART / "values.yaml", CHART / "values.schema.json", CHART / "README.md"
+BEGIN, END = "<!-- values: made by `make chart` -->\n", "<!-- end of values -->\n"
+"""What the table stands between in the README."""
+SCHEMA_LINE = "schema: "
+SETTINGS = "settings"
+SET_BY_THE_CHART = {
+    "identity",
+    "image_pull_policy",
+    "lease_name",
+    "monitoring_namespaces",
+    "namespace",
+    "namespaces",
+    "network_policies",
+    "port",
+    "trainer_image",
+}
+"""Settings that follow from other values."""
+FROM_A_PARENT = {
+    "global": {
+        "type": "object",
+        "description": "What a parent chart gives to all its charts; nothing is read from it.",
+    },
+    "enabled": {"type": "boolean", "description": "Condition by which a parent chart may choose this one."},
+}
+"""Keys that helm itself, or a parent chart, puts among the values."""
+TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+
+
+class CommentMissing(ValueError):
+    """A value has no comment."""
+
+
+class Value(NamedTuple):
+    """A value, or a section of values."""
+
+    path: tuple[str, ...]
+    default: Any
+    description: str
+    extra: Mapping[str, Any]
+    """What its schema line says."""
+    children: "tuple[Value, ...]"
+    """Values of a section; empty of all else."""
+
+
+def read_values(text: str) -> tuple[Value, ...]:
+    """The values of a values.yaml.
+
+    Raises:
+        CommentMissing: names the value.
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)
+    return tuple(_read(root, text.splitlines(), yaml.safe_load(text), ()))
+
+
+def schema_of(values: tuple[Value, ...]) -> dict[str, Any]:
+    """The JSON schema; of a draft that every Helm knows."""
+    section = _section(values)
+    section["properties"] |= FROM_A_PARENT
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **section}
+
+
+def table_of(values: tuple[Value, ...]) -> str:
+    """The table of the README."""
+    rows = ["| value | type | default | |", "|---|---|---|---|", *map(_cells, _described(values))]
+    return "\n".join(rows) + "\n"
+
+
+def with_table(readme: str, table: str) -> str:
+    """The README with another table."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def _read(
+    node: yaml.MappingNode, lines: list[str], data: Mapping[str, Any], parent: tuple[str, ...]
+) -> Iterator[Value]:
+    for key, child in node.value:
+        path = (*parent, key.value)
+        description, extra = _comment(lines, key.start_mark.line, key.start_mark.column)
+        if not description:
+            raise CommentMissing(f"{'.'.join(path)} of values.yaml has no comment: write what it is above it")
+        default = data[key.value]
+        is_section = isinstance(child, yaml.MappingNode) and not extra and path != (SETTINGS,)
+        children = tuple(_read(child, lines, default, path)) if is_section else ()
+        yield Value(path, default, description, extra, children)
+
+
+def _comment(lines: list[str], line: int, column: int) -> tuple[str, dict[str, Any]]:
+    """The comment above a line, at the same column: what it says, and what its schema line adds."""
+    prefix = " " * column + "#"
+    said: list[str] = []
+    extra: dict[str, Any] = {}
+    while line and lines[line - 1].startswith(prefix):
+        line -= 1
+        text = lines[line].strip("# ")
+        if text.startswith(SCHEMA_LINE):
+            extra = yaml.safe_load(text.removeprefix(SCHEMA_LINE))
+        else:
+            said.insert(0, text)
+    return " ".join(said), extra
+
+
+def _described(values: tuple[Value, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """Each value, section and setting, with its schema."""
+    for value in values:
+        yield value.path, _schema(value)
+        yield from _described(value.children)
+        if value.path == (SETTINGS,):
+            yield from (((SETTINGS, name), schema) for name, schema in _settings(value.default).items())
+
+
+def _section(values: tuple[Value, ...]) -> dict[str, Any]:
+    # Required: a key that is set to null is taken out by helm, and templates count on it.
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [value.path[-1] for value in values],
+        "properties": {value.path[-1]: _schema(value) for value in values},
+    }
+
+
+def _schema(value: Value) -> dict[str, Any]:
+    if value.path == (SETTINGS,):
+        properties = _settings(value.default)
+        return {
+            "description": value.description,
+            "type": "object",
+            "additionalProperties": False,
+            "properties": properties,
+        }
+    if value.children:
+        return {"description": value.description, **_section(value.children)}
+    known = {"description": value.description, "type": TYPES[type(value.default)], "default": value.default}
+    return {**known, **value.extra}
+
+
+def _settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The schema of each setting, as the operator has it, with the chart's defaults."""
+    properties = Settings.model_json_schema()["properties"]
+    found = {to_camel(name): schema for name, schema in properties.items() if name not in SET_BY_THE_CHART}
+    return {
+        name: {
+            **{key: entry for key, entry in schema.items() if key != "title"},
+            "description": " ".join(schema["description"].split()),
+            "default": given.get(name, schema["default"]),
+        }
+        for name, schema in found.items()
+    }
+
+
+def _cells(described: tuple[tuple[str, ...], Mapping[str, Any]]) -> str:
+    """A row of the table; a section has neither type nor default."""
+    path, schema = described
+    default = "" if "properties" in schema else f"`{json.dumps(schema['default'])}`"
+    kind = "" if "properties" in schema else _type(schema)
+    cells = f"`{'.'.join(path)}`", kind, default, schema["description"]
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(map(_type, schema["anyOf"]))
+    if "enum" in schema:
+        return ", ".join(f"`{one}`" for one in schema["enum"])
+    return f"{_type(schema['items'])}[]" if "items" in schema else str(schema["type"])
+
+
+def main() -> None:
+    """Writes both files."""
+    values = read_values(VALUES.read_text())
+    SCHEMA.write_text(json.dumps(schema_of(values), indent=2) + "\n")
+    README.write_text(with_table(README.read_text(), table_of(values)))
+
+
+if __name__ == "__main__":
+    main()

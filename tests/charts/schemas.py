@@ -1,0 +1,74 @@
+"""Kubernetes' own schemas, of each minor release that the chart supports: out of its Go module, once into the cache.
+
+They are closed here: a field that a release does not know is an error, as it would vanish in the API server without a word.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft7Validator
+
+from tests.cluster import binaries
+from tests.cluster.layout import CACHE
+from tests.cluster.processes import NotReady
+
+MODULE = "k8s.io/kubernetes"
+RELEASES = ("v1.31.14", "v1.32.13", "v1.33.13", "v1.34.4")
+DOCUMENT = Path("api") / "openapi-spec" / "swagger.json"
+QUANTITIES = {"io.k8s.apimachinery.pkg.api.resource.Quantity", "io.k8s.apimachinery.pkg.util.intstr.IntOrString"}
+"""Strings as the document has them, and numbers as the API server takes them."""
+
+
+def faults(release: str, item: Mapping[str, Any]) -> list[str]:
+    """What a release of Kubernetes does not know or allow of an object."""
+    definitions, kinds = _schemas(release)
+    name = kinds.get((item["apiVersion"], item["kind"]))
+    if name is None:
+        return [f"there is no {item['kind']} of {item['apiVersion']}"]
+    schema = {"definitions": definitions, "allOf": [{"$ref": f"#/definitions/{name}"}]}
+    return [f"{error.json_path}: {error.message}" for error in Draft7Validator(schema).iter_errors(item)]
+
+
+@cache
+def _schemas(release: str) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:
+    """The definitions, and their names by API version and kind."""
+    definitions = json.loads(_document(release).read_text())["definitions"]
+    kinds = {}
+    for name, definition in definitions.items():
+        if name in QUANTITIES:
+            definition["type"] = ["string", "number"]
+        if "properties" in definition:
+            definition.setdefault("additionalProperties", False)
+        for kind in definition.get("x-kubernetes-group-version-kind", ()):
+            kinds["/".join(filter(None, (kind["group"], kind["version"]))), kind["kind"]] = name
+    return definitions, kinds
+
+
+def _document(release: str) -> Path:
+    """The OpenAPI document of a release; six seconds the first time.
+
+    Raises:
+        NotReady: it can't be had.
+    """
+    target = CACHE / "schemas" / f"{release}.json"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        # The module has a hundred megabytes: none of it stays in the cache of modules.
+        environment = {**os.environ, "GOMODCACHE": folder, "GOFLAGS": "-modcacherw"}
+        command = [binaries.toolchain(), "mod", "download", "-json", f"{MODULE}@{release}"]
+        ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        if ended.returncode:
+            raise NotReady(f"{MODULE} {release} can't be downloaded: {ended.stdout}{ended.stderr}")
+        staging = target.with_suffix(f".{os.getpid()}")
+        shutil.copy(Path(json.loads(ended.stdout)["Dir"]) / DOCUMENT, staging)
+        staging.rename(target)
+    return target

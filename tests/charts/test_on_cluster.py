@@ -1,0 +1,81 @@
+"""What a real API server makes of the chart: it takes every object, its pods are restricted, its roles add to the users'."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.charts.rendered import CASES, RELEASE, Objects, of_kind, pods_of, values_of
+from tests.conftest import Cluster
+
+Render = Callable[[Mapping[str, Any]], Objects]
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+@pytest.fixture
+def restricted(cluster: Cluster) -> Iterator[str]:
+    """A namespace that takes only pods of the restricted level."""
+    name = f"chart-{uuid.uuid4().hex[:6]}"
+    cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def try_out(cluster: Cluster, namespace: str, item: Mapping[str, Any]) -> None:
+    """Has the API server judge an object; nothing is kept."""
+    metadata = {**item["metadata"], **({"namespace": namespace} if "namespace" in item["metadata"] else {})}
+    how = "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"
+    cluster.kubectl("apply", *how, "--filename", "-", stdin=json.dumps({**item, "metadata": metadata}))
+
+
+@each_case
+def test_every_object_is_taken(case: Path, render: Render, cluster: Cluster, restricted: str) -> None:
+    objects = [item for item in render(values_of(case)) if item["kind"] != "Pod"]
+    for item in objects:
+        try_out(cluster, restricted, item)
+
+
+@each_case
+def test_every_pod_is_restricted(case: Path, render: Render, cluster: Cluster, restricted: str) -> None:
+    pods = pods_of(render(values_of(case)))
+    assert len(pods) == 2
+    for name, pod in pods.items():
+        # There is no such account here, and it is not what is judged.
+        spec = {key: value for key, value in pod["spec"].items() if key != "serviceAccountName"}
+        metadata = {"name": name, "namespace": restricted, "labels": pod["metadata"]["labels"]}
+        try_out(cluster, restricted, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+
+def test_users_get_rights_by_the_roles_that_are_bound_to_them(
+    render: Render, cluster: Cluster, restricted: str
+) -> None:
+    roles = [item for item in of_kind(render({}), "ClusterRole") if item["metadata"]["name"] != RELEASE]
+    names = [f"{restricted}-{item['metadata']['name']}" for item in roles]
+    assert len(names) == 2
+    for level in ("view", "edit", "admin"):
+        cluster.kubectl("create", "rolebinding", level, f"--clusterrole={level}", f"--user={level}", "-n", restricted)
+
+    def may(verb: str, level: str) -> bool:
+        try:
+            cluster.kubectl("auth", "can-i", verb, "dreamboothjobs.dreambooth.io", f"--as={level}", "-n", restricted)
+        except AssertionError:
+            return False
+        return True
+
+    try:
+        for name, role in zip(names, roles, strict=True):
+            item = {**role, "metadata": {**role["metadata"], "name": name}}
+            cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(item))
+        deadline = time.monotonic() + 30
+        while not (may("list", "view") and may("create", "edit") and may("delete", "admin")):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert may("list", "edit") and may("watch", "admin")
+        assert not may("create", "view")
+    finally:
+        cluster.kubectl("delete", "clusterrole", *names)

@@ -1,0 +1,98 @@
+"""What the chart makes of values, beside what is expected: `cases/CASE/values.yaml` -> `expected.yaml`.
+
+After a wanted change: `REFRESH=1 pytest tests/charts`, and read the difference.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.charts.conftest import Helm
+from tests.charts.rendered import CASES, CHART, Objects, of_kind, pods_of, values_of
+from tests.charts.schemas import RELEASES, faults
+
+CRD = "CustomResourceDefinition"
+Render = Callable[[Mapping[str, Any]], Objects]
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+@each_case
+def test_what_is_installed(case: Path, render: Render) -> None:
+    objects = [item for item in render(values_of(case)) if item["kind"] != CRD]
+    made = yaml.safe_dump_all(objects, sort_keys=False, width=120)
+    if os.environ.get("REFRESH"):
+        (case / "expected.yaml").write_text(made)
+    assert made == (case / "expected.yaml").read_text()
+
+
+@each_case
+def test_helm_finds_nothing(case: Path, helm: Helm) -> None:
+    ended = helm("lint", "--strict", str(CHART), "--values", str(case / "values.yaml"))
+    assert ended.returncode == 0, ended.stdout
+    assert "[WARNING]" not in ended.stdout
+
+
+@each_case
+@pytest.mark.parametrize("release", RELEASES)
+def test_each_supported_kubernetes_knows_every_field(release: str, case: Path, render: Render) -> None:
+    found = {
+        f"{item['kind']} {item['metadata']['name']}": problems
+        for item in render(values_of(case))
+        if (problems := faults(release, item))
+    }
+    assert found == {}
+
+
+def test_the_resource_definitions_are_those_of_the_project_and_stay(render: Render) -> None:
+    installed = {item["metadata"]["name"]: item for item in of_kind(render({}), CRD)}
+    committed = [yaml.safe_load(file.read_text()) for file in (CHART / "files").iterdir()]
+    assert {name: item["spec"] for name, item in installed.items()} == {
+        item["metadata"]["name"]: item["spec"] for item in committed
+    }
+    assert {item["metadata"]["annotations"]["helm.sh/resource-policy"] for item in installed.values()} == {"keep"}
+    assert of_kind(render({"crds": {"install": False}}), CRD) == []
+
+
+def test_selectors_mean_the_operator_and_not_the_pod_of_the_test(render: Render) -> None:
+    objects = render({})
+    labels = {name: pod["metadata"]["labels"] for name, pod in pods_of(objects).items()}
+    assert set(labels) == {"dreambooth", "dreambooth-test"}
+    (service,), (policy,) = of_kind(objects, "Service"), of_kind(objects, "NetworkPolicy")
+    (budget,), (deployment,) = of_kind(objects, "PodDisruptionBudget"), of_kind(objects, "Deployment")
+    selectors = [service["spec"]["selector"], policy["spec"]["podSelector"]["matchLabels"]]
+    selectors += [item["spec"]["selector"]["matchLabels"] for item in (budget, deployment)]
+    constraints = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    selectors += [constraint["labelSelector"]["matchLabels"] for constraint in constraints]
+    for selector in selectors:
+        assert [name for name, own in labels.items() if selector.items() <= own.items()] == ["dreambooth"]
+    tester = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
+    assert [name for name, own in labels.items() if tester.items() <= own.items()] == ["dreambooth-test"]
+
+
+@pytest.mark.parametrize(("replicas", "budgets"), [(1, 0), (2, 1), (3, 1)])
+def test_a_single_replica_may_always_be_moved(replicas: int, budgets: int, render: Render) -> None:
+    assert len(of_kind(render({"replicas": replicas}), "PodDisruptionBudget")) == budgets
+
+
+def test_a_digest_decides_over_a_tag(render: Render) -> None:
+    digest = f"sha256:{'0' * 64}"
+    (deployment,) = of_kind(render({"image": {"tag": "1", "digest": digest}}), "Deployment")
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == f"dreambooth-operator@{digest}"
+
+
+def test_the_operator_may_make_network_policies_only_where_they_are_wanted(render: Render) -> None:
+    def may(values: Mapping[str, Any]) -> bool:
+        rules = [rule for role in of_kind(render(values), "ClusterRole") for rule in role["rules"]]
+        return any("networkpolicies" in rule["resources"] for rule in rules)
+
+    assert may({})
+    assert not may({"networkPolicies": {"enabled": False}})
+
+
+def test_a_parent_chart_may_hold_this_one(render: Render) -> None:
+    assert json.dumps(render({"global": {"any": "thing"}, "enabled": True})) == json.dumps(render({}))
