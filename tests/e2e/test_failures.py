@@ -11,7 +11,8 @@ from tests.e2e.tenant import Tenant, reason, small
 
 
 def test_too_little_memory(tenant: Tenant) -> None:
-    tenant.apply(small(resources={"memory": "300Mi"}))
+    # With less it could be stuck for long, as the kernel lets go of the libraries' pages and reads them again.
+    tenant.apply(small(training={"batchSize": 128}, resources={"memory": "1536Mi"}))
     status = tenant.until_phase("Failed")
     assert reason(status, "Failed") == ("True", "OutOfMemory")
     assert "spec.resources.memory" in status["message"]

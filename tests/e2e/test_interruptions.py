@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster.shared import read_state
 from tests.conftest import Cluster
-from tests.e2e.tenant import Tenant, small
+from tests.e2e.tenant import PATIENCE, Tenant, small
 
 LONG = {"steps": 100_000}
 """More steps than a test waits for."""
@@ -60,7 +60,7 @@ def test_deleting_takes_all_but_a_kept_claim(tenant: Tenant) -> None:
     for name in ("dog", "other"):
         tenant.until_phase("Running", name=name)
     tenant.kubectl("delete", "dbj", "--all", "--timeout=90s")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while left := tenant.items("jobs,pods,configmaps", "app.kubernetes.io/managed-by=dreambooth-operator"):
         assert time.monotonic() < deadline, left
         time.sleep(0.3)
