@@ -94,8 +94,6 @@ class Operator:
         """Whether a part ended that never should."""
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
-        QUEUE_DEPTH.set_function(self.queue.__len__)
-        QUEUE_LONGEST_WAIT.set_function(self.queue.longest_wait)
         BUSY_WORKERS.set_function(self.queue.busy)
 
     async def serve(self) -> None:
@@ -145,6 +143,9 @@ class Operator:
         """What only the leader does: on a store as new as its Lease, as the one before may have written until the last moment."""
         await self.leadership.won.wait()
         await self.resync.once()
+        # Elsewhere the queue fills and nobody empties it.
+        QUEUE_DEPTH.set_function(self.queue.__len__)
+        QUEUE_LONGEST_WAIT.set_function(self.queue.longest_wait)
         # Jobs are counted by one replica, and never before all of them are known.
         REGISTRY.register(self.metrics)
         self.queue.add_all(self.store.keys())
