@@ -16,7 +16,7 @@ from tests.charts.monitoring.prometheus import Prometheus, prometheus, queries
 from tests.cluster.control_plane import free_port
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
-from tests.e2e.tenant import Tenant, small
+from tests.e2e.tenant import PATIENCE, Tenant, small
 from tests.operator.operators import operator
 
 STEPS = 100_000
@@ -82,10 +82,10 @@ def test_each_query_has_data_and_the_metrics_are_clean(tenant: Tenant, tmp_path:
         tenant.apply(small(training={"steps": STEPS}))
         # What is counted when the pod starts must have been seen at 0 before.
         waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
-        watching.until_answered(waits, 60)
+        watching.until_answered(waits, PATIENCE)
         (pod,) = tenant.pods()
         run_pod(tenant, pod)
-        watching.until_answered(asked, 150)
+        watching.until_answered(asked, PATIENCE)
         assert lint(cluster, operator_address) == lint(cluster, trainer_address) == ""
 
     async def test() -> None:
