@@ -1,9 +1,9 @@
 """Measures an operator's share of a core while many jobs run: `python -m benchmarks.overhead --jobs 1000 --seconds 120`.
 
 The cluster that `KUBECONFIG` names must have the CustomResourceDefinition, no other operator and no nodes: trainers are
-pretended. Their pods are those that the operator's Jobs make and no node takes; this program says of each that it runs, at an
-address of the loopback network of its own, and answers there to `/progress` with a step more each second. `/metrics` of the
-operator is scraped as Prometheus does it; what the operator says there that it used while all this goes on is what is told.
+pretended, and so is the node. This program binds the pods of the operator's Jobs to it and says of each that it runs, at an
+address of the loopback network of its own, where it answers to `/progress` with a step more each second. `/metrics` of the operator
+is scraped as Prometheus does it; what the operator says there that it used while all this goes on is what is told.
 """
 
 import asyncio
@@ -29,6 +29,8 @@ SCRAPE_SECONDS = 15
 SETTLED_SECONDS = 1200
 """Within which all jobs must run."""
 STEPS = 100_000
+NODE, LEASES = "pretended", "kube-node-lease"
+HEARTBEAT_SECONDS = 10
 TRAINER_PORT = 18080
 OPERATOR_PORT = 19090
 
@@ -44,12 +46,14 @@ def main(
 async def measure(jobs: int, seconds: float) -> None:
     """Measures and prints."""
     async with stage() as (cluster, api):
+        core = client.CoreV1Api(api)
+        node = asyncio.create_task(_pretended_node(core, client.CoordinationV1Api(api)))
         trainers = await _pretended_trainers()
         settings = {"PORT": str(OPERATOR_PORT), "TRAINER_PORT": str(TRAINER_PORT)}
         async with leading_operator(settings):
             begun = time.monotonic()
             await _at_once([cluster.create(job(f"job-{number}")) for number in range(jobs)])
-            await _run_all(cluster, api, jobs)
+            await _run_all(cluster, core, jobs)
             typer.echo(f"{jobs} jobs run after {time.monotonic() - begun:.0f} s, their trainers pretended")
             scrapes = asyncio.create_task(_scrape())
             before, begun = await _metrics(), time.monotonic()
@@ -58,6 +62,24 @@ async def measure(jobs: int, seconds: float) -> None:
             scrapes.cancel()
             _tell(before, after, passed)
         await trainers.cleanup()
+        node.cancel()
+        await core.delete_node(NODE)
+
+
+async def _pretended_node(core: client.CoreV1Api, coordination: client.CoordinationV1Api) -> None:
+    """A node that nothing is scheduled to, and its heartbeat: pods of a node that is lost would be taken away."""
+    ready = client.V1NodeCondition(type="Ready", status="True", reason="Pretended", message="")
+    node = client.V1Node(
+        metadata=client.V1ObjectMeta(name=NODE),
+        spec=client.V1NodeSpec(unschedulable=True),
+        status=client.V1NodeStatus(conditions=[ready]),
+    )
+    await core.create_node(node)
+    await coordination.create_namespaced_lease(LEASES, client.V1Lease(metadata=client.V1ObjectMeta(name=NODE)))
+    while True:
+        spec = {"holderIdentity": NODE, "leaseDurationSeconds": 40, "renewTime": f"{datetime.now(UTC):%FT%T.%fZ}"}
+        await coordination.patch_namespaced_lease(NODE, LEASES, {"spec": spec})
+        await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
 async def _pretended_trainers() -> web.AppRunner:
@@ -83,9 +105,9 @@ async def _pretended_trainers() -> web.AppRunner:
     return runner
 
 
-async def _run_all(cluster: Cluster, api: client.ApiClient, jobs: int) -> None:
+async def _run_all(cluster: Cluster, core: client.CoreV1Api, jobs: int) -> None:
     """Lets every pod run as soon as it is there, until all jobs do."""
-    core, told = client.CoreV1Api(api), set[str]()
+    told: set[str] = set()
     async with asyncio.timeout(SETTLED_SECONDS):
         while True:
             pods, _ = await cluster.list("Pod", NAMESPACE, labels=LABEL_JOB)
@@ -109,6 +131,10 @@ async def _run(core: client.CoreV1Api, pod: Object, number: int) -> None:
         "startTime": now,
         "containerStatuses": [{**container, "state": {"running": {"startedAt": now}}}],
     }
+    target = client.V1ObjectReference(kind="Node", name=NODE)
+    binding = client.V1Binding(metadata=client.V1ObjectMeta(name=pod["metadata"]["name"]), target=target)
+    # The library takes the answer for a Binding, which it is not.
+    await core.create_namespaced_binding_without_preload_content(NAMESPACE, binding)
     await core.patch_namespaced_pod_status(pod["metadata"]["name"], NAMESPACE, {"status": status})
 
 

@@ -16,7 +16,7 @@ from tests.charts.monitoring.prometheus import Prometheus, prometheus, queries
 from tests.cluster.control_plane import free_port
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
-from tests.e2e.tenant import PATIENCE, Tenant, small
+from tests.e2e.tenant import PATIENCE, Tenant, reason, small
 from tests.operator.operators import operator
 
 STEPS = 100_000
@@ -53,6 +53,7 @@ def run_pod(tenant: Tenant, pod: dict[str, Any]) -> None:
         "podIP": "127.0.0.1",
         "podIPs": [{"ip": "127.0.0.1"}],
         "startTime": now,
+        "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": now}],
         "containerStatuses": [{**container, "state": {"running": {"startedAt": now}}}],
     }
     patch = f"--patch={json.dumps({'status': status})}"
@@ -83,6 +84,8 @@ def test_each_query_has_data_and_the_metrics_are_clean(tenant: Tenant, tmp_path:
         # What is counted when the pod starts must have been seen at 0 before.
         waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
         watching.until_answered(waits, PATIENCE)
+        # The scheduler must have had its say, or it would overwrite what is said here.
+        tenant.until(lambda status: reason(status, "Running") == ("False", "Unschedulable"))
         (pod,) = tenant.pods()
         run_pod(tenant, pod)
         watching.until_answered(asked, PATIENCE)
