@@ -2,8 +2,8 @@
 
 The cluster that `KUBECONFIG` names must have the CustomResourceDefinition, no other operator and no nodes: trainers are
 pretended, and so is the node. This program binds the pods of the operator's Jobs to it and says of each that it runs, at an
-address of the loopback network of its own, where it answers to `/progress` with a step more each second. `/metrics` of the operator
-is scraped as Prometheus does it; what the operator says there that it used while all this goes on is what is told.
+address of the loopback network of its own, where it answers to `/progress` with a step more each second. `/metrics` of the
+operator is scraped as Prometheus does it; what the operator says there that it used while all this goes on is what is told.
 """
 
 import asyncio
