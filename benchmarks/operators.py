@@ -1,9 +1,9 @@
-"""An operator of a benchmark's own, and the namespace in which it works. Used by `reconcile.py` and `idle.py`."""
+"""An operator of a benchmark's own, and the namespace in which it works. Used by `reconcile.py`, `idle.py` and `overhead.py`."""
 
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -54,18 +54,22 @@ async def _make_namespace(core: client.CoreV1Api) -> None:
 
 
 @asynccontextmanager
-async def leading_operator() -> AsyncIterator[None]:
-    """An operator that leads and watches, for as long as the block lasts."""
-    operator = await _start_operator()
+async def leading_operator(more: Mapping[str, str] | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
+    """An operator that leads and watches, for as long as the block lasts.
+
+    Args:
+        more: settings beside those that every benchmark needs, in capitals.
+    """
+    operator = await _start_operator(more or {})
     try:
         await asyncio.sleep(WATCHES_SECONDS)
-        yield
+        yield operator
     finally:
         operator.terminate()
         await operator.wait()
 
 
-async def _start_operator() -> asyncio.subprocess.Process:
+async def _start_operator(more: Mapping[str, str]) -> asyncio.subprocess.Process:
     """Starts an operator and waits until it leads."""
     settings = {
         "TRAINER_IMAGE": "trainer",
@@ -74,6 +78,7 @@ async def _start_operator() -> asyncio.subprocess.Process:
         "IDENTITY": "benchmark",
         "PORT": "0",
         "LOG_LEVEL": "INFO",
+        **more,
     }
     environment = {**os.environ, **{f"DREAMBOOTH_{name}": value for name, value in settings.items()}}
     operator = await asyncio.create_subprocess_exec(*OPERATOR, env=environment, stderr=asyncio.subprocess.PIPE)

@@ -6,6 +6,7 @@ Objects go in and come out as their JSON. Every error, of the network or of the 
 import asyncio
 import json
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 from dreambooth_operator.api.dreamboothjob import API_VERSION, KIND, PLURAL
+from dreambooth_operator.metrics import API_SECONDS
 from dreambooth_operator.names import OPERATOR
 from dreambooth_operator.observed import Object, Reference
 
@@ -193,6 +195,7 @@ class Cluster:
     ) -> Any:
         pairs = [(key, value) for key, value in (query or {}).items() if value]
         headers = {"Accept": accept, "Content-Type": content_type}
+        begun, code = time.monotonic(), "none"
         try:
             async with asyncio.timeout(timeout):
                 prepared = await self._api.param_serialize(
@@ -200,12 +203,15 @@ class Cluster:
                 )
                 answer = await self._api.call_api(*prepared, _request_timeout=timeout)
                 text = await answer.read()
+            code = str(answer.status)
         except ApiException as error:
             raise ClusterError(error.status or 0, str(error.reason)) from error
         except TimeoutError as error:
             raise ClusterError(0, f"no answer within {timeout:g} s to {method} {path}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ClusterError(0, f"{method} {path}: {error}") from error
+        finally:
+            API_SECONDS.labels(method, code).observe(time.monotonic() - begun)
         if answer.status >= 300:
             raise ClusterError(answer.status, _message(text) or f"{answer.reason}: {method} {path}")
         return json.loads(text)

@@ -14,14 +14,16 @@ from typing import Any
 
 import kopf
 from kopf._core.engines.peering import Identity
+from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
 from dreambooth_operator import logs, reconcile
 from dreambooth_operator.cluster import Cluster, ClusterError
 from dreambooth_operator.controller import Controller
 from dreambooth_operator.handlers import handlers, kopf_settings
+from dreambooth_operator.job_metrics import JobMetrics
 from dreambooth_operator.leadership import Leadership
-from dreambooth_operator.metrics import BUSY_WORKERS, QUEUE_DEPTH
+from dreambooth_operator.metrics import BUSY_WORKERS, QUEUE_DEPTH, QUEUE_LONGEST_WAIT
 from dreambooth_operator.progress import Progress
 from dreambooth_operator.resync import Resync
 from dreambooth_operator.serve import HealthServer
@@ -82,7 +84,8 @@ class Operator:
         self.leadership = Leadership(cluster, settings)
         self.resync = Resync(cluster, self.store, self.queue, settings)
         self.progress = Progress(self.store, self.queue, settings)
-        writer = Writer(cluster, self.store, self.leadership, settings.identity)
+        self.metrics = JobMetrics(self.store)
+        writer = Writer(cluster, self.store, self.leadership, self.metrics, settings.identity)
         self.controller = Controller(cluster, self.store, self.queue, self.progress, writer, settings, policy=reconcile)
         self.server = HealthServer(settings.port, self.trouble, self.unready)
         self.ending = asyncio.Event()
@@ -91,7 +94,6 @@ class Operator:
         """Whether a part ended that never should."""
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
-        QUEUE_DEPTH.set_function(self.queue.__len__)
         BUSY_WORKERS.set_function(self.queue.busy)
 
     async def serve(self) -> None:
@@ -141,12 +143,18 @@ class Operator:
         """What only the leader does: on a store as new as its Lease, as the one before may have written until the last moment."""
         await self.leadership.won.wait()
         await self.resync.once()
+        # Elsewhere the queue fills and nobody empties it.
+        QUEUE_DEPTH.set_function(self.queue.__len__)
+        QUEUE_LONGEST_WAIT.set_function(self.queue.longest_wait)
+        # Jobs are counted by one replica, and never before all of them are known.
+        REGISTRY.register(self.metrics)
         self.queue.add_all(self.store.keys())
         poller = asyncio.create_task(self.progress.run())
         try:
             await self.controller.run()
         finally:
             poller.cancel()
+            REGISTRY.unregister(self.metrics)
 
     async def _wait_until_installed(self) -> None:
         told = False

@@ -1,4 +1,4 @@
-"""What Prometheus is told about the operator itself; `serve.py` publishes it."""
+"""What Prometheus is told about the operator itself; `serve.py` publishes it. For DreamBoothJobs see `job_metrics.py`."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -11,8 +11,17 @@ RECONCILE_SECONDS = Histogram(
 )
 RECONCILE_ERRORS = Counter(PREFIX + "reconcile_errors", "Looks at a DreamBoothJob that must be repeated.", ["cause"])
 QUEUE_DEPTH = Gauge(PREFIX + "queue_depth", "DreamBoothJobs that wait for a worker.")
+QUEUE_LONGEST_WAIT = Gauge(
+    PREFIX + "queue_longest_wait_seconds", "Seconds that the DreamBoothJob which waits longest has waited for a worker."
+)
 BUSY_WORKERS = Gauge(PREFIX + "busy_workers", "Workers that have a DreamBoothJob.")
 STORED_OBJECTS = Gauge(PREFIX + "stored_objects", "Objects known from watches and lists.")
+API_SECONDS = Histogram(
+    PREFIX + "api_request_seconds",
+    "Seconds until the API server had answered in full, watches and kopf's own lists left out. Code: none without an answer.",
+    ["verb", "code"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
 WRITES = Counter(PREFIX + "writes", "Requests to the API server that change something.", ["kind", "verb"])
 STATUS_WRITES = Counter(PREFIX + "status_writes", "Writes of a DreamBoothJob's status.")
 RESYNCS = Counter(PREFIX + "resyncs", "Complete lists of what is watched.", ["result"])
@@ -20,3 +29,9 @@ MISSED = Counter(PREFIX + "missed_changes", "DreamBoothJobs of which such a list
 POLLS = Counter(PREFIX + "polls", "Questions to trainers about their progress.", ["result"])
 TRAINERS = Gauge(PREFIX + "running_trainers", "Trainers that are asked about their progress.")
 LEADER = Gauge(PREFIX + "leader", "1 while this replica holds the Lease.")
+
+# A rate can be told of what has been 0 before.
+for cause in ("refused", "conflict", "cluster", "bug"):
+    RECONCILE_ERRORS.labels(cause)
+for result in ("ok", "invalid", "timeout", "unreachable"):
+    POLLS.labels(result)

@@ -38,7 +38,7 @@ class WorkQueue:
 
     def __init__(self) -> None:
         self._waiting: deque[Key] = deque()
-        self._queued: set[Key] = set()
+        self._queued: dict[Key, float] = {}
         self._started: dict[Key, float] = {}
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
@@ -54,7 +54,7 @@ class WorkQueue:
         if key in self._started:
             self._again.add(key)
         elif key not in self._queued:
-            self._queued.add(key)
+            self._queued[key] = time.monotonic()
             self._waiting.append(key)
             self._filled.set()
 
@@ -75,7 +75,7 @@ class WorkQueue:
             self._filled.clear()
             await self._filled.wait()
         key = self._waiting.popleft()
-        self._queued.discard(key)
+        del self._queued[key]
         self._cancel_timer(key)
         self._started[key] = time.monotonic()
         return key
@@ -106,6 +106,10 @@ class WorkQueue:
             delay = min(delay, again_after)
         self._end(key, delay)
         return delay
+
+    def longest_wait(self) -> float:
+        """Seconds that the key which waits longest has waited for a worker."""
+        return time.monotonic() - min(self._queued.values()) if self._queued else 0.0
 
     def longest(self) -> float:
         """Seconds that the worker which is busiest with one key has had it."""

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from dreambooth_operator.cluster import Cluster, ClusterError
 from dreambooth_operator.emitted import event_object, repeated
+from dreambooth_operator.job_metrics import JobMetrics
 from dreambooth_operator.leadership import Leadership
 from dreambooth_operator.metrics import STATUS_WRITES, WRITES
 from dreambooth_operator.observed import Event, Object, Observed, Plan, Reference
@@ -37,10 +38,13 @@ class Refused(Exception):
 class Writer:
     """Writes to the API server and keeps the store up to it."""
 
-    def __init__(self, cluster: Cluster, store: Store, leadership: Leadership, identity: str) -> None:
+    def __init__(
+        self, cluster: Cluster, store: Store, leadership: Leadership, metrics: JobMetrics, identity: str
+    ) -> None:
         self._cluster = cluster
         self._store = store
         self._leadership = leadership
+        self._metrics = metrics
         self._identity = identity
 
     async def make(self, plan: Plan) -> float | None:
@@ -74,6 +78,7 @@ class Writer:
         STATUS_WRITES.inc()
         written = await self._cluster.write_status(job, status)
         self._store.put(written)
+        self._metrics.note(job, status)
         if written.get("status", {}) != status:
             log.error("the API server changed the status that it was given for %s", job["metadata"]["name"])
 

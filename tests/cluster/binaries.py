@@ -1,6 +1,7 @@
 """The binaries of the control plane and the node, built from pinned Go modules once into the cache."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -23,16 +24,25 @@ PACKAGES = {
     "coredns": "./coredns",
     "pause": "./pause",
     "helm": "helm.sh/helm/v4/cmd/helm",
+    "prometheus": "github.com/prometheus/prometheus/cmd/prometheus",
+    "promtool": "github.com/prometheus/prometheus/cmd/promtool",
 }
 """Package of each binary."""
-OWN_MODULES = {"helm"}
-"""Binaries whose dependencies contradict the others': each has a module in a folder of its name."""
+OWN_MODULES = {"helm": "helm", "prometheus": "prometheus", "promtool": "prometheus"}
+"""Folder of the module of each binary whose dependencies contradict the others'."""
+TAGS = "remove_all_sd,enable_kubernetes_sd"
+"""Of Prometheus' service discoveries, those of clouds would be most of the work."""
 LINKER_FLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES}"
 
 
 def folder() -> Path:
-    """Where the binaries are: named by everything that determines them."""
-    digest = hashlib.sha256(LINKER_FLAGS.encode())
+    """Where the binaries are: named by everything that determines them.
+
+    Raises:
+        NotReady: there is no Go toolchain.
+    """
+    version = subprocess.run([toolchain(), "version"], capture_output=True, text=True, check=True).stdout
+    digest = hashlib.sha256(json.dumps([version, LINKER_FLAGS, TAGS, PACKAGES, OWN_MODULES]).encode())
     for file in sorted(path for path in MODULES.rglob("*") if path.is_file()):
         digest.update(f"{file.relative_to(MODULES)}\0".encode() + file.read_bytes())
     return CACHE / "bin" / digest.hexdigest()[:16]
@@ -48,11 +58,10 @@ def built() -> Path:
     missing = [name for name in PACKAGES if not (target / name).exists()]
     if not missing:
         return target
-    go = toolchain()
     target.mkdir(parents=True, exist_ok=True)
     LOGS.mkdir(parents=True, exist_ok=True)
     for name in missing:
-        _build(go, name, target)
+        _build(name, target)
     for old in target.parent.iterdir():
         if old != target:
             shutil.rmtree(old)
@@ -71,10 +80,11 @@ def toolchain() -> str:
     return go
 
 
-def _build(go: str, name: str, target: Path) -> None:
+def _build(name: str, target: Path) -> None:
     staging = target / f".{name}"
-    command = [go, "build", "-trimpath", "-ldflags", LINKER_FLAGS, "-o", str(staging), PACKAGES[name]]
-    module = MODULES / name if name in OWN_MODULES else MODULES
+    flags = ["-trimpath", "-tags", TAGS, "-ldflags", LINKER_FLAGS]
+    command = [toolchain(), "build", *flags, "-o", str(staging), PACKAGES[name]]
+    module = MODULES / OWN_MODULES.get(name, "")
     environment = {**os.environ, "CGO_ENABLED": "0"}
     with (LOGS / "build.log").open("ab") as log:
         ended = subprocess.run(command, cwd=module, env=environment, stdout=log, stderr=log, check=False)

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from dreambooth_operator import cluster as module
 from dreambooth_operator.cluster import Cluster, ClusterError
@@ -45,6 +46,23 @@ def test_what_does_not_exist_is_none_and_of_config_maps_only_the_metadata_is_rea
         found = await cluster.get("ConfigMap", namespace, "settings")
         assert found is not None and found["metadata"]["name"] == "settings"
         assert "data" not in found
+
+    with_cluster(test)
+
+
+def test_answers_are_counted_by_verb_and_code(namespace: str) -> None:
+    def count(verb: str, code: str) -> float:
+        labels = {"verb": verb, "code": code}
+        return REGISTRY.get_sample_value("dreambooth_operator_api_request_seconds_count", labels) or 0
+
+    async def test(cluster: Cluster) -> None:
+        before = count("GET", "404"), count("POST", "201"), count("GET", "none")
+        await cluster.get("ConfigMap", namespace, "settings")
+        await cluster.create(config_map(namespace))
+        with pytest.raises(ClusterError):
+            await cluster.get("ConfigMap", namespace, "settings", timeout=0.0001)
+        after = count("GET", "404"), count("POST", "201"), count("GET", "none")
+        assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1, 1]
 
     with_cluster(test)
 

@@ -10,6 +10,7 @@ from kubernetes.aio import client
 from dreambooth_operator import reconcile
 from dreambooth_operator.cluster import Cluster
 from dreambooth_operator.controller import Controller, Policy
+from dreambooth_operator.job_metrics import JobMetrics
 from dreambooth_operator.leadership import Leadership
 from dreambooth_operator.names import LABEL_JOB
 from dreambooth_operator.observed import Event, Key, Object, Observed, Plan, Reference
@@ -57,7 +58,7 @@ class Running:
         self.cluster = cluster
         self.key = Key(namespace, "dog")
         self.store, self.queue, self.lease = Store(), WorkQueue(), HeldLease()
-        writer = Writer(cluster, self.store, self.lease, "replica-1")
+        writer = Writer(cluster, self.store, self.lease, JobMetrics(self.store), "replica-1")
         progress = Progress(self.store, self.queue, settings)
         self.controller = Controller(cluster, self.store, self.queue, progress, writer, settings, policy)
 

@@ -42,6 +42,23 @@ def test_what_happens_during_the_work_brings_the_key_once_more_but_never_to_two_
     run(test())
 
 
+def test_the_longest_wait_is_that_of_the_first_that_still_waits() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        assert queue.longest_wait() == 0
+        queue.add(A)
+        await asyncio.sleep(0.05)
+        queue.add(B)
+        queue.add(A)
+        assert queue.longest_wait() >= 0.05
+        await queue.get()
+        assert queue.longest_wait() < 0.05
+        await queue.get()
+        assert queue.longest_wait() == 0
+
+    run(test())
+
+
 def test_an_idle_worker_is_woken() -> None:
     async def test() -> None:
         queue = WorkQueue()

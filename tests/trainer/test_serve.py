@@ -72,10 +72,12 @@ def test_metrics_are_what_prometheus_reads(
     progress: Progress, clock: FakeClock, connection: http.client.HTTPConnection, accept: str, parse: object
 ) -> None:
     progress.update(class_images=200)
-    progress.skip("prior")
+    with progress.phase("prior", done=150) as prior:
+        prior.advance(30)
+        prior.advance(20, class_images_drawn=20)
     with progress.phase("train", total=400, unit="steps") as phase:
         clock.seconds += 4
-        phase.advance(8, loss=0.12, prior_loss=0.1, learning_rate=1e-4, grad_norm=0.8)
+        phase.advance(8, loss=0.12, prior_loss=0.1, learning_rate=1e-4, grad_norm=0.8, training_images=16)
         response, body = ask(connection, "GET", "/metrics", {"Accept": accept})
     assert response.headers["Content-Type"].startswith(accept.split(";")[0])
     families = list(parse(body))  # type: ignore[operator]
@@ -94,11 +96,18 @@ def test_metrics_are_what_prometheus_reads(
         ("loss", "class"): 0.1,
         ("learning_rate",): 1e-4,
         ("gradient_norm",): 0.8,
+        ("step_seconds_count",): 8,
+        ("step_seconds_sum",): 4,
+        ("step_seconds_bucket", "0.25"): 0,
+        ("step_seconds_bucket", "0.5"): 8,
+        ("training_images_total",): 16,
+        ("prior_cache_images_total", "drawn"): 20,
+        ("prior_cache_images_total", "hit"): 180,
         ("class_images",): 200,
         ("planned_class_images",): 200,
         ("phase_state", "train", "running"): 1,
         ("phase_state", "train", "pending"): 0,
-        ("phase_state", "prior", "skipped"): 1,
+        ("phase_state", "prior", "done"): 1,
         ("phase_duration_seconds", "train"): 4,
         ("eta_seconds",): 196,
     }

@@ -3,20 +3,21 @@
 from collections.abc import Iterable, Iterator
 from typing import get_args
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from dreambooth_trainer.progress import Progress
-from dreambooth_trainer.snapshot import PhaseState, Snapshot
+from dreambooth_trainer.snapshot import Event, PhaseState, Snapshot
 
 _PREFIX = "dreambooth_trainer"
 
 
 def registry_of(progress: Progress) -> CollectorRegistry:
-    """A registry with the metrics of one run and nothing else."""
+    """A registry with the metrics of one run and nothing else; steps are timed from now on."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_RunCollector(progress))
+    progress.observe(_StepTimes(registry))
     return registry
 
 
@@ -26,6 +27,30 @@ class _RunCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         return families(self._progress.snapshot())
+
+
+class _StepTimes:
+    """An observer of the run. What lies between two reports, pauses for checkpoints included, is shared out evenly."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._histogram = Histogram(
+            f"{_PREFIX}_step_seconds",
+            "Time from one optimizer step to the next.",
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=registry,
+        )
+        self._done = 0
+        self._seconds = 0.0
+
+    def __call__(self, event: Event, snapshot: Snapshot) -> None:
+        phase = snapshot.current
+        if phase is None or phase.name != "train" or event == "end":
+            return
+        steps, seconds = phase.done - self._done, phase.seconds - self._seconds
+        self._done, self._seconds = phase.done, phase.seconds
+        if event == "advance":
+            for _ in range(steps):
+                self._histogram.observe(seconds / steps)
 
 
 def families(snapshot: Snapshot) -> Iterator[Metric]:
@@ -44,7 +69,24 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     yield _gauges("loss", "Loss of the last step, by the pictures it is of.", ["kind"], losses)
     yield _gauge("learning_rate", "Learning rate of the denoiser at the last step.", snapshot.learning_rate)
     yield _gauge("gradient_norm", "Global norm of the gradients before clipping.", snapshot.grad_norm)
-    yield _gauge("class_images", "Class images drawn.", snapshot.class_images.done)
+    images = CounterMetricFamily(
+        f"{_PREFIX}_training_images", "Photos and class images that the training steps of this start took."
+    )
+    images.add_metric([], snapshot.training_images)
+    yield images
+    yield _gauge("class_images", "Class images there are, drawn or found.", snapshot.class_images.done)
+    results = {
+        "drawn": snapshot.class_images_drawn,
+        "hit": snapshot.class_images.done - snapshot.class_images_drawn,
+    }
+    cached = CounterMetricFamily(
+        f"{_PREFIX}_prior_cache_images",
+        "Class images of this start: found in the shared cache, or drawn by this process.",
+        labels=["result"],
+    )
+    for result, count in results.items():
+        cached.add_metric([result], count)
+    yield cached
     yield _gauge("planned_class_images", "Class images wanted.", snapshot.class_images.total)
     states = [
         ((phase.name, state), float(phase.state == state))

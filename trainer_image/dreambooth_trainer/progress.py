@@ -93,10 +93,23 @@ class RunningPhase:
         prior_loss: float | None = None,
         learning_rate: float | None = None,
         grad_norm: float | None = None,
+        training_images: int = 0,
+        class_images_drawn: int = 0,
     ) -> None:
-        """Reports `count` more units as finished, with the figures of the last one where it is a training step."""
+        """Reports `count` more units as finished.
+
+        Args:
+            count: how many.
+            loss: of the last of them, where they are training steps; so are the next three.
+            prior_loss: on the class images, unweighted.
+            learning_rate: of the denoiser.
+            grad_norm: before clipping.
+            training_images: photos and class images that these steps took.
+            class_images_drawn: class images that were drawn for it, not found.
+        """
         figures = {"loss": loss, "prior_loss": prior_loss, "learning_rate": learning_rate, "grad_norm": grad_norm}
-        self._progress._advance(self._name, count, {key: value for key, value in figures.items() if value is not None})
+        known = {key: value for key, value in figures.items() if value is not None}
+        self._progress._advance(self._name, count, known, training_images, class_images_drawn)
 
 
 class Progress:
@@ -115,13 +128,14 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._observers = tuple(observers)
+        self._observers = list(observers)
         self._clock = clock
         self._now = now
         self._lock = threading.Lock()
         self._phases = {name: _Phase(name) for name in PHASES}
         self._current: PhaseName | None = None
         self._figures: dict[str, float] = {}
+        self._training_images = self._class_images_drawn = 0
         self._identifier: str | None = None
         self._device: str | None = None
         self._percent = 0.0
@@ -183,6 +197,10 @@ class Progress:
             self._phases["train"].total = total_steps or self._phases["train"].total
             self._phases["prior"].total = class_images or self._phases["prior"].total
 
+    def observe(self, observer: Observer) -> None:
+        """Tells one more observer of every event to come."""
+        self._observers.append(observer)
+
     def idle_seconds(self) -> float:
         """Seconds since the run last reported anything."""
         with self._lock:
@@ -206,7 +224,9 @@ class Progress:
                 grad_norm=self._figures.get("grad_norm"),
                 steps_per_second=train.rate,
                 eta_seconds=self._phases[self._current].eta if self._current else None,
+                training_images=self._training_images,
                 class_images=Count(done=prior.done, total=prior.total),
+                class_images_drawn=self._class_images_drawn,
                 identifier=self._identifier,
                 device=self._device,
                 memory_bytes=memory,
@@ -215,12 +235,16 @@ class Progress:
                 updated_at=self._updated_at,
             )
 
-    def _advance(self, name: PhaseName, count: int, figures: dict[str, float]) -> None:
+    def _advance(
+        self, name: PhaseName, count: int, figures: dict[str, float], training_images: int, class_images_drawn: int
+    ) -> None:
         with self._change():
             phase = self._phases[name]
             phase.done += count
             phase.marks.append((self._clock(), phase.done))
             self._figures.update(figures)
+            self._training_images += training_images
+            self._class_images_drawn += class_images_drawn
         self._tell("advance")
 
     def _end(self, name: PhaseName, state: PhaseState) -> None:

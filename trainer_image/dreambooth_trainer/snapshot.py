@@ -79,8 +79,12 @@ class Snapshot(Report):
     """Optimizer steps a second over the last 50 reports of this start; null unless the training runs."""
     eta_seconds: float | None
     """Seconds until the phase that runs will be done; null while unknown."""
+    training_images: int = 0
+    """Photos and class images that the training steps of this start took, over all processes."""
     class_images: Count
     """Class images drawn."""
+    class_images_drawn: int = 0
+    """Class images that this process drew in this start; those beside them were in the cache, or others draw them."""
     identifier: str | None
     """The word that means the subject; null until it is chosen."""
     device: str | None

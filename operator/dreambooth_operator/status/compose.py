@@ -54,7 +54,7 @@ def composed(before: DreamBoothJobStatus, news: News) -> DreamBoothJobStatus:
     generation = generation_of(news.owner)
     attempts = _closed(news) if finding.phase == "Failed" else list(news.attempts)
     finished = finding.phase in ("Complete", "Failed")
-    held = gpu_time(before, news.pods, _gpus(news.owner), news.now)
+    held = gpu_time(before, news.pods, gpus_of(news.owner), news.now)
     complete = job is not None and finding.word == COMPLETE.word
     return DreamBoothJobStatus(
         observed_generation=generation,
@@ -77,7 +77,7 @@ def composed(before: DreamBoothJobStatus, news: News) -> DreamBoothJobStatus:
 
 def metered(before: DreamBoothJobStatus, owner: Object, pods: Sequence[Object], now: datetime) -> DreamBoothJobStatus:
     """The status of a job that has ended while pods that were told to stop still hold GPUs."""
-    held = gpu_time(before, pods, _gpus(owner), now)
+    held = gpu_time(before, pods, gpus_of(owner), now)
     return before.model_copy(update={"gpu_seconds": held.seconds, "gpus_held_since": held.since})
 
 
@@ -86,7 +86,7 @@ def dumped(status: DreamBoothJobStatus) -> Mapping[str, Any]:
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _gpus(owner: Object) -> int:
+def gpus_of(owner: Object) -> int:
     """GPUs of all pods of an attempt; they are held also by a job whose spec has other faults."""
     spec = owner.get("spec")
     try:

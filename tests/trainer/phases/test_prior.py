@@ -68,8 +68,11 @@ def test_a_restart_draws_nothing(source: Path, tmp_path: Path, monkeypatch: pyte
 def test_a_longer_run_extends_and_changes_nothing(source: Path, tmp_path: Path) -> None:
     short = prior.run(started(source, tmp_path / "two steps", images=3))
     before = manifest_of(folder_of(short))
-    longer = prior.run(started(source, tmp_path / "two steps", images=10))
+    run = started(source, tmp_path / "two steps", images=10)
+    longer = prior.run(run)
     assert (longer.drawn, folder_of(longer)) == (7, folder_of(short))
+    told = run.progress.snapshot()
+    assert (told.class_images_drawn, told.class_images.done) == (7, 10)
     after = manifest_of(folder_of(longer))
     assert {name: after[name] for name in before} == before
     at_once = prior.run(started(source, tmp_path / "at once", images=10))

@@ -62,12 +62,13 @@ def _draw(run: Run, phase: RunningPhase, images: ClassImages, prompt: str, missi
         indices = range(batch * prior.batch_size, (batch + 1) * prior.batch_size)
         wanted = [index for index in indices if index in missing]
         # Another job may have drawn them meanwhile.
-        if not all(map(images.has, wanted)):
+        new = 0 if all(map(images.has, wanted)) else len(wanted)
+        if new:
             pictures = run.model.draw([prompt] * len(indices), indices, prior.sampler, run.resolution)
             for index in wanted:
                 images.add(index, pictures.images[index - indices.start], pictures.latents_BCHW[index - indices.start])
-            drawn += len(wanted)
-        phase.advance(len(wanted))
+        drawn += new
+        phase.advance(len(wanted), class_images_drawn=new)
     return drawn
 
 

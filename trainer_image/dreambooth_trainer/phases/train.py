@@ -53,6 +53,7 @@ def run(run: Run, cached: Cached) -> Trained:
     log = LossLog(run.folder.losses, world, resumed_at=start)
     every = 1 if world.device.type == "cpu" and world.size == 1 else LOG_EVERY
     batch = training.batch_size * training.gradient_accumulation_steps * world.size
+    images = batch * (2 if config.prior.enabled else 1)
     with run.progress.phase("train", total=training.steps, unit="steps", done=start) as phase:
         for step in range(start, training.steps):
             log.add(step + 1, engine.step(step, cached.draw(training.seed, step, batch), cached))
@@ -69,6 +70,7 @@ def run(run: Run, cached: Cached) -> Trained:
                     prior_loss=newest["priorLoss"],
                     learning_rate=newest["learningRate"],
                     grad_norm=newest["gradNorm"],
+                    training_images=len(lines) * images,
                 )
             if saving:
                 checkpoints.save(done, engine.stage, engine.save)

@@ -1,0 +1,20 @@
+"""A tenant's namespace where nothing runs."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import Cluster
+from tests.e2e.tenant import Tenant
+
+
+@pytest.fixture
+def tenant(cluster: Cluster) -> Iterator[Tenant]:
+    """A namespace with the ConfigMap that jobs name; there is no image, since no container runs in it."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    tenant = Tenant(cluster, name, image="")
+    tenant.kubectl("create", "configmap", "photos")
+    yield tenant
+    cluster.kubectl("delete", "namespace", name, "--wait=false")

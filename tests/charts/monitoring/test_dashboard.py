@@ -1,0 +1,99 @@
+"""The operator as a process and a small trainer as another: a real Prometheus scrapes both, and the dashboard has data."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.charts.monitoring.prometheus import Prometheus, prometheus, queries
+from tests.cluster.control_plane import free_port
+from tests.cluster.layout import ROOT
+from tests.conftest import Cluster
+from tests.e2e.tenant import PATIENCE, Tenant, reason, small
+from tests.operator.operators import operator
+
+STEPS = 100_000
+"""More than are done: the test ends the trainer."""
+SECTIONS = "model", "prior", "training", "checkpoints", "samples", "evaluation"
+
+
+@contextmanager
+def trainer(folder: Path, port: int) -> Iterator[None]:
+    """A trainer as its pod would run it."""
+    spec = small(training={"steps": STEPS}, checkpoints={"everySteps": STEPS})
+    photos = {"path": str(ROOT / "examples" / "dog" / "photos")}
+    config = {name: spec[name] for name in SECTIONS} | {"subject": {**spec["subject"], "images": photos}}
+    (folder / "train.json").write_text(json.dumps(config))
+    options = {"--config": "train.json", "--output": "run", "--cache": "cache", "--port": str(port)}
+    words = [word for option in options.items() for word in option]
+    command = [sys.executable, "-m", "dreambooth_trainer", *words]
+    with (
+        (folder / "trainer.log").open("wb") as log,
+        subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as it,
+    ):
+        try:
+            yield
+        finally:
+            it.kill()
+
+
+def run_pod(tenant: Tenant, pod: dict[str, Any]) -> None:
+    """Says of a pod what a kubelet would say if its trainer were the one on the loopback interface."""
+    now = pod["metadata"]["creationTimestamp"]
+    container = {"name": "trainer", "ready": True, "restartCount": 0, "image": "trainer", "imageID": "trainer"}
+    status = {
+        "phase": "Running",
+        "podIP": "127.0.0.1",
+        "podIPs": [{"ip": "127.0.0.1"}],
+        "startTime": now,
+        "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": now}],
+        "containerStatuses": [{**container, "state": {"running": {"startedAt": now}}}],
+    }
+    patch = f"--patch={json.dumps({'status': status})}"
+    tenant.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", patch)
+
+
+def lint(cluster: Cluster, address: str) -> str:
+    """What promtool finds wrong with the metrics of an address."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        scraped = answer.read()
+    ended = subprocess.run([cluster.binary("promtool"), "check", "metrics"], input=scraped, capture_output=True)
+    return (ended.stdout + ended.stderr).decode() if ended.returncode else ""
+
+
+@pytest.mark.slow
+def test_each_query_has_data_and_the_metrics_are_clean(tenant: Tenant, tmp_path: Path) -> None:
+    cluster, port, asked = tenant.cluster, free_port(), queries(tenant.name)
+    operator_address, trainer_address = f"127.0.0.1:{free_port()}", f"127.0.0.1:{port}"
+    settings = {"port": operator_address.rpartition(":")[2], "trainer_port": port, "poll_seconds": 0.5}
+    labels = {"namespace": tenant.name, "pod": "dog-0-0"}
+    scrapes = [
+        {"job_name": "operator", "honor_labels": True, "static_configs": [{"targets": [operator_address]}]},
+        {"job_name": "trainers", "static_configs": [{"targets": [trainer_address], "labels": labels}]},
+    ]
+
+    def story(watching: Prometheus) -> None:
+        tenant.apply(small(training={"steps": STEPS}))
+        # What is counted when the pod starts must have been seen at 0 before.
+        waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
+        watching.until_answered(waits, PATIENCE)
+        # The scheduler must have had its say, or it would overwrite what is said here.
+        tenant.until(lambda status: reason(status, "Running") == ("False", "Unschedulable"))
+        (pod,) = tenant.pods()
+        run_pod(tenant, pod)
+        watching.until_answered(asked, PATIENCE)
+        assert lint(cluster, operator_address) == lint(cluster, trainer_address) == ""
+
+    async def test() -> None:
+        async with operator(cluster.kubeconfig, tenant.name, **settings):
+            await asyncio.to_thread(story, watching)
+
+    with prometheus(cluster.binary("prometheus"), tmp_path, scrapes) as watching, trainer(tmp_path, port):
+        asyncio.run(test())

@@ -1,0 +1,39 @@
+"""A real Prometheus scrapes the operator and trainers of the test cluster, and the dashboard has data there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.charts.monitoring.prometheus import prometheus, queries
+from tests.e2e.installation import NAMESPACE
+from tests.e2e.tenant import PATIENCE, Tenant, small
+
+
+def discovered(name: str, kubeconfig: Path, namespace: str, **more: Any) -> Mapping[str, Any]:
+    """Scrapes the port `metrics` of all pods of a namespace, as the chart's monitors do."""
+    prefix = "__meta_kubernetes"
+    relabelings = [
+        {"source_labels": [f"{prefix}_pod_container_port_name"], "regex": "metrics", "action": "keep"},
+        {"source_labels": [f"{prefix}_pod_phase"], "regex": "Succeeded|Failed", "action": "drop"},
+        {"source_labels": [f"{prefix}_namespace"], "target_label": "namespace"},
+        {"source_labels": [f"{prefix}_pod_name"], "target_label": "pod"},
+    ]
+    discovery = {"role": "pod", "kubeconfig_file": str(kubeconfig), "namespaces": {"names": [namespace]}}
+    return {"job_name": name, "kubernetes_sd_configs": [discovery], "relabel_configs": relabelings, **more}
+
+
+def test_each_query_of_the_dashboard_has_data(tenant: Tenant, tmp_path: Path) -> None:
+    kubeconfig = tenant.cluster.kubeconfig
+    scrapes = [
+        discovered("operator", kubeconfig, NAMESPACE, honor_labels=True),
+        discovered("trainers", kubeconfig, tenant.name),
+    ]
+    with prometheus(tenant.cluster.binary("prometheus"), tmp_path, scrapes) as watching:
+        asked = queries(tenant.name)
+        waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
+        # It waits for as long as its photos are missing. What is counted later is so seen at 0 before.
+        tenant.apply(small(subject={"images": {"configMap": {"name": "none"}}}), name="waiting")
+        watching.until_answered(waits, PATIENCE)
+        tenant.apply(small(training={"steps": 5000}))
+        tenant.until_phase("Running")
+        watching.until_answered(asked, PATIENCE)
