@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork
 
 PREFIX = "DREAMBOOTH_"
 
@@ -32,6 +32,9 @@ class Settings(BaseModel):
     """Images that `spec.image` may name: whole references, or prefixes that end with `*`. Default: none."""
     trainer_port: Annotated[int, Field(ge=1024, le=65535)] = 8080
     """Port of `/progress`, `/metrics` and `/healthz` in trainer pods."""
+
+    trainer_networks: Annotated[list[IPvAnyNetwork], BeforeValidator(_split)] = []
+    """Networks (CIDR) in which trainers are asked about their progress. Default: all but loopback and link-local ones."""
 
     namespaces: Annotated[list[str], BeforeValidator(_split)] = []
     """Namespaces whose jobs are served. Default: all."""
