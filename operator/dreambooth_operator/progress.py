@@ -1,7 +1,7 @@
 """The poller: asks running trainers for `/progress`. Started by `main.py` in the replica that leads; read by `controller.py`.
 
-What a trainer says is not trusted: only pods' addresses are asked (`addresses.py`), in little time, for few bytes, without
-redirects, and only what `snapshots.py` lets through is believed. Namespaces have their turns in who is asked
+What a trainer says is not trusted: only pods' addresses are asked (`addresses.py`), in little time, for few bytes
+(`answers.py`), and only what `snapshots.py` lets through is believed. Namespaces have their turns in who is asked
 (`poll_schedule.py`). What a trainer says becomes visible to the controller when it is *released*: at once if its phase changed,
 else in turn (`releases.py`). One whose answers are refused again and again is a matter for the job's status.
 """
@@ -12,16 +12,15 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import aiohttp
-
 from dreambooth_operator.addresses import Network, refusal
+from dreambooth_operator.answers import ask
 from dreambooth_operator.metrics import POLLS, TRAINERS
 from dreambooth_operator.names import LABEL_INDEX
 from dreambooth_operator.observed import Key, Object
 from dreambooth_operator.poll_schedule import Schedule
 from dreambooth_operator.releases import Releases
 from dreambooth_operator.settings import Settings
-from dreambooth_operator.snapshots import BODY_BYTES, NoSnapshot, snapshot_from, visible
+from dreambooth_operator.snapshots import NoSnapshot, snapshot_from, visible
 from dreambooth_operator.store import Store
 from dreambooth_operator.work_queue import WorkQueue
 from dreambooth_trainer.snapshot import Snapshot
@@ -32,10 +31,6 @@ TICK_SECONDS = 0.1
 """Between two looks at what is due."""
 PATIENCE = 5
 """Answers in a row that must be refused until the status says so."""
-HEADERS = 32
-"""Headers of an answer that are read at most; a trainer sends four."""
-HEADER_BYTES = 1024
-"""Longest header that is read."""
 
 
 class Trainer(NamedTuple):
@@ -75,58 +70,49 @@ class Progress:
 
     async def run(self) -> None:
         """Asks until cancelled."""
-        timeout = aiohttp.ClientTimeout(total=self._settings.poll_timeout_seconds)
-        async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._settings.polls_at_once, force_close=True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            timeout=timeout,
-            max_line_size=HEADER_BYTES,
-            max_field_size=HEADER_BYTES,
-            max_headers=HEADERS,
-        ) as session:
-            last = time.monotonic()
-            try:
-                while True:
-                    now = time.monotonic()
-                    self._ask_due(session, now)
-                    for key in self._releases.due(now - last):
-                        self._release(key, *self._waiting.pop(key))
-                    last = now
-                    await asyncio.sleep(TICK_SECONDS)
-            finally:
-                for task in self._asking:
-                    task.cancel()
-                await asyncio.gather(*self._asking, return_exceptions=True)
+        last = time.monotonic()
+        try:
+            while True:
+                now = time.monotonic()
+                self._ask_due(now)
+                for key in self._releases.due(now - last):
+                    self._release(key, *self._waiting.pop(key))
+                last = now
+                await asyncio.sleep(TICK_SECONDS)
+        finally:
+            for task in self._asking:
+                task.cancel()
+            await asyncio.gather(*self._asking, return_exceptions=True)
 
-    def _ask_due(self, session: aiohttp.ClientSession, now: float) -> None:
+    def _ask_due(self, now: float) -> None:
         """Begins to ask those whose turn it is."""
         keys = list(self._store.keys())
-        found = running_trainers(self._store, keys, self._settings.trainer_port, self._settings.trainer_networks)
+        found = running_trainers(self._store, keys, self._settings.trainer_networks)
         trainers = {trainer.uid: trainer for trainer in found}
         TRAINERS.set(len(trainers))
         self._forget_others(trainers.keys(), keys)
         of_namespaces = [(trainer.key.namespace, uid) for uid, trainer in trainers.items()]
         for uid in self._schedule.due(of_namespaces, now, self._settings.polls_at_once - len(self._asking)):
-            task = asyncio.create_task(self._ask(session, trainers[uid]))
+            task = asyncio.create_task(self._ask(trainers[uid]))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
 
-    async def _ask(self, session: aiohttp.ClientSession, trainer: Trainer) -> None:
+    async def _ask(self, trainer: Trainer) -> None:
         if trainer.refusal:
             POLLS.labels("refused").inc()
             self._refuse(trainer, trainer.refusal)
             return
         try:
-            body = await _fetch(session, trainer.address)
+            async with asyncio.timeout(self._settings.poll_timeout_seconds):
+                body = await ask(trainer.address, self._settings.trainer_port, "/progress")
             snapshot = snapshot_from(body, self._released.get(trainer.uid))
         except TimeoutError:
             POLLS.labels("timeout").inc()
             self._refuse(trainer, f"it takes longer than {self._settings.poll_timeout_seconds:g} s.")
-        except (NoSnapshot, aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as error:
+        except NoSnapshot as error:
             POLLS.labels("invalid").inc()
-            self._refuse(trainer, str(error) if isinstance(error, NoSnapshot) else "it is no sound HTTP.")
-        except (aiohttp.ClientError, OSError):
+            self._refuse(trainer, str(error))
+        except OSError:
             # Many a trainer takes its time before it answers, and some ends before its pod does.
             POLLS.labels("unreachable").inc()
         else:
@@ -186,16 +172,13 @@ class Progress:
                 del self._released[uid]
 
 
-def running_trainers(store: Store, keys: Iterable[Key], port: int, networks: Sequence[Network]) -> Iterable[Trainer]:
+def running_trainers(store: Store, keys: Iterable[Key], networks: Sequence[Network]) -> Iterable[Trainer]:
     """The pods that can be asked: of each job the newest with its main process (index 0), while it runs."""
     for key in keys:
         running = [pod for pod in store.own_pods(key) if _is_main(pod) and _has_address(pod)]
         if running:
             pod = running[-1]
-            address = pod["status"]["podIP"]
-            host = f"[{address}]" if ":" in address else address
-            why = refusal(pod, networks)
-            yield Trainer(pod["metadata"]["uid"], key, f"http://{host}:{port}/progress", why)
+            yield Trainer(pod["metadata"]["uid"], key, pod["status"]["podIP"], refusal(pod, networks))
 
 
 def _has_address(pod: Object) -> bool:
@@ -205,23 +188,3 @@ def _has_address(pod: Object) -> bool:
 
 def _is_main(pod: Object) -> bool:
     return pod["metadata"].get("labels", {}).get(LABEL_INDEX) == "0"
-
-
-async def _fetch(session: aiohttp.ClientSession, address: str) -> bytes:
-    """The body of the answer.
-
-    Raises:
-        NoSnapshot: It is no plain answer of a modest size.
-    """
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    async with session.get(address, headers=headers, allow_redirects=False) as answer:
-        if answer.status != 200:
-            raise NoSnapshot(f"its HTTP status is {answer.status}.")
-        if answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise NoSnapshot("it is compressed.")
-        body = bytearray()
-        async for chunk in answer.content.iter_any():
-            body += chunk
-            if len(body) > BODY_BYTES:
-                raise NoSnapshot(f"it is longer than {BODY_BYTES} bytes.")
-        return bytes(body)

@@ -321,7 +321,7 @@ BODY = told().model_dump_json().encode()
         (raw(OK, b"X-Long: ", b"x" * 4096, again=True), "invalid"),
         (raw(b"HTTP/1.1 200 " + b"x" * 4096, again=True), "invalid"),
         (raw(OK, b"X-Slow: ", b"x", again=True, pause=0.05), "timeout"),
-        (raw(b"HTTP/1.1 100 Continue\r\n\r\n", again=True, pause=0.01), "timeout"),
+        (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 100, again=True), "invalid"),
         (raw(b"HTTP/1.1 204 No Content\r\n\r\n" + BODY), "invalid"),
         (raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\n\r\n" + BODY), "invalid"),
         (raw(OK + b"Content-Length: 9999999999\r\n\r\n" + BODY), "invalid"),
@@ -409,8 +409,8 @@ def test_of_each_job_only_the_newest_running_main_pod_is_asked() -> None:
     store = Store()
     for item in (dog, *(job(dog, number) for number in range(4)), older, main, other, pending, foreign):
         store.put(item)
-    found = running_trainers(store, [DOG], 8080, [])
-    assert [trainer.address for trainer in found] == ["http://[fd00::7]:8080/progress"]
+    found = running_trainers(store, [DOG], [])
+    assert [trainer.address for trainer in found] == ["fd00::7"]
 
 
 def test_a_pod_on_its_node_s_network_is_refused() -> None:
@@ -420,5 +420,5 @@ def test_a_pod_on_its_node_s_network_is_refused() -> None:
     store = Store()
     for item in (dog, job(dog), outside):
         store.put(item)
-    (trainer,) = running_trainers(store, [DOG], 8080, [])
+    (trainer,) = running_trainers(store, [DOG], [])
     assert trainer.refusal is not None and "network of its node" in trainer.refusal
