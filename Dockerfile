@@ -22,6 +22,8 @@ FROM uv AS requirements
 COPY pyproject.toml uv.lock ./
 RUN for image in operator trainer; do \
         uv export --quiet --locked --no-default-groups --no-emit-project --extra $image --output-file $image.txt || exit; \
+        uv export --quiet --locked --no-default-groups --no-emit-project --extra $image --format cyclonedx1.5 \
+            --output-file $image.cdx.json || exit; \
     done
 
 FROM uv AS operator-libraries
@@ -57,6 +59,7 @@ FROM base AS operator
 LABEL org.opencontainers.image.title=dreambooth-operator
 COPY --from=operator-libraries /opt/venv /opt/venv
 COPY --from=operator-code /app /app
+COPY --from=requirements /build/operator.cdx.json /usr/share/doc/dreambooth/sbom.cdx.json
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "dreambooth_operator"]
 
@@ -68,5 +71,6 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=trainer-libraries /opt/venv /opt/venv
 COPY --from=trainer-code /app /app
+COPY --from=requirements /build/trainer.cdx.json /usr/share/doc/dreambooth/sbom.cdx.json
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "dreambooth_trainer.launch"]

@@ -104,18 +104,15 @@ class Cluster:
                 return None
             raise
 
-    async def list(
-        self, kind: str, namespace: str | None, labels: str = "", fields: str = ""
-    ) -> tuple[list[Object], int]:
+    async def list(self, kind: str, namespace: str | None, labels: str = "") -> tuple[list[Object], int]:
         """All objects of a kind, page by page, and the resource version of the list.
 
         Args:
             kind: One of `PATHS`.
             namespace: None: of all namespaces.
             labels: Label selector.
-            fields: Field selector.
         """
-        query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
+        query = {"limit": str(PAGE), "labelSelector": labels}
         items: list[Object] = []
         while True:
             page = await self._request("GET", _path(kind, namespace), query=query)
@@ -176,10 +173,14 @@ class Cluster:
                 raise
 
     async def mount_failure(self, namespace: str, pod: str) -> str | None:
-        """Why volumes of a pod can't be mounted, in the words of its latest FailedMount Event."""
+        """Why volumes of a pod can't be mounted, in the words of its latest FailedMount Event.
+
+        Only one page of them is read: a tenant may make as many as it likes.
+        """
         fields = f"involvedObject.kind=Pod,involvedObject.name={pod},reason=FailedMount"
-        events, _ = await self.list("Event", namespace, fields=fields)
-        latest = max(events, key=_last_seen, default=None)
+        query = {"limit": str(PAGE), "fieldSelector": fields}
+        page = await self._request("GET", _path("Event", namespace), query=query)
+        latest = max(page["items"], key=_last_seen, default=None)
         return latest["message"] if latest else None
 
     async def _request(

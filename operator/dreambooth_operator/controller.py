@@ -124,9 +124,10 @@ class Controller:
             pods=self._store.pods(key),
             refusals=self._refusals.get(key, {}),
             snapshot=self._progress.snapshot(key),
+            distrust=self._progress.distrust(key),
         )
         references = sorted(self._policy.references(observed, now, self._settings))
-        slow = awaiting_volumes(observed.pods, now)
+        slow = awaiting_volumes(self._store.own_pods(key), now)
         present, messages = await asyncio.gather(
             asyncio.gather(*(self._cluster.get(kind, key.namespace, name) for kind, name in references)),
             asyncio.gather(*(self._cluster.mount_failure(key.namespace, pod) for pod in slow)),

@@ -29,7 +29,7 @@ from dreambooth_operator.resync import Resync
 from dreambooth_operator.serve import HealthServer
 from dreambooth_operator.settings import PREFIX, Settings, settings_from
 from dreambooth_operator.store import Store
-from dreambooth_operator.work_queue import WorkQueue
+from dreambooth_operator.work_queue import WorkQueue, share_of
 from dreambooth_operator.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Operator:
         self.settings = settings
         self.cluster = cluster
         self.store = Store()
-        self.queue = WorkQueue()
+        self.queue = WorkQueue(share_of(settings.workers))
         self.leadership = Leadership(cluster, settings)
         self.resync = Resync(cluster, self.store, self.queue, settings)
         self.progress = Progress(self.store, self.queue, settings)

@@ -26,7 +26,11 @@ WRITES = Counter(PREFIX + "writes", "Requests to the API server that change some
 STATUS_WRITES = Counter(PREFIX + "status_writes", "Writes of a DreamBoothJob's status.")
 RESYNCS = Counter(PREFIX + "resyncs", "Complete lists of what is watched.", ["result"])
 MISSED = Counter(PREFIX + "missed_changes", "DreamBoothJobs of which such a list showed what no watch had told.")
-POLLS = Counter(PREFIX + "polls", "Questions to trainers about their progress.", ["result"])
+POLLS = Counter(
+    PREFIX + "polls",
+    "Questions to trainers about their progress, those included that their addresses forbid.",
+    ["result"],
+)
 TRAINERS = Gauge(PREFIX + "running_trainers", "Trainers that are asked about their progress.")
 LEADER = Gauge(PREFIX + "leader", "1 while this replica holds the Lease.")
 

@@ -44,6 +44,8 @@ class Observed:
     """What the API server refused to apply or create the last time, and its message: quota, admission, permissions."""
     snapshot: Snapshot | None = None
     """What the trainer of the newest attempt told last, in this life of the operator."""
+    distrust: str | None = None
+    """Why nothing that it answers is believed; None while its answers are, or while it gives none."""
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,26 @@
 """The poller: asks running trainers for `/progress`. Started by `main.py` in the replica that leads; read by `controller.py`.
 
-What a trainer says is not trusted: little time, few bytes, no redirects, and only what `snapshots.py` lets through. What it
-says becomes visible to the controller when it is *released*: at once if the trainer's phase changed, else in turn, so that all
-jobs together cause no more than `status_writes_per_second` writes.
+What a trainer says is not trusted: only pods' addresses are asked (`addresses.py`), in little time, for few bytes
+(`answers.py`), and only what `snapshots.py` lets through is believed. Namespaces have their turns in who is asked
+(`poll_schedule.py`). What a trainer says becomes visible to the controller when it is *released*: at once if its phase changed,
+else in turn (`releases.py`). One whose answers are refused again and again is a matter for the job's status.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import aiohttp
-
+from dreambooth_operator.addresses import Network, refusal
+from dreambooth_operator.answers import ask
 from dreambooth_operator.metrics import POLLS, TRAINERS
 from dreambooth_operator.names import LABEL_INDEX
 from dreambooth_operator.observed import Key, Object
+from dreambooth_operator.poll_schedule import Schedule
+from dreambooth_operator.releases import Releases
 from dreambooth_operator.settings import Settings
-from dreambooth_operator.snapshots import BODY_BYTES, snapshot_from, visible
+from dreambooth_operator.snapshots import NoSnapshot, snapshot_from, visible
 from dreambooth_operator.store import Store
 from dreambooth_operator.work_queue import WorkQueue
 from dreambooth_trainer.snapshot import Snapshot
@@ -26,6 +29,8 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
 """Between two looks at what is due."""
+PATIENCE = 5
+"""Answers in a row that must be refused until the status says so."""
 
 
 class Trainer(NamedTuple):
@@ -34,6 +39,8 @@ class Trainer(NamedTuple):
     uid: str
     key: Key
     address: str
+    refusal: str | None
+    """Why it is not asked."""
 
 
 class Progress:
@@ -43,132 +50,141 @@ class Progress:
         self._store = store
         self._queue = queue
         self._settings = settings
-        self._asked: dict[str, float] = {}
+        self._schedule = Schedule(settings)
+        self._releases = Releases(settings.status_writes_per_second)
         self._asking: set[asyncio.Task[None]] = set()
-        self._waiting: dict[str, tuple[Key, Snapshot]] = {}
+        self._waiting: dict[Key, tuple[str, Snapshot | None]] = {}
         self._released: dict[str, Snapshot] = {}
-        self._tokens = 1.0
+        self._refused: dict[str, int] = {}
+        self._distrust: dict[str, str] = {}
 
     def snapshot(self, key: Key) -> Snapshot | None:
         """What was released last of the newest pod with a job's main process."""
-        pods = [pod for pod in self._store.own_pods(key) if _is_main(pod)]
-        return self._released.get(pods[-1]["metadata"]["uid"]) if pods else None
+        uid = self._newest(key)
+        return self._released.get(uid) if uid else None
+
+    def distrust(self, key: Key) -> str | None:
+        """Why that pod's answers are not believed, if they were refused again and again."""
+        uid = self._newest(key)
+        return self._distrust.get(uid) if uid else None
 
     async def run(self) -> None:
         """Asks until cancelled."""
-        timeout = aiohttp.ClientTimeout(total=self._settings.poll_timeout_seconds)
-        async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._settings.polls_at_once, force_close=True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            timeout=timeout,
-        ) as session:
-            last = time.monotonic()
-            try:
-                while True:
-                    self._ask_due(session)
-                    now = time.monotonic()
-                    self._release_waiting(now - last)
-                    last = now
-                    await asyncio.sleep(TICK_SECONDS)
-            finally:
-                for task in self._asking:
-                    task.cancel()
-                await asyncio.gather(*self._asking, return_exceptions=True)
+        last = time.monotonic()
+        try:
+            while True:
+                now = time.monotonic()
+                self._ask_due(now)
+                for key in self._releases.due(now - last):
+                    self._release(key, *self._waiting.pop(key))
+                last = now
+                await asyncio.sleep(TICK_SECONDS)
+        finally:
+            for task in self._asking:
+                task.cancel()
+            await asyncio.gather(*self._asking, return_exceptions=True)
 
-    def _ask_due(self, session: aiohttp.ClientSession) -> None:
-        """Begins to ask those that are due, longest waiting first, as many as may be asked at once."""
-        now = time.monotonic()
+    def _ask_due(self, now: float) -> None:
+        """Begins to ask those whose turn it is."""
         keys = list(self._store.keys())
-        trainers = list(running_trainers(self._store, keys, self._settings.trainer_port))
+        found = running_trainers(self._store, keys, self._settings.trainer_networks)
+        trainers = {trainer.uid: trainer for trainer in found}
         TRAINERS.set(len(trainers))
-        self._forget_others({trainer.uid for trainer in trainers}, keys)
-        pause = seconds_between(len(trainers), self._settings)
-        due = [trainer for trainer in trainers if now - self._asked.get(trainer.uid, float("-inf")) >= pause]
-        due.sort(key=lambda trainer: self._asked.get(trainer.uid, float("-inf")))
-        for trainer in due[: self._settings.polls_at_once - len(self._asking)]:
-            self._asked[trainer.uid] = now
-            task = asyncio.create_task(self._ask(session, trainer))
+        self._forget_others(trainers.keys(), keys)
+        of_namespaces = [(trainer.key.namespace, uid) for uid, trainer in trainers.items()]
+        for uid in self._schedule.due(of_namespaces, now, self._settings.polls_at_once - len(self._asking)):
+            task = asyncio.create_task(self._ask(trainers[uid]))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
 
-    async def _ask(self, session: aiohttp.ClientSession, trainer: Trainer) -> None:
+    async def _ask(self, trainer: Trainer) -> None:
+        if trainer.refusal:
+            POLLS.labels("refused").inc()
+            self._refuse(trainer, trainer.refusal)
+            return
         try:
-            body = await _fetch(session, trainer.address)
-        except (aiohttp.ClientError, OSError) as error:
-            POLLS.labels("timeout" if isinstance(error, TimeoutError) else "unreachable").inc()
-            return
-        snapshot = snapshot_from(body) if body is not None else None
-        if snapshot is None:
+            async with asyncio.timeout(self._settings.poll_timeout_seconds):
+                body = await ask(trainer.address, self._settings.trainer_port, "/progress")
+            snapshot = snapshot_from(body, self._released.get(trainer.uid))
+        except TimeoutError:
+            POLLS.labels("timeout").inc()
+            self._refuse(trainer, f"it takes longer than {self._settings.poll_timeout_seconds:g} s.")
+        except NoSnapshot as error:
             POLLS.labels("invalid").inc()
-            log.debug("%s/%s: /progress gave no snapshot", *trainer.key)
-            return
-        POLLS.labels("ok").inc()
-        self._take(trainer, snapshot)
+            self._refuse(trainer, str(error))
+        except OSError:
+            # Many a trainer takes its time before it answers, and some ends before its pod does.
+            POLLS.labels("unreachable").inc()
+        else:
+            POLLS.labels("ok").inc()
+            self._take(trainer, snapshot)
 
     def _take(self, trainer: Trainer, snapshot: Snapshot) -> None:
+        self._refused.pop(trainer.uid, None)
         released = self._released.get(trainer.uid)
-        if released is not None and visible(released) == visible(snapshot):
-            self._waiting.pop(trainer.uid, None)
+        if trainer.uid in self._distrust:
+            self._wait(trainer, snapshot)
+        elif released is not None and visible(released) == visible(snapshot):
+            self._waiting.pop(trainer.key, None)
+            self._releases.forget(trainer.key)
         elif released is None or released.phase != snapshot.phase:
-            self._waiting.pop(trainer.uid, None)
-            self._release(trainer.uid, trainer.key, snapshot)
+            # Phases only go on, so this can't happen often.
+            self._waiting.pop(trainer.key, None)
+            self._releases.at_once(trainer.key)
+            self._release(trainer.key, trainer.uid, snapshot)
         else:
-            # A key that is there already keeps its place: none waits for ever behind others.
-            self._waiting[trainer.uid] = trainer.key, snapshot
+            self._wait(trainer, snapshot)
 
-    def _release_waiting(self, seconds: float) -> None:
-        """Releases as many of those that wait as the passed seconds allow, longest waiting first."""
-        rate = self._settings.status_writes_per_second
-        self._tokens = min(max(1.0, rate), self._tokens + seconds * rate)
-        while self._waiting and self._tokens >= 1:
-            uid = next(iter(self._waiting))
-            self._release(uid, *self._waiting.pop(uid))
+    def _refuse(self, trainer: Trainer, why: str) -> None:
+        log.debug("%s/%s: its answer about its progress is refused: %s", *trainer.key, why)
+        self._refused[trainer.uid] = self._refused.get(trainer.uid, 0) + 1
+        if self._refused[trainer.uid] >= PATIENCE and trainer.uid not in self._distrust:
+            self._distrust[trainer.uid] = why
+            self._wait(trainer, None)
 
-    def _release(self, uid: str, key: Key, snapshot: Snapshot) -> None:
-        self._tokens -= 1
-        self._released[uid] = snapshot
+    def _wait(self, trainer: Trainer, snapshot: Snapshot | None) -> None:
+        self._waiting[trainer.key] = trainer.uid, snapshot
+        self._releases.wait(trainer.key)
+
+    def _release(self, key: Key, uid: str, snapshot: Snapshot | None) -> None:
+        if snapshot is not None:
+            self._released[uid] = snapshot
+            self._distrust.pop(uid, None)
         self._queue.add(key)
 
-    def _forget_others(self, running: set[str], keys: Iterable[Key]) -> None:
+    def _newest(self, key: Key) -> str | None:
+        pods = [pod for pod in self._store.own_pods(key) if _is_main(pod)]
+        return pods[-1]["metadata"]["uid"] if pods else None
+
+    def _forget_others(self, running: Iterable[str], keys: Iterable[Key]) -> None:
         """Forgets pods that are gone; the last snapshot of a pod that ended stays as long as the pod."""
-        for uid in self._asked.keys() - running:
-            del self._asked[uid]
-            self._waiting.pop(uid, None)
+        running = set(running)
+        for key, (uid, _) in list(self._waiting.items()):
+            if uid not in running:
+                del self._waiting[key]
+                self._releases.forget(key)
+        for uid in (self._refused.keys() | self._distrust.keys()) - running:
+            self._refused.pop(uid, None)
+            self._distrust.pop(uid, None)
         if self._released.keys() - running:
             present = {pod["metadata"]["uid"] for key in keys for pod in self._store.own_pods(key)}
             for uid in self._released.keys() - present:
                 del self._released[uid]
 
 
-def seconds_between(trainers: int, settings: Settings) -> float:
-    """Seconds between two questions to the same trainer: so many that all can be asked even if none of them answers."""
-    return max(settings.poll_seconds, trainers * settings.poll_timeout_seconds / settings.polls_at_once)
-
-
-def running_trainers(store: Store, keys: Iterable[Key], port: int) -> Iterable[Trainer]:
-    """The pods that can be asked: those with the main process of a job (index 0), while they run."""
+def running_trainers(store: Store, keys: Iterable[Key], networks: Sequence[Network]) -> Iterable[Trainer]:
+    """The pods that can be asked: of each job the newest with its main process (index 0), while it runs."""
     for key in keys:
-        for pod in store.own_pods(key):
-            status = pod.get("status", {})
-            if _is_main(pod) and status.get("phase") == "Running" and status.get("podIP"):
-                host = f"[{status['podIP']}]" if ":" in status["podIP"] else status["podIP"]
-                yield Trainer(pod["metadata"]["uid"], key, f"http://{host}:{port}/progress")
+        running = [pod for pod in store.own_pods(key) if _is_main(pod) and _has_address(pod)]
+        if running:
+            pod = running[-1]
+            yield Trainer(pod["metadata"]["uid"], key, pod["status"]["podIP"], refusal(pod, networks))
+
+
+def _has_address(pod: Object) -> bool:
+    status = pod.get("status", {})
+    return status.get("phase") == "Running" and bool(status.get("podIP"))
 
 
 def _is_main(pod: Object) -> bool:
     return pod["metadata"].get("labels", {}).get(LABEL_INDEX) == "0"
-
-
-async def _fetch(session: aiohttp.ClientSession, address: str) -> bytes | None:
-    """The body of the answer; None if it is no plain answer of a modest size."""
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    async with session.get(address, headers=headers, allow_redirects=False) as answer:
-        if answer.status != 200 or answer.headers.get("Content-Encoding", "identity") != "identity":
-            return None
-        body = bytearray()
-        async for chunk in answer.content.iter_any():
-            body += chunk
-            if len(body) > BODY_BYTES:
-                return None
-        return bytes(body)

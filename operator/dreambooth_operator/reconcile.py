@@ -201,6 +201,7 @@ def _running(situation: Situation, attempt: Attempt) -> Running | None:
         nodes=situation.job.spec.resources.nodes,
         mount_failures=observed.mount_failures,
         now=situation.now,
+        distrust=observed.distrust,
     )
 
 

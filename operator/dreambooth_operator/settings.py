@@ -44,6 +44,8 @@ class Settings(BaseModel):
     ]
     """Networks where trainers whose model or encoder is of a hub may reach it, at port 443. Private networks inside of them
     are left out, unless they are named themselves; an empty list closes the way."""
+    trainer_networks: Annotated[list[IPvAnyNetwork], BeforeValidator(_split)] = []
+    """Networks (CIDR) in which trainers are asked about their progress. Default: all but loopback and link-local ones."""
 
     namespaces: Annotated[list[str], BeforeValidator(_split)] = []
     """Namespaces whose jobs are served. Default: all."""

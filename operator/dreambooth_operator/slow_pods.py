@@ -1,5 +1,6 @@
 """Which pods wait for their volumes for longer than usual: of these `controller.py` asks for the cluster's complaints."""
 
+import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -7,11 +8,14 @@ from dreambooth_operator.observed import Object
 
 PATIENCE = timedelta(seconds=30)
 """How long creating the containers of a pod usually takes at most."""
+ASKED = 8
+"""So many pods of a job are asked about at most: one says what to mend, and a tenant may have made many."""
 
 
 def awaiting_volumes(pods: Sequence[Object], now: datetime) -> list[str]:
-    """Names of the pods that have had a node for longer than `PATIENCE` while no container of theirs could be created."""
-    return [pod["metadata"]["name"] for pod in pods if _being_created(pod) and _waited(pod, now)]
+    """Names of the first pods that have had a node for longer than `PATIENCE` while no container of theirs could be created."""
+    waiting = (pod["metadata"]["name"] for pod in pods if _being_created(pod) and _waited(pod, now))
+    return list(itertools.islice(waiting, ASKED))
 
 
 def _being_created(pod: Object) -> bool:

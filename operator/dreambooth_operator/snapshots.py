@@ -16,14 +16,38 @@ LONGEST_TEXT = 200
 """Longest identifier or name of a device."""
 
 
-def snapshot_from(body: bytes) -> Snapshot | None:
-    """The snapshot that an answer is; None if it isn't one or says what can't be."""
+class NoSnapshot(Exception):
+    """An answer that is not believed; its text says why, in our own words."""
+
+
+def snapshot_from(body: bytes, before: Snapshot | None = None) -> Snapshot:
+    """The snapshot that an answer is.
+
+    Args:
+        body: The answer.
+        before: What the same pod told before.
+
+    Raises:
+        NoSnapshot: It isn't one, or says what can't be.
+    """
     try:
         snapshot = Snapshot.model_validate_json(body, strict=True)
-    except ValidationError:
-        return None
-    sound = len(snapshot.phases) <= len(PHASES) and snapshot.percent <= 100 and _sound(snapshot.model_dump())
-    return snapshot if sound else None
+    except ValidationError as error:
+        # Places are names of our own schema: what else an answer holds is passed over.
+        place = ".".join(map(str, error.errors(include_url=False, include_input=False)[0]["loc"]))
+        raise NoSnapshot(f"it breaks the schema at {place}." if place else "it is no JSON.") from None
+    if len(snapshot.phases) > len(PHASES):
+        raise NoSnapshot("it has more phases than there are.")
+    for name, value in snapshot.model_dump(by_alias=True).items():
+        if not _sound(value):
+            raise NoSnapshot(f"{name} has a value that can't be.")
+    if snapshot.percent > 100 or _beyond(snapshot.step, snapshot.total_steps):
+        raise NoSnapshot("it claims more than the whole.")
+    if _beyond(snapshot.class_images.done, snapshot.class_images.total):
+        raise NoSnapshot("it claims more class images than are wanted.")
+    if before is not None and _place(snapshot) < _place(before):
+        raise NoSnapshot("it claims to be in an earlier phase than before.")
+    return snapshot
 
 
 def visible(snapshot: Snapshot) -> tuple[Any, ...]:
@@ -39,6 +63,14 @@ def visible(snapshot: Snapshot) -> tuple[Any, ...]:
         snapshot.identifier,
         snapshot.device,
     )
+
+
+def _beyond(done: int, total: int | None) -> bool:
+    return total is not None and done > total
+
+
+def _place(snapshot: Snapshot) -> int:
+    return -1 if snapshot.phase is None else PHASES.index(snapshot.phase)
 
 
 def _sound(value: Any) -> bool:

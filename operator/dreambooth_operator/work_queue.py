@@ -1,16 +1,20 @@
 """The queue between what happens (`handlers.py`, `resync.py`, `progress.py`) and the workers of `controller.py`.
 
 A key is in the queue at most once and with one worker at a time. One that is added while a worker has it is queued again as
-soon as the worker is done, so that nothing that happened meanwhile is missed. One event loop uses it; nothing is locked.
+soon as the worker is done, so that nothing that happened meanwhile is missed. The namespaces have their turns, and none gets all
+workers: however many and however slow a tenant's jobs are, those of another are looked at. One event loop uses it; nothing is
+locked.
 """
 
 import asyncio
 import random
+import sys
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Iterable
 
 from dreambooth_operator.observed import Key
+from dreambooth_operator.turns import Turns
 
 FIRST_DELAY = 0.2
 """Seconds until the first repetition after an error; each further one doubles it."""
@@ -33,12 +37,23 @@ class QueueClosed(Exception):
     """No key is given any more."""
 
 
-class WorkQueue:
-    """Keys that wait for a worker, first in, first out, each once."""
+def share_of(workers: int) -> int:
+    """Workers that one namespace may have at the same time: half of them, at least one."""
+    return max(1, workers // 2)
 
-    def __init__(self) -> None:
-        self._waiting: deque[Key] = deque()
+
+class WorkQueue:
+    """Keys that wait for a worker, each once.
+
+    Args:
+        share: Workers that one namespace may have at the same time.
+    """
+
+    def __init__(self, share: int = sys.maxsize) -> None:
+        self._share = share
+        self._waiting: Turns[Key] = Turns()
         self._queued: dict[Key, float] = {}
+        self._held: Counter[str] = Counter()
         self._started: dict[Key, float] = {}
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
@@ -53,9 +68,9 @@ class WorkQueue:
         """Lets a worker look at a key soon."""
         if key in self._started:
             self._again.add(key)
-        elif key not in self._queued:
-            self._queued[key] = time.monotonic()
-            self._waiting.append(key)
+        else:
+            self._queued.setdefault(key, time.monotonic())
+            self._waiting.add(key.namespace, key)
             self._filled.set()
 
     def add_all(self, keys: Iterable[Key]) -> None:
@@ -69,16 +84,17 @@ class WorkQueue:
         Raises:
             QueueClosed: The queue is closed.
         """
-        while self._closed or not self._waiting:
-            if self._closed:
-                raise QueueClosed
+        while not self._closed:
+            key = self._waiting.next(lambda namespace: self._held[namespace] < self._share)
+            if key is not None:
+                del self._queued[key]
+                self._cancel_timer(key)
+                self._started[key] = time.monotonic()
+                self._held[key.namespace] += 1
+                return key
             self._filled.clear()
             await self._filled.wait()
-        key = self._waiting.popleft()
-        del self._queued[key]
-        self._cancel_timer(key)
-        self._started[key] = time.monotonic()
-        return key
+        raise QueueClosed
 
     def done(self, key: Key, again_after: float | None) -> None:
         """Ends the work on a key.
@@ -128,6 +144,11 @@ class WorkQueue:
 
     def _end(self, key: Key, again_after: float | None) -> None:
         del self._started[key]
+        self._held[key.namespace] -= 1
+        if not self._held[key.namespace]:
+            del self._held[key.namespace]
+        # A key of the same namespace may have waited for this alone.
+        self._filled.set()
         if again_after is not None and not self._closed:
             self._timers[key] = asyncio.get_running_loop().call_later(max(0.0, again_after), self._due, key)
         if key in self._again:

@@ -22,6 +22,8 @@ KUBECONFIG = RUN / "admin.kubeconfig"
 STATE = RUN / "cluster.json"
 """Written when the cluster is ready; says whose it is and what it can do."""
 LOGS = RUN / "logs"
+AUDIT_LOG = RUN / "audit.log"
+"""A JSON line for each request of a ServiceAccount outside kube-system."""
 SUPERVISOR_LOG = RUN.with_suffix(".log")
 CONTAINERD_SOCKET = RUN / "containerd" / "containerd.sock"
 CTR = "ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", "k8s.io"

@@ -29,3 +29,8 @@ def tenant(node: Cluster, operator: str, loaded: Mapping[str, str]) -> Iterator[
     tenant.kubectl("create", "configmap", "photos", f"--from-file={ROOT / 'examples' / 'dog' / 'photos'}")
     yield tenant
     node.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the test of the permissions behind all others: it judges by what they made the operator do."""
+    items.sort(key=lambda item: item.path.name == "test_permissions.py" and item.path.parent.name == "e2e")

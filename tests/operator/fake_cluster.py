@@ -35,6 +35,7 @@ class FakeCluster:
         self.mount_failures: dict[str, str] = {}
         self.refusals: dict[Reference, str] = {}
         self.snapshot: Snapshot | None = None
+        self.distrust: str | None = None
         self.events: list[Event] = []
         self.gone = False
         self._numbers = itertools.count(1)
@@ -68,6 +69,7 @@ class FakeCluster:
             mount_failures=dict(self.mount_failures),
             refusals=dict(self.refusals),
             snapshot=self.snapshot,
+            distrust=self.distrust,
         )
         asked = references(observed, self.now, self.settings)
         present = {reference: deepcopy(self.objects.get(reference)) for reference in asked}

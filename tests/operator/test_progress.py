@@ -1,7 +1,7 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ from aiohttp import web
 
 from dreambooth_operator.metrics import POLLS
 from dreambooth_operator.observed import Key
-from dreambooth_operator.progress import Progress, running_trainers, seconds_between
+from dreambooth_operator.progress import PATIENCE, Progress, running_trainers
 from dreambooth_operator.settings import Settings
 from dreambooth_operator.store import Store
 from dreambooth_operator.work_queue import WorkQueue
@@ -18,12 +18,33 @@ from tests.operator.objects_of import dreambooth_job, job, pod
 from tests.operator.test_snapshots import told
 
 DOG = Key("space", "dog")
+LOOPBACK = "127.0.0.0/8"
+"""Where the pretended trainers are, and no real one is ever asked."""
+Raw = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def polls(result: str) -> float:
     value: float = POLLS.labels(result)._value.get()
     return value
+
+
+def raw(*parts: bytes, pause: float = 0.0, again: bool = False) -> Raw:
+    """Sends these bytes, whatever was asked; the last of them for ever if `again`."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            await reader.readuntil(b"\r\n\r\n")
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            while again:
+                writer.write(parts[-1])
+                await writer.drain()
+                await asyncio.sleep(pause)
+        writer.close()
+
+    return serve
 
 
 class Trainers:
@@ -48,8 +69,21 @@ class Trainers:
         runner = web.AppRunner(application, access_log=None, handler_cancellation=True)
         await runner.setup()
         await web.TCPSite(runner, "0.0.0.0", 0).start()
-        port = runner.addresses[0][1]
-        values = {"trainer_image": "trainer", "trainer_port": port, "poll_seconds": 0.2, **self.settings}
+        async with self._asking(runner.addresses[0][1]) as progress:
+            yield progress
+        await runner.cleanup()
+
+    @asynccontextmanager
+    async def sending(self, serve: Raw) -> AsyncIterator[Progress]:
+        server = await asyncio.start_server(serve, "0.0.0.0", 0)
+        async with self._asking(server.sockets[0].getsockname()[1]) as progress:
+            yield progress
+        server.close()
+
+    @asynccontextmanager
+    async def _asking(self, port: int) -> AsyncIterator[Progress]:
+        values = {"trainer_image": "trainer", "trainer_port": port, "poll_seconds": 0.2, "trainer_networks": LOOPBACK}
+        values |= self.settings
         progress = Progress(self.store, self.queue, Settings.model_validate(values))
         task = asyncio.create_task(progress.run())
         try:
@@ -57,7 +91,6 @@ class Trainers:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await runner.cleanup()
 
 
 def saying(*snapshots: Snapshot) -> Handler:
@@ -162,9 +195,12 @@ async def slow(request: web.Request) -> web.StreamResponse:
     return response
 
 
+BOMB = gzip.compress(b" " * 50_000_000)
+
+
 async def bomb(request: web.Request) -> web.Response:
     headers = {"Content-Encoding": "gzip"}
-    return web.Response(body=gzip.compress(b" " * 50_000_000), headers=headers)
+    return web.Response(body=BOMB, headers=headers)
 
 
 async def elsewhere(request: web.Request) -> web.Response:
@@ -244,12 +280,6 @@ def test_no_more_than_some_are_asked_at_once() -> None:
     asyncio.run(test())
 
 
-@pytest.mark.parametrize(("trainers", "seconds"), [(0, 5), (50, 5), (100, 10), (1000, 100)])
-def test_the_more_trainers_the_rarer_each_is_asked(trainers: int, seconds: float) -> None:
-    settings = Settings(trainer_image="trainer", poll_seconds=5, polls_at_once=20, poll_timeout_seconds=2)
-    assert seconds_between(trainers, settings) == seconds
-
-
 def test_the_last_snapshot_stays_while_the_pod_does() -> None:
     async def test() -> None:
         trainers = Trainers()
@@ -280,13 +310,115 @@ def test_a_new_pod_does_not_inherit_what_the_one_before_told() -> None:
     asyncio.run(test())
 
 
-def test_only_running_main_pods_of_our_own_are_asked() -> None:
+OK = b"HTTP/1.1 200 OK\r\n"
+BODY = told().model_dump_json().encode()
+
+
+@pytest.mark.parametrize(
+    ("serve", "result"),
+    [
+        (raw(OK, b"X-Again: 1\r\n", again=True), "invalid"),
+        (raw(OK, b"X-Long: ", b"x" * 4096, again=True), "invalid"),
+        (raw(b"HTTP/1.1 200 " + b"x" * 4096, again=True), "invalid"),
+        (raw(OK, b"X-Slow: ", b"x", again=True, pause=0.05), "timeout"),
+        (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 100, again=True), "invalid"),
+        (raw(b"HTTP/1.1 204 No Content\r\n\r\n" + BODY), "invalid"),
+        (raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\n\r\n" + BODY), "invalid"),
+        (raw(OK + b"Content-Length: 9999999999\r\n\r\n" + BODY), "invalid"),
+        (raw(OK + b"Content-Length: -1\r\n\r\n" + BODY), "invalid"),
+        (raw(OK + b"Content-Length: 9\r\n\r\n" + BODY), "invalid"),
+        (raw(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"400\r\n" + b" " * 1024 + b"\r\n", again=True), "invalid"),
+        (raw(OK + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n"), "invalid"),
+        (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), "invalid"),
+        (raw(OK + b"Connection: keep-alive\r\nContent-Length: 0\r\n\r\n", OK, again=True), "invalid"),
+    ],
+    ids=[
+        "endless headers",
+        "an endless header",
+        "an endless status line",
+        "dripping",
+        "endless interim answers",
+        "no content",
+        "another protocol",
+        "too little",
+        "negative length",
+        "short length",
+        "endless chunks",
+        "a giant chunk",
+        "no HTTP",
+        "more answers than questions",
+    ],
+)
+def test_no_trick_of_http_gets_through(serve: Raw, result: str) -> None:
+    async def test() -> None:
+        trainers = Trainers(poll_timeout_seconds=0.5)
+        trainers.add("dog", "127.0.0.1")
+        before = polls(result)
+        async with trainers.sending(serve) as progress:
+            await until(lambda: polls(result) > before + 1)
+            assert progress.snapshot(DOG) is None
+
+    asyncio.run(test())
+
+
+def test_answers_that_are_refused_again_and_again_are_the_job_s_matter_until_one_is_sound() -> None:
+    async def test() -> None:
+        trainers = Trainers(poll_seconds=0.01)
+        trainers.add("dog", "127.0.0.1")
+        asked = 0
+
+        async def answer(request: web.Request) -> web.Response:
+            nonlocal asked
+            asked += 1
+            return web.Response(body=b"{" if asked <= PATIENCE else told().model_dump_json())
+
+        async with trainers.answering(answer) as progress:
+            await until(lambda: len(trainers.queue) == 1)
+            assert progress.distrust(DOG) == "it is no JSON."
+            trainers.queue.done(await trainers.queue.get(), None)
+            await until(lambda: len(trainers.queue) == 1)
+            assert (progress.distrust(DOG), progress.snapshot(DOG)) == (None, told())
+
+    asyncio.run(test())
+
+
+def test_a_trainer_without_a_pod_s_address_is_not_asked_and_its_job_says_so() -> None:
+    async def test() -> None:
+        trainers = Trainers(poll_seconds=0.01, trainer_networks="10.0.0.0/8")
+        trainers.add("dog", "127.0.0.1")
+        asked = []
+
+        async def answer(request: web.Request) -> web.Response:
+            asked.append(request)
+            return web.Response(body=told().model_dump_json())
+
+        before = polls("refused")
+        async with trainers.answering(answer) as progress:
+            await until(lambda: progress.distrust(DOG) is not None)
+        assert not asked and polls("refused") >= before + PATIENCE
+
+    asyncio.run(test())
+
+
+def test_of_each_job_only_the_newest_running_main_pod_is_asked() -> None:
     dog = dreambooth_job()
     main, other = pod(job(dog), address="fd00::7"), pod(job(dog), index=1)
-    pending = pod(job(dog, 1)) | {"status": {"phase": "Pending"}}
+    older, pending = pod(job(dog, 3), version=0), pod(job(dog, 1)) | {"status": {"phase": "Pending"}}
     foreign = pod(job(dog, 2))
     foreign["metadata"]["ownerReferences"] = []
     store = Store()
-    for item in (dog, job(dog), job(dog, 1), job(dog, 2), main, other, pending, foreign):
+    for item in (dog, *(job(dog, number) for number in range(4)), older, main, other, pending, foreign):
         store.put(item)
-    assert [trainer.address for trainer in running_trainers(store, [DOG], 8080)] == ["http://[fd00::7]:8080/progress"]
+    found = running_trainers(store, [DOG], [])
+    assert [trainer.address for trainer in found] == ["fd00::7"]
+
+
+def test_a_pod_on_its_node_s_network_is_refused() -> None:
+    dog = dreambooth_job()
+    outside = pod(job(dog), address="192.0.2.7")
+    outside["status"]["hostIP"] = "192.0.2.7"
+    store = Store()
+    for item in (dog, job(dog), outside):
+        store.put(item)
+    (trainer,) = running_trainers(store, [DOG], [])
+    assert trainer.refusal is not None and "network of its node" in trainer.refusal

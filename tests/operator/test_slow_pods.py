@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from dreambooth_operator.slow_pods import PATIENCE, awaiting_volumes
+from dreambooth_operator.slow_pods import ASKED, PATIENCE, awaiting_volumes
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -36,3 +36,7 @@ def test_pods_that_have_a_node_and_no_container_for_long_are_asked_about(
     described: dict[str, Any], asked: bool
 ) -> None:
     assert awaiting_volumes([described], NOW) == (["dog-0-0"] if asked else [])
+
+
+def test_of_many_pods_only_some_are_asked_about() -> None:
+    assert len(awaiting_volumes([pod()] * (ASKED + 1), NOW)) == ASKED

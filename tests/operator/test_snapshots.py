@@ -3,8 +3,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dreambooth_operator.snapshots import BODY_BYTES, snapshot_from, visible
+from dreambooth_operator.snapshots import BODY_BYTES, NoSnapshot, snapshot_from, visible
 from dreambooth_trainer.snapshot import PHASES, Count, PhaseProgress, Snapshot
 
 
@@ -78,11 +80,20 @@ def test_fields_of_a_later_trainer_are_passed_over() -> None:
         {"updatedAt": "2026-01-02T03:04:05"},
         {"updatedAt": "soon"},
         {"schemaVersion": 2},
+        {"step": 801},
+        {"classImages": {"done": 201, "total": 200}},
+        {"loss": 1e308},
+        {"device": "\x1b[31mH200\x1b[0m"},
+        {"identifier": "sks\u202egnp"},
+        {"identifier": "\ud800"},
+        {"phases": [{"name": "train"}] * 8},
     ],
     ids=str,
 )
 def test_what_can_not_be_is_not_believed(changes: dict[str, Any]) -> None:
-    assert snapshot_from(body(**changes)) is None
+    with pytest.raises(NoSnapshot) as caught:
+        snapshot_from(body(**changes))
+    assert not any(str(value) in str(caught.value) for value in changes.values()), "it repeats what a stranger said"
 
 
 @pytest.mark.parametrize(
@@ -90,8 +101,36 @@ def test_what_can_not_be_is_not_believed(changes: dict[str, Any]) -> None:
     [b"", b"null", b"[]", b"{}", b"<html>", b"\xff\xfe", b"[" * 60_000, b'{"step":' * 8_000, b"1" * 60_000],
     ids=lambda answer: repr(answer[:10]),
 )
-def test_what_is_no_snapshot_is_none(answer: bytes) -> None:
-    assert snapshot_from(answer) is None
+def test_what_is_no_snapshot_is_refused(answer: bytes) -> None:
+    with pytest.raises(NoSnapshot):
+        snapshot_from(answer)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None)
+@given(changes=st.dictionaries(st.sampled_from(sorted(json.loads(told().model_dump_json()))), JSON, max_size=3))
+def test_whatever_is_answered_is_sound_or_refused(changes: dict[str, Any]) -> None:
+    try:
+        snapshot = snapshot_from(body(**changes))
+    except NoSnapshot as refused:
+        assert str(refused).isprintable() and len(str(refused)) < 200
+    else:
+        assert 0 <= snapshot.percent <= 100 and snapshot.step >= 0
+        assert all(text.isprintable() and len(text) <= 200 for text in (snapshot.identifier, snapshot.device) if text)
+
+
+def test_phases_only_go_on() -> None:
+    assert snapshot_from(body(phase="export"), told()).phase == "export"
+    assert snapshot_from(body(), told(phase=None)).phase == "train"
+    for phase in ("prior", None):
+        with pytest.raises(NoSnapshot, match="earlier phase"):
+            snapshot_from(body(phase=phase), told())
 
 
 @pytest.mark.parametrize(

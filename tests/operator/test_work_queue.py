@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dreambooth_operator.observed import Key
-from dreambooth_operator.work_queue import FIRST_DELAY, LONGEST_DELAY, QueueClosed, WorkQueue, backoff
+from dreambooth_operator.work_queue import FIRST_DELAY, LONGEST_DELAY, QueueClosed, WorkQueue, backoff, share_of
 
 A, B, C = (Key("space", name) for name in "abc")
 
@@ -203,3 +203,38 @@ def test_many_workers_share_many_keys_without_two_at_one() -> None:
         assert len(seen) <= 500
 
     run(test())
+
+
+def test_a_namespace_with_many_keys_delays_one_with_few_by_a_single_key() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        queue.add_all(Key("loud", str(number)) for number in range(1000))
+        queue.add_all([A, B])
+        assert [(await queue.get()).namespace for _ in range(6)] == ["loud", "space", "loud", "space", "loud", "loud"]
+
+    run(test())
+
+
+def test_a_namespace_gets_no_more_than_its_share_of_the_workers() -> None:
+    async def test() -> None:
+        queue = WorkQueue(share_of(4))
+        loud = [Key("loud", str(number)) for number in range(10)]
+        queue.add_all(loud)
+        assert [await queue.get() for _ in range(2)] == loud[:2]
+        third = asyncio.create_task(queue.get())
+        await asyncio.sleep(0.01)
+        assert not third.done(), "a worker that another namespace may need is given away"
+        queue.add(A)
+        assert await third == A
+        fourth = asyncio.create_task(queue.get())
+        await asyncio.sleep(0.01)
+        assert not fourth.done()
+        queue.done(loud[0], None)
+        assert await fourth == loud[2]
+
+    run(test())
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, 1), (2, 1), (3, 1), (8, 4)])
+def test_half_of_the_workers_are_one_namespace_s(workers: int, share: int) -> None:
+    assert share_of(workers) == share

@@ -18,6 +18,8 @@ class FakeHub:
 
     folder: Path
     token: str | None = None
+    repeats: bool = False
+    """Whether it refuses everything, and sends back what it was sent."""
     url: str = ""
     authorizations: list[str | None] = field(default_factory=list)
     """Authorization header of each request."""
@@ -53,7 +55,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         hub, path = self.served, self.path.partition("?")[0]
         hub.authorizations.append(self.headers.get("Authorization"))
-        if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
+        if hub.repeats:
+            said = f"{self.headers.get('Authorization')} won't do"
+            self._answer(403, said.encode(), {"X-Error-Message": said, "X-HF-Warning": said})
+        elif hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
             self._answer(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to it is restricted"})
         elif path in (f"/api/models/studio/tiny/revision/{name}" for name in ("main", COMMIT)):
             self._json({"_id": "1", "id": "studio/tiny", "modelId": "studio/tiny", "sha": COMMIT, "siblings": []})

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dreambooth_trainer.class_images import ClassImages
+from dreambooth_trainer.class_images import ChangedImage, ClassImages
 from dreambooth_trainer.config import Sampler
 from dreambooth_trainer.storage import manifest_of
 
@@ -13,7 +13,7 @@ SETTINGS = {"model": "abc", "prompt": "a dog", "sampler": Sampler(), "size": 64}
 
 @pytest.fixture
 def images(tmp_path: Path) -> ClassImages:
-    return ClassImages.of(tmp_path, **SETTINGS)
+    return ClassImages.of(tmp_path, tmp_path / "own", **SETTINGS)
 
 
 def add(images: ClassImages, index: int, value: int) -> None:
@@ -36,14 +36,15 @@ def test_the_first_of_two_writers_wins(images: ClassImages) -> None:
 
 
 @pytest.mark.parametrize("name", ["latents.safetensors", "image.png"])
-@pytest.mark.parametrize("damage", ["truncated", "removed", "empty"])
+@pytest.mark.parametrize("damage", ["truncated", "removed", "empty", "altered"])
 def test_a_damaged_image_is_missing_and_can_be_stored_again(images: ClassImages, name: str, damage: str) -> None:
     add(images, 0, 1)
     file = images.image(0).with_name(name)
     whole = file.read_bytes()
     file.unlink()
     if damage != "removed":
-        file.write_bytes(whole[:-9] if damage == "truncated" else b"")
+        changed = {"truncated": whole[:-9], "empty": b"", "altered": whole[:-9] + b"x" * 9}
+        file.write_bytes(changed[damage])
     assert images.missing(1) == [0]
     add(images, 0, 1)
     assert images.missing(1) == []
@@ -59,7 +60,25 @@ def test_whatever_determines_the_images_names_the_folder(tmp_path: Path, images:
         {"sampler": Sampler(scheduler="ddim")},
         {"size": 128},
     ]
-    folders = {ClassImages.of(tmp_path, **{**SETTINGS, **other}).folder for other in others}
+    folders = {ClassImages.of(tmp_path, tmp_path / "own", **{**SETTINGS, **other}).folder for other in others}
     assert len(folders | {images.folder}) == len(others) + 1
-    assert ClassImages.of(tmp_path, **SETTINGS).folder == images.folder
+    assert ClassImages.of(tmp_path, tmp_path / "own", **SETTINGS).folder == images.folder
     assert '"prompt": "a dog"' in (images.folder / "settings.json").read_text()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"image.png": "0", "latents.safetensors": "0"}'])
+def test_an_image_without_its_digests_is_missing(images: ClassImages, content: str) -> None:
+    add(images, 0, 1)
+    images.image(0).with_name("digests.json").write_text(content)
+    assert images.missing(1) == [0]
+
+
+def test_an_image_that_changes_after_it_was_found_is_not_used(
+    images: ClassImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(images, 0, 1)
+    file = images.image(0).with_name("latents.safetensors")
+    changed = file.read_bytes()[:-9] + b"x" * 9
+    monkeypatch.setattr(Path, "read_bytes", lambda self: changed)
+    with pytest.raises(ChangedImage, match="start again"):
+        images.latents([0])

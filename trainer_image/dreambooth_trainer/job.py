@@ -79,10 +79,19 @@ def quiet_libraries() -> None:
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
 
 
+class _Redacted(logging.LogRecord):
+    """A record of a library's log without the secrets of the environment: a hub may send back what it was sent."""
+
+    def getMessage(self) -> str:
+        """The message."""
+        return redact(super().getMessage(), os.environ)
+
+
 def _run(
     config: TrainConfig, folder: RunFolder, cache: Path, progress: Progress, stop: StopSignal
 ) -> Mapping[str, float | str | None]:
     quiet_libraries()
+    logging.setLogRecordFactory(_Redacted)
     # Imported late: torch and its friends take seconds, for which signals and the health endpoint need not wait. The world
     # comes first, since DeepSpeed looks at the environment when it is imported.
     from dreambooth_trainer.world import World

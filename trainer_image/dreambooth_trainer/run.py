@@ -34,6 +34,11 @@ class RunFolder:
         return self.root / "photos"
 
     @property
+    def class_images(self) -> Path:
+        """Class images that a shared cache lacks and that can't be put there."""
+        return self.root / "class-images"
+
+    @property
     def checkpoints(self) -> Path:
         """Training states: `step-00000100/`."""
         return self.root / "checkpoints"

@@ -17,7 +17,7 @@ from dreambooth_operator.status import progress
 from dreambooth_operator.status.conditions import conditions_of
 from dreambooth_operator.status.gpu_time import gpu_time
 from dreambooth_operator.status.last_word import LastWord
-from dreambooth_operator.status.reasons import COMPLETE, TRAINING, Finding
+from dreambooth_operator.status.reasons import COMPLETE, TRAINS, Finding
 from dreambooth_operator.status.result import result_of
 from dreambooth_trainer.snapshot import Snapshot
 
@@ -116,6 +116,6 @@ def _progress(before: TrainingProgress | None, news: News) -> TrainingProgress |
         return progress.stopped(before, None)
     if news.finding.word == COMPLETE.word:
         return progress.completed(before, news.last_word, news.job.spec)
-    if news.finding.word != TRAINING.word:
+    if news.finding.word not in TRAINS:
         return progress.stopped(before, news.last_word)
     return progress.told(before, news.snapshot, news.job.spec) if news.snapshot else before

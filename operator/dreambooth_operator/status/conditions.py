@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from dreambooth_operator.api.status import Condition, ConditionType
-from dreambooth_operator.status.reasons import RESUMED, SOUND, TRAINING, Finding
+from dreambooth_operator.status.reasons import RESUMED, SOUND, TRAINS, Finding
 
 
 def find(conditions: Sequence[Condition], type_: ConditionType) -> Condition | None:
@@ -35,7 +35,7 @@ def conditions_of(
     sound = SOUND()
     words = {
         "Accepted": (accepted, sound if accepted else finding),
-        "Running": (finding.word == TRAINING.word, finding),
+        "Running": (finding.word in TRAINS, finding),
     }
     suspended, ended = finding.phase == "Suspended", finding.phase in ("Complete", "Failed")
     if suspended or find(before, "Suspended"):

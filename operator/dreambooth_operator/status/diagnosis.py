@@ -53,6 +53,8 @@ class Running:
     """Why volumes of a pod can't be mounted, by the pod's name."""
     now: datetime
     """The time."""
+    distrust: str | None = None
+    """Why what it answers about its progress is not believed."""
 
 
 def diagnose(attempt: Running) -> Diagnosis:
@@ -80,6 +82,9 @@ def diagnose(attempt: Running) -> Diagnosis:
     if not running:
         return Diagnosis(reasons.ENDING(number=attempt.number, job=name), due)
     pods = "1 pod" if len(running) == 1 else f"{len(running)} pods"
+    if attempt.distrust:
+        refused = reasons.PROGRESS_REFUSED(number=attempt.number, pods=pods, detail=attempt.distrust)
+        return Diagnosis(refused, due)
     return Diagnosis(reasons.TRAINING(number=attempt.number, pods=pods), due)
 
 

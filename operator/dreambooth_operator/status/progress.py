@@ -20,14 +20,16 @@ def told(before: TrainingProgress | None, snapshot: Snapshot, spec: DreamBoothJo
     images = snapshot.class_images
     progress = TrainingProgress(
         phase=snapshot.phase,
-        step=count(snapshot.step) or 0,
+        step=min(count(snapshot.step) or 0, spec.training.steps),
         total_steps=spec.training.steps,
         percent=max(known.percent, min(int(rounded(snapshot.percent) or 0), 99)),
         loss=rounded(snapshot.loss),
         prior_loss=rounded(snapshot.prior_loss),
         steps_per_second=rounded(snapshot.steps_per_second, 2),
         eta_seconds=_eta(snapshot.eta_seconds),
-        class_images=ClassImages(done=count(images.done) or 0, total=spec.prior.images) if spec.prior.enabled else None,
+        class_images=ClassImages(done=min(count(images.done) or 0, spec.prior.images), total=spec.prior.images)
+        if spec.prior.enabled
+        else None,
         identifier=text(snapshot.identifier) or known.identifier,
         device=text(snapshot.device) or known.device,
         memory_bytes=_memory(snapshot.memory_bytes),

@@ -171,6 +171,15 @@ CREATING = Reason(
     "describe pod {pod}.",
 )
 TRAINING = Reason("Training", "Running", "Normal", "Attempt {number} runs in {pods}.")
+PROGRESS_REFUSED = Reason(
+    "ProgressRefused",
+    "Running",
+    "Warning",
+    "Attempt {number} runs in {pods}, but what it answers about its progress is not believed: {detail} The training goes on; "
+    "only its progress is unknown. Use a trainer image of the operator's version.",
+)
+TRAINS = {TRAINING.word, PROGRESS_REFUSED.word}
+"""Reasons of an attempt whose pods all run."""
 ENDING = Reason("Ending", "Running", None, "The pods of attempt {number} have ended; Job {job} is being closed.")
 STOPPING = Reason(
     "Stopping",

@@ -12,6 +12,7 @@ from tests.operator.test_snapshots import told
 
 NEW = DreamBoothJobStatus()
 TRAINING = reasons.TRAINING(number=0, pods="1 pod")
+REFUSED = reasons.PROGRESS_REFUSED(number=0, pods="1 pod", detail="it is no JSON.")
 COMPLETE = reasons.COMPLETE(path="dog", claim="dog")
 KILLED = reasons.failed("Killed", "killed")
 UNSOUND = reasons.INVALID_CONFIG(problems="x")
@@ -93,9 +94,10 @@ def test_progress_is_that_of_a_trainer_only_while_it_trains(
     assert (progress.percent, progress.step, progress.eta_seconds) == (percent, step, eta)
 
 
-def test_a_trainer_that_is_not_heard_of_keeps_its_progress() -> None:
+@pytest.mark.parametrize("finding", [TRAINING, REFUSED])
+def test_a_trainer_that_is_not_heard_of_keeps_its_progress(finding: Finding) -> None:
     before = DreamBoothJobStatus(progress=TrainingProgress(percent=5, eta_seconds=60))
-    assert made(TRAINING, before).progress == before.progress
+    assert made(finding, before).progress == before.progress
 
 
 @pytest.mark.parametrize(

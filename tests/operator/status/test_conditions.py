@@ -9,6 +9,7 @@ from dreambooth_operator.status.reasons import Finding
 from tests.operator.pieces import at
 
 TRAINING = reasons.TRAINING(number=0, pods="1 pod")
+REFUSED = reasons.PROGRESS_REFUSED(number=0, pods="1 pod", detail="it is no JSON.")
 STARTING = reasons.STARTING(job="dog-0", number=0)
 COMPLETE = reasons.COMPLETE(path="dog", claim="dog")
 UNSOUND = reasons.INVALID_CONFIG(problems="x")
@@ -32,6 +33,7 @@ def told(conditions: list[Condition]) -> list[tuple[str, str, str]]:
     [
         ([STARTING], [("Running", "False", "Starting")]),
         ([TRAINING], [("Running", "True", "Training")]),
+        ([REFUSED], [("Running", "True", "ProgressRefused")]),
         ([COMPLETE], [("Running", "False", "Complete"), ("Complete", "True", "Complete")]),
         ([reasons.failed("Killed", "x")], [("Running", "False", "Killed"), ("Failed", "True", "Killed")]),
         ([reasons.SUSPENDED()], [("Running", "False", "Suspended"), ("Suspended", "True", "Suspended")]),

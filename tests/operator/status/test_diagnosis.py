@@ -143,3 +143,12 @@ def test_how_many_pods_train_is_told() -> None:
     assert told(pod("Running", running())).finding.message == "Attempt 0 runs in 1 pod."
     pods = [pod("Running", running(), index=index) for index in (0, 1)]
     assert told(*pods, nodes=2).finding.message == "Attempt 0 runs in 2 pods."
+
+
+def test_a_trainer_whose_answers_are_refused_trains_all_the_same() -> None:
+    of, pods = job(), [pod("Running", running())]
+    finding = diagnose(Running(0, of, pods, 1, {}, at(100), "it is no JSON.")).finding
+    assert (finding.phase, finding.word) == ("Running", "ProgressRefused")
+    assert "it is no JSON." in finding.message
+    starting = diagnose(Running(0, of, pods, 2, {}, at(100), "it is no JSON.")).finding
+    assert starting.word == "Starting"

@@ -106,3 +106,10 @@ def test_a_complete_run_is_done_whatever_was_told(
     done = progress.completed(before, word, SPEC)
     assert (done.percent, done.step, done.total_steps, done.eta_seconds) == (100, 800, 800, None)
     assert done.identifier == identifier
+
+
+def test_nobody_does_more_than_the_spec_asks_for() -> None:
+    progress_told = after(step=10**12, total_steps=None, class_images=Count(done=10**12, total=None))
+    assert progress_told.step == progress_told.total_steps
+    assert progress_told.class_images is not None
+    assert progress_told.class_images.done == progress_told.class_images.total

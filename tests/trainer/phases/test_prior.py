@@ -1,5 +1,6 @@
 import multiprocessing
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,47 @@ def test_a_damaged_image_is_drawn_again(source: Path, tmp_path: Path, name: str)
     damaged.write_bytes(damaged.read_bytes()[:-10])
     assert prior.run(started(source, tmp_path)).drawn == 1
     assert manifest_of(folder) == before
+
+
+@pytest.mark.parametrize("name", ["latents.safetensors", "image.png"])
+def test_an_image_that_somebody_altered_is_drawn_again_as_it_was(source: Path, tmp_path: Path, name: str) -> None:
+    folder = folder_of(prior.run(started(source, tmp_path)))
+    before = manifest_of(folder)
+    mine, other = (ClassImages(folder).image(index).with_name(name) for index in (2, 3))
+    mine.write_bytes(other.read_bytes())
+    assert prior.run(started(source, tmp_path)).drawn == 1
+    assert manifest_of(folder) == before
+
+
+@pytest.fixture
+def read_only(source: Path, tmp_path: Path) -> Iterator[Path]:
+    """A folder whose `cache` has four images and can't be written to."""
+    prior.run(started(source, tmp_path, images=4))
+    folders = [path for path in (tmp_path / "cache").rglob("*") if path.is_dir()] + [tmp_path / "cache"]
+    for folder in folders:
+        folder.chmod(0o555)
+    if os.access(tmp_path / "cache", os.W_OK):
+        pytest.skip("root writes everywhere")
+    yield tmp_path
+    for folder in folders:
+        folder.chmod(0o755)
+
+
+def test_of_a_cache_that_can_only_be_read_the_images_are_used_and_the_others_are_the_run_s(
+    source: Path, read_only: Path
+) -> None:
+    before = manifest_of(read_only / "cache")
+    drawn = prior.run(started(source, read_only, images=10))
+    assert (drawn.drawn, folder_of(drawn).parent) == (6, read_only / "run" / "class-images")
+    assert manifest_of(read_only / "cache") == before
+    alone = prior.run(started(source, read_only / "alone", images=10))
+    (mine,), (other,) = drawn.sets, alone.sets
+    assert torch.equal(mine.images.latents(range(10)), other.images.latents(range(10)))
+    assert prior.run(started(source, read_only, images=10)).drawn == 0
+
+
+def test_a_cache_of_others_that_can_only_be_read_and_has_nothing_is_no_obstacle(source: Path, read_only: Path) -> None:
+    assert prior.run(started(source, read_only, images=4, prompt="a red {class}")).drawn == 4
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dreambooth_trainer.class_images import ClassImages
 from dreambooth_trainer.config import fill
 from dreambooth_trainer.draws import Draw, draw_step
 from dreambooth_trainer.identifier import pick_words, words_of
@@ -61,7 +60,7 @@ def run(run: Run, prior: ClassImagesDrawn | None) -> Cached:
     total = noisings * sum(one.count for one in sets)
     with run.progress.phase("cache", total=total or None, unit="predictions") as phase, torch.no_grad():
         photos = run.model.encode_images(read_pictures(run.folder.photos).to(device))
-        latents = [ClassImages(Path(one.folder)).latents(range(one.count)).to(device) for one in sets]
+        latents = [one.images.latents(range(one.count)).to(device) for one in sets]
         prompts = [run.fill(run.config.subject.prompt), *(one.prompt for one in sets)]
         others = _prompts_of_other_words(run) if any(one.prompt == "" for one in sets) else []
         ids = run.model.tokenize([*prompts, *others])

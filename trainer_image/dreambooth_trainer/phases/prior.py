@@ -8,6 +8,7 @@ run.
 import os
 import random
 from collections.abc import Collection
+from pathlib import Path
 
 from dreambooth_trainer.class_images import ClassImages
 from dreambooth_trainer.progress import RunningPhase
@@ -20,9 +21,16 @@ class DrawnSet(Report):
 
     prompt: str
     folder: str
-    """Folder of the images in the shared cache."""
+    """Folder of the images: in the shared cache, or of the run where that can only be read."""
+    shared: str | None = None
+    """Folder in the shared cache that can only be read."""
     count: int
     """Images that the training uses."""
+
+    @property
+    def images(self) -> ClassImages:
+        """The images."""
+        return ClassImages(Path(self.folder), Path(self.shared) if self.shared else None)
 
 
 class ClassImagesDrawn(Report):
@@ -44,14 +52,29 @@ def run(run: Run) -> ClassImagesDrawn:
         for prompt, images, _ in sets:
             drawn += _draw(run, phase, images, prompt, set(missing[prompt]))
     return ClassImagesDrawn(
-        sets=[DrawnSet(prompt=prompt, folder=str(images.folder), count=count) for prompt, images, count in sets],
+        sets=[
+            DrawnSet(
+                prompt=prompt,
+                folder=str(images.folder),
+                shared=str(images.shared) if images.shared else None,
+                count=count,
+            )
+            for prompt, images, count in sets
+        ],
         drawn=drawn,
     )
 
 
 def _images(run: Run, prompt: str) -> ClassImages:
     sampler = run.config.prior.sampler
-    return ClassImages.of(run.cache, model=run.model.digest, prompt=prompt, sampler=sampler, size=run.resolution)
+    return ClassImages.of(
+        run.cache,
+        run.folder.class_images,
+        model=run.model.digest,
+        prompt=prompt,
+        sampler=sampler,
+        size=run.resolution,
+    )
 
 
 def _draw(run: Run, phase: RunningPhase, images: ClassImages, prompt: str, missing: set[int]) -> int:

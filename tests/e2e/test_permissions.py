@@ -1,0 +1,40 @@
+"""After all other tests with containers: the chart's permissions are those that the operator used, and no others."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from dreambooth_operator.cluster import Cluster as Client
+from tests.cluster.layout import AUDIT_LOG
+from tests.conftest import Cluster
+from tests.e2e.installation import NAMESPACE, RELEASE
+from tests.e2e.tenant import Tenant
+from tests.permissions import NEVER_REQUESTED, access_of, asked, granted, live
+
+
+def test_every_permission_was_used_and_none_was_missing(
+    request: pytest.FixtureRequest, tenant: Tenant, node: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = {item.path.name for item in request.session.items}
+    if left_out := {path.name for path in Path(__file__).parent.glob("test_*.py")} - run:
+        pytest.skip(f"what is used shows only after {', '.join(sorted(left_out))}")
+    if not AUDIT_LOG.exists():
+        pytest.skip("only the test cluster has an audit log")
+    monkeypatch.setenv("KUBECONFIG", str(node.kubeconfig))
+    asyncio.run(_live(node, tenant.name))
+    permissions = granted(access_of(node, RELEASE, NAMESPACE))
+    used, forbidden = asked(AUDIT_LOG, f"system:serviceaccount:{NAMESPACE}:{RELEASE}")
+    assert not forbidden
+    assert not [one for one in permissions if "*" in "".join(one)]
+    assert not [one for one in permissions | used if one.resource.startswith("secrets")]
+    assert permissions - used == NEVER_REQUESTED, "nobody needs them"
+
+
+async def _live(node: Cluster, namespace: str) -> None:
+    """What no other test brings about."""
+    client = await Client.connect()
+    try:
+        await live(client, node, namespace)
+    finally:
+        await client.close()

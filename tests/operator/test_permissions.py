@@ -1,0 +1,122 @@
+"""The life of jobs under an operator that has the chart's permissions, no others: none is missing, none is left over."""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dreambooth_operator.cluster import Cluster, ClusterError
+from tests.cluster.layout import AUDIT_LOG
+from tests.conftest import Cluster as SharedCluster
+from tests.operator.clusters import until
+from tests.operator.operators import Operator, operator
+from tests.permissions import NEVER_REQUESTED, Check, Permission, access_of, asked, granted, job, kubectl, live
+
+RELEASE = "dreambooth"
+CANARY = f"hf_{secrets.token_hex(16)}"
+"""A token of the hub that must never be seen where it has no business."""
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 240))
+
+
+@pytest.fixture
+def access(cluster: SharedCluster, namespace: str) -> list[dict[str, Any]]:
+    return access_of(cluster, RELEASE, namespace, f"namespaces={{{namespace}}}")
+
+
+@pytest.fixture
+def restricted(cluster: SharedCluster, namespace: str, access: list[dict[str, Any]], tmp_path: Path) -> Path:
+    """A kubeconfig of the operator's ServiceAccount."""
+    cluster.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(access))
+    token = cluster.kubectl("create", "token", RELEASE, "--namespace", namespace).strip()
+    document = yaml.safe_load(cluster.kubeconfig.read_text())
+    document["users"][0]["user"] = {"token": token}
+    path = tmp_path / "operator.kubeconfig"
+    path.touch(0o600)
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def test_no_rule_has_a_wildcard_or_reads_secrets(access: list[dict[str, Any]]) -> None:
+    permissions = granted(access)
+    assert permissions
+    assert not [one for one in permissions if "*" in "".join(one)]
+    assert not [one for one in permissions if one.resource.startswith("secrets")]
+
+
+def test_the_permissions_are_those_that_are_used_and_no_token_is_seen(
+    cluster: SharedCluster, namespace: str, access: list[dict[str, Any]], restricted: Path
+) -> None:
+    if not AUDIT_LOG.exists():
+        pytest.skip("only the test cluster has an audit log")
+    user = f"system:serviceaccount:{namespace}:{RELEASE}"
+    seen: list[str] = []
+
+    async def test() -> None:
+        admin = await Cluster.connect()
+        token = {"stringData": {"token": CANARY}, "metadata": {"name": "hub"}}
+        kubectl(cluster, namespace, "apply", {"apiVersion": "v1", "kind": "Secret", **token})
+        kubectl(cluster, namespace, "apply", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "photos"}})
+        async with operator(restricted, namespace, lease_name=RELEASE, log_level="DEBUG") as one:
+            await live(admin, cluster, namespace)
+            _, metrics = await one.get("/metrics")
+            seen.extend([*one.lines, metrics, *leftovers_of(cluster, namespace)])
+            await no_complaint(one)
+        await admin.close()
+
+    run(test())
+    used, forbidden = asked(AUDIT_LOG, user)
+    assert not forbidden
+    assert granted(access) - used == NEVER_REQUESTED, "nobody needs them"
+    assert not [one for one in used if one.resource.startswith("secrets")]
+    assert seen and not [line for line in seen if CANARY in line]
+
+
+def leftovers_of(cluster: SharedCluster, namespace: str) -> list[str]:
+    """Everything of the namespace but the Secret itself."""
+    kinds = "dreamboothjobs,jobs,pods,configmaps,services,persistentvolumeclaims,events"
+    return [cluster.kubectl("get", kinds, "--namespace", namespace, "--output=json")]
+
+
+async def no_complaint(one: Operator) -> None:
+    assert not [line for line in one.lines if "forbidden" in line.lower()]
+
+
+@pytest.mark.parametrize("missing", sorted(NEVER_REQUESTED), ids=lambda one: f"{one.verb} {one.resource}")
+def test_what_no_request_asks_for_is_needed_all_the_same(
+    cluster: SharedCluster, namespace: str, access: list[dict[str, Any]], restricted: Path, missing: Permission
+) -> None:
+    role = next(one for one in access if one["kind"] == "Role" and one["metadata"]["name"] == RELEASE)
+    kept = [
+        {"apiGroups": [one.group], "resources": [one.resource], "verbs": [one.verb]}
+        for one in granted([role]) - {missing}
+    ]
+    cluster.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump({**role, "rules": kept}))
+
+    async def test() -> None:
+        admin = await Cluster.connect()
+        kubectl(cluster, namespace, "apply", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "photos"}})
+        async with operator(restricted, namespace, lease_name=RELEASE):
+            await admin.create(job(namespace, "dog", resources={"gpusPerNode": 0, "nodes": 2}))
+            await until(refused(admin, namespace), 60)
+        await admin.close()
+
+    run(test())
+
+
+def refused(admin: Cluster, namespace: str) -> Check:
+    async def check() -> bool:
+        try:
+            found = await admin.get("DreamBoothJob", namespace, "dog")
+        except ClusterError:
+            return False
+        conditions = (found or {}).get("status", {}).get("conditions", ())
+        return any(one["reason"] == "Refused" for one in conditions)
+
+    return check

@@ -1,0 +1,156 @@
+"""What the operator may do by its chart, and what it did by the API server's audit log: for the tests that compare the two."""
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from dreambooth_operator.cluster import Cluster as Client
+from tests.cluster.layout import ROOT
+from tests.conftest import Cluster
+from tests.operator.clusters import applied_job, until
+
+CHART = ROOT / "charts" / "dreambooth-operator"
+Check = Callable[[], Awaitable[Any]]
+KINDS = "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"
+
+
+class Permission(NamedTuple):
+    """One verb on one resource."""
+
+    group: str
+    resource: str
+    """Plural, with its subresource: `dreamboothjobs/status`."""
+    verb: str
+
+
+NEVER_REQUESTED = {
+    Permission("dreambooth.io", "dreamboothjobs/finalizers", "update"),
+    Permission("", "configmaps", "create"),
+    Permission("", "services", "create"),
+}
+"""What no request asks for, and is checked all the same.
+
+Applying (a patch) what does not exist takes the permission to create it. Making what blocks its owner's deletion takes the one to
+change the owner's finalizers, where the admission plugin OwnerReferencesPermissionEnforcement is on, as in the test cluster.
+"""
+
+
+def access_of(cluster: Cluster, release: str, namespace: str, *values: str) -> list[dict[str, Any]]:
+    """The objects of the chart that give the operator its permissions; the roles for people are not among them."""
+    options = [word for value in values for word in ("--set", value)]
+    text = cluster.helm("template", release, CHART, "--namespace", namespace, *options)
+    documents = [document for document in yaml.safe_load_all(text) if document and document["kind"] in KINDS]
+    bindings = [one for one in documents if "roleRef" in one and _binds(one, namespace, release)]
+    names = {name for one in bindings for name in (one["metadata"]["name"], one["roleRef"]["name"])}
+    return [one for one in documents if one["metadata"]["name"] in {*names, release}]
+
+
+def granted(access: Iterable[Mapping[str, Any]]) -> set[Permission]:
+    """What roles allow."""
+    return {
+        Permission(group, resource, verb)
+        for role in access
+        for rule in role.get("rules", ())
+        for group in rule.get("apiGroups", ())
+        for resource in rule.get("resources", ())
+        for verb in rule["verbs"]
+    }
+
+
+def asked(log: Path, user: str) -> tuple[set[Permission], list[str]]:
+    """What a user asked the API server for, and those requests that were forbidden."""
+    used, forbidden = set(), []
+    for line in log.read_text().splitlines():
+        event = json.loads(line)
+        if event["user"]["username"] != user:
+            continue
+        if event.get("responseStatus", {}).get("code") == 403:
+            forbidden.append(f"{event['verb']} {event['requestURI']}")
+        if target := event.get("objectRef"):
+            resource = "/".join(filter(None, (target["resource"], target.get("subresource"))))
+            used.add(Permission(target.get("apiGroup", ""), resource, event["verb"]))
+    return used, forbidden
+
+
+def _binds(binding: Mapping[str, Any], namespace: str, account: str) -> bool:
+    return any(one["name"] == account and one.get("namespace") == namespace for one in binding["subjects"])
+
+
+def job(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
+    item = applied_job(namespace, name)
+    item["spec"] |= spec
+    return item
+
+
+async def live(admin: Client, cluster: Cluster, namespace: str) -> None:
+    """What makes the operator use everything it may: two pods that no node takes, one that seems to wait for its volumes, two
+    suspensions, an unsound job whose time is over."""
+    model = {"source": "hf://studio/tiny", "tokenSecret": {"name": "hub", "key": "token"}}
+    nowhere = {"nodeSelector": {"no-such-label": "anywhere"}}
+    spec = job(namespace, "dog", model=model, resources={"gpusPerNode": 0, "nodes": 2}, scheduling=nowhere)
+    await admin.create(spec)
+    await until(phase(admin, namespace, "dog", "Starting", "Pending"), 60)
+    await until(pods(admin, namespace, "dog-0"), 60)
+    await until(lambda: stuck(admin, cluster, namespace), 90)
+    for _ in range(2):
+        patch(cluster, namespace, "dbj/dog", {"spec": {"suspend": True}})
+        await until(phase(admin, namespace, "dog", "Suspended"), 60)
+        patch(cluster, namespace, "dbj/dog", {"spec": {"suspend": False}})
+        await until(phase(admin, namespace, "dog", "Starting", "Pending"), 60)
+    await admin.create(job(namespace, "bad", image="not-allowed", ttlSecondsAfterFinished=1))
+    await until(gone(admin, namespace, "bad"), 60)
+    kubectl(cluster, namespace, "delete", {"apiVersion": "dreambooth.io/v1alpha1", **_named("DreamBoothJob", "dog")})
+
+
+async def stuck(admin: Client, cluster: Cluster, namespace: str) -> bool:
+    """Lets a pod look as if its node had been making its container for a minute, until the operator says so."""
+    since = (datetime.now(UTC) - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": since}
+    for pod in (await admin.list("Pod", namespace))[0]:
+        name = pod["metadata"]["name"]
+        status = {"status": {"startTime": since, "conditions": [scheduled]}}
+        with suppress(AssertionError):
+            patch(cluster, namespace, f"pod/{name}", status, "--subresource=status")
+    found = await admin.get("DreamBoothJob", namespace, "dog")
+    conditions = (found or {}).get("status", {}).get("conditions", ())
+    return any(one["reason"] == "ContainerCreating" for one in conditions)
+
+
+def phase(admin: Client, namespace: str, name: str, *phases: str) -> Check:
+    async def check() -> bool:
+        found = await admin.get("DreamBoothJob", namespace, name)
+        return found is not None and found.get("status", {}).get("phase") in phases
+
+    return check
+
+
+def pods(admin: Client, namespace: str, of: str) -> Check:
+    async def check() -> bool:
+        items, _ = await admin.list("Pod", namespace, labels=f"batch.kubernetes.io/job-name={of}")
+        return len(items) == 2
+
+    return check
+
+
+def gone(admin: Client, namespace: str, name: str) -> Check:
+    async def check() -> bool:
+        return await admin.get("DreamBoothJob", namespace, name) is None
+
+    return check
+
+
+def kubectl(cluster: Cluster, namespace: str, verb: str, item: dict[str, Any]) -> None:
+    cluster.kubectl(verb, "--namespace", namespace, "--filename", "-", stdin=json.dumps(item))
+
+
+def patch(cluster: Cluster, namespace: str, what: str, change: dict[str, Any], *more: str) -> None:
+    cluster.kubectl("patch", what, "--namespace", namespace, "--type=merge", f"--patch={json.dumps(change)}", *more)
+
+
+def _named(kind: str, name: str) -> dict[str, Any]:
+    return {"kind": kind, "metadata": {"name": name}}
