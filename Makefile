@@ -21,7 +21,7 @@ test-containers: .venv/developer  ## Runs the tests with real pods; as root on L
 	$(BIN)/pytest -m containers
 
 crds: .venv/developer  ## Writes crds/ from the models.
-	$(BIN)/python -m dreambooth_operator.api.crd > crds/dreamboothjobs.yaml
+	$(BIN)/python -m dreambooth_operator.api.crd crds
 
 cluster-up: .venv/developer  ## Starts a Kubernetes cluster on this machine, for tests.
 	$(BIN)/python -m tests.cluster up

@@ -122,6 +122,7 @@ class Controller:
             job=job,
             jobs=self._store.jobs(key),
             pods=self._store.pods(key),
+            runtimes=self._store.runtimes(),
             refusals=self._refusals.get(key, {}),
             snapshot=self._progress.snapshot(key),
         )

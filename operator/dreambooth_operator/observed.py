@@ -18,9 +18,9 @@ class Key(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """An object of the job's own namespace."""
+    """An object of the job's own namespace, or that namespace."""
 
-    kind: Literal["PersistentVolumeClaim", "ConfigMap", "Job", "Service", "DreamBoothJob"]
+    kind: Literal["PersistentVolumeClaim", "ConfigMap", "Job", "Service", "DreamBoothJob", "Namespace"]
     name: str
 
 
@@ -34,6 +34,8 @@ class Observed:
     """All Jobs that bear the label of its name: its own, of all attempts, and leftovers of an earlier DreamBoothJob."""
     pods: Sequence[Object] = ()
     """All pods that bear the label of its name, likewise."""
+    runtimes: Sequence[Object] = ()
+    """All DreamBoothRuntimes."""
     present: Mapping[Reference, Object | None] = field(default_factory=dict)
     """What `references` of `reconcile.py` asked for: the object, of a ConfigMap its metadata alone, or None where it does
     not exist."""

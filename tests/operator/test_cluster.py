@@ -31,9 +31,9 @@ def failed_mount(namespace: str, name: str, pod: str, message: str, second: int)
     }
 
 
-def test_the_kind_is_served(namespace: str) -> None:
+def test_the_kinds_are_served(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
-        assert await cluster.serves_our_kind()
+        assert await cluster.serves_our_kinds()
 
     with_cluster(test)
 

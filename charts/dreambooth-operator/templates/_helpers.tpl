@@ -43,3 +43,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
   resources: [events]
   verbs: [get, list, create, update]
 {{- end -}}
+
+{{/* What it may do everywhere, whichever namespaces it serves: runtimes, and the labels of namespaces that they select. */}}
+{{- define "dreambooth.clusterRules" -}}
+- apiGroups: [dreambooth.io]
+  resources: [dreamboothruntimes]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+{{- end -}}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dreambooth_operator.api.dreamboothjob import DreamBoothJob
+from dreambooth_operator.api.dreamboothruntime import Runtime
 from dreambooth_operator.builders.claim import build_claim
 from dreambooth_operator.builders.config_map import build_config_map
 from dreambooth_operator.builders.job import build_job
@@ -27,18 +28,21 @@ class Start(NamedTuple):
     """Where the attempt stands then."""
 
 
-def start_of(owner: Object, job: DreamBoothJob, number: int, present: Present, settings: Settings) -> Start:
+def start_of(
+    owner: Object, job: DreamBoothJob, number: int, present: Present, runtime: Runtime, settings: Settings
+) -> Start:
     """Everything that an attempt needs.
 
     Args:
         owner: the DreamBoothJob as it stands in the API server.
-        job: the same, read.
+        job: the same, read and equipped.
         number: number of the attempt.
         present: what exists of the objects that are made.
+        runtime: what it is equipped with.
         settings: what the administrator decides.
     """
     claims = [one for one in made(job, number) if one.kind == "PersistentVolumeClaim" and present.get(one) is None]
-    attempt = build_job(owner, job, number, settings)
+    attempt = build_job(owner, job, number, runtime, settings)
     name, queue = name_of(attempt), job.spec.scheduling.queue_name
     finding = reasons.QUEUED(job=name, queue=queue) if queue else reasons.STARTING(job=name, number=number)
     return Start(companions(owner, job), [*(build_claim(owner, job) for _ in claims), attempt], finding)
