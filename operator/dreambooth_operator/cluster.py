@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -177,12 +178,24 @@ class Cluster:
             if error.status not in (404, 409):
                 raise
 
-    async def mount_failure(self, namespace: str, pod: str) -> str | None:
-        """Why volumes of a pod can't be mounted, in the words of its latest FailedMount Event."""
-        fields = f"involvedObject.kind=Pod,involvedObject.name={pod},reason=FailedMount"
+    async def complaint(
+        self, namespace: str, kind: str, name: str, reason: str, since: datetime | None = None
+    ) -> str | None:
+        """What the latest Event about an object says.
+
+        Args:
+            namespace: Its namespace.
+            kind: Its kind.
+            name: Its name.
+            reason: The Event's reason.
+            since: Older ones count no more.
+        """
+        fields = f"involvedObject.kind={kind},involvedObject.name={name},reason={reason}"
         events, _ = await self.list("Event", namespace, fields=fields)
         latest = max(events, key=_last_seen, default=None)
-        return latest["message"] if latest else None
+        if latest is None or (since and datetime.fromisoformat(_last_seen(latest)) < since):
+            return None
+        return str(latest["message"])
 
     async def _request(
         self,

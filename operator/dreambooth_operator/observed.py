@@ -42,6 +42,9 @@ class Observed:
     mount_failures: Mapping[str, str] = field(default_factory=dict)
     """Why volumes of a pod can't be mounted: message of its latest FailedMount Event, by the pod's name; asked for only while
     a pod is being created for longer than usual."""
+    pod_refusals: Mapping[str, str] = field(default_factory=dict)
+    """Why pods of a Job can't be made: message of its latest FailedCreate Event, by the Job's name; asked for only while it
+    lacks pods for longer than usual."""
     refusals: Mapping[Reference, str] = field(default_factory=dict)
     """What the API server refused to apply or create the last time, and its message: quota, admission, permissions."""
     snapshot: Snapshot | None = None

@@ -234,6 +234,7 @@ def _running(situation: Situation, attempt: Attempt) -> Running | None:
         pods=[pod for pod in observed.pods if is_owned(pod, uid_of(found[0]))],
         nodes=situation.job.spec.resources.nodes,
         mount_failures=observed.mount_failures,
+        refusal=observed.pod_refusals.get(name_of(found[0])),
         now=situation.now,
     )
 

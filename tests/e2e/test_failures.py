@@ -60,7 +60,7 @@ def test_a_volume_that_fills_and_grows(tenant: Tenant) -> None:
         ),
         ({"image": "elsewhere/trainer:1"}, "Failed", "InvalidConfig", "allowedImages"),
         ({"image": f"{UNREACHABLE_REGISTRY}/trainer:1"}, "Starting", "ImagePullFailed", "pull secrets"),
-        ({"scheduling": {"priorityClassName": "none"}}, "Starting", "NoPods", "kubectl describe job"),
+        ({"scheduling": {"priorityClassName": "none"}}, "Pending", "Refused", "no PriorityClass with name none"),
     ],
     ids=lambda value: value if isinstance(value, str) and value[0].isupper() else None,
 )

@@ -187,7 +187,7 @@ def test_what_the_api_server_refuses_is_told_and_tried_again() -> None:
     cluster = FakeCluster()
     cluster.refusals[Reference("Job", "dog-0")] = "exceeded quota: jobs"
     plan = cluster.reconcile()
-    assert reason(plan) == ("Pending", "Refused")
+    assert reason(plan) == ("Pending", "QuotaExceeded")
     assert "Job dog-0: exceeded quota: jobs." in plan.status["message"]
     assert (plan.create[-1]["metadata"]["name"], plan.again_after) == ("dog-0", 30)
     cluster.refusals.clear()

@@ -15,6 +15,7 @@ from dreambooth_operator.policies.presence import Present, made
 from dreambooth_operator.settings import Settings
 from dreambooth_operator.status import reasons
 from dreambooth_operator.status.reasons import Finding
+from dreambooth_operator.status.refusals import refused
 
 
 class Start(NamedTuple):
@@ -59,5 +60,5 @@ def refusal(start: Start, refusals: Mapping[Reference, str]) -> Finding | None:
     for item in [*start.apply, *start.create]:
         kind, name = item["kind"], name_of(item)
         if detail := refusals.get(Reference(kind, name)):
-            return reasons.REFUSED(kind=kind, name=name, detail=detail)
+            return refused(f"{kind} {name}", detail)
     return None

@@ -135,7 +135,28 @@ REFUSED = Reason(
     "Refused",
     "Pending",
     "Warning",
-    "The API server refused {kind} {name}: {detail} It is tried again until it is accepted.",
+    "The API server refused {what}: {detail} It is tried again until it is accepted.",
+)
+QUOTA_EXCEEDED = Reason(
+    "QuotaExceeded",
+    "Pending",
+    "Warning",
+    "A ResourceQuota of the namespace has no room for {what}: {detail} Wait until others have ended, ask an administrator for a "
+    "larger quota, or delete the job and apply one that asks for less (spec.resources, spec.volumes). " + RECHECKED,
+)
+QUOTA_UNSPECIFIED = Reason(
+    "QuotaUnspecified",
+    "Pending",
+    "Warning",
+    "A ResourceQuota of the namespace counts what {what} does not say: {detail} Ask an administrator for a LimitRange with "
+    "defaults of it, or for a quota of requests alone. " + RECHECKED,
+)
+LIMIT_RANGE_EXCEEDED = Reason(
+    "LimitRangeExceeded",
+    "Pending",
+    "Warning",
+    "A LimitRange of the namespace does not allow {what}: {detail} Delete the job and apply one within these bounds "
+    "(spec.resources, spec.volumes), or ask an administrator for others. " + RECHECKED,
 )
 BACK_OFF = Reason(
     "BackOff",
