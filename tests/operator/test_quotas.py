@@ -50,12 +50,10 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.slow
-def test_what_is_forbidden_is_told_with_who_and_what_to_do(
-    kubeconfig: Path, namespace: str, cluster: Kubectl
-) -> None:
+def test_what_is_forbidden_is_told_with_who_and_what_to_do(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
     cluster.kubectl("--namespace", namespace, "apply", "--filename", "-", stdin=BOUNDS)
     cluster.kubectl("--namespace", namespace, "create", "configmap", "photos")
-    wait = f"--for=jsonpath={{.status.hard.requests\\.storage}}=100Gi", "resourcequota/team", "--timeout=30s"
+    wait = "--for=jsonpath={.status.hard.requests\\.storage}=100Gi", "resourcequota/team", "--timeout=30s"
     cluster.kubectl("--namespace", namespace, "wait", *wait)
 
     async def test() -> None:
