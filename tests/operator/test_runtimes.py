@@ -1,12 +1,16 @@
 """Runtimes and queues in a real control plane, with the operator as it runs in a cluster: limited to one namespace."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from dreambooth_operator.cluster import Cluster
 from dreambooth_operator.names import LABEL_QUEUE, LABEL_RUNTIME
 from dreambooth_operator.observed import Object, Reference
+from tests.cluster.layout import ROOT
 from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
@@ -92,3 +96,14 @@ def test_what_kueue_needs_is_there_and_what_it_writes_stays(kubeconfig: Path, na
         await client.close()
 
     asyncio.run(asyncio.wait_for(test(), 120))
+
+
+def test_the_api_server_takes_the_examples_of_the_docs(namespace: str, cluster: Kubectl) -> None:
+    text = (ROOT / "docs" / "tenancy.md").read_text()
+    blocks = "\n---\n".join(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+    taken = [item for item in yaml.safe_load_all(blocks) if not item["apiVersion"].startswith("kueue.")]
+    assert [item["kind"] for item in taken] == ["DreamBoothRuntime", "ResourceQuota", "LimitRange"]
+    for item in taken:
+        item["metadata"] |= {"namespace": namespace} if "namespace" in item["metadata"] else {}
+        given = yaml.safe_dump(item)
+        cluster.kubectl("create", "--dry-run=server", "--validate=strict", "--filename", "-", stdin=given)
