@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 from dreambooth_operator.api.dreamboothjob import API_VERSION, KIND, PLURAL
+from dreambooth_operator.api.dreamboothruntime import RUNTIME_KIND, RUNTIME_PLURAL
 from dreambooth_operator.metrics import API_SECONDS
 from dreambooth_operator.names import OPERATOR
 from dreambooth_operator.observed import Object, Reference
@@ -28,15 +30,19 @@ PAGE = 500
 PATHS = {
     KIND: (API_VERSION, PLURAL),
     "ConfigMap": ("v1", "configmaps"),
+    RUNTIME_KIND: (API_VERSION, RUNTIME_PLURAL),
     "Event": ("v1", "events"),
     "Job": ("batch/v1", "jobs"),
     "Lease": ("coordination.k8s.io/v1", "leases"),
     "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
+    "Namespace": ("v1", "namespaces"),
     "PersistentVolumeClaim": ("v1", "persistentvolumeclaims"),
     "Pod": ("v1", "pods"),
     "Service": ("v1", "services"),
 }
 """API version and plural by kind."""
+CLUSTER_SCOPED = RUNTIME_KIND, "Namespace"
+"""Kinds whose objects are in no namespace."""
 
 _METADATA_ALONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _NOT_FINAL = {401, 408, 409, 429}
@@ -84,15 +90,15 @@ class Cluster:
         """Address and credentials, for kopf's own client."""
         return self._api.configuration
 
-    async def serves_our_kind(self) -> bool:
-        """Whether the CustomResourceDefinition is installed."""
+    async def serves_our_kinds(self) -> bool:
+        """Whether the CustomResourceDefinitions are installed."""
         try:
             found = await self._request("GET", f"/apis/{API_VERSION}")
         except ClusterError as error:
             if error.status == 404:
                 return False
             raise
-        return any(resource["name"] == PLURAL for resource in found["resources"])
+        return {PLURAL, RUNTIME_PLURAL} <= {resource["name"] for resource in found["resources"]}
 
     async def get(self, kind: str, namespace: str, name: str, timeout: float = TIMEOUT_SECONDS) -> Object | None:
         """An object, of a ConfigMap its metadata alone; None if there is none."""
@@ -124,7 +130,7 @@ class Cluster:
 
     async def create(self, item: Object, timeout: float = TIMEOUT_SECONDS) -> Object:
         """Creates an object; one that exists is a conflict (409)."""
-        path = _path(item["kind"], item["metadata"]["namespace"])
+        path = _path(item["kind"], item["metadata"].get("namespace"))
         return await self._request("POST", path, body=item, timeout=timeout)
 
     async def replace(self, item: Object, timeout: float = TIMEOUT_SECONDS) -> Object:
@@ -172,16 +178,25 @@ class Cluster:
             if error.status not in (404, 409):
                 raise
 
-    async def mount_failure(self, namespace: str, pod: str) -> str | None:
-        """Why volumes of a pod can't be mounted, in the words of its latest FailedMount Event.
+    async def complaint(
+        self, namespace: str, kind: str, name: str, reason: str, since: datetime | None = None
+    ) -> str | None:
+        """What the latest Event about an object says; of one page of them, as a tenant may make as many as it likes.
 
-        Only one page of them is read: a tenant may make as many as it likes.
+        Args:
+            namespace: Its namespace.
+            kind: Its kind.
+            name: Its name.
+            reason: The Event's reason.
+            since: Older ones count no more.
         """
-        fields = f"involvedObject.kind=Pod,involvedObject.name={pod},reason=FailedMount"
+        fields = f"involvedObject.kind={kind},involvedObject.name={name},reason={reason}"
         query = {"limit": str(PAGE), "fieldSelector": fields}
         page = await self._request("GET", _path("Event", namespace), query=query)
         latest = max(page["items"], key=_last_seen, default=None)
-        return latest["message"] if latest else None
+        if latest is None or (since and datetime.fromisoformat(_last_seen(latest)) < since):
+            return None
+        return str(latest["message"])
 
     async def _request(
         self,
@@ -221,7 +236,7 @@ class Cluster:
 def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
     api_version, plural = PATHS[kind]
     root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-    scope = f"/namespaces/{namespace}" if namespace else ""
+    scope = f"/namespaces/{namespace}" if namespace and kind not in CLUSTER_SCOPED else ""
     return f"{root}{scope}/{plural}" + (f"/{name}" if name else "")
 
 

@@ -17,7 +17,7 @@ from dreambooth_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS
 from dreambooth_operator.observed import Key, Object, Observed, Plan, Reference
 from dreambooth_operator.progress import Progress
 from dreambooth_operator.settings import Settings
-from dreambooth_operator.slow_pods import awaiting_volumes
+from dreambooth_operator.slow_pods import awaiting_pods, awaiting_volumes
 from dreambooth_operator.store import Store
 from dreambooth_operator.work_queue import QueueClosed, WorkQueue
 from dreambooth_operator.writer import Refused, Writer
@@ -122,18 +122,24 @@ class Controller:
             job=job,
             jobs=self._store.jobs(key),
             pods=self._store.pods(key),
+            runtimes=self._store.runtimes(),
             refusals=self._refusals.get(key, {}),
             snapshot=self._progress.snapshot(key),
             distrust=self._progress.distrust(key),
         )
         references = sorted(self._policy.references(observed, now, self._settings))
-        slow = awaiting_volumes(self._store.own_pods(key), now)
-        present, messages = await asyncio.gather(
+        own = self._store.own_pods(key)
+        slow = awaiting_volumes(own, now)
+        short = awaiting_pods(job["metadata"]["uid"], observed.jobs, own, now)
+        say = self._cluster.complaint
+        present, unmounted, unmade = await asyncio.gather(
             asyncio.gather(*(self._cluster.get(kind, key.namespace, name) for kind, name in references)),
-            asyncio.gather(*(self._cluster.mount_failure(key.namespace, pod) for pod in slow)),
+            asyncio.gather(*(say(key.namespace, "Pod", pod, "FailedMount") for pod in slow)),
+            asyncio.gather(*(say(key.namespace, "Job", name, "FailedCreate", since) for name, since in short.items())),
         )
         return replace(
             observed,
             present=dict(zip(references, present, strict=True)),
-            mount_failures={pod: message for pod, message in zip(slow, messages, strict=True) if message},
+            mount_failures={pod: message for pod, message in zip(slow, unmounted, strict=True) if message},
+            pod_refusals={name: message for name, message in zip(short, unmade, strict=True) if message},
         )

@@ -12,6 +12,7 @@ from typing import Any
 import kopf
 
 from dreambooth_operator.api.dreamboothjob import GROUP, PLURAL, VERSION
+from dreambooth_operator.api.dreamboothruntime import RUNTIME_PLURAL
 from dreambooth_operator.cluster import PAGE, Cluster
 from dreambooth_operator.names import LABEL_JOB
 from dreambooth_operator.store import Store, key_of
@@ -69,6 +70,7 @@ def handlers(
     logins = itertools.count()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    @kopf.on.event(GROUP, VERSION, RUNTIME_PLURAL, registry=registry)
     @kopf.on.event("batch", "v1", "jobs", registry=registry)
     @kopf.on.event("", "v1", "pods", registry=registry)
     async def notice(event: Any, **_: Any) -> None:

@@ -39,7 +39,7 @@ STUCK_SECONDS = 120.0
 STOP_SECONDS = 10.0
 """What workers get to end what they have begun when the process ends."""
 INSTALLED_SECONDS = 5.0
-"""Between two looks whether the CustomResourceDefinition is installed."""
+"""Between two looks whether the CustomResourceDefinitions are installed."""
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ class Operator:
         log.info("dreambooth-operator %s: probes and metrics on port %d", self.settings.identity, port)
 
     async def start(self) -> None:
-        """Starts all parts, once the CustomResourceDefinition is installed; kopf watches afterwards."""
+        """Starts all parts, once the CustomResourceDefinitions are installed; kopf watches afterwards."""
         await self._wait_until_installed()
         self._begin(self.resync.run(), "resync")
         self._begin(self.leadership.run(), "election")
@@ -160,10 +160,10 @@ class Operator:
         told = False
         while True:
             try:
-                if await self.cluster.serves_our_kind():
+                if await self.cluster.serves_our_kinds():
                     return
                 if not told:
-                    log.warning("waits until the CustomResourceDefinition of dreamboothjobs.dreambooth.io is installed")
+                    log.warning("waits until the CustomResourceDefinitions of dreambooth.io are installed")
                     told = True
             except ClusterError as error:
                 log.warning("waits for the API server: %s", error)

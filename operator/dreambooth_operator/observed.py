@@ -18,9 +18,9 @@ class Key(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """An object of the job's own namespace."""
+    """An object of the job's own namespace, or that namespace."""
 
-    kind: Literal["PersistentVolumeClaim", "ConfigMap", "Job", "Service", "NetworkPolicy", "DreamBoothJob"]
+    kind: Literal["PersistentVolumeClaim", "ConfigMap", "Job", "Service", "NetworkPolicy", "DreamBoothJob", "Namespace"]
     name: str
 
 
@@ -34,12 +34,17 @@ class Observed:
     """All Jobs that bear the label of its name: its own, of all attempts, and leftovers of an earlier DreamBoothJob."""
     pods: Sequence[Object] = ()
     """All pods that bear the label of its name, likewise."""
+    runtimes: Sequence[Object] = ()
+    """All DreamBoothRuntimes."""
     present: Mapping[Reference, Object | None] = field(default_factory=dict)
     """What `references` of `reconcile.py` asked for: the object, of a ConfigMap its metadata alone, or None where it does
     not exist."""
     mount_failures: Mapping[str, str] = field(default_factory=dict)
     """Why volumes of a pod can't be mounted: message of its latest FailedMount Event, by the pod's name; asked for only while
     a pod is being created for longer than usual."""
+    pod_refusals: Mapping[str, str] = field(default_factory=dict)
+    """Why pods of a Job can't be made: message of its latest FailedCreate Event, by the Job's name; asked for only while it
+    lacks pods for longer than usual."""
     refusals: Mapping[Reference, str] = field(default_factory=dict)
     """What the API server refused to apply or create the last time, and its message: quota, admission, permissions."""
     snapshot: Snapshot | None = None

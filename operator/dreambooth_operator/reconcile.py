@@ -16,10 +16,13 @@ from dreambooth_operator.builders.volumes import output_claim, output_path
 from dreambooth_operator.objects import attempt_of, generation_of, is_finished, is_leaving, is_owned, name_of, uid_of
 from dreambooth_operator.observed import Object, Observed, Plan, Reference
 from dreambooth_operator.policies.attempts import Followed, begun, follow, is_final, next_start, outlived, verdict
-from dreambooth_operator.policies.deadline import deadline_of
+from dreambooth_operator.policies.deadline import deadline_of, limit_of
+from dreambooth_operator.policies.equipment import equipped
 from dreambooth_operator.policies.expiry import expiry_of
 from dreambooth_operator.policies.leftovers import leftovers
-from dreambooth_operator.policies.presence import made, needed, obstacle
+from dreambooth_operator.policies.limits import excesses
+from dreambooth_operator.policies.presence import made, obstacle
+from dreambooth_operator.policies.runtimes import asked_for, choice
 from dreambooth_operator.policies.start import companions, refusal, start_of
 from dreambooth_operator.policies.suspension import suspended_seconds
 from dreambooth_operator.settings import Settings
@@ -31,6 +34,7 @@ from dreambooth_operator.status.events import events_of
 from dreambooth_operator.status.last_word import COMPLETED
 from dreambooth_operator.status.reasons import Finding
 from dreambooth_operator.status.stored import stored_status
+from dreambooth_trainer.failures import Problem
 
 RECHECK = timedelta(seconds=15)
 """Until what is missing, or in the way, is looked for again."""
@@ -49,6 +53,8 @@ class Situation:
     """What became of its attempts."""
     deadline: datetime | None
     """When it must have ended."""
+    limit: int | None
+    """Seconds that its runtime lets it take."""
     now: datetime
     settings: Settings
 
@@ -63,6 +69,10 @@ class Step:
     """The record of its attempts."""
     apply: Sequence[Object] = ()
     create: Sequence[Object] = ()
+    runtime: str | None = None
+    """The runtime of an attempt that starts."""
+    sound: bool = True
+    """Whether its spec is."""
     stop: bool = False
     """Whether its running Job shall go."""
     due: datetime | None = None
@@ -74,29 +84,34 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     now = now.astimezone(UTC).replace(microsecond=0)
     before = stored_status(observed.job)
     if is_leaving(observed.job):
-        return Plan(status=observed.job.get("status", {}))
+        # A finalizer may keep it for long: nothing of it may go on as if nobody had deleted it.
+        delete = [Reference("Job", name_of(one)) for one in _live(_own_jobs(observed))]
+        return Plan(status=observed.job.get("status", {}), delete=delete)
     if _has_ended(before):
         return _after_the_end(observed, before, now)
 
-    job, problems = judge(observed.job, settings.allowed_images)
+    job, problems = judge(observed.job)
     jobs = _own_jobs(observed)
     followed = follow(before.attempts, before.failures, jobs, observed.pods, now)
     suspended = suspended_seconds(before, job is not None and job.spec.suspend, now)
+    newest = max(jobs, key=lambda one: attempt_of(one) or 0, default=None)
     deadline = None
     if job is None:
-        finding = reasons.INVALID_CONFIG(problems=" ".join(map(str, problems)))
-        step = Step(finding, followed.attempts, stop=True)
+        step = _unsound(problems, followed.attempts)
     else:
+        limit = limit_of(newest) if newest else None
         if not job.spec.suspend:
             start = before.start_time or followed.start_time
-            deadline = deadline_of(start, job.spec.active_deadline_seconds, suspended)
-        step = _next_step(Situation(observed, job, followed, deadline, now, settings))
+            allowed = [seconds for seconds in (job.spec.active_deadline_seconds, limit) if seconds is not None]
+            deadline = deadline_of(start, min(allowed, default=None), suspended)
+        step = _next_step(Situation(observed, job, followed, deadline, limit, now, settings))
 
     news = News(
         owner=observed.job,
-        job=job,
+        job=job if step.sound else None,
         finding=step.finding,
         attempts=step.attempts,
+        runtime=step.runtime or (newest["metadata"]["labels"].get(names.LABEL_RUNTIME) if newest else before.runtime),
         failures=followed.failures,
         suspended_seconds=suspended,
         last_word=followed.last_word,
@@ -122,12 +137,12 @@ def references(observed: Observed, now: datetime, settings: Settings) -> set[Ref
     before, jobs = stored_status(observed.job), _own_jobs(observed)
     if is_leaving(observed.job) or _has_ended(before) or any(not is_finished(job) for job in jobs):
         return set()
-    job, _ = judge(observed.job, ["*"])  # whichever image it names
+    job, _ = judge(observed.job)
     if job is None:
         return set()
     followed = follow(before.attempts, before.failures, jobs, observed.pods, now)
     number = begun(followed.attempts, job.metadata.name)[-1].number
-    return {*needed(job), *made(job, number, settings)}
+    return {*asked_for(job, observed.runtimes), *made(job, number, settings)}
 
 
 def _next_step(situation: Situation) -> Step:
@@ -141,7 +156,7 @@ def _next_step(situation: Situation) -> Step:
     if last and last.completion_time and is_final(last, followed.failures, spec.retries):
         return Step(verdict(last, followed.failures, spec.retries), attempts)
     if situation.deadline and now >= situation.deadline:
-        return Step(reasons.DEADLINE_EXCEEDED(seconds=spec.active_deadline_seconds), attempts, stop=True)
+        return Step(_overdue(spec.active_deadline_seconds, situation.limit), attempts, stop=True)
     if spec.suspend:
         return Step(reasons.SUSPENDED(), attempts, stop=True)
     if last and (running := _running(situation, last)):
@@ -163,15 +178,35 @@ def _run(situation: Situation, running: Running) -> Step:
 def _start(situation: Situation) -> Step:
     """Nothing runs: start the next attempt, unless something is in the way."""
     observed, job, now = situation.observed, situation.job, situation.now
+    namespace = observed.present.get(Reference("Namespace", job.metadata.namespace or ""))
+    runtime = choice(job, observed.runtimes, namespace, situation.settings)
+    if isinstance(runtime, Finding):
+        return Step(runtime, situation.followed.attempts, due=now + RECHECK)
+    if problems := excesses(job, runtime):
+        return _unsound(problems, situation.followed.attempts)
+    job = equipped(job, runtime)
     attempts = begun(situation.followed.attempts, job.metadata.name)
     blocked = leftovers(observed.job, observed.jobs, observed.pods, attempts[-1].job_name)
     blocked = blocked or obstacle(observed.job, job, attempts[-1].number, observed.present, situation.settings)
     if blocked:
         return Step(blocked, situation.followed.attempts, due=now + RECHECK)
-    start = start_of(observed.job, job, attempts[-1].number, observed.present, situation.settings)
+    start = start_of(observed.job, job, attempts[-1].number, observed.present, runtime, situation.settings)
     if refused := refusal(start, observed.refusals):
         return Step(refused, situation.followed.attempts, start.apply, start.create, due=now + RETRY)
-    return Step(start.finding, attempts, start.apply, start.create, due=now + PATIENCE)
+    return Step(start.finding, attempts, start.apply, start.create, runtime.name, due=now + PATIENCE)
+
+
+def _unsound(problems: Sequence[Problem], attempts: Sequence[Attempt]) -> Step:
+    finding = reasons.INVALID_CONFIG(problems=" ".join(map(str, problems)))
+    return Step(finding, attempts, sound=False, stop=True)
+
+
+def _overdue(own: int | None, limit: int | None) -> Finding:
+    """What was exceeded: the job's own deadline, or that of its runtime."""
+    if limit is not None and (own is None or limit < own):
+        field = "limits.activeDeadlineSeconds of its runtime"
+        return reasons.DEADLINE_EXCEEDED(field=field, seconds=limit)
+    return reasons.DEADLINE_EXCEEDED(field="spec.activeDeadlineSeconds", seconds=own)
 
 
 def _after_the_end(observed: Observed, before: DreamBoothJobStatus, now: datetime) -> Plan:
@@ -200,6 +235,7 @@ def _running(situation: Situation, attempt: Attempt) -> Running | None:
         pods=[pod for pod in observed.pods if is_owned(pod, uid_of(found[0]))],
         nodes=situation.job.spec.resources.nodes,
         mount_failures=observed.mount_failures,
+        refusal=observed.pod_refusals.get(name_of(found[0])),
         now=situation.now,
         distrust=observed.distrust,
     )

@@ -9,7 +9,8 @@ import logging
 from collections.abc import Sequence
 
 from dreambooth_operator.api.dreamboothjob import KIND
-from dreambooth_operator.cluster import Cluster, ClusterError
+from dreambooth_operator.api.dreamboothruntime import RUNTIME_KIND
+from dreambooth_operator.cluster import CLUSTER_SCOPED, Cluster, ClusterError
 from dreambooth_operator.metrics import MISSED, RESYNCS, STORED_OBJECTS
 from dreambooth_operator.names import LABEL_JOB
 from dreambooth_operator.observed import Object
@@ -57,10 +58,11 @@ class Resync:
                 return
 
     async def _list(self, kind: str) -> None:
-        labels = "" if kind == KIND else LABEL_JOB
+        labels = "" if kind in (KIND, RUNTIME_KIND) else LABEL_JOB
         items: list[Object] = []
         versions = []
-        namespaces: Sequence[str | None] = self._settings.namespaces or [None]
+        everywhere = kind in CLUSTER_SCOPED or not self._settings.namespaces
+        namespaces: Sequence[str | None] = [None] if everywhere else self._settings.namespaces
         for namespace in namespaces:
             found, version = await self._cluster.list(kind, namespace, labels)
             items += found

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork
 
+from dreambooth_operator.api.sections import AllowedImage
+
 PREFIX = "DREAMBOOTH_"
 
 
@@ -29,8 +31,9 @@ class Settings(BaseModel):
     """When nodes pull the trainer's image."""
     image_pull_secrets: Annotated[list[str], BeforeValidator(_split)] = []
     """Names of Secrets in the jobs' namespaces by which nodes pull the image."""
-    allowed_images: Annotated[list[str], BeforeValidator(_split)] = []
-    """Images that `spec.image` may name: whole references, or prefixes that end with `*`. Default: none."""
+    allowed_images: Annotated[list[AllowedImage], BeforeValidator(_split)] = []
+    """Images that `spec.image` may name where no DreamBoothRuntime says it: whole references, or prefixes that end with `/*`,
+    `:*` or `@*`. Default: none."""
     trainer_port: Annotated[int, Field(ge=1024, le=65535)] = 8080
     """Port of `/progress`, `/metrics` and `/healthz` in trainer pods."""
 

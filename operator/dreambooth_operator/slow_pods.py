@@ -1,15 +1,52 @@
-"""Which pods wait for their volumes for longer than usual: of these `controller.py` asks for the cluster's complaints."""
+"""Which pods wait for their volumes, and which Job for its pods, for longer than usual: `controller.py` asks for the cluster's
+complaints about these. It asks of no more than a DreamBoothJob has itself, whatever else bears its labels.
+"""
 
 import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from dreambooth_operator.objects import (
+    attempt_of,
+    condition_of,
+    is_alive,
+    is_finished,
+    is_owned,
+    latest,
+    name_of,
+    time_of,
+    uid_of,
+)
 from dreambooth_operator.observed import Object
 
 PATIENCE = timedelta(seconds=30)
-"""How long creating the containers of a pod usually takes at most."""
+"""How long creating the containers of a pod, or the pods of a Job, usually takes at most."""
 ASKED = 8
 """So many pods of a job are asked about at most: one says what to mend, and a tenant may have made many."""
+
+
+def awaiting_pods(owner: str, jobs: Sequence[Object], pods: Sequence[Object], now: datetime) -> dict[str, datetime]:
+    """The newest Job if it has had fewer pods than it should for longer than `PATIENCE`, and since when nobody makes one.
+
+    Args:
+        owner: UID of the DreamBoothJob.
+        jobs: the Jobs that bear its name as their label.
+        pods: the pods of its own Jobs.
+        now: the time.
+    """
+    own = [job for job in jobs if is_owned(job, owner) and not is_finished(job)]
+    newest = max(own, key=lambda job: attempt_of(job) or 0, default=None)
+    if newest is None or newest["spec"].get("suspend") or condition_of(newest, "Suspended"):
+        return {}
+    made = [pod for pod in pods if is_owned(pod, uid_of(newest))]
+    there = [pod for pod in made if is_alive(pod) or pod.get("status", {}).get("phase") == "Succeeded"]
+    begun = time_of(newest.get("status", {}).get("startTime") or newest["metadata"].get("creationTimestamp"))
+    if begun is None or len(there) >= newest["spec"].get("parallelism", 1) or now - begun < PATIENCE:
+        return {}
+    # What was said before a pod was made is no longer true.
+    return {
+        name_of(newest): latest([begun, *(time_of(pod["metadata"].get("creationTimestamp")) for pod in made)]) or begun
+    }
 
 
 def awaiting_volumes(pods: Sequence[Object], now: datetime) -> list[str]:

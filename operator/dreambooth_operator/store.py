@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from dreambooth_operator.api.dreamboothjob import KIND
+from dreambooth_operator.api.dreamboothruntime import RUNTIME_KIND
 from dreambooth_operator.names import LABEL_JOB
 from dreambooth_operator.observed import Key, Object
 
-WATCHED = (KIND, "Job", "Pod")
+WATCHED = (KIND, RUNTIME_KIND, "Job", "Pod")
 """Kinds of the objects in the store."""
 
 
@@ -28,8 +29,11 @@ def version(item: Object) -> int:
 
 
 def key_of(item: Object) -> Key | None:
-    """The DreamBoothJob that an object is or belongs to by its label."""
+    """The DreamBoothJob that an object is or belongs to by its label. A runtime belongs to none: jobs that wait for one look
+    again by themselves."""
     metadata = item["metadata"]
+    if item["kind"] == RUNTIME_KIND:
+        return None
     name = metadata["name"] if item["kind"] == KIND else metadata.get("labels", {}).get(LABEL_JOB)
     return Key(metadata["namespace"], name) if name else None
 
@@ -58,6 +62,10 @@ class Store:
     def job(self, key: Key) -> Object | None:
         """A DreamBoothJob."""
         return self._objects.get(_Name(KIND, *key))
+
+    def runtimes(self) -> list[Object]:
+        """All DreamBoothRuntimes."""
+        return [item for name, item in self._objects.items() if name.kind == RUNTIME_KIND]
 
     def jobs(self, key: Key) -> list[Object]:
         """All Jobs with a DreamBoothJob's label, whoever owns them, oldest first."""
@@ -141,7 +149,7 @@ class Store:
 
 
 def _name(item: Object) -> _Name:
-    return _Name(item["kind"], item["metadata"]["namespace"], item["metadata"]["name"])
+    return _Name(item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"])
 
 
 def _trimmed(item: Object) -> Object:

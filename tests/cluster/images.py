@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.cluster.layout import CACHE, CTR, LOGS, ROOT
@@ -49,18 +49,34 @@ def load(target: str) -> str:
 
 def load_pause(binary: Path) -> None:
     """Makes and loads the image that holds the namespaces of pods."""
-    if _is_loaded(PAUSE_IMAGE):
-        return
-    container = run("buildah", "from", "scratch").strip()
-    run("buildah", "copy", container, binary, "/pause")
-    run("buildah", "config", "--entrypoint", '["/pause"]', container)
-    run("buildah", "commit", "--rm", container, PAUSE_IMAGE)
-    _import(PAUSE_IMAGE, LAYERS / "pause")
+    if not _is_loaded(PAUSE_IMAGE):
+        load_files(PAUSE_IMAGE, "scratch", {binary: "/pause"}, '--entrypoint=["/pause"]')
+
+
+def load_files(image: str, base: str, files: Mapping[Path, str], *settings: str) -> None:
+    """Makes an image of some files on a base, and loads it.
+
+    Args:
+        image: its name.
+        base: an image that buildah knows, `scratch` or `BASE`, which is made if need be.
+        files: where each file or folder goes.
+        settings: flags of `buildah config`.
+
+    Raises:
+        NotReady: it can't be made.
+    """
+    if base == BASE:
+        _ensure_base()
+    container = run("buildah", "from", base).strip()
+    for file, place in files.items():
+        run("buildah", "copy", container, file, place)
+    run("buildah", "config", *settings, container)
+    run("buildah", "commit", "--rm", container, image)
+    _import(image, LAYERS / image.rpartition("/")[2].partition(":")[0])
 
 
 def _build(target: str, image: str) -> None:
-    if not succeeds("buildah", "inspect", "--type", "image", BASE):
-        _build_base()
+    _ensure_base()
     cache = Path(os.environ.get("UV_CACHE_DIR", Path.home() / ".cache" / "uv"))
     cache.mkdir(parents=True, exist_ok=True)
     arguments = {"BASE_IMAGE": BASE, "UV_SYSTEM_CERTS": "true"}
@@ -78,8 +94,10 @@ def _build(target: str, image: str) -> None:
     _logged(command)
 
 
-def _build_base() -> None:
+def _ensure_base() -> None:
     """What public base images hold: Debian with Python."""
+    if succeeds("buildah", "inspect", "--type", "image", BASE):
+        return
     folder = CACHE / "images" / "base"
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)

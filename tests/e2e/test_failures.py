@@ -9,10 +9,13 @@ from tests.cluster.volumes import small_volume
 from tests.e2e.installation import UNREACHABLE_REGISTRY
 from tests.e2e.tenant import Tenant, reason, small
 
+TOO_LARGE = {"training": {"batchSize": 128}, "resources": {"memory": "1536Mi"}}
+"""A batch that does not fit. With much less memory a job would be stuck instead: the kernel lets go of the libraries' pages, and
+reads them again and again."""
+
 
 def test_too_little_memory(tenant: Tenant) -> None:
-    # With less it could be stuck for long, as the kernel lets go of the libraries' pages and reads them again.
-    tenant.apply(small(training={"batchSize": 128}, resources={"memory": "1536Mi"}))
+    tenant.apply(small(**TOO_LARGE))
     status = tenant.until_phase("Failed")
     assert reason(status, "Failed") == ("True", "OutOfMemory")
     assert "spec.resources.memory" in status["message"]
@@ -61,7 +64,7 @@ def test_a_volume_that_fills_and_grows(tenant: Tenant) -> None:
         ),
         ({"image": "elsewhere/trainer:1"}, "Failed", "InvalidConfig", "allowedImages"),
         ({"image": f"{UNREACHABLE_REGISTRY}/trainer:1"}, "Starting", "ImagePullFailed", "pull secrets"),
-        ({"scheduling": {"priorityClassName": "none"}}, "Starting", "NoPods", "kubectl describe job"),
+        ({"scheduling": {"priorityClassName": "none"}}, "Pending", "Refused", "no PriorityClass with name none"),
     ],
     ids=lambda value: value if isinstance(value, str) and value[0].isupper() else None,
 )
@@ -96,5 +99,5 @@ def test_a_deadline(tenant: Tenant) -> None:
 
 
 def test_a_finished_job_goes_when_its_time_has_come(tenant: Tenant) -> None:
-    tenant.apply(small(resources={"memory": "300Mi"}, ttlSecondsAfterFinished=1))
+    tenant.apply(small(**TOO_LARGE, ttlSecondsAfterFinished=1))
     tenant.kubectl("wait", "--for=delete", "dbj/dog", "--timeout=120s")

@@ -32,6 +32,7 @@ class FakeCluster:
         self.settings = settings
         self.objects: dict[Reference, dict[str, Any]] = {}
         self.pods: list[dict[str, Any]] = []
+        self.runtimes: list[dict[str, Any]] = []
         self.mount_failures: dict[str, str] = {}
         self.refusals: dict[Reference, str] = {}
         self.snapshot: Snapshot | None = None
@@ -58,6 +59,11 @@ class FakeCluster:
         self.objects[Reference(kind, name)] = item
         return item
 
+    def publish(self, name: str, **spec: Any) -> None:
+        """Puts a DreamBoothRuntime there."""
+        metadata = {"name": name, "uid": self.uid(), "creationTimestamp": stamp(self.now)}
+        self.runtimes.append({"kind": "DreamBoothRuntime", "metadata": metadata, "spec": spec})
+
     # What the operator does.
 
     def observe(self) -> Observed:
@@ -66,6 +72,7 @@ class FakeCluster:
             job=deepcopy(self.job),
             jobs=deepcopy(self.jobs),
             pods=deepcopy(self.pods),
+            runtimes=deepcopy(self.runtimes),
             mount_failures=dict(self.mount_failures),
             refusals=dict(self.refusals),
             snapshot=self.snapshot,

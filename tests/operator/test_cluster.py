@@ -1,4 +1,5 @@
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ def failed_mount(namespace: str, name: str, pod: str, message: str, second: int)
     }
 
 
-def test_the_kind_is_served(namespace: str) -> None:
+def test_the_kinds_are_served(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
-        assert await cluster.serves_our_kind()
+        assert await cluster.serves_our_kinds()
 
     with_cluster(test)
 
@@ -138,7 +139,7 @@ def test_only_the_object_that_was_meant_is_deleted(namespace: str) -> None:
 
 def test_the_latest_reason_why_a_volume_can_not_be_mounted(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
-        assert await cluster.mount_failure(namespace, "dog-0-0") is None
+        assert await cluster.complaint(namespace, "Pod", "dog-0-0", "FailedMount") is None
         for event in [
             failed_mount(namespace, "a", "dog-0-0", "older", 10),
             failed_mount(namespace, "b", "dog-0-0", "latest", 30),
@@ -146,7 +147,10 @@ def test_the_latest_reason_why_a_volume_can_not_be_mounted(namespace: str) -> No
             failed_mount(namespace, "d", "cat-0-0", "of another", 40),
         ]:
             await cluster.create(event)
-        assert await cluster.mount_failure(namespace, "dog-0-0") == "latest"
+        assert await cluster.complaint(namespace, "Pod", "dog-0-0", "FailedMount") == "latest"
+        for second, expected in {30: "latest", 31: None}.items():
+            since = datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
+            assert await cluster.complaint(namespace, "Pod", "dog-0-0", "FailedMount", since) == expected
 
     with_cluster(test)
 

@@ -3,7 +3,9 @@ from typing import Any
 
 import pytest
 
-from dreambooth_operator.slow_pods import ASKED, PATIENCE, awaiting_volumes
+from dreambooth_operator.slow_pods import ASKED, PATIENCE, awaiting_pods, awaiting_volumes
+from tests.operator import pieces
+from tests.operator.pieces import UID, at, holding
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -40,3 +42,28 @@ def test_pods_that_have_a_node_and_no_container_for_long_are_asked_about(
 
 def test_of_many_pods_only_some_are_asked_about() -> None:
     assert len(awaiting_volumes([pod()] * (ASKED + 1), NOW)) == ASKED
+
+
+def made(number: int = 0, *conditions: Any, suspend: bool = False, parallelism: int = 1, **more: Any) -> dict[str, Any]:
+    return pieces.job(number, *conditions, spec={"suspend": suspend, "parallelism": parallelism}, **more)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "pods", "expected"),
+    [
+        ([made()], [], {"dog-0": at(0)}),
+        ([made()], [pieces.pod()], {}),
+        ([made()], [pieces.pod("Succeeded")], {}),
+        ([made()], [pieces.pod("Failed", created=20)], {"dog-0": at(20)}),
+        ([made(parallelism=2)], [pieces.pod(created=10)], {"dog-0": at(10)}),
+        ([made(suspend=True)], [], {}),
+        ([made(0, holding("Suspended"))], [], {}),
+        ([made(0, holding("Failed"))], [], {}),
+        ([made(owner="uid-of-another")], [], {}),
+        ([made(0), made(1)], [], {"dog-1": at(0)}),
+        ([], [], {}),
+    ],
+)
+def test_a_job_that_lacks_pods_for_long_is_asked_about(jobs: Any, pods: Any, expected: Any) -> None:
+    assert awaiting_pods(UID, jobs, pods, at(30)) == expected
+    assert awaiting_pods(UID, jobs, pods, at(29)) == {}

@@ -46,6 +46,15 @@ def test_only_pods_of_jobs_that_the_dreamboothjob_controls_are_its_own() -> None
     assert filled(job(dog), pod(job(dog))).own_pods(DOG) == []
 
 
+def test_runtimes_are_nobodys_and_in_no_namespace() -> None:
+    metadata = {"name": "big", "uid": "uid-big", "resourceVersion": "3"}
+    big = {"kind": "DreamBoothRuntime", "metadata": metadata, "spec": {}}
+    store = filled(dreambooth_job(), big)
+    assert (store.runtimes(), list(store.keys()), key_of(big)) == ([big], [DOG], None)
+    assert store.replace("DreamBoothRuntime", [], listed=3) == set()
+    assert (store.runtimes(), list(store.keys())) == ([], [DOG])
+
+
 @pytest.mark.parametrize(("version", "news"), [(4, False), (5, False), (6, True)])
 def test_the_newest_version_wins(version: int, news: bool) -> None:
     store = filled(dreambooth_job(version=5))

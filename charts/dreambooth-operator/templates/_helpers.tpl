@@ -94,3 +94,13 @@ tolerations:
   resources: [events]
   verbs: [get, list, create, update]
 {{- end -}}
+
+{{/* What it may do everywhere, whichever namespaces it serves: runtimes, and the labels of namespaces that they select. */}}
+{{- define "dreambooth.clusterRules" -}}
+- apiGroups: [dreambooth.io]
+  resources: [dreamboothruntimes]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+{{- end -}}

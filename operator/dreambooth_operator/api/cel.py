@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dreambooth_operator.api.dreamboothjob import NAME_LENGTH, DreamBoothJobSpec
+from dreambooth_operator.api.sections import MODEL_CONFIG, MODEL_SOURCE
 from dreambooth_trainer.config import Section
 
 
@@ -32,10 +33,7 @@ SECTIONS = [
 ]
 """The sections of the spec: all stay as they were applied."""
 
-_SOURCE = (
-    "self.{field}.matches('^(embedded://[a-z0-9-]+|hf://[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|"
-    "pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/.*)?)$')"
-)
+_SOURCE = f"self.{{field}}.matches('^({MODEL_SOURCE})$')"
 _SOURCES = "{field} must be embedded://emoji, hf://organisation/name or pvc://claim/path: pods see no other path"
 
 
@@ -64,14 +62,19 @@ _BESIDE: Mapping[str, Sequence[Rule]] = {
     ],
     "spec": [
         Rule(
-            "has(self.image) == has(oldSelf.image) && (!has(self.image) || self.image == oldSelf.image)",
-            f"image {IMMUTABLE.message}",
+            f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
+            f"{field} {IMMUTABLE.message}",
         )
+        for field in ("image", "runtime")
     ],
     "spec.model": [
         Rule(_SOURCE.format(field="source"), _SOURCES.format(field="source")),
         _needs_hub("revision"),
         _needs_hub("tokenSecret"),
+        Rule(
+            f"!has(self.config) || self.config.matches('^({MODEL_CONFIG})$')",
+            "config must be a hub repository (organisation/name) or pvc://claim/path: pods see no other path",
+        ),
     ],
     "spec.evaluation": [
         Rule(_SOURCE.format(field="encoder"), _SOURCES.format(field="encoder")),
@@ -124,4 +127,26 @@ RULES: Mapping[str, Sequence[Rule]] = {
     **_BESIDE,
     **{path: [IMMUTABLE, *_BESIDE.get(path, ())] for path in (f"spec.{section}" for section in SECTIONS)},
 }
-"""By the path of a field: what must hold for it."""
+"""By the path of a field of a DreamBoothJob: what must hold for it."""
+
+_VALUES = "(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)"
+
+RUNTIME_RULES: Mapping[str, Sequence[Rule]] = {
+    "": [
+        Rule(
+            "size(self.metadata.name) <= 63",
+            "metadata.name must have at most 63 characters, since it is a label of what runs with it",
+        )
+    ],
+    "spec.namespaceSelector.matchExpressions[]": [
+        Rule(_VALUES, "values must be given for the operators In and NotIn, and for no other"),
+    ],
+    "spec.resources": [
+        Rule(
+            "!has(self.sharedMemory) || !has(self.memory) || "
+            "quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
+            "sharedMemory must not be more than memory, which it counts towards",
+        ),
+    ],
+}
+"""By the path of a field of a DreamBoothRuntime: what must hold for it."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dreambooth_operator.api.sections import Resources, Scheduling, Volumes
+from dreambooth_operator.api.sections import ImageReference, Resources, Scheduling, Volumes
 from dreambooth_operator.api.status import DreamBoothJobStatus
 from dreambooth_trainer.config import TrainConfig
 
@@ -25,6 +25,10 @@ JobName = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH, pattern=r"^
 
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 """A label of RFC 1123."""
+
+
+RuntimeName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+"""Name of a DreamBoothRuntime, which is also the value of a label."""
 
 
 class Metadata(BaseModel):
@@ -55,8 +59,11 @@ class DreamBoothJobSpec(TrainConfig):
     retries: Annotated[int, Field(ge=0, le=100)] = 3
     """Attempts after the first, each from the last checkpoint, when an attempt ended by what a further one may mend.
     Disruptions by the cluster don't count."""
-    image: Annotated[str, Field(min_length=1, max_length=500)] | None = None
-    """Image of the trainer, where the administrator allows it. Default: the operator's."""
+    runtime: RuntimeName | None = None
+    """The DreamBoothRuntime to run with: what pods get, and how much. Default: the default one of the namespace; where the
+    administrator published none for it, what the operator's settings say."""
+    image: ImageReference | None = None
+    """Image of the trainer, where the runtime allows it. Default: the runtime's, else the operator's."""
 
 
 class DreamBoothJob(BaseModel):

@@ -1,26 +1,27 @@
-"""What a DreamBoothJob must say to run in the cluster: fields, what they say together, what the administrator allows.
+"""What a DreamBoothJob must say to run in the cluster: fields, what they say together.
 
 Called by `reconcile.py`, whatever the CRD's schema and CEL rules let through: an older CRD may have known less.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
 from dreambooth_operator.api.dreamboothjob import DreamBoothJob
+from dreambooth_operator.api.sections import MODEL_CONFIG, MODEL_SOURCE
 from dreambooth_trainer.checks import conform, contradictions_in
 from dreambooth_trainer.failures import Problem
 
 JUDGED = "apiVersion", "kind", "metadata", "spec"
 
 
-def judge(item: Mapping[str, Any], allowed_images: Iterable[str]) -> tuple[DreamBoothJob | None, list[Problem]]:
+def judge(item: Mapping[str, Any]) -> tuple[DreamBoothJob | None, list[Problem]]:
     """Reads a DreamBoothJob as it stands in the API server.
 
     Args:
         item: the DreamBoothJob.
-        allowed_images: images that it may name: whole references, or prefixes that end with `*`.
 
     Returns:
         The job, or None if there are problems; and the problems.
@@ -30,7 +31,6 @@ def judge(item: Mapping[str, Any], allowed_images: Iterable[str]) -> tuple[Dream
     problems += contradictions_in(spec, problems)
     if job is not None:
         problems += [problem for rule in RULES for problem in rule(job)]
-        problems += _image(job, allowed_images)
     return (None if problems else job), problems
 
 
@@ -47,9 +47,13 @@ def _photos_within_reach(job: DreamBoothJob) -> Iterator[Problem]:
 def _models_within_reach(job: DreamBoothJob) -> Iterator[Problem]:
     sources = {"model.source": job.spec.model.source, "evaluation.encoder": job.spec.evaluation.encoder}
     for field, source in sources.items():
-        if "://" not in source:
+        if not re.fullmatch(MODEL_SOURCE, source):
             remedy = "Write embedded://emoji, hf://organisation/name or pvc://claim/path"
             yield Problem(f"spec.{field}", source, "is a path that pods can't see", remedy)
+    config = job.spec.model.config
+    if config is not None and not re.fullmatch(MODEL_CONFIG, config):
+        remedy = "Write organisation/name or pvc://claim/path"
+        yield Problem("spec.model.config", config, "is a path that pods can't see", remedy)
 
 
 def _shared_memory(job: DreamBoothJob) -> Iterator[Problem]:
@@ -65,19 +69,6 @@ def _several_nodes_share_a_volume(job: DreamBoothJob) -> Iterator[Problem]:
     if job.spec.resources.nodes > 1 and not output.claim_name and modes and "ReadWriteMany" not in modes:
         message = f"can't be mounted by the {job.spec.resources.nodes} nodes of resources.nodes"
         yield Problem("spec.volumes.output.create.accessModes", modes, message, "Add ReadWriteMany, or remove it")
-
-
-def _image(job: DreamBoothJob, allowed: Iterable[str]) -> Iterator[Problem]:
-    image = job.spec.image
-    if image is not None and not any(_matches(image, pattern) for pattern in allowed):
-        message = "is not among the images that the administrator allows"
-        yield Problem(
-            "spec.image", image, message, "Remove it, or ask for it to be added to the operator's allowedImages"
-        )
-
-
-def _matches(image: str, pattern: str) -> bool:
-    return image.startswith(pattern[:-1]) if pattern.endswith("*") else image == pattern
 
 
 RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [

@@ -16,6 +16,29 @@ FolderPath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/\
 """Path inside a volume, relative to its root."""
 
 
+GpuResourceName = Annotated[
+    str, Field(max_length=317, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+]
+"""An extended resource, which has a domain: `cpu` or `hugepages-2Mi`, which Kubernetes itself counts, are none."""
+
+ImageReference = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")]
+"""Reference of an image: `registry/name:tag` or `registry/name@sha256:...`."""
+
+AllowedImage = Annotated[
+    str, Field(max_length=500, pattern=r"^(\*|[A-Za-z0-9]([A-Za-z0-9._/:@-]*[/:@]\*|[A-Za-z0-9._/:@-]*))$")
+]
+"""An image, or a prefix of some. A prefix ends where a name does, as `registry.io*` would be `registry.io.evil.com` too."""
+
+_REPOSITORY = "[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"
+_ON_CLAIM = "pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/.*)?"
+
+MODEL_SOURCE = f"embedded://[a-z0-9-]+|hf://{_REPOSITORY}|{_ON_CLAIM}"
+"""Where pods find models: pattern of the whole text."""
+
+MODEL_CONFIG = f"{_REPOSITORY}|{_ON_CLAIM}"
+"""Where pods find the configuration of a single-file checkpoint, likewise."""
+
+
 class Resources(Section):
     """What each pod asks for."""
 
@@ -24,7 +47,7 @@ class Resources(Section):
     to (ReadWriteMany)."""
     gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 1
     """GPUs of a pod, with a process of the trainer for each; 0: one process on the CPU."""
-    gpu_resource_name: QualifiedName = "nvidia.com/gpu"
+    gpu_resource_name: GpuResourceName = "nvidia.com/gpu"
     """Extended resource by which the cluster counts GPUs."""
     cpu: Quantity = "4"
     """CPU cores of a pod (request)."""
@@ -32,6 +55,8 @@ class Resources(Section):
     """Memory of a pod (request and limit)."""
     shared_memory: Quantity = "2Gi"
     """Upper bound of /dev/shm, by which processes of a pod exchange tensors; counts towards the memory."""
+    ephemeral_storage: Quantity | None = None
+    """Disk of the node for temporary files and logs of a pod (request and limit). Default: as much as there is."""
 
 
 class NewClaim(Section):
@@ -78,7 +103,8 @@ class Volumes(Section):
     output: OutputVolume = OutputVolume()
     """The run: checkpoints, model, pictures, report."""
     cache: CacheVolume | None = None
-    """Class images and downloaded models, shared with other jobs. Default: a folder of the output volume."""
+    """Class images and downloaded models, shared with other jobs. Default: the runtime's cache, else a folder of the
+    output volume."""
 
 
 class Toleration(Section):
@@ -102,8 +128,8 @@ class Scheduling(Section):
     node_selector: Annotated[dict[QualifiedName, Annotated[str, Field(max_length=63)]], Field(max_length=20)] = {}
     """Labels that a node must have."""
     tolerations: Annotated[list[Toleration], Field(max_length=20)] = []
-    """Taints that the pods tolerate."""
+    """Taints that the pods tolerate, where the runtime allows them. Default: the runtime's."""
     priority_class_name: ObjectName | None = None
-    """PriorityClass of the pods."""
+    """PriorityClass of the pods, where the runtime allows it. Default: the runtime's."""
     queue_name: ObjectName | None = None
-    """Kueue's LocalQueue, of the same namespace, that admits the job. Default: it starts at once."""
+    """Kueue's LocalQueue, of the same namespace, that admits the job. Default: the runtime's, else it starts at once."""

@@ -146,6 +146,8 @@ class DreamBoothJobStatus(StatusSection):
     """In one word where the job stands."""
     message: str | None = None
     """Why, and what to do: the message of the condition that decides."""
+    runtime: str | None = None
+    """The DreamBoothRuntime of the last attempt."""
     conditions: list[Condition] = []
     """What holds and what doesn't, by type."""
     start_time: Moment | None = None

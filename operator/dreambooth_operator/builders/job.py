@@ -4,6 +4,7 @@ from typing import Any
 
 from dreambooth_operator import names
 from dreambooth_operator.api.dreamboothjob import DreamBoothJob
+from dreambooth_operator.api.dreamboothruntime import Runtime
 from dreambooth_operator.builders.meta import metadata
 from dreambooth_operator.builders.pod import build_pod_template
 from dreambooth_operator.observed import Object
@@ -11,18 +12,23 @@ from dreambooth_operator.settings import Settings
 from dreambooth_trainer.failures import Interrupted
 
 
-def build_job(owner: Object, job: DreamBoothJob, number: int, settings: Settings) -> dict[str, Any]:
+def build_job(owner: Object, job: DreamBoothJob, number: int, runtime: Runtime, settings: Settings) -> dict[str, Any]:
     """The Job of an attempt; one that names a queue waits for Kueue.
 
     Args:
         owner: the DreamBoothJob as it stands in the API server.
-        job: the same, read.
+        job: the same, read and equipped.
         number: number of the attempt.
+        runtime: what it is equipped with.
         settings: what the administrator decides.
     """
     name = names.attempt(job.metadata.name, number)
     meta = metadata(owner, name)
     meta["labels"] |= {names.LABEL_OWNER: owner["metadata"]["uid"], names.LABEL_ATTEMPT: str(number)}
+    if runtime.name:
+        meta["labels"][names.LABEL_RUNTIME] = runtime.name
+    if deadline := runtime.spec.limits.active_deadline_seconds:
+        meta["annotations"] = {names.ANNOTATION_DEADLINE: str(deadline)}
     template = build_pod_template(job, name, dict(meta["labels"]), settings)
     queue = job.spec.scheduling.queue_name
     if queue:

@@ -89,7 +89,7 @@ def _command(job: DreamBoothJob, attempt: str, port: int) -> list[str]:
         "--termination-log": TERMINATION_LOG,
     }
     arguments = [word for option in trainer.items() for word in option]
-    return ["python", "-m", "dreambooth_trainer.launch", *launch, "--", *arguments]
+    return ["python", "-m", "dreambooth_trainer.launch", *map(_literal, [*launch, "--", *arguments])]
 
 
 def _environment(job: DreamBoothJob) -> list[dict[str, Any]]:
@@ -102,16 +102,23 @@ def _environment(job: DreamBoothJob) -> list[dict[str, Any]]:
         "HF_HOME": f"{cache_folder(job)}/huggingface",
         "OMP_NUM_THREADS": str(max(1, int(threads))),
     }
-    environment: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]
+    environment: list[dict[str, Any]] = [{"name": name, "value": _literal(value)} for name, value in values.items()]
     if secret := job.spec.model.token_secret:
         reference = {"name": secret.name, "key": secret.key}
         environment.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}})
     return environment
 
 
+def _literal(text: str) -> str:
+    """A text into which Kubernetes puts no variable's value: `$(HF_TOKEN)` in a path would be the token."""
+    return text.replace("$", "$$")
+
+
 def _resources(job: DreamBoothJob) -> dict[str, Any]:
     asked = job.spec.resources
     limits = {"memory": asked.memory}
+    if asked.ephemeral_storage is not None:
+        limits["ephemeral-storage"] = asked.ephemeral_storage
     if asked.gpus_per_node:
         limits[asked.gpu_resource_name] = str(asked.gpus_per_node)
     return {"requests": {"cpu": asked.cpu, **limits}, "limits": limits}

@@ -1,6 +1,16 @@
-"""`activeDeadlineSeconds`: how long a job may take from the start of its first attempt, suspension not counted."""
+"""`activeDeadlineSeconds`: how long a job may take from the start of its first attempt, suspension not counted. Used by
+`reconcile.py`."""
 
 from datetime import datetime, timedelta
+
+from dreambooth_operator.names import ANNOTATION_DEADLINE
+from dreambooth_operator.observed import Object
+
+
+def limit_of(attempt: Object) -> int | None:
+    """The seconds that the runtime of an attempt allowed when its Job was made."""
+    said = str(attempt["metadata"].get("annotations", {}).get(ANNOTATION_DEADLINE, ""))
+    return int(said) if said.isascii() and said.isdigit() else None
 
 
 def deadline_of(start: datetime | None, seconds: int | None, suspended_seconds: int) -> datetime | None:

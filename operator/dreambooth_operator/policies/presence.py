@@ -23,7 +23,7 @@ def needed(job: DreamBoothJob) -> Mapping[Reference, str]:
     if volumes.output.claim_name:
         named[Reference(CLAIM, volumes.output.claim_name)] = "volumes.output.claimName"
     if volumes.cache:
-        named.setdefault(Reference(CLAIM, volumes.cache.claim_name), "volumes.cache.claimName")
+        named.setdefault(Reference(CLAIM, volumes.cache.claim_name), "volumes.cache.claimName (or its runtime)")
     if photos:
         named[Reference("ConfigMap", photos.name)] = "subject.images.configMap.name"
     return named

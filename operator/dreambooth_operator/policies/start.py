@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dreambooth_operator.api.dreamboothjob import DreamBoothJob
+from dreambooth_operator.api.dreamboothruntime import Runtime
 from dreambooth_operator.builders.claim import build_claim
 from dreambooth_operator.builders.config_map import build_config_map
 from dreambooth_operator.builders.job import build_job
@@ -15,6 +16,7 @@ from dreambooth_operator.policies.presence import Present, made
 from dreambooth_operator.settings import Settings
 from dreambooth_operator.status import reasons
 from dreambooth_operator.status.reasons import Finding
+from dreambooth_operator.status.refusals import refused
 
 
 class Start(NamedTuple):
@@ -28,20 +30,23 @@ class Start(NamedTuple):
     """Where the attempt stands then."""
 
 
-def start_of(owner: Object, job: DreamBoothJob, number: int, present: Present, settings: Settings) -> Start:
+def start_of(
+    owner: Object, job: DreamBoothJob, number: int, present: Present, runtime: Runtime, settings: Settings
+) -> Start:
     """Everything that an attempt needs.
 
     Args:
         owner: the DreamBoothJob as it stands in the API server.
-        job: the same, read.
+        job: the same, read and equipped.
         number: number of the attempt.
         present: what exists of the objects that are made.
+        runtime: what it is equipped with.
         settings: what the administrator decides.
     """
     claims = [
         one for one in made(job, number, settings) if one.kind == "PersistentVolumeClaim" and present.get(one) is None
     ]
-    attempt = build_job(owner, job, number, settings)
+    attempt = build_job(owner, job, number, runtime, settings)
     name, queue = name_of(attempt), job.spec.scheduling.queue_name
     finding = reasons.QUEUED(job=name, queue=queue) if queue else reasons.STARTING(job=name, number=number)
     return Start(companions(owner, job, settings), [*(build_claim(owner, job) for _ in claims), attempt], finding)
@@ -59,5 +64,5 @@ def refusal(start: Start, refusals: Mapping[Reference, str]) -> Finding | None:
     for item in [*start.apply, *start.create]:
         kind, name = item["kind"], name_of(item)
         if detail := refusals.get(Reference(kind, name)):
-            return reasons.REFUSED(kind=kind, name=name, detail=detail)
+            return refused(f"{kind} {name}", detail)
     return None

@@ -34,6 +34,8 @@ class News:
     """Where it stands."""
     attempts: Sequence[Attempt]
     """The record of its attempts."""
+    runtime: str | None
+    """The runtime of the last attempt."""
     failures: int
     """Failures in it that count."""
     suspended_seconds: int
@@ -60,6 +62,7 @@ def composed(before: DreamBoothJobStatus, news: News) -> DreamBoothJobStatus:
         observed_generation=generation,
         phase=finding.phase,
         message=finding.message,
+        runtime=news.runtime,
         conditions=conditions_of(
             before.conditions, finding, accepted=job is not None, generation=generation, now=news.now
         ),

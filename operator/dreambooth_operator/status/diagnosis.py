@@ -20,6 +20,7 @@ from dreambooth_operator.observed import Object
 from dreambooth_operator.status import reasons
 from dreambooth_operator.status.endings import disruption_of
 from dreambooth_operator.status.reasons import Finding
+from dreambooth_operator.status.refusals import refused
 
 PATIENCE = timedelta(seconds=30)
 """How long a pod may be unschedulable (a node may be on its way), in creation or overdue before it is worth a word."""
@@ -51,6 +52,8 @@ class Running:
     """Pods that it shall have."""
     mount_failures: Mapping[str, str]
     """Why volumes of a pod can't be mounted, by the pod's name."""
+    refusal: str | None
+    """Why pods of the Job can't be made."""
     now: datetime
     """The time."""
     distrust: str | None = None
@@ -66,6 +69,8 @@ def diagnose(attempt: Running) -> Diagnosis:
     if condition_of(attempt.job, "FailureTarget") or condition_of(attempt.job, "SuccessCriteriaMet"):
         return Diagnosis(reasons.ENDING(number=attempt.number, job=name))
     alive = [pod for pod in attempt.pods if is_alive(pod)]
+    if attempt.refusal and len(alive) < attempt.nodes:
+        return Diagnosis(refused(f"the pods of Job {name}", attempt.refusal))
     if not attempt.pods:
         return _without_pods(attempt)
     if not alive:
@@ -78,13 +83,16 @@ def diagnose(attempt: Running) -> Diagnosis:
     running = [pod for pod in alive if state_of(pod, "running") is not None]
     ended = [pod for pod in attempt.pods if pod.get("status", {}).get("phase") == "Succeeded" or _is_closing(pod)]
     if len(running) + len(ended) < attempt.nodes:
-        return Diagnosis(reasons.STARTING(job=name, number=attempt.number), due)
+        begun = _begun(attempt)
+        lacking = begun + PATIENCE if begun and len(alive) < attempt.nodes else None
+        later = min((time for time in (due, lacking) if time and time > attempt.now), default=None)
+        return Diagnosis(reasons.STARTING(job=name, number=attempt.number), later)
     if not running:
         return Diagnosis(reasons.ENDING(number=attempt.number, job=name), due)
     pods = "1 pod" if len(running) == 1 else f"{len(running)} pods"
     if attempt.distrust:
-        refused = reasons.PROGRESS_REFUSED(number=attempt.number, pods=pods, detail=attempt.distrust)
-        return Diagnosis(refused, due)
+        doubt = reasons.PROGRESS_REFUSED(number=attempt.number, pods=pods, detail=attempt.distrust)
+        return Diagnosis(doubt, due)
     return Diagnosis(reasons.TRAINING(number=attempt.number, pods=pods), due)
 
 
@@ -96,14 +104,19 @@ def _is_closing(pod: Object) -> bool:
 def _without_pods(attempt: Running) -> Diagnosis:
     """A Job whose controller has made no pods: it had no time yet, or was not allowed to."""
     job = attempt.job
-    name = name_of(job)
-    since = time_of(job.get("status", {}).get("startTime") or job["metadata"].get("creationTimestamp"))
-    if condition_of(job, "Suspended"):
-        since = attempt.now  # admitted just now: the controller has yet to note it
+    name, since = name_of(job), _begun(attempt)
     due = since + PATIENCE if since else None
     if due is None or attempt.now < due:
         return Diagnosis(reasons.STARTING(job=name, number=attempt.number), due)
     return Diagnosis(reasons.NO_PODS(job=name, seconds=int(PATIENCE.total_seconds())))
+
+
+def _begun(attempt: Running) -> datetime | None:
+    """Since when the Job's controller is to make pods."""
+    job = attempt.job
+    if condition_of(job, "Suspended"):
+        return attempt.now  # admitted just now: the controller has yet to note it
+    return time_of(job.get("status", {}).get("startTime") or job["metadata"].get("creationTimestamp"))
 
 
 def _between_pods(attempt: Running) -> Finding:

@@ -61,6 +61,35 @@ INVALID_CONFIG = Reason("InvalidConfig", "Failed", "Warning", "{problems} Delete
 
 # Before an attempt.
 RECHECKED = "The job starts by itself as soon as that is done."
+RUNTIME_NOT_FOUND = Reason(
+    "RuntimeNotFound",
+    "Pending",
+    "Warning",
+    "DreamBoothRuntime {name}, which spec.runtime names, does not exist. Ask an administrator for it, or delete the job and "
+    "apply it with one of kubectl get dreamboothruntimes. " + RECHECKED,
+)
+RUNTIME_FORBIDDEN = Reason(
+    "RuntimeForbidden",
+    "Pending",
+    "Warning",
+    "Namespace {namespace} may not use DreamBoothRuntime {name}, which spec.runtime names: its labels are not those of the "
+    "runtime's namespaceSelector. Ask an administrator to label it, or delete the job and apply it with another runtime. "
+    + RECHECKED,
+)
+RUNTIME_NOT_NAMED = Reason(
+    "RuntimeNotNamed",
+    "Pending",
+    "Warning",
+    "spec.runtime names none, and no default runtime serves namespace {namespace}. Delete the job and apply it with one of "
+    "these: {names}; or ask an administrator to mark one with spec.default. " + RECHECKED,
+)
+RUNTIME_UNSOUND = Reason(
+    "RuntimeUnsound",
+    "Pending",
+    "Warning",
+    "DreamBoothRuntime {name} says what this operator does not understand: {problems} Ask an administrator to mend it, or to "
+    "upgrade the operator. " + RECHECKED,
+)
 CONFIG_MAP_NOT_FOUND = Reason(
     "ConfigMapNotFound",
     "Pending",
@@ -106,7 +135,28 @@ REFUSED = Reason(
     "Refused",
     "Pending",
     "Warning",
-    "The API server refused {kind} {name}: {detail} It is tried again until it is accepted.",
+    "The API server refused {what}: {detail} It is tried again until it is accepted.",
+)
+QUOTA_EXCEEDED = Reason(
+    "QuotaExceeded",
+    "Pending",
+    "Warning",
+    "A ResourceQuota of the namespace has no room for {what}: {detail} Wait until others have ended, ask an administrator for a "
+    "larger quota, or delete the job and apply one that asks for less (spec.resources, spec.volumes). " + RECHECKED,
+)
+QUOTA_UNSPECIFIED = Reason(
+    "QuotaUnspecified",
+    "Pending",
+    "Warning",
+    "A ResourceQuota of the namespace counts what {what} does not say: {detail} Ask an administrator for a LimitRange with "
+    "defaults of it, or for a quota of requests alone. " + RECHECKED,
+)
+LIMIT_RANGE_EXCEEDED = Reason(
+    "LimitRangeExceeded",
+    "Pending",
+    "Warning",
+    "A LimitRange of the namespace does not allow {what}: {detail} Delete the job and apply one within these bounds "
+    "(spec.resources, spec.volumes), or ask an administrator for others. " + RECHECKED,
 )
 BACK_OFF = Reason(
     "BackOff",
@@ -231,8 +281,8 @@ DEADLINE_EXCEEDED = Reason(
     "DeadlineExceeded",
     "Failed",
     "Warning",
-    "The job ran longer than spec.activeDeadlineSeconds ({seconds}) allows. Apply a job with a longer deadline and the same "
-    "output: it goes on from the last checkpoint.",
+    "The job ran longer than {field} ({seconds}) allows. Apply a job with a longer deadline or another "
+    "runtime, and with the same output: it goes on from the last checkpoint.",
 )
 
 # Suspension.

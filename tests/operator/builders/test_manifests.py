@@ -1,4 +1,5 @@
-"""Everything that is made for a job, beside what is expected: `manifests/CASE/input.yaml` -> `expected.yaml`.
+"""Everything that is made for a job, beside what is expected: `manifests/CASE/input.yaml` -> `expected.yaml`, where there is one
+with the DreamBoothRuntime of `runtime.yaml`.
 
 After a wanted change: `REFRESH=1 pytest tests/operator/builders`, and read the difference.
 """
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from dreambooth_operator.api.dreamboothruntime import DreamBoothRuntimeSpec, Runtime
 from dreambooth_operator.api.rules import judge
+from dreambooth_operator.policies.equipment import equipped
+from dreambooth_operator.policies.limits import excesses
 from dreambooth_operator.policies.start import start_of
 from dreambooth_operator.settings import Settings
 
@@ -21,9 +25,14 @@ SETTINGS = Settings(trainer_image="registry/trainer:1", image_pull_secrets=["pul
 def made_for(file: Path) -> str:
     owner = yaml.safe_load(file.read_text())
     owner["metadata"] |= {"namespace": "space", "uid": "uid-1"}
-    job, problems = judge(owner, ["*"])
+    job, problems = judge(owner)
     assert job is not None, problems
-    start = start_of(owner, job, 0, {}, SETTINGS)
+    runtime = Runtime(None, DreamBoothRuntimeSpec())
+    if (beside := file.with_name("runtime.yaml")).exists():
+        item = yaml.safe_load(beside.read_text())
+        runtime = Runtime(item["metadata"]["name"], DreamBoothRuntimeSpec.model_validate(item["spec"], by_name=False))
+        assert excesses(job, runtime) == []
+    start = start_of(owner, equipped(job, runtime), 0, {}, runtime, SETTINGS)
     documents: list[dict[str, Any]] = [*start.apply, *start.create]
     return yaml.safe_dump_all(documents, sort_keys=False, width=120)
 
@@ -43,6 +52,8 @@ def test_a_real_api_server_takes_it(case: str, cluster: Any) -> None:
     cluster.kubectl("create", "namespace", namespace)
     cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     try:
+        if (runtime := CASES / case / "runtime.yaml").exists():
+            cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename", runtime)
         for document in yaml.safe_load_all((CASES / case / "expected.yaml").read_text()):
             document["metadata"] |= {"namespace": namespace, "ownerReferences": []}
             text = yaml.safe_dump(document)

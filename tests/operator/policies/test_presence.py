@@ -31,7 +31,7 @@ def photos(**images: Any) -> dict[str, Any]:
             {"volumes": {"cache": {"claimName": "cache"}}, "model": {"source": "pvc://models/sd"}},
             {
                 PHOTOS: "subject.images.configMap.name",
-                (CLAIM, "cache"): "volumes.cache.claimName",
+                (CLAIM, "cache"): "volumes.cache.claimName (or its runtime)",
                 (CLAIM, "models"): "model.source",
             },
         ),

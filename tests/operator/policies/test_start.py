@@ -2,18 +2,20 @@ from typing import Any
 
 import pytest
 
+from dreambooth_operator.api.dreamboothruntime import DreamBoothRuntimeSpec, Runtime
 from dreambooth_operator.observed import Reference
 from dreambooth_operator.policies.start import Start, refusal, start_of
 from tests.operator.fake_cluster import SETTINGS
 from tests.operator.pieces import OWNER, read
 
 TWO_NODES = {"resources": {"nodes": 2}}
+NO_RUNTIME = Runtime(None, DreamBoothRuntimeSpec())
 CLAIM = Reference("PersistentVolumeClaim", "dog")
 CONFIG, POLICY = ("ConfigMap", "dog-config"), ("NetworkPolicy", "dog")
 
 
 def start(spec: dict[str, Any], **present: Any) -> Start:
-    return start_of(OWNER, read(**spec), 3, {CLAIM: present.get("claim")}, SETTINGS)
+    return start_of(OWNER, read(**spec), 3, {CLAIM: present.get("claim")}, NO_RUNTIME, SETTINGS)
 
 
 def kinds(items: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ REFUSED = reasons.PROGRESS_REFUSED(number=0, pods="1 pod", detail="it is no JSON
 COMPLETE = reasons.COMPLETE(path="dog", claim="dog")
 KILLED = reasons.failed("Killed", "killed")
 UNSOUND = reasons.INVALID_CONFIG(problems="x")
-LATE = reasons.DEADLINE_EXCEEDED(seconds=9)
+LATE = reasons.DEADLINE_EXCEEDED(field="spec.activeDeadlineSeconds", seconds=9)
 OPEN = Attempt(number=0, job_name="dog-0", start_time=at(10))
 DONE = OPEN.model_copy(update={"completion_time": at(50), "reason": "Completed"})
 FAILED = OPEN.model_copy(update={"completion_time": at(50), "reason": "Killed", "message": "killed"})
@@ -28,6 +28,7 @@ def made(finding: Finding, before: DreamBoothJobStatus = NEW, **more: Any) -> Dr
         "job": read(),
         "finding": finding,
         "attempts": [OPEN],
+        "runtime": None,
         "failures": 0,
         "suspended_seconds": 0,
         "last_word": None,

@@ -9,9 +9,15 @@ from tests.operator.pieces import at, ended, failed_pod, holding, job, moment, p
 EVICTED = holding("DisruptionTarget", reason="EvictionByEvictionAPI")
 
 
-def told(*pods: dict[str, Any], now: float = 100, nodes: int = 1, of: dict[str, Any] | None = None) -> Diagnosis:
+def told(
+    *pods: dict[str, Any],
+    now: float = 100,
+    nodes: int = 1,
+    of: dict[str, Any] | None = None,
+    refusal: str | None = None,
+) -> Diagnosis:
     mount_failures = {"dog-0-7": "no such claim"}
-    return diagnose(Running(0, of or job(), pods, nodes, mount_failures, at(now)))
+    return diagnose(Running(0, of or job(), pods, nodes, mount_failures, refusal, at(now)))
 
 
 def word(*pods: dict[str, Any], **more: Any) -> tuple[str, str]:
@@ -53,6 +59,24 @@ def test_a_job_without_pods_has_half_a_minute() -> None:
     resumed = job()
     resumed["status"]["startTime"] = moment(80)
     assert (word(of=resumed), told(of=resumed).due) == (("Starting", "Starting"), at(110))
+
+
+@pytest.mark.parametrize(("pods", "nodes"), [([], 1), ([pod("Running", running())], 2), ([failed_pod(9)], 1)])
+def test_pods_that_may_not_be_made_are_told(pods: list[dict[str, Any]], nodes: int) -> None:
+    said = 'pods "dog-0-0" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=1'
+    finding = told(*pods, nodes=nodes, refusal=said).finding
+    assert (finding.phase, finding.word) == ("Pending", "QuotaExceeded")
+    assert finding.message.startswith("A ResourceQuota of the namespace has no room for the pods of Job dog-0: pods")
+
+
+def test_pods_that_are_all_there_are_not_asked_about_what_was() -> None:
+    assert word(pod("Running", running()), refusal="exceeded quota") == ("Running", "Training")
+
+
+def test_a_job_that_lacks_pods_is_looked_at_again_in_half_a_minute() -> None:
+    half = pod("Running", running())
+    assert told(half, nodes=2, now=10).due == at(30)
+    assert told(half, nodes=2, now=30).due is None
 
 
 def test_a_job_that_was_admitted_just_now_has_half_a_minute_too() -> None:
@@ -147,7 +171,7 @@ def test_how_many_pods_train_is_told() -> None:
 
 def test_a_trainer_whose_answers_are_refused_trains_all_the_same() -> None:
     of, pods = job(), [pod("Running", running())]
-    finding = diagnose(Running(0, of, pods, 1, {}, at(100), "it is no JSON.")).finding
+    finding = diagnose(Running(0, of, pods, 1, {}, None, at(100), "it is no JSON.")).finding
     assert (finding.phase, finding.word) == ("Running", "ProgressRefused")
     assert "it is no JSON." in finding.message
     starting = diagnose(Running(0, of, pods, 2, {}, at(100), "it is no JSON.")).finding

@@ -33,7 +33,7 @@ def test_a_command_that_is_proposed_can_be_copied() -> None:
 
 @pytest.mark.parametrize("detail", ["no {room}", "no room.", "no\nroom", ""])
 def test_words_of_others_become_a_sentence_of_the_message(detail: str) -> None:
-    message = reasons.REFUSED(kind="Job", name="dog-0", detail=detail).message
+    message = reasons.REFUSED(what="Job dog-0", detail=detail).message
     said = f"{' '.join(detail.split()).removesuffix('.')}. " if detail else ""
     assert message == f"The API server refused Job dog-0: {said}It is tried again until it is accepted."
 

@@ -1,0 +1,96 @@
+"""Kueue in the test cluster, from a folder beside the checkout: its manager's binary and its manifests."""
+
+import json
+import lzma
+import shutil
+import time
+from typing import Any
+
+from tests.cluster import images
+from tests.cluster.layout import CACHE, ROOT
+from tests.conftest import Cluster
+
+FOLDER = ROOT.parent / "shared" / "kueue"
+MANAGER, MANIFESTS = FOLDER / "manager.xz", FOLDER / "manifests.yaml"
+IMAGE = "localhost/kueue:0.19.2"
+NAMESPACE = "kueue-system"
+VERSION = "kueue.x-k8s.io/v1beta2"
+FLAVOR = "test"
+READY_SECONDS = 120
+
+
+def obstacle() -> str | None:
+    """Why Kueue can't run here; None: it can."""
+    missing = [str(file) for file in (MANAGER, MANIFESTS) if not file.exists()]
+    return f"{' and '.join(missing)} are not there" if missing else None
+
+
+def install(cluster: Cluster) -> None:
+    """Installs Kueue, and waits until it admits what is asked of it."""
+    manager = CACHE / "kueue" / "manager"
+    manager.parent.mkdir(parents=True, exist_ok=True)
+    with lzma.open(MANAGER) as packed, manager.open("wb") as unpacked:
+        shutil.copyfileobj(packed, unpacked)
+    manager.chmod(0o755)
+    images.load_files(IMAGE, "scratch", {manager: "/manager"}, "--user=65532:65532", '--entrypoint=["/manager"]')
+    cluster.kubectl("apply", "--server-side", "--filename", MANIFESTS)
+    # The test cluster's API server can't reach an API of others, and a namespace is not deleted while one is unreachable.
+    cluster.kubectl("delete", "apiservices", "--selector=app.kubernetes.io/name=kueue")
+    wait = "--for=condition=Available", "deployment/kueue-controller-manager", f"--timeout={READY_SECONDS}s"
+    cluster.kubectl("--namespace", NAMESPACE, "wait", *wait)
+    # Its webhooks answer a little later than it is ready.
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            apply(cluster, {"apiVersion": VERSION, "kind": "ResourceFlavor", "metadata": {"name": FLAVOR}})
+            return
+        except AssertionError:
+            assert time.monotonic() < deadline
+            time.sleep(1)
+
+
+def uninstall(cluster: Cluster) -> None:
+    """Takes Kueue away: its webhooks first, which would forbid everybody to make pods when the manager is gone."""
+    kinds = "validatingwebhookconfigurations,mutatingwebhookconfigurations"
+    cluster.kubectl("delete", kinds, "--selector=app.kubernetes.io/name=kueue")
+    cluster.kubectl("--namespace", NAMESPACE, "delete", "deployment", "--all", "--cascade=foreground", "--timeout=60s")
+    for kind in ("workloads", "localqueues", "clusterqueues", "resourceflavors"):
+        every = [] if kind in ("clusterqueues", "resourceflavors") else ["--all-namespaces"]
+        for item in json.loads(cluster.kubectl("get", f"{kind}.kueue.x-k8s.io", *every, "--output=json"))["items"]:
+            _free(cluster, kind, item["metadata"])
+    cluster.kubectl("delete", "--filename", MANIFESTS, "--ignore-not-found", "--wait=false")
+
+
+def _free(cluster: Cluster, kind: str, metadata: dict[str, Any]) -> None:
+    """Takes an object's finalizers, which nobody would do when the manager is gone."""
+    where = ["--namespace", metadata["namespace"]] if "namespace" in metadata else []
+    patch = '--patch={"metadata":{"finalizers":null}}'
+    cluster.kubectl(*where, "patch", f"{kind}.kueue.x-k8s.io", metadata["name"], "--type=merge", patch)
+
+
+def queue(cluster: Cluster, namespace: str, gpus: int, name: str = "team") -> None:
+    """Gives a namespace a queue of its own with a quota of GPUs; a job of higher priority takes the place of a lower one.
+
+    Args:
+        cluster: where.
+        namespace: whose; the ClusterQueue has its name.
+        gpus: the quota.
+        name: name of the LocalQueue.
+    """
+    amounts = {"cpu": "100", "memory": "1Ti", "nvidia.com/gpu": str(gpus)}
+    flavor = {"name": FLAVOR, "resources": [{"name": key, "nominalQuota": amount} for key, amount in amounts.items()]}
+    spec = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "resourceGroups": [{"coveredResources": list(amounts), "flavors": [flavor]}],
+        "preemption": {"withinClusterQueue": "LowerPriority"},
+    }
+    apply(cluster, {"apiVersion": VERSION, "kind": "ClusterQueue", "metadata": {"name": namespace}, "spec": spec})
+    local = {"name": name, "namespace": namespace}
+    apply(
+        cluster, {"apiVersion": VERSION, "kind": "LocalQueue", "metadata": local, "spec": {"clusterQueue": namespace}}
+    )
+
+
+def apply(cluster: Cluster, item: dict[str, Any]) -> None:
+    """Applies an object."""
+    cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(item))

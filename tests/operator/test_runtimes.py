@@ -1,0 +1,109 @@
+"""Runtimes and queues in a real control plane, with the operator as it runs in a cluster: limited to one namespace."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dreambooth_operator.cluster import Cluster
+from dreambooth_operator.names import LABEL_QUEUE, LABEL_RUNTIME
+from dreambooth_operator.observed import Object, Reference
+from tests.cluster.layout import ROOT
+from tests.conftest import Cluster as Kubectl
+from tests.operator.clusters import applied_job, until
+from tests.operator.operators import operator
+
+
+async def reason(client: Cluster, namespace: str) -> str | None:
+    job = await client.get("DreamBoothJob", namespace, "dog")
+    conditions = job.get("status", {}).get("conditions", ()) if job else ()
+    return next((str(one["reason"]) for one in conditions if one["type"] == "Running"), None)
+
+
+async def becomes(client: Cluster, namespace: str, word: str) -> None:
+    async def told() -> bool:
+        return await reason(client, namespace) == word
+
+    await until(told, 40)
+
+
+def runtime(namespace: str, **spec: Any) -> Object:
+    """A runtime that serves only one namespace: other tests share the cluster."""
+    only = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [namespace]}
+    selector = {"namespaceSelector": {"matchExpressions": [only]}}
+    return {
+        "apiVersion": "dreambooth.io/v1alpha1",
+        "kind": "DreamBoothRuntime",
+        "metadata": {"name": namespace},
+        "spec": {**selector, **spec},
+    }
+
+
+def test_a_runtime_is_watched_though_only_one_namespace_is(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
+    cluster.kubectl("--namespace", namespace, "create", "configmap", "photos")
+
+    async def test() -> None:
+        client = await Cluster.connect()
+        job = applied_job(namespace)
+        job["spec"]["runtime"] = namespace
+        async with operator(kubeconfig, namespace) as one:
+            await client.create(job)
+            await becomes(client, namespace, "RuntimeNotFound")
+            await client.create(runtime(namespace, image="registry/trainer:7"))
+            await becomes(client, namespace, "Starting")
+            assert "Traceback" not in "\n".join(one.lines)
+        made = await client.get("Job", namespace, "dog-0")
+        assert made is not None and made["metadata"]["labels"][LABEL_RUNTIME] == namespace
+        assert made["spec"]["template"]["spec"]["containers"][0]["image"] == "registry/trainer:7"
+        await client.close()
+
+    try:
+        asyncio.run(asyncio.wait_for(test(), 120))
+    finally:
+        cluster.kubectl("delete", "dreamboothruntime", namespace, "--ignore-not-found")
+
+
+def test_what_kueue_needs_is_there_and_what_it_writes_stays(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
+    """Kueue, played by hand: it admits a suspended Job with the node selector of a flavor, and takes the admission back."""
+    cluster.kubectl("--namespace", namespace, "create", "configmap", "photos")
+    flavor = '{"spec":{"suspend":false,"template":{"spec":{"nodeSelector":{"flavor":"h200"}}}}}'
+    patch = ("--namespace", namespace, "patch", "job", "dog-0", "--type=merge")
+
+    async def test() -> None:
+        client = await Cluster.connect()
+        job = applied_job(namespace)
+        job["spec"]["scheduling"] = {"queueName": "team"}
+        async with operator(kubeconfig, namespace, resync_seconds=1):
+            await client.create(job)
+            await becomes(client, namespace, "Queued")
+            made = await client.get("Job", namespace, "dog-0")
+            assert made is not None and made["spec"]["suspend"] is True
+            assert made["metadata"]["labels"][LABEL_QUEUE] == "team"
+            cluster.kubectl(*patch, f"--patch={flavor}")
+            await becomes(client, namespace, "Starting")
+            change = '--patch={"spec":{"retries":5}}'
+            cluster.kubectl("--namespace", namespace, "patch", "dbj", "dog", "--type=merge", change)
+            await asyncio.sleep(3)
+            admitted = await client.get("Job", namespace, "dog-0")
+            assert admitted is not None and admitted["metadata"]["uid"] == made["metadata"]["uid"]
+            assert admitted["spec"]["suspend"] is False
+            assert admitted["spec"]["template"]["spec"]["nodeSelector"] == {"flavor": "h200"}
+            cluster.kubectl(*patch, '--patch={"spec":{"suspend":true}}')
+            await becomes(client, namespace, "Queued")
+        await client.delete(Reference("DreamBoothJob", "dog"), namespace, None)
+        await client.close()
+
+    asyncio.run(asyncio.wait_for(test(), 120))
+
+
+def test_the_api_server_takes_the_examples_of_the_docs(namespace: str, cluster: Kubectl) -> None:
+    text = (ROOT / "docs" / "tenancy.md").read_text()
+    blocks = "\n---\n".join(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+    taken = [item for item in yaml.safe_load_all(blocks) if not item["apiVersion"].startswith("kueue.")]
+    assert [item["kind"] for item in taken] == ["DreamBoothRuntime", "ResourceQuota", "LimitRange"]
+    for item in taken:
+        item["metadata"] |= {"namespace": namespace} if "namespace" in item["metadata"] else {}
+        given = yaml.safe_dump(item)
+        cluster.kubectl("create", "--dry-run=server", "--validate=strict", "--filename", "-", stdin=given)
