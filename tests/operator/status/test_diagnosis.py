@@ -174,5 +174,5 @@ def test_a_trainer_whose_answers_are_refused_trains_all_the_same() -> None:
     finding = diagnose(Running(0, of, pods, 1, {}, None, at(100), "it is no JSON.")).finding
     assert (finding.phase, finding.word) == ("Running", "ProgressRefused")
     assert "it is no JSON." in finding.message
-    starting = diagnose(Running(0, of, pods, 2, {}, at(100), "it is no JSON.")).finding
+    starting = diagnose(Running(0, of, pods, 2, {}, None, at(100), "it is no JSON.")).finding
     assert starting.word == "Starting"
