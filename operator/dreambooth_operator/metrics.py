@@ -37,5 +37,5 @@ LEADER = Gauge(PREFIX + "leader", "1 while this replica holds the Lease.")
 # A rate can be told of what has been 0 before.
 for cause in ("refused", "conflict", "cluster", "bug"):
     RECONCILE_ERRORS.labels(cause)
-for result in ("ok", "invalid", "timeout", "unreachable"):
+for result in ("ok", "invalid", "timeout", "unreachable", "refused"):
     POLLS.labels(result)
