@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.charts.rendered import CASES, RELEASE, Objects, of_kind, pods_of, values_of
+from tests.charts.rendered import CASES, Objects, of_kind, pods_of, values_of
 from tests.conftest import Cluster
 
 Render = Callable[[Mapping[str, Any]], Objects]
@@ -51,10 +51,14 @@ def test_every_pod_is_restricted(case: Path, render: Render, cluster: Cluster, r
         try_out(cluster, restricted, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
 
 
+def is_aggregated(role: dict[str, Any]) -> bool:
+    return any("aggregate-to" in label for label in role["metadata"]["labels"])
+
+
 def test_users_get_rights_by_the_roles_that_are_bound_to_them(
     render: Render, cluster: Cluster, restricted: str
 ) -> None:
-    roles = [item for item in of_kind(render({}), "ClusterRole") if item["metadata"]["name"] != RELEASE]
+    roles = [item for item in of_kind(render({}), "ClusterRole") if is_aggregated(item)]
     names = [f"{restricted}-{item['metadata']['name']}" for item in roles]
     assert len(names) == 2
     for level in ("view", "edit", "admin"):

@@ -127,13 +127,19 @@ def decision(kubeconfig: Path, job: Object, *, runtimes: tuple[Object, ...] = ()
         assert len(jobs) + len(pods) == others
         now = datetime.now(UTC)
         seen = Observed(job=job, jobs=jobs, pods=pods, runtimes=runtimes)
-        found = {one: await client.get(one.kind, namespace, one.name) for one in references(seen, now)}
+        found = {one: await client.get(one.kind, namespace, one.name) for one in references(seen, now, SETTINGS)}
         await client.close()
         return reconcile(Observed(job=job, jobs=jobs, pods=pods, runtimes=runtimes, present=found), now, SETTINGS)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(kubeconfig))
         return asyncio.run(decide())
+
+
+def given_settings(plan: Plan) -> Any:
+    """What the trainer is told."""
+    (given,) = (item for item in plan.apply if item["kind"] == "ConfigMap")
+    return json.loads(given["data"]["train.json"])
 
 
 def without_uid(item: Any, uid: str) -> Any:
@@ -262,7 +268,7 @@ def test_prompts_are_data(tenant: Tenant, kubeconfig: Path, text: str) -> None:
     job["spec"]["samples"] = {"prompts": [f"a {{identifier}} {{class}} {text}"]}
     plan = decision(kubeconfig, tenant.create(job))
     assert plan.create[-1]["spec"]["template"]["spec"] == expected
-    (settings,) = (json.loads(item["data"]["train.json"]) for item in plan.apply)
+    settings = given_settings(plan)
     assert settings["samples"]["prompts"] == job["spec"]["samples"]["prompts"]
 
 
@@ -282,7 +288,7 @@ def test_paths_stay_inside_their_volumes(tenant: Tenant, kubeconfig: Path, path:
     (container,) = spec["containers"]
     command = container["command"]
     output, cache = command[command.index("--output") + 1], command[command.index("--cache") + 1]
-    (settings,) = (json.loads(item["data"]["train.json"]) for item in plan.apply)
+    settings = given_settings(plan)
     roots = {output: "/output", cache: "/cache", settings["model"]["source"]: "/input/claims/shelf"}
     for found, root in roots.items():
         assert found == root or found.startswith(f"{root}/")

@@ -44,7 +44,6 @@ class PretendedNode:
         room = {"cpu": "100", "memory": "1Ti", "pods": "10", "ephemeral-storage": "1Ti"}
         ready = {"type": "Ready", "status": "True", "reason": "Pretended"}
         self._write_status("node", self.name, {"capacity": room, "allocatable": room, "conditions": [ready]})
-        self._cluster.kubectl("taint", "node", self.name, "node.kubernetes.io/not-ready:NoSchedule-")
 
     def delete(self) -> None:
         """Takes the node away, as a cloud does; its pods are still there."""
@@ -93,7 +92,10 @@ def test_a_job_whose_node_is_deleted_gets_another_pod(
         cluster.kubectl("create", "configmap", "photos", "--from-literal=dog.jpg=x", f"--namespace={namespace}")
         async with operator(kubeconfig, namespace):
             cluster.kubectl("create", "--filename=-", stdin=json.dumps(job))
-            (pod,) = await until(lambda: [pod for pod in found("pods") if pod["spec"].get("nodeName") == doomed.name])
+            placed = await until(
+                lambda: [pod for pod in found("pods") if pod["spec"].get("nodeName") == doomed.name], SECONDS
+            )
+            (pod,) = placed
             doomed.run(pod)
             await until(lambda: found("dreamboothjobs")[0]["status"]["phase"] == "Running")
             doomed.delete()
