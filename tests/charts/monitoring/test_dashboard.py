@@ -81,11 +81,12 @@ def test_each_query_has_data_and_the_metrics_are_clean(tenant: Tenant, tmp_path:
     ]
 
     def story(watching: Prometheus) -> None:
-        tenant.apply(small(training={"steps": STEPS}))
+        # No node takes its pod: a kubelet would overwrite what is said here of the pod.
+        tenant.apply(small(training={"steps": STEPS}, scheduling={"nodeSelector": {"no-such-label": "anywhere"}}))
         # What is counted when the pod starts must have been seen at 0 before.
         waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
         watching.until_answered(waits, PATIENCE)
-        # The scheduler must have had its say, or it would overwrite what is said here.
+        # So would the scheduler, until it has had its say.
         tenant.until(lambda status: reason(status, "Running") == ("False", "Unschedulable"))
         (pod,) = tenant.pods()
         run_pod(tenant, pod)
