@@ -1,0 +1,91 @@
+"""What a trainer that lies to Prometheus achieves, under the limits of the chart's PodMonitor and a real Prometheus."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.charts.monitoring.prometheus import prometheus
+from tests.charts.monitoring.test_templates import monitoring, rendered
+from tests.conftest import Cluster
+
+SECONDS = 60
+NAME = "dreambooth_trainer_step"
+HONEST = f"# TYPE {NAME} gauge\n{NAME} 7\n"
+MANY = "".join(f'{NAME}{{number="{number}"}} 1\n' for number in range(10_000))
+LABELS = ",".join(f'label{number}="x"' for number in range(100))
+
+
+@contextmanager
+def telling(text: str) -> Iterator[str]:
+    """A pretended trainer with these metrics; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def scrape(cluster: Cluster) -> dict[str, Any]:
+    """Of the PodMonitor, what the Prometheus operator would write into a scrape configuration."""
+    spec = rendered(cluster, monitoring=monitoring("podMonitor"))["PodMonitor/dreambooth-trainers"]["spec"]
+    (endpoint,) = spec["podMetricsEndpoints"]
+    return {
+        "sample_limit": spec["sampleLimit"],
+        "label_limit": spec["labelLimit"],
+        "label_name_length_limit": spec["labelNameLengthLimit"],
+        "label_value_length_limit": spec["labelValueLengthLimit"],
+        "body_size_limit": spec["bodySizeLimit"],
+        "honor_labels": endpoint["honorLabels"],
+        "metric_relabel_configs": [
+            {"source_labels": one["sourceLabels"], "regex": one["regex"], "action": one["action"]}
+            for one in endpoint["metricRelabelings"]
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [MANY, f"{NAME}{{{LABELS}}} 1\n", f'{NAME}{{a="{"x" * 1000}"}} 1\n', HONEST + "# " + "x" * 300_000 + "\n"],
+    ids=["series", "labels", "long label", "long text"],
+)
+def test_too_much_is_not_taken_and_seen(cluster: Cluster, tmp_path: Path, text: str) -> None:
+    with telling(HONEST) as honest, telling(text) as liar:
+        scrapes = [
+            {"job_name": name, "static_configs": [{"targets": [target]}], **scrape(cluster)}
+            for name, target in {"honest": honest, "liar": liar}.items()
+        ]
+        with prometheus(cluster.binary("prometheus"), tmp_path, scrapes) as watching:
+            seen = {"honest": f'{NAME}{{job="honest"}} == 7', "liar": 'up{job="liar"} == 0'}
+            watching.until_answered(seen, SECONDS)
+            assert watching.samples(f'{NAME}{{job="liar"}}') == []
+
+
+def test_no_trainer_speaks_for_another_or_for_the_operator(cluster: Cluster, tmp_path: Path) -> None:
+    lies = f'{NAME}{{namespace="other",job="operator"}} 7\ndreambooth_operator_leader 1\nup 1\n'
+    with telling(lies) as liar:
+        labels = {"namespace": "own"}
+        scrapes = [
+            {"job_name": "liar", "static_configs": [{"targets": [liar], "labels": labels}], **scrape(cluster)},
+        ]
+        with prometheus(cluster.binary("prometheus"), tmp_path, scrapes) as watching:
+            watching.until_answered({"taken": f'{NAME}{{namespace="own",job="liar"}}'}, SECONDS)
+            assert watching.samples("dreambooth_operator_leader") == []
+            assert watching.samples('{namespace="other"}') == watching.samples('{job="operator"}') == []
