@@ -58,12 +58,14 @@ def _watch(tenant: Tenant, console: Console) -> str:
     """Shows where the job stands until it has ended."""
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn()
     with Progress(*columns, console=console) as bars:
-        bar = bars.add_task("Pending", total=100)
+        bar, told = bars.add_task("Pending", total=100), None
         while True:
             status = tenant.status(NAME)
             progress, phase = status.get("progress", {}), status.get("phase", "Pending")
             loss = f"  loss {progress['loss']}" if "loss" in progress else ""
             said = f"{phase:9} {progress.get('phase', ''):9} step {progress.get('step', 0)}{loss}"
+            if phase == "Pending" and status.get("message") != told:
+                console.print(told := status.get("message"))
             bars.update(bar, completed=progress.get("percent", 0), description=said)
             if phase in ("Complete", "Failed"):
                 return str(phase)

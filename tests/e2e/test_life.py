@@ -68,9 +68,9 @@ def test_the_trainer_has_no_credentials_and_no_rights(tenant: Tenant) -> None:
 
 
 def test_the_example_is_applied_as_it_is(tenant: Tenant) -> None:
-    """The very manifest that the command line runs; here it only has to start."""
+    """The very manifest that the command line runs; here it only has to start, on a node of two cores."""
     manifest = (ROOT / "examples" / "dog" / "dreamboothjob.yaml").read_text()
     tenant.kubectl("apply", "--filename", "-", stdin=manifest)
-    tenant.until(lambda status: status.get("attempts"))
+    tenant.until_phase("Running")
     (config,) = tenant.items("configmaps", "dreambooth.io/job=dog")
     assert json.loads(config["data"]["train.json"])["subject"]["images"] == {"path": "/input/photos"}
