@@ -90,6 +90,16 @@ def started_at(pod: Object) -> datetime | None:
     return time_of(pod.get("status", {}).get("startTime"))
 
 
+def begun_at(job: Object) -> datetime | None:
+    """Since when a Job's controller is to make pods."""
+    return time_of(job.get("status", {}).get("startTime") or job["metadata"].get("creationTimestamp"))
+
+
+def newest_of(jobs: Iterable[Object]) -> Object | None:
+    """The Job of the latest attempt; None where there is none."""
+    return max(jobs, key=lambda job: attempt_of(job) or 0, default=None)
+
+
 def finished_at(pod: Object) -> datetime | None:
     """When the trainer's container ended."""
     terminated = state_of(pod, "terminated") or {}

@@ -13,7 +13,16 @@ from dreambooth_operator.api.dreamboothjob import DreamBoothJob
 from dreambooth_operator.api.rules import judge
 from dreambooth_operator.api.status import Attempt, DreamBoothJobStatus
 from dreambooth_operator.builders.volumes import output_claim, output_path
-from dreambooth_operator.objects import attempt_of, generation_of, is_finished, is_leaving, is_owned, name_of, uid_of
+from dreambooth_operator.objects import (
+    attempt_of,
+    generation_of,
+    is_finished,
+    is_leaving,
+    is_owned,
+    name_of,
+    newest_of,
+    uid_of,
+)
 from dreambooth_operator.observed import Object, Observed, Plan, Reference
 from dreambooth_operator.policies.attempts import Followed, begun, follow, is_final, next_start, outlived, verdict
 from dreambooth_operator.policies.deadline import deadline_of, limit_of
@@ -94,7 +103,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     jobs = _own_jobs(observed)
     followed = follow(before.attempts, before.failures, jobs, observed.pods, now)
     suspended = suspended_seconds(before, job is not None and job.spec.suspend, now)
-    newest = max(jobs, key=lambda one: attempt_of(one) or 0, default=None)
+    newest = newest_of(jobs)
     deadline = None
     if job is None:
         step = _unsound(problems, followed.attempts)

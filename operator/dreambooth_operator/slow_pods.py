@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from dreambooth_operator.objects import (
-    attempt_of,
+    begun_at,
     condition_of,
     is_alive,
     is_finished,
     is_owned,
     latest,
     name_of,
+    newest_of,
     time_of,
     uid_of,
 )
@@ -34,13 +35,12 @@ def awaiting_pods(owner: str, jobs: Sequence[Object], pods: Sequence[Object], no
         pods: the pods of its own Jobs.
         now: the time.
     """
-    own = [job for job in jobs if is_owned(job, owner) and not is_finished(job)]
-    newest = max(own, key=lambda job: attempt_of(job) or 0, default=None)
+    newest = newest_of(job for job in jobs if is_owned(job, owner) and not is_finished(job))
     if newest is None or newest["spec"].get("suspend") or condition_of(newest, "Suspended"):
         return {}
     made = [pod for pod in pods if is_owned(pod, uid_of(newest))]
     there = [pod for pod in made if is_alive(pod) or pod.get("status", {}).get("phase") == "Succeeded"]
-    begun = time_of(newest.get("status", {}).get("startTime") or newest["metadata"].get("creationTimestamp"))
+    begun = begun_at(newest)
     if begun is None or len(there) >= newest["spec"].get("parallelism", 1) or now - begun < PATIENCE:
         return {}
     # What was said before a pod was made is no longer true.

@@ -48,24 +48,24 @@ class Store:
     """The newest known state of all watched objects."""
 
     def __init__(self) -> None:
-        self._objects: dict[_Name, Object] = {}
+        self._objects: dict[str, dict[_Name, Object]] = {kind: {} for kind in WATCHED}
         self._children: defaultdict[Key, set[_Name]] = defaultdict(set)
         self._gone: dict[_Name, int] = {}
 
     def __len__(self) -> int:
-        return len(self._objects)
+        return sum(map(len, self._objects.values()))
 
     def keys(self) -> Iterator[Key]:
         """All DreamBoothJobs."""
-        return (Key(name.namespace, name.name) for name in self._objects if name.kind == KIND)
+        return (Key(name.namespace, name.name) for name in self._objects[KIND])
 
     def job(self, key: Key) -> Object | None:
         """A DreamBoothJob."""
-        return self._objects.get(_Name(KIND, *key))
+        return self._objects[KIND].get(_Name(KIND, *key))
 
     def runtimes(self) -> list[Object]:
         """All DreamBoothRuntimes."""
-        return [item for name, item in self._objects.items() if name.kind == RUNTIME_KIND]
+        return list(self._objects[RUNTIME_KIND].values())
 
     def jobs(self, key: Key) -> list[Object]:
         """All Jobs with a DreamBoothJob's label, whoever owns them, oldest first."""
@@ -87,7 +87,7 @@ class Store:
     def put(self, item: Object) -> bool:
         """Takes an object that was seen; returns whether it was news."""
         name = _name(item)
-        known = self._objects.get(name)
+        known = self._objects[name.kind].get(name)
         newest = max(version(known) if known else -1, self._gone.get(name, -1))
         if version(item) <= newest:
             return False
@@ -97,7 +97,7 @@ class Store:
     def remove(self, item: Object) -> bool:
         """Takes the last state of an object that is gone; returns whether that was news."""
         name = _name(item)
-        known = self._objects.get(name)
+        known = self._objects[name.kind].get(name)
         self._gone[name] = max(version(item), self._gone.get(name, -1))
         if known is None or version(known) > version(item):
             return False
@@ -121,26 +121,26 @@ class Store:
             names.add(_name(item))
             if self.put(item):
                 touched.add(key_of(item))
-        for name, known in list(self._objects.items()):
-            if name.kind == kind and name not in names and version(known) <= listed:
+        for name, known in list(self._objects[kind].items()):
+            if name not in names and version(known) <= listed:
                 touched.add(key_of(known))
                 self._drop(name)
         self._gone = {name: gone for name, gone in self._gone.items() if name.kind != kind or gone > listed}
         return {key for key in touched if key is not None}
 
     def _labelled(self, key: Key, kind: str) -> list[Object]:
-        found = [self._objects[name] for name in self._children.get(key, ()) if name.kind == kind]
+        found = [self._objects[kind][name] for name in self._children.get(key, ()) if name.kind == kind]
         return sorted(found, key=lambda item: (item["metadata"].get("creationTimestamp", ""), item["metadata"]["name"]))
 
     def _set(self, name: _Name, item: Object) -> None:
         self._drop(name)
-        self._objects[name] = _trimmed(item)
+        self._objects[name.kind][name] = _trimmed(item)
         key = key_of(item)
         if key is not None and name.kind != KIND:
             self._children[key].add(name)
 
     def _drop(self, name: _Name) -> None:
-        known = self._objects.pop(name, None)
+        known = self._objects[name.kind].pop(name, None)
         key = key_of(known) if known else None
         if key is not None and key in self._children:
             self._children[key].discard(name)

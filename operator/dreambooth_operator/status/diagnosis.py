@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from dreambooth_operator.names import LABEL_QUEUE
 from dreambooth_operator.objects import (
+    begun_at,
     condition_of,
     container_of,
     is_alive,
@@ -116,7 +117,7 @@ def _begun(attempt: Running) -> datetime | None:
     job = attempt.job
     if condition_of(job, "Suspended"):
         return attempt.now  # admitted just now: the controller has yet to note it
-    return time_of(job.get("status", {}).get("startTime") or job["metadata"].get("creationTimestamp"))
+    return begun_at(job)
 
 
 def _between_pods(attempt: Running) -> Finding:

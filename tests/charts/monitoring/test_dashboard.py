@@ -72,8 +72,12 @@ def lint(cluster: Cluster, address: str) -> str:
 def test_each_query_has_data_and_the_metrics_are_clean(tenant: Tenant, tmp_path: Path) -> None:
     cluster, port, asked = tenant.cluster, free_port(), queries(tenant.name)
     operator_address, trainer_address = f"127.0.0.1:{free_port()}", f"127.0.0.1:{port}"
-    settings = {"port": operator_address.rpartition(":")[2], "trainer_port": port, "poll_seconds": 0.5}
-    settings["trainer_networks"] = "127.0.0.0/8"
+    settings = {
+        "port": operator_address.rpartition(":")[2],
+        "trainer_port": port,
+        "trainer_networks": "127.0.0.0/8",
+        "poll_seconds": 0.5,
+    }
     labels = {"namespace": tenant.name, "pod": "dog-0-0"}
     scrapes = [
         {"job_name": "operator", "honor_labels": True, "static_configs": [{"targets": [operator_address]}]},
