@@ -49,7 +49,7 @@ def trained(
             {
                 "model": {"source": str(tiny_folders[layout])},
                 "subject": {"class": "dog", "images": {"path": "photos"}},
-                "training": training,
+                "training": {"mixedPrecision": "fp32", **training},
                 "output": {"formats": ["diffusers", "single-file"]},
             }
         )

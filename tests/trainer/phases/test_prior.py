@@ -28,6 +28,7 @@ def started(source: Path, root: Path, world: World | None = None, **settings: An
             "model": {"source": str(source)},
             "subject": {"class": "dog", "images": {"path": "photos"}},
             "prior": {"images": 6, "batchSize": 4, "sampler": {"steps": 2}, "unconditionalShare": 0, **settings},
+            "training": {"mixedPrecision": "fp32"},
         }
     )
     return Run(config, RunFolder(root / "run"), root / "cache", world or World(), Progress(), identifier="sks")
