@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,7 @@ from diffusers.utils.peft_utils import recurse_remove_peft_layers
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.save_and_load import get_peft_model_state_dict
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
@@ -141,9 +142,12 @@ class StableDiffusion:
         The noise comes from a generator of its own for each picture, on the CPU so that it is the same on every device.
         """
         scheduler = SCHEDULERS[sampler.scheduler].from_config(self.noising.config)
-        pipeline = StableDiffusionPipeline(
-            **{**self.pipeline.components, "scheduler": scheduler}, requires_safety_checker=False
-        )
+        components = {
+            **self.pipeline.components,
+            "unet": _in_precision(self.denoiser, self.precision),
+            "scheduler": scheduler,
+        }
+        pipeline = StableDiffusionPipeline(**components, requires_safety_checker=False)
         pipeline.set_progress_bar_config(disable=True)
         with self._arithmetic():
             latents = pipeline(
@@ -198,6 +202,14 @@ class StableDiffusion:
         if self.precision == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.precision)
+
+
+def _in_precision(module: UNet2DConditionModel, precision: torch.dtype) -> UNet2DConditionModel:
+    """The module, or a copy with weights of that number format: autocast would convert them anew in every pass."""
+    if module.dtype == precision:
+        return module
+    converted = {id(weights): nn.Parameter(weights.to(precision), False) for weights in module.parameters()}
+    return deepcopy(module, converted)
 
 
 def _adapter_layers(module: ModelMixin | PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
