@@ -65,7 +65,7 @@ class Cluster(NamedTuple):
     def _run(self, name: str, *arguments: str | Path, stdin: str | None = None) -> str:
         command = [self.binary(name), f"--kubeconfig={self.kubeconfig}", *map(str, arguments)]
         ended = subprocess.run(command, capture_output=True, text=True, input=stdin)
-        assert ended.returncode == 0, ended.stderr
+        assert ended.returncode == 0, ended.stderr + ended.stdout
         return ended.stdout
 
 

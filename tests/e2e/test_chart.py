@@ -54,7 +54,7 @@ def test_a_job_trains_through_install_upgrade_rollback_and_uninstall(
     waits = "--wait", "--timeout", "3m"
 
     node.helm("install", *release, CHART, *waits)
-    node.helm("test", *release, "--timeout", "2m")
+    node.helm("test", *release, "--logs", "--timeout", "2m")
     tenant.apply(small(training=LONG))
     status = in_training(tenant)
     (pod,) = tenant.pods()
@@ -63,7 +63,7 @@ def test_a_job_trains_through_install_upgrade_rollback_and_uninstall(
 
     install(node, loaded, "--set", "crds.install=true")
     status = steps_on(tenant, status)
-    node.helm("test", *release, "--timeout", "2m")
+    node.helm("test", *release, "--logs", "--timeout", "2m")
 
     node.helm("rollback", *release, "1", *waits)
     status = steps_on(tenant, status)
