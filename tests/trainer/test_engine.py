@@ -1,6 +1,7 @@
 """The engine against a plain torch loop, at every ZeRO stage with one and two processes."""
 
 import itertools
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,6 +94,12 @@ def weights_of(root: Path, name: str, stage: int, processes: int) -> dict[str, T
     return load_file(RunFolder(root / f"{name}-{stage}-{processes}").weights / "weights.safetensors")
 
 
+def first_loss(root: Path, name: str, stage: int) -> float:
+    """Loss of the first step, which no update has changed, of one process."""
+    first, *_ = RunFolder(root / f"{name}-{stage}-1").losses.read_text().splitlines()
+    return float(json.loads(first)["loss"])
+
+
 @pytest.mark.slow
 class TestTrainedWeights:
     @pytest.mark.parametrize("processes", [1, 2])
@@ -123,6 +130,11 @@ class TestTrainedWeights:
         moved = {name: (found[name] - base[name]).abs() for name in base}
         assert max(float(moves.max()) for moves in moved.values()) < 2e-6
         assert all(float(moves.max()) > 0 for moves in moved.values())
+
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_come_from_rounded_arithmetic_under_bf16(self, trained: Path, stage: int) -> None:
+        rounded, exact = (first_loss(trained, name, stage) for name in ("bf16", "full"))
+        assert 0 < abs(rounded / exact - 1) < 0.02
 
 
 def test_the_lowest_stage_that_fits_is_planned() -> None:
@@ -156,5 +168,10 @@ class TestDeepSpeedConfig:
 
     def test_clips_unless_the_engine_does(self) -> None:
         assert self.config(0, torch.float32)["gradient_clipping"] == 0
-        assert self.config(0, torch.bfloat16)["gradient_clipping"] == 1
+        assert self.config(0, torch.float16)["gradient_clipping"] == 1
         assert self.config(2, torch.float32)["gradient_clipping"] == 1
+
+    def test_leaves_bf16_to_autocast_where_nothing_is_sharded(self) -> None:
+        configs = [self.config(stage, torch.bfloat16) for stage in STAGES]
+        assert [config["torch_autocast"]["enabled"] for config in configs] == [True, False, False, False]
+        assert [config["bf16"]["enabled"] for config in configs] == [False, True, True, True]

@@ -1,7 +1,7 @@
 """The float32 weights that the optimizer updates, wherever DeepSpeed keeps them at a ZeRO stage. Used by `engine.py`.
 
-In float32 without sharding they are the parameters themselves; else DeepSpeed keeps them apart, and what the network computes
-with is their rounded copy.
+Without sharding they are the parameters themselves, but in fp16; else DeepSpeed keeps them apart, and what the network
+computes with is their copy, rounded to the precision.
 """
 
 from collections.abc import Sequence
