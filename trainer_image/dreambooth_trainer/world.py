@@ -1,5 +1,6 @@
 """The processes of a run and this one's place among them, as torchrun describes them in the environment."""
 
+import ctypes
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,6 +80,14 @@ class World:
             os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on a launcher's variables.
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
         deepspeed.init_distributed(dist_backend=backend, verbose=False)
+
+    def release_memory(self) -> None:
+        """Gives back what deleted tensors leave with the allocator: to the GPU, and to the host where its C library can."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; neither musl nor macOS has it.
+        if trim is not None:
+            trim(0)
 
     def barrier(self) -> None:
         """Waits until every process is here."""

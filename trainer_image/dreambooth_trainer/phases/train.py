@@ -3,7 +3,6 @@
 import gc
 from typing import TYPE_CHECKING
 
-import torch
 from safetensors.torch import save_file
 
 from dreambooth_trainer.checkpoints import Checkpoints
@@ -84,11 +83,10 @@ def run(run: Run, cached: Cached) -> Trained:
                 save_file(weights, folder / "weights.safetensors")
     trained = Trained(steps=training.steps, resumed_at=start, zero_stage=engine.stage, processes=world.size)
     engine.close()
-    # The optimizer must be gone before the final pictures are drawn.
+    # The optimizer must be gone before the model is exported and the final pictures are drawn.
     del engine, trainee, weights
     gc.collect()
-    if world.device.type == "cuda":
-        torch.cuda.empty_cache()
+    world.release_memory()
     return trained
 
 
