@@ -1,6 +1,7 @@
 """The processes of a run and this one's place among them, as torchrun describes them in the environment."""
 
 import ctypes
+import gc
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,7 +83,8 @@ class World:
         deepspeed.init_distributed(dist_backend=backend, verbose=False)
 
     def release_memory(self) -> None:
-        """Gives back what deleted tensors leave with the allocator: to the GPU, and to the host where its C library can."""
+        """Gives back what deleted objects leave with the allocators: to the GPU, and to the host where its C library can."""
+        gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; neither musl nor macOS has it.

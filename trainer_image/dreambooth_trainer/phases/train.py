@@ -1,6 +1,5 @@
 """Fine-tunes the model with DeepSpeed: from the newest checkpoint to the last step, then gathers the weights."""
 
-import gc
 from typing import TYPE_CHECKING
 
 from safetensors.torch import save_file
@@ -85,7 +84,6 @@ def run(run: Run, cached: Cached) -> Trained:
     engine.close()
     # The optimizer must be gone before the model is exported and the final pictures are drawn.
     del engine, trainee, weights
-    gc.collect()
     world.release_memory()
     return trained
 
