@@ -36,19 +36,17 @@ RUN uv venv /opt/venv && uv pip install --python /opt/venv --compile-bytecode --
 
 FROM uv AS trainer-code
 COPY pyproject.toml LICENSE ./
+COPY api api
 COPY trainer_image trainer_image
 # The package wants a readme; an image doesn't.
 RUN touch README.md && uv pip install --no-deps --target /app . && rm -rf /app/bin
 
-# The operator reads the trainer's settings, and has no use for the weights of its embedded model.
+# The command line is not in it: it needs the trainer.
 FROM uv AS operator-code
 COPY pyproject.toml LICENSE ./
-COPY operator operator
-COPY trainer_image trainer_image
-RUN touch README.md \
-    && uv pip install --no-deps --target /app . \
-    && rm -rf /app/bin \
-    && find /app/dreambooth_trainer/embedded -name '*.safetensors' -delete
+COPY api api
+COPY operator/dreambooth_operator operator/dreambooth_operator
+RUN touch README.md && uv pip install --no-deps --target /app . && rm -rf /app/bin
 
 FROM ${BASE_IMAGE} AS base
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -21,7 +21,7 @@ test-containers: .venv/developer  ## Runs the tests with real pods; as root on L
 	$(BIN)/pytest -m containers
 
 crds: .venv/developer  ## Writes crds/ from the models.
-	$(BIN)/python -m dreambooth_operator.api.crd crds
+	$(BIN)/python -m dreambooth_api.crd crds
 
 chart: .venv/developer  ## Writes the schema and the table of the chart's values from its values.yaml.
 	$(BIN)/python -m charts.values

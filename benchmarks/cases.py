@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from benchmarks.programs import Base, Subject
-from dreambooth_trainer.config import TrainConfig
-from dreambooth_trainer.storage import digest_of
+from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.process.storage import digest_of
 
 SETTINGS = Path(__file__).parent / "settings"
 

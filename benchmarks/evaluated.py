@@ -13,13 +13,13 @@ from benchmarks.cases import Case, Plan, Program
 from benchmarks.programs import Subject, script_command, trainer_command
 from benchmarks.results import FigureValues, Results
 from benchmarks.timed import run_timed
-from dreambooth_trainer.config import Model
-from dreambooth_trainer.figures import Embeddings, compute, follow
+from dreambooth_api.training import Model
+from dreambooth_trainer.evaluation.figures import Embeddings, compute, follow
 from dreambooth_trainer.models import load
+from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import evaluate, prepare
-from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.process.distributed import World
 from dreambooth_trainer.run import Run, RunFolder
-from dreambooth_trainer.world import World
 
 
 def run_case(case: Case, plan: Plan, results: Results, script: Path | None, cache: Path) -> None:

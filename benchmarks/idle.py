@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.operators import NAMESPACE, WATCHES_SECONDS, job, leading_operator, stage
-from dreambooth_operator.api.dreamboothjob import KIND
-from dreambooth_operator.cluster import Cluster
+from dreambooth_api.job import KIND
+from dreambooth_operator.kube.client import Cluster
 
 AT_ONCE = 20
 ENDED = {

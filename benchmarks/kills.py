@@ -23,9 +23,9 @@ from typing import Annotated
 import typer
 
 from benchmarks.warm_start import warm_start
+from dreambooth_api.progress import PHASES
 from dreambooth_trainer.result import read_result
 from dreambooth_trainer.run import RunFolder
-from dreambooth_trainer.snapshot import PHASES
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "dog" / "photos"
 

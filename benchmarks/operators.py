@@ -10,8 +10,8 @@ from typing import Any
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
-from dreambooth_operator.api.dreamboothjob import API_VERSION, KIND
-from dreambooth_operator.cluster import Cluster
+from dreambooth_api.job import API_VERSION, KIND
+from dreambooth_operator.kube.client import Cluster
 
 OPERATOR = [sys.executable, "-m", "dreambooth_operator"]
 NAMESPACE = "dreambooth-benchmark"

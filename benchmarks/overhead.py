@@ -18,11 +18,11 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from benchmarks.operators import NAMESPACE, job, leading_operator, stage
-from dreambooth_operator.api.dreamboothjob import KIND
-from dreambooth_operator.cluster import Cluster
-from dreambooth_operator.names import LABEL_JOB
-from dreambooth_operator.observed import Object
-from dreambooth_trainer.progress import Progress
+from dreambooth_api.job import KIND
+from dreambooth_operator.kube.client import Cluster
+from dreambooth_operator.objects.names import LABEL_JOB
+from dreambooth_operator.objects.observed import Object
+from dreambooth_trainer.monitoring.progress import Progress
 
 AT_ONCE = 20
 SCRAPE_SECONDS = 15

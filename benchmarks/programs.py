@@ -13,9 +13,9 @@ from typing import Literal
 
 import yaml
 
+from dreambooth_api.training import TrainConfig
 from dreambooth_trainer import embedded
-from dreambooth_trainer.config import TrainConfig
-from dreambooth_trainer.storage import write_json
+from dreambooth_trainer.process.storage import write_json
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 

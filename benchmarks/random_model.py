@@ -12,8 +12,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dreambooth_trainer import embedded
-from dreambooth_trainer.models.loading import WITHOUT_EXTRAS
-from dreambooth_trainer.storage import atomic_folder
+from dreambooth_trainer.models.stable_diffusion.loading import WITHOUT_EXTRAS
+from dreambooth_trainer.process.storage import atomic_folder
 
 
 def build() -> StableDiffusionPipeline:

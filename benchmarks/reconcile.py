@@ -19,7 +19,7 @@ import typer
 from kubernetes.aio import client
 
 from benchmarks.operators import NAMESPACE, PATIENCE_SECONDS, job, leading_operator, stage
-from dreambooth_operator.names import LABEL_JOB
+from dreambooth_operator.objects.names import LABEL_JOB
 
 PERCENTILES = (50, 90, 99)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cases import Case
-from dreambooth_trainer.storage import write_json
+from dreambooth_trainer.process.storage import write_json
 
 FigureValues = Mapping[str, float | None]
 """Figures by name; None where one is not defined."""

@@ -18,7 +18,7 @@ import typer
 from benchmarks.programs import Base, Subject, base_model, script_command, trainer_command
 from benchmarks.stages import Stages, stages_of_script, stages_of_trainer
 from benchmarks.timed import Finished, run_timed
-from dreambooth_trainer.config import TrainConfig
+from dreambooth_api.training import TrainConfig
 
 IDENTIFIER = "sks"
 LEARNING_RATE = 1e-4

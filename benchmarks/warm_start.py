@@ -14,8 +14,8 @@ from pathlib import Path
 
 LIBRARIES = [
     "dreambooth_trainer.job",
-    "dreambooth_trainer.train",
-    "dreambooth_trainer.engine",
+    "dreambooth_trainer.pipeline",
+    "dreambooth_trainer.training.engine",
     "dreambooth_trainer.models",
     "peft",
     "matplotlib.pyplot",

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from dreambooth_operator.api.dreamboothjob import API_VERSION
-from dreambooth_operator.cluster import Cluster as Client
+from dreambooth_api.job import API_VERSION
+from dreambooth_operator.kube.client import Cluster as Client
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
 from tests.operator.clusters import applied_job, until

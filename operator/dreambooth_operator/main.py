@@ -1,8 +1,8 @@
 """The operator, as a table of contents: which parts there are, who knows whom, what starts and what ends when.
 
-handlers.py  kopf's events  ->  store.py, work_queue.py  ->  controller.py  ->  reconcile.py (decides), cluster.py (writes)
-resync.py    lists          ->  store.py, work_queue.py
-progress.py  trainers       ->  work_queue.py
+kube/watches.py   kopf's events  ->  kube/cache.py, queueing/  ->  control/  ->  decide/ (decides), kube/client.py (writes)
+kube/relist.py    lists          ->  kube/cache.py, queueing/
+poll/poller.py    trainers       ->  queueing/
 """
 
 import asyncio
@@ -12,25 +12,24 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-import kopf
-from kopf._core.engines.peering import Identity
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
-from dreambooth_operator import logs, reconcile
-from dreambooth_operator.cluster import Cluster, ClusterError
-from dreambooth_operator.controller import Controller
-from dreambooth_operator.handlers import handlers, kopf_settings
-from dreambooth_operator.job_metrics import JobMetrics
-from dreambooth_operator.leadership import Leadership
-from dreambooth_operator.metrics import BUSY_WORKERS, QUEUE_DEPTH, QUEUE_LONGEST_WAIT
-from dreambooth_operator.progress import Progress
-from dreambooth_operator.resync import Resync
-from dreambooth_operator.serve import HealthServer
+from dreambooth_operator import logs
+from dreambooth_operator.control.controller import Controller
+from dreambooth_operator.control.job_metrics import JobMetrics
+from dreambooth_operator.control.writer import Writer
+from dreambooth_operator.decide import reconcile
+from dreambooth_operator.kube.cache import Store
+from dreambooth_operator.kube.client import Cluster, ClusterError
+from dreambooth_operator.kube.lease import Leadership
+from dreambooth_operator.kube.relist import Resync
+from dreambooth_operator.kube.watches import handlers, watch
+from dreambooth_operator.metrics.counters import BUSY_WORKERS, QUEUE_DEPTH, QUEUE_LONGEST_WAIT
+from dreambooth_operator.metrics.server import HealthServer
+from dreambooth_operator.poll.poller import Progress
+from dreambooth_operator.queueing.work_queue import WorkQueue, share_of
 from dreambooth_operator.settings import PREFIX, Settings, settings_from
-from dreambooth_operator.store import Store
-from dreambooth_operator.work_queue import WorkQueue, share_of
-from dreambooth_operator.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +58,8 @@ async def run(settings: Settings) -> int:
     operator = Operator(settings, await Cluster.connect())
     try:
         await operator.serve()
-        await kopf.operator(
-            registry=handlers(operator.store, operator.queue, operator.cluster, operator.start, operator.stop),
-            settings=kopf_settings(),
-            # kopf would ask for the name of the user, and a user of a pod has none.
-            identity=Identity(settings.identity),
-            clusterwide=not settings.namespaces,
-            namespaces=settings.namespaces,
-            stop_flag=operator.ending,
-        )
+        registry = handlers(operator.store, operator.queue, operator.cluster, operator.start, operator.stop)
+        await watch(registry, settings, operator.ending)
     finally:
         await operator.stop()
     return 1 if operator.failed else 0

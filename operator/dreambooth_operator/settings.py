@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork
 
-from dreambooth_operator.api.sections import AllowedImage
+from dreambooth_api.sections import AllowedImage
 
 PREFIX = "DREAMBOOTH_"
 

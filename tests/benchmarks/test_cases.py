@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.cases import SETTINGS, Case, Plan, Program, cases, read_settings
 from benchmarks.programs import base_model, trainer_command
-from dreambooth_trainer.checks import check
+from dreambooth_api.validation import check
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import torch
 
 from benchmarks.evaluated import follow_by_kind
-from dreambooth_trainer.figures import Embeddings
+from dreambooth_trainer.evaluation.figures import Embeddings
 
 
 def test_backgrounds_and_scenes_are_counted_apart() -> None:

@@ -15,8 +15,8 @@ from tests.cluster.processes import NotReady, run, succeeds
 SUITE = "bookworm"
 PACKAGES = "ca-certificates", "python3", "python3-venv", "python-is-python3"
 BASE = f"localhost/dreambooth-test-base:{SUITE}-{'-'.join(PACKAGES)}"
-COMMON = "Dockerfile", "pyproject.toml", "uv.lock", "LICENSE", "trainer_image"
-INGREDIENTS = {"operator": (*COMMON, "operator"), "trainer": COMMON}
+COMMON = "Dockerfile", "pyproject.toml", "uv.lock", "LICENSE", "api"
+INGREDIENTS = {"operator": (*COMMON, "operator/dreambooth_operator"), "trainer": (*COMMON, "trainer_image")}
 """What each image is made of."""
 LAYERS = CACHE / "images" / "layers"
 """Layers as they were pushed, by target: those of the libraries are gigabytes, and are written once."""

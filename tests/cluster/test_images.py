@@ -7,8 +7,10 @@ from tests.cluster import images
 
 FILES = (
     *("Dockerfile", "pyproject.toml", "uv.lock", "LICENSE", "README.md", "tests/test_images.py"),
-    *("operator/main.py", "operator/api/rules.py", "trainer_image/train.py"),
+    *("api/dreambooth_api/job.py", "operator/dreambooth_cli/run.py", "trainer_image/train.py"),
+    *("operator/dreambooth_operator/main.py", "operator/dreambooth_operator/kube/client.py"),
 )
+OURS = "operator/dreambooth_operator"
 
 
 @pytest.fixture(autouse=True)
@@ -32,21 +34,21 @@ def written(name: str) -> Callable[[Path], None]:
 
 
 def removed(checkout: Path) -> None:
-    (checkout / "operator" / "main.py").unlink()
+    (checkout / OURS / "main.py").unlink()
 
 
 def moved(checkout: Path) -> None:
-    (checkout / "operator" / "main.py").rename(checkout / "operator" / "api" / "main.py")
+    (checkout / OURS / "main.py").rename(checkout / OURS / "kube" / "main.py")
 
 
 def swapped(checkout: Path) -> None:
-    one, other = checkout / "operator" / "main.py", checkout / "operator" / "api" / "rules.py"
+    one, other = checkout / OURS / "main.py", checkout / OURS / "kube" / "client.py"
     texts = one.read_text(), other.read_text()
     other.write_text(texts[0])
     one.write_text(texts[1])
 
 
-BOTH, OPERATOR, NONE = {"operator", "trainer"}, {"operator"}, set[str]()
+BOTH, OPERATOR, TRAINER, NONE = {"operator", "trainer"}, {"operator"}, {"trainer"}, set[str]()
 
 
 @pytest.mark.parametrize(
@@ -56,15 +58,17 @@ BOTH, OPERATOR, NONE = {"operator", "trainer"}, {"operator"}, set[str]()
         (written("pyproject.toml"), BOTH),
         (written("uv.lock"), BOTH),
         (written("LICENSE"), BOTH),
-        (written("trainer_image/train.py"), BOTH),
-        (written("trainer_image/new/weights.safetensors"), BOTH),
-        (written("operator/api/rules.py"), OPERATOR),
+        (written("api/dreambooth_api/job.py"), BOTH),
+        (written("trainer_image/train.py"), TRAINER),
+        (written("trainer_image/new/weights.safetensors"), TRAINER),
+        (written(f"{OURS}/kube/client.py"), OPERATOR),
         (removed, OPERATOR),
         (moved, OPERATOR),
         (swapped, OPERATOR),
         (written("README.md"), NONE),
         (written("tests/test_images.py"), NONE),
-        (written("operator/api/__pycache__/rules.pyc"), NONE),
+        (written(f"{OURS}/kube/__pycache__/client.pyc"), NONE),
+        (written("operator/dreambooth_cli/run.py"), NONE),
     ],
 )
 def test_an_image_has_another_name_when_its_ingredients_are_others(

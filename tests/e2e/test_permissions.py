@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dreambooth_operator.cluster import Cluster as Client
+from dreambooth_operator.kube.client import Cluster as Client
 from tests.cluster.layout import AUDIT_LOG
 from tests.conftest import Cluster
 from tests.e2e.installation import NAMESPACE, RELEASE

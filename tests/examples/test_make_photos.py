@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreambooth_operator.cli.manifest import Manifest, read
+from dreambooth_cli.manifest import Manifest, read
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SUBJECTS = ("dog", "backpack", "teapot")

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from dreambooth_operator.api.dreamboothjob import API_VERSION, KIND
-from dreambooth_operator.cluster import Cluster
+from dreambooth_api.job import API_VERSION, KIND
+from dreambooth_operator.kube.client import Cluster
 
 
 def with_cluster(test: Callable[[Cluster], Awaitable[None]], seconds: float = 60) -> None:

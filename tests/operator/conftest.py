@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from kubernetes.aio import client
 
-from dreambooth_operator.cluster import Cluster
+from dreambooth_operator.kube.client import Cluster
 
 
 @pytest.fixture

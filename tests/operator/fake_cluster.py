@@ -7,11 +7,11 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dreambooth_operator.names import LABEL_INDEX, LABEL_JOB
-from dreambooth_operator.observed import Event, Observed, Plan, Reference
-from dreambooth_operator.reconcile import reconcile, references
+from dreambooth_api.progress import Snapshot
+from dreambooth_operator.decide.reconcile import reconcile, references
+from dreambooth_operator.objects.names import LABEL_INDEX, LABEL_JOB
+from dreambooth_operator.objects.observed import Event, Observed, Plan, Reference
 from dreambooth_operator.settings import Settings
-from dreambooth_trainer.snapshot import Snapshot
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
 SETTINGS = Settings(trainer_image="trainer:1")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dreambooth_operator.names import LABEL_INDEX, LABEL_JOB
+from dreambooth_operator.objects.names import LABEL_INDEX, LABEL_JOB
 
 
 def dreambooth_job(name: str = "dog", version: int = 1, uid: str = "", **more: Any) -> dict[str, Any]:

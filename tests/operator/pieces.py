@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from dreambooth_operator.api.dreamboothjob import API_VERSION, KIND, DreamBoothJob
-from dreambooth_operator.names import LABEL_ATTEMPT, LABEL_INDEX
+from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob
+from dreambooth_operator.objects.names import LABEL_ATTEMPT, LABEL_INDEX
 from tests.operator.fake_cluster import MINIMAL, START, stamp
 from tests.operator.objects_of import dreambooth_job
 

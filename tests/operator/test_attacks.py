@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dreambooth_operator.cluster import Cluster
-from dreambooth_operator.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_OWNER, LABEL_QUEUE
-from dreambooth_operator.observed import Object, Observed, Plan
-from dreambooth_operator.reconcile import reconcile, references
+from dreambooth_operator.decide.reconcile import reconcile, references
+from dreambooth_operator.kube.client import Cluster
+from dreambooth_operator.objects.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_OWNER, LABEL_QUEUE
+from dreambooth_operator.objects.observed import Object, Observed, Plan
 from dreambooth_operator.settings import Settings
 from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job, until
@@ -117,7 +117,7 @@ def attacking(path: str, value: Any) -> dict[str, Any]:
 
 
 def decision(kubeconfig: Path, job: Object, *, runtimes: tuple[Object, ...] = (), others: int = 0) -> Plan:
-    """What the operator would do about a job in this namespace, as `controller.py` would ask for it."""
+    """What the operator would do about a job in this namespace, as `control/controller.py` would ask for it."""
 
     async def decide() -> Plan:
         client = await Cluster.connect()

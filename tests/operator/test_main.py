@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dreambooth_operator.api.dreamboothjob import KIND
-from dreambooth_operator.cluster import Cluster
-from dreambooth_operator.names import LABEL_JOB
-from dreambooth_operator.observed import Reference
+from dreambooth_api.job import KIND
+from dreambooth_operator.kube.client import Cluster
+from dreambooth_operator.objects.names import LABEL_JOB
+from dreambooth_operator.objects.observed import Reference
 from tests.operator.clusters import applied_job, network, until
 from tests.operator.operators import COMMAND, operator
 

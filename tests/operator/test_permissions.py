@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dreambooth_operator.cluster import Cluster, ClusterError
+from dreambooth_operator.kube.client import Cluster, ClusterError
 from tests.cluster.layout import AUDIT_LOG
 from tests.conftest import Cluster as SharedCluster
 from tests.operator.clusters import until

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dreambooth_operator.cluster import Cluster
+from dreambooth_operator.kube.client import Cluster
 from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator

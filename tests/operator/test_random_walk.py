@@ -8,11 +8,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dreambooth_operator.names import LABEL_INDEX
-from dreambooth_operator.observed import Reference
-from dreambooth_operator.status.endings import ending_of_pod
+from dreambooth_operator.decide.status.endings import ending_of_pod
+from dreambooth_operator.objects.names import LABEL_INDEX
+from dreambooth_operator.objects.observed import Reference
 from tests.operator.fake_cluster import MINIMAL, FakeCluster, condition
-from tests.operator.test_snapshots import told
+from tests.operator.poll.test_trust import told
 
 CODES = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 137])
 DISRUPTIONS = st.sampled_from(["", "", "", "EvictionByEvictionAPI", "DeletionByPodGC"])

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from dreambooth_operator.cluster import Cluster
-from dreambooth_operator.names import LABEL_QUEUE, LABEL_RUNTIME
-from dreambooth_operator.observed import Object, Reference
+from dreambooth_operator.kube.client import Cluster
+from dreambooth_operator.objects.names import LABEL_QUEUE, LABEL_RUNTIME
+from dreambooth_operator.objects.observed import Object, Reference
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job, until

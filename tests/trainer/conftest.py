@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dreambooth_trainer.models.stable_diffusion import StableDiffusion
+from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from tests.trainer.tiny_models import Layout, build, loaded
 from tests.trainer.tiny_training import write_model, write_photos
 

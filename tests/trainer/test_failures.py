@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from benchmarks.warm_start import warm_start
-from dreambooth_trainer.failures import (
+from dreambooth_api.failures import (
     CommunicationFailure,
     Interrupted,
     InvalidConfig,

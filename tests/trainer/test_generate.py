@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dreambooth_trainer.config import TrainConfig
-from dreambooth_trainer.failures import InvalidConfig
+from dreambooth_api.failures import InvalidConfig
+from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.generate import generate
 from dreambooth_trainer.job import run_job
+from dreambooth_trainer.process.storage import manifest_of
 from dreambooth_trainer.result import read_result, versions
 from dreambooth_trainer.run import RunFolder
-from dreambooth_trainer.storage import manifest_of
 from tests.trainer.tiny_training import settings, write_model, write_photos
 
 

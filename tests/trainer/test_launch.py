@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dreambooth_trainer.failures import CommunicationFailure, Interrupted, InvalidConfig, NonFiniteLoss
+from dreambooth_api.failures import CommunicationFailure, Interrupted, InvalidConfig, NonFiniteLoss
 from tests.trainer.tiny_training import (
     PATIENCE,
     Job,

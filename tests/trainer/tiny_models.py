@@ -13,7 +13,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from dreambooth_trainer import embedded
-from dreambooth_trainer.models.stable_diffusion import StableDiffusion
+from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 
 Layout = Literal["1.x", "2.x"]
 
@@ -44,8 +44,8 @@ def build(layout: Layout) -> StableDiffusionPipeline:
 
 def loaded(folder: Path) -> StableDiffusion:
     """The trainer's own model of a folder."""
-    from dreambooth_trainer.config import Model
-    from dreambooth_trainer.models.loading import load_stable_diffusion
+    from dreambooth_api.training import Model
+    from dreambooth_trainer.models.stable_diffusion.loading import load_stable_diffusion
 
     return load_stable_diffusion(Model(source=str(folder)), torch.device("cpu"), torch.float32)
 

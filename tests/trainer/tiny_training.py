@@ -21,13 +21,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.warm_start import warm_start
-from dreambooth_trainer.config import TrainConfig
+from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import cache, prior
-from dreambooth_trainer.phases.cache import Cached
-from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.process.distributed import World
 from dreambooth_trainer.run import Run, RunFolder
-from dreambooth_trainer.trainee import Trainee
-from dreambooth_trainer.world import World
+from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.module import Trainee
 from tests.trainer.tiny_models import build
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +152,7 @@ class Job:
         run.identifier = "sks"
         return run
 
-    def cached(self) -> Cached:
+    def dataset(self) -> Dataset:
         """What its steps read, from what its first phases left."""
         run = self.run()
         return cache.run(run, prior.run(run))
@@ -220,12 +220,12 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def plain_loop(run: Run, cached: Cached, *, batch: int) -> dict[str, Tensor]:
+def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
     """The same training as a torch loop in float32 without DeepSpeed: what trained, or its average where that is wanted.
 
     Args:
         run: whose settings and model to take.
-        cached: latents and prompts.
+        dataset: latents and prompts.
         batch: photos in an optimizer step.
     """
     training = run.config.training
@@ -245,7 +245,7 @@ def plain_loop(run: Run, cached: Cached, *, batch: int) -> dict[str, Tensor]:
     average = [parameter.detach().clone() for parameter in parameters]
     for step in range(training.steps):
         optimizer.zero_grad()
-        trainee(cached.draw(training.seed, step, batch), cached).total.backward()
+        trainee(dataset.draw(training.seed, step, batch), dataset).total.backward()
         torch.nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
         optimizer.step()
         decay = min(training.ema.decay, (1 + step) / (10 + step))

@@ -12,10 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from dreambooth_trainer.checks import check, check_files
-from dreambooth_trainer.failures import InvalidConfig, InvalidData, ModelUnavailable, Problem, TrainerFailure
+from dreambooth_api.failures import InvalidConfig, InvalidData, ModelUnavailable, Problem, TrainerFailure
+from dreambooth_api.validation import check, check_files
+from dreambooth_trainer.data.photos import inspect_photos
 from dreambooth_trainer.job import run_job
-from dreambooth_trainer.termination import outcome_of, write_termination
+from dreambooth_trainer.process.termination import outcome_of, write_termination
 
 
 def main(
@@ -30,7 +31,7 @@ def main(
         settings, problems = check(_read(config))
         if settings is None:
             raise InvalidConfig(problems)
-        problems, _ = check_files(settings)
+        problems, _ = check_files(settings, inspect_photos)
         if problems:
             photos = any(problem.field.startswith("spec.subject.") for problem in problems)
             raise InvalidData(problems) if photos else ModelUnavailable("\n".join(map(str, problems)))

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from dreambooth_trainer.config import TrainConfig, fill
-from dreambooth_trainer.contact_sheet import Row, contact_sheet
-from dreambooth_trainer.failures import InvalidConfig, Problem
+from dreambooth_api.failures import InvalidConfig, Problem
+from dreambooth_api.prompts import fill
+from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.evaluation.contact_sheet import Row, contact_sheet
+from dreambooth_trainer.evaluation.pictures import BATCH, sampler_of
 from dreambooth_trainer.job import quiet_libraries
 from dreambooth_trainer.phases.export import exported_model
-from dreambooth_trainer.pictures import BATCH, sampler_of
 from dreambooth_trainer.result import read_result
 from dreambooth_trainer.run import RunFolder
 
@@ -35,7 +36,7 @@ def generate(
     """
     quiet_libraries()
     from dreambooth_trainer.models import load
-    from dreambooth_trainer.world import World
+    from dreambooth_trainer.process.distributed import World
 
     run = RunFolder(folder)
     if not run.complete.exists():

@@ -12,12 +12,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from dreambooth_trainer.config import TrainConfig
-from dreambooth_trainer.console import console_observer
-from dreambooth_trainer.progress import Progress
+from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.monitoring.console import console_observer
+from dreambooth_trainer.monitoring.progress import Progress
+from dreambooth_trainer.monitoring.server import serve
+from dreambooth_trainer.process.termination import Outcome, outcome_of, redact, write_termination
 from dreambooth_trainer.run import Run, RunFolder, StopSignal
-from dreambooth_trainer.serve import serve
-from dreambooth_trainer.termination import Outcome, outcome_of, redact, write_termination
 
 
 def run_job(
@@ -94,9 +94,9 @@ def _run(
     logging.setLogRecordFactory(_Redacted)
     # Imported late: torch and its friends take seconds, for which signals and the health endpoint need not wait. The world
     # comes first, since DeepSpeed looks at the environment when it is imported.
-    from dreambooth_trainer.world import World
+    from dreambooth_trainer.process.distributed import World
 
     world = World.from_environment()
-    from dreambooth_trainer.train import run_phases
+    from dreambooth_trainer.pipeline import run_phases
 
     return run_phases(Run(config, folder, cache, world, progress, stop))

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dreambooth_trainer.failures import CommunicationFailure, Interrupted
+from dreambooth_api.failures import CommunicationFailure, Interrupted
 
 TRAINER = "dreambooth_trainer"
 JOIN_SECONDS = 900

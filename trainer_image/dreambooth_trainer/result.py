@@ -8,15 +8,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from dreambooth_trainer.figures import Figures
-from dreambooth_trainer.ledger import Ledger, Result
-from dreambooth_trainer.loss_log import read_losses
+from dreambooth_api.progress import PHASES, Report
+from dreambooth_trainer.evaluation.figures import Figures
+from dreambooth_trainer.evaluation.pictures import Comparison
+from dreambooth_trainer.phase_records import Ledger, Result
 from dreambooth_trainer.phases import evaluate, export, prepare, sample, train
-from dreambooth_trainer.pictures import Comparison
+from dreambooth_trainer.process.storage import digest_of, write_atomically
 from dreambooth_trainer.report import PictureRow, ReportData, write_report
 from dreambooth_trainer.run import Run, RunFolder
-from dreambooth_trainer.snapshot import PHASES, Report
-from dreambooth_trainer.storage import digest_of, write_atomically
+from dreambooth_trainer.training.loss_log import read_losses
 
 LIBRARIES = (
     "torch",

@@ -1,4 +1,4 @@
-"""What a run is made of, handed from `train.py` to every phase: its settings, its folder, its processes, its progress."""
+"""What a run is made of, handed from `pipeline.py` to every phase: its settings, its folder, its processes, its progress."""
 
 import os
 import signal
@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dreambooth_trainer.config import TrainConfig, fill
-from dreambooth_trainer.failures import Interrupted
-from dreambooth_trainer.progress import Progress
+from dreambooth_api.failures import Interrupted
+from dreambooth_api.prompts import fill
+from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.monitoring.progress import Progress
 
 if TYPE_CHECKING:
-    from dreambooth_trainer.models.family import ModelFamily
-    from dreambooth_trainer.world import World
+    from dreambooth_trainer.models.base import ModelFamily
+    from dreambooth_trainer.process.distributed import World
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from dreambooth_api.failures import ModelUnavailable
+from dreambooth_api.training import Model
 from dreambooth_trainer import embedded
-from dreambooth_trainer.config import Model
-from dreambooth_trainer.failures import ModelUnavailable
 from dreambooth_trainer.models.sources import TOKEN_VARIABLES, locate
 from tests.trainer.fake_hub import COMMIT, FakeHub
 

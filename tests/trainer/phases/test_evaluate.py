@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from dreambooth_trainer.config import Evaluation, Images, Sampler, Samples, Subject, TrainConfig
-from dreambooth_trainer.encoder import Encoder
-from dreambooth_trainer.failures import Interrupted
-from dreambooth_trainer.models.family import Drawn, ModelFamily
+from dreambooth_api.failures import Interrupted
+from dreambooth_api.training import Evaluation, Images, Sampler, Samples, Subject, TrainConfig
+from dreambooth_trainer.evaluation.clip import Encoder
+from dreambooth_trainer.models.base import Drawn, ModelFamily
+from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import evaluate
 from dreambooth_trainer.phases.evaluate import Evaluated, plan
-from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.process.distributed import World
 from dreambooth_trainer.run import Run, RunFolder
-from dreambooth_trainer.world import World
 
 CONTEXTS = ["on a red background", "on a blue background"]
 BACKGROUNDS = {"red": "#d62728", "blue": "#1f4fd6"}

@@ -9,15 +9,15 @@ import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from dreambooth_trainer.config import Model, Sampler, TrainConfig
-from dreambooth_trainer.models.loading import load_stable_diffusion
-from dreambooth_trainer.models.stable_diffusion import SCHEDULERS, StableDiffusion
+from dreambooth_api.training import Model, Sampler, TrainConfig
+from dreambooth_trainer.models.stable_diffusion.loading import load_stable_diffusion
+from dreambooth_trainer.models.stable_diffusion.model import SCHEDULERS, StableDiffusion
+from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import export
 from dreambooth_trainer.phases.export import exported_model, load_exported
-from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.process.distributed import World
 from dreambooth_trainer.run import Run, RunFolder
-from dreambooth_trainer.trainee import Trainee
-from dreambooth_trainer.world import World
+from dreambooth_trainer.training.module import Trainee
 from tests.trainer.tiny_models import Layout, loaded
 
 PROMPTS, SEEDS = ["a sks dog", "a dog"], [3, 4]

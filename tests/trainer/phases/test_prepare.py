@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dreambooth_trainer.config import TrainConfig
-from dreambooth_trainer.failures import InvalidConfig, InvalidData
-from dreambooth_trainer.identifier import FAINT
+from dreambooth_api.failures import InvalidConfig, InvalidData
+from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.data.identifier import FAINT
+from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import prepare
 from dreambooth_trainer.phases.prepare import Prepared
-from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.process.distributed import World
 from dreambooth_trainer.run import Run, RunFolder
-from dreambooth_trainer.world import World
 
 
 @pytest.fixture

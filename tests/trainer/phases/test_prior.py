@@ -8,17 +8,17 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from dreambooth_trainer.class_images import ClassImages
-from dreambooth_trainer.config import Sampler, TrainConfig
-from dreambooth_trainer.failures import Interrupted
-from dreambooth_trainer.models.family import Drawn
-from dreambooth_trainer.models.stable_diffusion import StableDiffusion
+from dreambooth_api.failures import Interrupted
+from dreambooth_api.training import Sampler, TrainConfig
+from dreambooth_trainer.data.class_images import ClassImages
+from dreambooth_trainer.models.base import Drawn
+from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
+from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import cache, prior
 from dreambooth_trainer.phases.prior import ClassImagesDrawn
-from dreambooth_trainer.progress import Progress
+from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.storage import manifest_of
 from dreambooth_trainer.run import Run, RunFolder
-from dreambooth_trainer.storage import manifest_of
-from dreambooth_trainer.world import World
 from tests.trainer.tiny_models import Layout
 
 
@@ -208,15 +208,15 @@ def test_the_cache_holds_photos_class_images_and_prompts(
     for number, photo in enumerate(photos):
         photo.save(run.folder.photos / f"{number}.png")
     drawn = prior.run(run)
-    cached = cache.run(run, drawn)
-    assert cached.photos.mean_BCHW.shape == (3, 4, 8, 8)
-    assert cached.class_latents.shape == (6, 4, 8, 8)
-    assert torch.equal(cached.class_latents[:3], ClassImages(Path(drawn.sets[0].folder)).latents(range(3)))
-    assert cached.class_prompt_K.tolist() == [1, 1, 1, 2, 2, 2]
-    assert torch.equal(cached.ids_QL, tiny_models["1.x"].tokenize(["a sks dog", "a dog", ""]))
+    dataset = cache.run(run, drawn)
+    assert dataset.photos.mean_BCHW.shape == (3, 4, 8, 8)
+    assert dataset.class_latents.shape == (6, 4, 8, 8)
+    assert torch.equal(dataset.class_latents[:3], ClassImages(Path(drawn.sets[0].folder)).latents(range(3)))
+    assert dataset.class_prompt_K.tolist() == [1, 1, 1, 2, 2, 2]
+    assert torch.equal(dataset.ids_QL, tiny_models["1.x"].tokenize(["a sks dog", "a dog", ""]))
     pixels = cache.read_pictures(run.folder.photos)
     assert -1 <= pixels.min() < -0.95 and 0.95 < pixels.max() <= 1
-    assert torch.equal(cached.photos.mean_BCHW, tiny_models["1.x"].encode_images(pixels).mean_BCHW)
+    assert torch.equal(dataset.photos.mean_BCHW, tiny_models["1.x"].encode_images(pixels).mean_BCHW)
 
     alone = cache.run(run, None)
     assert len(alone.class_latents) == len(alone.class_prompt_K) == 0 and len(alone.ids_QL) == 1
@@ -240,8 +240,8 @@ def test_the_noise_itself_can_be_the_target(source: Path, tmp_path: Path, photos
     run = started(source, tmp_path, target="noise")
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    cached = cache.run(run, prior.run(run))
-    assert cached.class_pool is None and cached.draw(0, 0, batch=6).class_G.sort().values.tolist() == list(range(6))
+    dataset = cache.run(run, prior.run(run))
+    assert dataset.class_pool is None and dataset.draw(0, 0, batch=6).class_G.sort().values.tolist() == list(range(6))
 
 
 def test_half_of_the_versions_of_empty_prompt_images_speak_of_other_words(
@@ -250,15 +250,15 @@ def test_half_of_the_versions_of_empty_prompt_images_speak_of_other_words(
     run = started(source, tmp_path, noisings=4, unconditionalShare=0.5, otherWords=5)
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    cached = cache.run(run, prior.run(run))
-    assert cached.class_pool is not None and len(cached.ids_QL) == 3 + 5
-    prompt_RK = cached.class_pool.prompt_N.view(4, 6)
+    dataset = cache.run(run, prior.run(run))
+    assert dataset.class_pool is not None and len(dataset.ids_QL) == 3 + 5
+    prompt_RK = dataset.class_pool.prompt_N.view(4, 6)
     assert (prompt_RK[:, :3] == 1).all()
     assert ((prompt_RK[:, 3:] == 2).sum(), (prompt_RK[:, 3:] >= 3).sum()) == (6, 6)
     assert set(prompt_RK[prompt_RK >= 3].tolist()) == {3, 4, 5, 6, 7}
     words = [
         text.removeprefix("a ")
-        for text in tiny_models["1.x"].pipeline.tokenizer.batch_decode(cached.ids_QL[3:], skip_special_tokens=True)
+        for text in tiny_models["1.x"].pipeline.tokenizer.batch_decode(dataset.ids_QL[3:], skip_special_tokens=True)
     ]
     assert len(set(words)) == 5 and not {"dog", "sks", "a"} & set(words)
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from dreambooth_trainer.figures import Figures
+from dreambooth_trainer.evaluation.figures import Figures
 from dreambooth_trainer.report import PER_CELL, THUMBNAIL, PictureRow, ReportData, picture_uri, render, write_report
 
 NAMESPACES = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}

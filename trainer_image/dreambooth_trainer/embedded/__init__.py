@@ -5,6 +5,8 @@ The model loader asks for the folder when a manifest names an embedded base mode
 
 from pathlib import Path
 
+from dreambooth_api.training import EMBEDDED_MODELS
+
 _FOLDER = Path(__file__).parent
 
 
@@ -14,7 +16,6 @@ def path(name: str) -> Path:
     Raises:
         ValueError: no model of that name is embedded; the message names those that are.
     """
-    known = sorted(folder.name for folder in _FOLDER.iterdir() if (folder / "pipeline").is_dir())
-    if name not in known:
-        raise ValueError(f"no embedded model is named {name!r}; there are: {', '.join(known)}")
+    if name not in EMBEDDED_MODELS:
+        raise ValueError(f"no embedded model is named {name!r}; there are: {', '.join(EMBEDDED_MODELS)}")
     return _FOLDER / name

@@ -1,9 +1,9 @@
 """Model families. `load` tells which one a checkpoint belongs to."""
 
-from dreambooth_trainer.config import Model
-from dreambooth_trainer.models.family import ModelFamily
-from dreambooth_trainer.models.loading import load_stable_diffusion
-from dreambooth_trainer.world import World
+from dreambooth_api.training import Model
+from dreambooth_trainer.models.base import ModelFamily
+from dreambooth_trainer.models.stable_diffusion.loading import load_stable_diffusion
+from dreambooth_trainer.process.distributed import World
 
 __all__ = ["ModelFamily", "load"]
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dreambooth_api.failures import ModelUnavailable, StorageFull, classify
+from dreambooth_api.training import Model
 from dreambooth_trainer import embedded
-from dreambooth_trainer.config import Model
-from dreambooth_trainer.failures import ModelUnavailable, StorageFull, classify
 
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Environment variables that may hold the hub's token; huggingface_hub reads them itself, and they are never logged."""

@@ -4,7 +4,7 @@ what the base model predicts of noisy class images.
 Some hundred images are a few megabytes. Computed anew at each start: nothing of it needs a place on the volume.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,48 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dreambooth_trainer.config import fill
-from dreambooth_trainer.draws import Draw, draw_step
-from dreambooth_trainer.identifier import pick_words, words_of
-from dreambooth_trainer.models.family import Conditioning, LatentMoments
-from dreambooth_trainer.noised import Noised, add_noise, predicted_by
+from dreambooth_api.prompts import fill, words_of
+from dreambooth_trainer.data.identifier import pick_words
+from dreambooth_trainer.monitoring.progress import RunningPhase
 from dreambooth_trainer.phases.prior import ClassImagesDrawn
-from dreambooth_trainer.progress import RunningPhase
 from dreambooth_trainer.run import Run
+from dreambooth_trainer.training.batch import Noised, add_noise, predicted_by
+from dreambooth_trainer.training.dataset import Dataset
 
 
-@dataclass(frozen=True)
-class Cached:
-    """What a training step reads, on the device."""
-
-    photos: LatentMoments
-    """Moments of the photos' latents, [P, C, H, W]."""
-    class_latents: Tensor
-    """Latents of the class images, [K, C, H, W]; K is 0 without prior preservation."""
-    class_prompt_K: Tensor
-    """Which prompt, a row of `ids_QL`, each class image belongs to."""
-    ids_QL: Tensor
-    """Token ids [Q, L] of the prompts: first the subject's, then those of the class images, then those of other words."""
-    conditioning: Conditioning
-    """Conditioning of these prompts by the base model's text encoder."""
-    class_pool: Noised | None = None
-    """Noisy class images with the base model's predictions; None where the class loss compares with the noise."""
-
-    def draw(self, seed: int, step: int, batch: int) -> Draw:
-        """The draw of an optimizer step among these photos and class images; see `draw_step`."""
-        mean_PCHW = self.photos.mean_BCHW
-        return draw_step(
-            seed,
-            step,
-            batch=batch,
-            photos=len(mean_PCHW),
-            class_images=len(self.class_latents) if self.class_pool is None else len(self.class_pool),
-            shape_CHW=mean_PCHW.shape[1:],
-            device=mean_PCHW.device,
-        )
-
-
-def run(run: Run, prior: ClassImagesDrawn | None) -> Cached:
+def run(run: Run, prior: ClassImagesDrawn | None) -> Dataset:
     """Encodes photos and prompts and reads the class images' latents."""
     device, sets = run.world.device, prior.sets if prior else []
     noisings = run.config.prior.noisings if run.config.prior.target == "prediction" else 0
@@ -64,7 +32,7 @@ def run(run: Run, prior: ClassImagesDrawn | None) -> Cached:
         prompts = [run.fill(run.config.subject.prompt), *(one.prompt for one in sets)]
         others = _prompts_of_other_words(run) if any(one.prompt == "" for one in sets) else []
         ids = run.model.tokenize([*prompts, *others])
-        cached = Cached(
+        dataset = Dataset(
             photos=photos,
             class_latents=torch.cat([photos.mean_BCHW[:0], *latents]),
             class_prompt_K=torch.tensor(
@@ -74,10 +42,10 @@ def run(run: Run, prior: ClassImagesDrawn | None) -> Cached:
             conditioning=run.model.encode_tokens(ids),
         )
         if total == 0:
-            return cached
+            return dataset
         last = next((row for row, prompt in enumerate(prompts) if prompt == ""), None)
-        prompt_RK = _prompts_of_noisings(cached.class_prompt_K, noisings, last, len(others))
-        return replace(cached, class_pool=_class_pool(run, phase, cached, prompt_RK))
+        prompt_RK = _prompts_of_noisings(dataset.class_prompt_K, noisings, last, len(others))
+        return replace(dataset, class_pool=_class_pool(run, phase, dataset, prompt_RK))
 
 
 def _prompts_of_other_words(run: Run) -> list[str]:
@@ -115,9 +83,9 @@ def _prompts_of_noisings(prompt_K: Tensor, noisings: int, empty: int | None, oth
     return prompt_RK
 
 
-def _class_pool(run: Run, phase: RunningPhase, cached: Cached, prompt_RK: Tensor) -> Noised:
+def _class_pool(run: Run, phase: RunningPhase, dataset: Dataset, prompt_RK: Tensor) -> Noised:
     """Every class image with noise of several strengths, and the base model's predictions."""
-    latents = cached.class_latents.repeat(len(prompt_RK), 1, 1, 1)
+    latents = dataset.class_latents.repeat(len(prompt_RK), 1, 1, 1)
     generator = torch.Generator().manual_seed(run.config.training.seed)
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     # Fractions of multiples of the golden ratio: any stretch of the pool, and any one image, spreads over all timesteps.
@@ -126,7 +94,7 @@ def _class_pool(run: Run, phase: RunningPhase, cached: Cached, prompt_RK: Tensor
     targets = []
     for indices in torch.arange(len(rows), device=latents.device).split(2 * run.config.prior.batch_size):
         run.stop.check()
-        targets.append(predicted_by(run.model, rows[indices], cached.conditioning))
+        targets.append(predicted_by(run.model, rows[indices], dataset.conditioning))
         phase.advance(len(indices))
     return replace(rows, target_NCHW=torch.cat(targets))
 

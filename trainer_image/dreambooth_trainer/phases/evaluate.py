@@ -1,6 +1,6 @@
 """Phase `evaluate`: how like the subject the pictures are and what the training did to the rest of the model.
 
-Called by `train.py` in the main process with the tuned model; `run.model` is the base model. Its pictures depend on
+Called by `pipeline.py` in the main process with the tuned model; `run.model` is the base model. Its pictures depend on
 nothing of the run but prompts and sampler, so they are kept in the shared cache, and the next job of the class doesn't
 draw them.
 """
@@ -17,16 +17,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dreambooth_trainer.config import Sampler, TrainConfig
-from dreambooth_trainer.contact_sheet import Row, contact_sheet
-from dreambooth_trainer.encoder import Encoder
-from dreambooth_trainer.figures import Embeddings, Figures, OtherClass, compute
-from dreambooth_trainer.models.family import ModelFamily
-from dreambooth_trainer.pictures import BATCH, Comparison, sampler_of
-from dreambooth_trainer.progress import RunningPhase
+from dreambooth_api.progress import Report
+from dreambooth_api.training import Sampler, TrainConfig
+from dreambooth_trainer.evaluation.clip import Encoder
+from dreambooth_trainer.evaluation.contact_sheet import Row, contact_sheet
+from dreambooth_trainer.evaluation.figures import Embeddings, Figures, OtherClass, compute
+from dreambooth_trainer.evaluation.pictures import BATCH, Comparison, sampler_of
+from dreambooth_trainer.models.base import ModelFamily
+from dreambooth_trainer.monitoring.progress import RunningPhase
+from dreambooth_trainer.process.storage import atomic_folder, digest_of
 from dreambooth_trainer.run import Run
-from dreambooth_trainer.snapshot import Report
-from dreambooth_trainer.storage import atomic_folder, digest_of
 
 SHOWN = 4
 """Pictures of a set that are kept for people to look at."""

@@ -5,12 +5,12 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dreambooth_trainer.config import Model, TrainConfig
-from dreambooth_trainer.models.family import ModelFamily
+from dreambooth_api.progress import Report
+from dreambooth_api.training import Model, TrainConfig
+from dreambooth_trainer.models.base import ModelFamily
+from dreambooth_trainer.process.storage import atomic_folder, manifest_of
 from dreambooth_trainer.run import Run, RunFolder
-from dreambooth_trainer.snapshot import Report
-from dreambooth_trainer.storage import atomic_folder, manifest_of
-from dreambooth_trainer.trainee import Trainee, learned_tensors
+from dreambooth_trainer.training.module import Trainee, learned_tensors
 
 SUMS = "SHA256SUMS"
 """Digests of the exported files, in the format that `sha256sum --check` reads."""

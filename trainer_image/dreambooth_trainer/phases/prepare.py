@@ -1,18 +1,18 @@
-"""Makes the photos ready and settles the identifier; the first phase, called by `train.py`."""
+"""Makes the photos ready and settles the identifier; the first phase, called by `pipeline.py`."""
 
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel
 
-from dreambooth_trainer import identifier
-from dreambooth_trainer.config import TrainConfig
-from dreambooth_trainer.failures import InvalidConfig, InvalidData, Problem
-from dreambooth_trainer.identifier import Finding
-from dreambooth_trainer.models.family import ModelFamily
-from dreambooth_trainer.photos import FIELD, Photo, inspect_photos, load_photos
+from dreambooth_api.failures import InvalidConfig, InvalidData, Problem
+from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.data import identifier
+from dreambooth_trainer.data.identifier import Finding
+from dreambooth_trainer.data.photos import FIELD, Photo, inspect_photos, load_photos
+from dreambooth_trainer.models.base import ModelFamily
+from dreambooth_trainer.process.storage import atomic_folder
 from dreambooth_trainer.run import Run
-from dreambooth_trainer.storage import atomic_folder
 
 REFERENCE_WORDS = 64
 """Words of the vocabulary that an identifier is compared with."""

@@ -10,10 +10,10 @@ import random
 from collections.abc import Collection
 from pathlib import Path
 
-from dreambooth_trainer.class_images import ClassImages
-from dreambooth_trainer.progress import RunningPhase
+from dreambooth_api.progress import Report
+from dreambooth_trainer.data.class_images import ClassImages
+from dreambooth_trainer.monitoring.progress import RunningPhase
 from dreambooth_trainer.run import Run
-from dreambooth_trainer.snapshot import Report
 
 
 class DrawnSet(Report):

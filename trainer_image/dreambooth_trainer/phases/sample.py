@@ -2,12 +2,12 @@
 
 from PIL.Image import Image
 
-from dreambooth_trainer.contact_sheet import Row, contact_sheet
-from dreambooth_trainer.models.family import ModelFamily
-from dreambooth_trainer.pictures import BATCH, Comparison, sampler_of
+from dreambooth_api.progress import Report
+from dreambooth_trainer.evaluation.contact_sheet import Row, contact_sheet
+from dreambooth_trainer.evaluation.pictures import BATCH, Comparison, sampler_of
+from dreambooth_trainer.models.base import ModelFamily
+from dreambooth_trainer.process.storage import atomic_folder
 from dreambooth_trainer.run import Run
-from dreambooth_trainer.snapshot import Report
-from dreambooth_trainer.storage import atomic_folder
 
 
 class Sampled(Report):

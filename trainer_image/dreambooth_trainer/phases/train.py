@@ -4,18 +4,18 @@ from typing import TYPE_CHECKING
 
 from safetensors.torch import save_file
 
-from dreambooth_trainer.checkpoints import Checkpoints
-from dreambooth_trainer.failures import Interrupted, InvalidConfig, Problem
-from dreambooth_trainer.loss_log import LossLog
-from dreambooth_trainer.phases.cache import Cached
-from dreambooth_trainer.pictures import sampler_of
+from dreambooth_api.failures import Interrupted, InvalidConfig, Problem
+from dreambooth_api.progress import Report
+from dreambooth_trainer.evaluation.pictures import sampler_of
+from dreambooth_trainer.process.storage import atomic_folder
 from dreambooth_trainer.run import Run
-from dreambooth_trainer.snapshot import Report
-from dreambooth_trainer.storage import atomic_folder
-from dreambooth_trainer.trainee import Trainee
+from dreambooth_trainer.training.checkpoints import Checkpoints
+from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.loss_log import LossLog
+from dreambooth_trainer.training.module import Trainee
 
 if TYPE_CHECKING:
-    from dreambooth_trainer.engine import Engine
+    from dreambooth_trainer.training.engine import Engine
 
 LOG_EVERY = 10
 """Steps between two readings of losses and stop signals, where a GPU or other processes must be waited for."""
@@ -31,7 +31,7 @@ class Trained(Report):
     processes: int
 
 
-def run(run: Run, cached: Cached) -> Trained:
+def run(run: Run, dataset: Dataset) -> Trained:
     """Trains, and leaves the weights in `run.folder.weights`.
 
     Raises:
@@ -39,7 +39,7 @@ def run(run: Run, cached: Cached) -> Trained:
         NonFiniteLoss: the loss became NaN or infinite.
     """
     # DeepSpeed takes seconds to import; who reads results or draws pictures does without.
-    from dreambooth_trainer.engine import Engine
+    from dreambooth_trainer.training.engine import Engine
 
     config, world = run.config, run.world
     training = config.training
@@ -54,7 +54,7 @@ def run(run: Run, cached: Cached) -> Trained:
     images = batch * (2 if config.prior.enabled else 1)
     with run.progress.phase("train", total=training.steps, unit="steps", done=start) as phase:
         for step in range(start, training.steps):
-            log.add(step + 1, engine.step(step, cached.draw(training.seed, step, batch), cached))
+            log.add(step + 1, engine.step(step, dataset.draw(training.seed, step, batch), dataset))
             done, last = step + 1, step + 1 == training.steps
             look = last or done % every == 0 or (world.size == 1 and run.stop.requested)
             stopping = look and not last and world.any(run.stop.requested)

@@ -1,6 +1,6 @@
 """The report of a run: one HTML file without scripts that opens offline, on a screen or on paper.
 
-Called by `train.py` at the end of a run with plain values and paths; nothing here knows of training.
+Called by `pipeline.py` at the end of a run with plain values and paths; nothing here knows of training.
 """
 
 import base64
@@ -14,10 +14,10 @@ import jinja2
 import yaml
 from PIL import Image
 
-from dreambooth_trainer.console import duration
-from dreambooth_trainer.figures import CRITERIA, Criterion, Figures
+from dreambooth_trainer.evaluation.figures import CRITERIA, Criterion, Figures
+from dreambooth_trainer.monitoring.console import duration
+from dreambooth_trainer.process.storage import write_atomically
 from dreambooth_trainer.report.plots import loss_plots
-from dreambooth_trainer.storage import write_atomically
 
 THUMBNAIL = 256
 """Longest side in pixels of a picture in the report; smaller ones are inlined as they are."""

@@ -1,0 +1,152 @@
+"""What the API server refuses at once, in the Common Expression Language: the rules that need no look at the cluster.
+
+Read by `crd.py`. Whatever they let through, `cluster_rules.py` judges again. Validation follows defaulting, so sections and
+fields with defaults are always there.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from dreambooth_api.job import NAME_LENGTH, DreamBoothJobSpec
+from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE
+from dreambooth_api.training import Section
+
+
+class Rule(NamedTuple):
+    """A validation rule of a field."""
+
+    rule: str
+    """The expression that must hold."""
+    message: str
+    """What is wrong where it does not, and the remedy."""
+
+
+IMMUTABLE = Rule(
+    "self == oldSelf",
+    "can't be changed. Delete the job and apply a new one; with the same output, training goes on from its last checkpoint",
+)
+
+SECTIONS = [
+    name
+    for name, field in DreamBoothJobSpec.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+]
+"""The sections of the spec: all stay as they were applied."""
+
+_SOURCE = f"self.{{field}}.matches('^({MODEL_SOURCE})$')"
+_SOURCES = "{field} must be embedded://emoji, hf://organisation/name or pvc://claim/path: pods see no other path"
+
+
+def _needs_hub(field: str) -> Rule:
+    rule = f"!has(self.{field}) || self.source.startsWith('hf://')"
+    return Rule(
+        rule, f"{field} has no effect unless source is a repository of the hub. Remove it, or give an hf:// source"
+    )
+
+
+def _stage(part: str, lowest: int) -> Rule:
+    sharded = f"(type(self.zeroStage) == int ? int(self.zeroStage) >= {lowest} : true)"
+    return Rule(
+        f"!self.offload.{part} || {sharded}",
+        f"offload.{part} needs a zeroStage of at least {lowest}, or auto",
+    )
+
+
+_BESIDE: Mapping[str, Sequence[Rule]] = {
+    "": [
+        Rule(
+            f"size(self.metadata.name) <= {NAME_LENGTH} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            f"metadata.name must have at most {NAME_LENGTH} lower-case letters, digits and hyphens, a letter first, since "
+            "pods and a Service are named after it",
+        )
+    ],
+    "spec": [
+        Rule(
+            f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
+            f"{field} {IMMUTABLE.message}",
+        )
+        for field in ("image", "runtime")
+    ],
+    "spec.model": [
+        Rule(_SOURCE.format(field="source"), _SOURCES.format(field="source")),
+        _needs_hub("revision"),
+        _needs_hub("tokenSecret"),
+        Rule(
+            f"!has(self.config) || self.config.matches('^({MODEL_CONFIG})$')",
+            "config must be a hub repository (organisation/name) or pvc://claim/path: pods see no other path",
+        ),
+    ],
+    "spec.evaluation": [
+        Rule(_SOURCE.format(field="encoder"), _SOURCES.format(field="encoder")),
+    ],
+    "spec.subject": [
+        Rule(
+            "self.prompt.contains('{identifier}') && self.prompt.contains('{class}')",
+            'prompt must have both {identifier} and {class}, as in "a {identifier} {class}"',
+        ),
+        Rule(
+            "self.identifier.lowerAscii() != self.class.lowerAscii()",
+            "identifier must be another word than class, or auto",
+        ),
+    ],
+    "spec.subject.images": [
+        Rule(
+            "!has(self.path)",
+            "path is a folder that pods can't see. Make a ConfigMap of the photos (kubectl create configmap NAME "
+            "--from-file=FOLDER) and name it in configMap, or use persistentVolumeClaim or image",
+        ),
+        Rule(
+            "has(self.path) || [has(self.configMap), has(self.persistentVolumeClaim), has(self.image)].exists_one(one, one)",
+            "exactly one of configMap, persistentVolumeClaim or image must say where the photos are",
+        ),
+    ],
+    "spec.prior": [
+        Rule(
+            "self.prompt.contains('{class}') && !self.prompt.contains('{identifier}')",
+            'prompt must have {class} and not {identifier}, as in "a {class}": class images show any member of the class',
+        ),
+    ],
+    "spec.training": [
+        Rule("self.warmupSteps < self.steps", "warmupSteps must be less than steps"),
+        Rule(
+            "!has(self.textEncoderLearningRate) || self.trainTextEncoder",
+            "textEncoderLearningRate has no effect unless trainTextEncoder is true. Set it, or remove the rate",
+        ),
+    ],
+    "spec.deepspeed": [_stage("optimizer", 1), _stage("parameters", 3)],
+    "spec.resources": [
+        Rule(
+            "quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
+            "sharedMemory must not be more than memory, which it counts towards",
+        ),
+    ],
+}
+"""What must hold beside that."""
+
+RULES: Mapping[str, Sequence[Rule]] = {
+    **_BESIDE,
+    **{path: [IMMUTABLE, *_BESIDE.get(path, ())] for path in (f"spec.{section}" for section in SECTIONS)},
+}
+"""By the path of a field of a DreamBoothJob: what must hold for it."""
+
+_VALUES = "(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)"
+
+RUNTIME_RULES: Mapping[str, Sequence[Rule]] = {
+    "": [
+        Rule(
+            "size(self.metadata.name) <= 63",
+            "metadata.name must have at most 63 characters, since it is a label of what runs with it",
+        )
+    ],
+    "spec.namespaceSelector.matchExpressions[]": [
+        Rule(_VALUES, "values must be given for the operators In and NotIn, and for no other"),
+    ],
+    "spec.resources": [
+        Rule(
+            "!has(self.sharedMemory) || !has(self.memory) || "
+            "quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
+            "sharedMemory must not be more than memory, which it counts towards",
+        ),
+    ],
+}
+"""By the path of a field of a DreamBoothRuntime: what must hold for it."""

@@ -1,0 +1,266 @@
+"""What the fields of a manifest must say together: one small rule each, called by `validation.py`.
+
+A rule reads fields by their path. Where one of them is missing or unsound by itself, which is reported elsewhere, the
+rule has nothing to say, and the others are still asked.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from dreambooth_api.failures import Problem
+from dreambooth_api.prompts import words_of
+from dreambooth_api.training import EMBEDDED_MODELS, Images, Subject, TrainConfig
+
+PLACEHOLDERS = {"identifier", "class"}
+
+DEFAULTS: Mapping[str, Any] = TrainConfig.model_construct(subject=Subject.model_construct(images=Images())).model_dump(
+    by_alias=True
+)
+"""What stands in a manifest that says nothing."""
+
+
+class _Unsound(LookupError):
+    """A field has no value that a rule could judge."""
+
+
+class Fields:
+    """The fields of a `spec` by their path (`training.steps`), defaults included."""
+
+    def __init__(self, spec: Mapping[str, Any], broken: Collection[str]) -> None:
+        """Takes the `spec` and the paths of those fields that are missing or unsound by themselves."""
+        self._spec = spec
+        self._broken = broken
+
+    def __getitem__(self, path: str) -> Any:
+        """What stands in a field, else its default."""
+        value: Any = self._spec
+        default: Any = DEFAULTS
+        walked = "spec"
+        for name in path.split("."):
+            walked += f".{name}"
+            if walked in self._broken:
+                raise _Unsound(walked)
+            default = default.get(name)
+            value = value.get(name, default)
+        return value
+
+    def get(self, path: str) -> Any:
+        """What stands in a field, else its default; None where it is missing or unsound."""
+        try:
+            return self[path]
+        except _Unsound:
+            return None
+
+    def given(self, path: str) -> bool:
+        """Whether the manifest gives the field another value than its default, which the API server fills in."""
+        node: Any = self._spec
+        default: Any = DEFAULTS
+        for name in path.split("."):
+            if not isinstance(node, Mapping) or name not in node:
+                return False
+            node, default = node[name], (default or {}).get(name)
+        return node is not None and not _says_no_more(node, default)
+
+    def texts(self, path: str) -> list[tuple[str, str]]:
+        """The sound entries of a list of texts, or the one text, each with its path."""
+        value = self[path]
+        if isinstance(value, str):
+            return [(path, value)]
+        entries = [(f"{path}[{index}]", entry) for index, entry in enumerate(value)]
+        return [(place, entry) for place, entry in entries if f"spec.{place}" not in self._broken]
+
+
+def _says_no_more(value: Any, default: Any) -> bool:
+    """Whether a field says what its default says, or less."""
+    if isinstance(value, Mapping) and isinstance(default, Mapping):
+        return all(_says_no_more(entry, default.get(name)) for name, entry in value.items())
+    return bool(value == default)
+
+
+def find_contradictions(fields: Fields) -> list[Problem]:
+    """All problems that the rules find."""
+    return [problem for rule in RULES for problem in _ask(rule, fields)]
+
+
+def _ask(rule: "Rule", fields: Fields) -> list[Problem]:
+    try:
+        return list(rule(fields))
+    except _Unsound:
+        return []
+
+
+def _subject_prompt(fields: Fields) -> Iterator[Problem]:
+    prompt = fields["subject.prompt"]
+    for name in sorted(PLACEHOLDERS - _names(prompt)):
+        remedy = 'Write both {identifier} and {class}, as in "a {identifier} {class}"'
+        yield Problem("spec.subject.prompt", prompt, f"has no {{{name}}}", remedy)
+
+
+def _prior_prompt(fields: Fields) -> Iterator[Problem]:
+    prompt = fields["prior.prompt"]
+    if "class" not in _names(prompt):
+        yield Problem("spec.prior.prompt", prompt, "has no {class}", 'Write {class}, as in "a {class}"')
+    if "identifier" in _names(prompt):
+        message = "has {identifier}, but class images show any member of the class"
+        yield Problem("spec.prior.prompt", prompt, message, "Remove {identifier}")
+
+
+def stray_placeholders(field: str, prompt: str) -> Iterator[Problem]:
+    """Problems of a prompt whose braces are not those of `{identifier}` and `{class}`."""
+    remedy = "Use braces for {identifier} and {class} only"
+    if unknown := sorted(_names(prompt) - PLACEHOLDERS):
+        shown = ", ".join(f"{{{name}}}" for name in unknown)
+        yield Problem(field, prompt, f"has the unknown placeholder {shown}", remedy)
+    if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", prompt)):
+        yield Problem(field, prompt, "has a brace without its partner", remedy)
+
+
+def _placeholders_of(path: str) -> "Rule":
+    def rule(fields: Fields) -> Iterator[Problem]:
+        for place, prompt in fields.texts(path):
+            yield from stray_placeholders(f"spec.{place}", prompt)
+
+    return rule
+
+
+def _names(prompt: str) -> set[str]:
+    return set(re.findall(r"\{([^{}]*)\}", prompt))
+
+
+def _one_source_of_images(fields: Fields) -> Iterator[Problem]:
+    sources = ["path", "configMap", "persistentVolumeClaim", "image"]
+    given = [name for name in sources if fields.given(f"subject.images.{name}")]
+    if len(given) != 1 and fields["subject.images"] is not None:
+        message = "are several sources of the photos" if given else "names no source of the photos"
+        yield Problem(
+            "spec.subject.images",
+            given or None,
+            message,
+            "Give exactly one of path, configMap, persistentVolumeClaim or image",
+        )
+
+
+def _identifier_is_no_word(fields: Fields) -> Iterator[Problem]:
+    identifier = fields["subject.identifier"]
+    paths = (
+        "subject.class",
+        "subject.prompt",
+        "prior.prompt",
+        "samples.prompts",
+        "evaluation.contexts",
+        "evaluation.otherClasses",
+    )
+    texts = [text for path in paths for _, text in fields.texts(path)]
+    if identifier != "auto" and identifier.lower() in words_of(*texts):
+        message = "is a word of the class, of a prompt or of the evaluation, and can't mean the subject alone"
+        yield Problem("spec.subject.identifier", identifier, message, "Choose another, or auto")
+
+
+def _warm_up(fields: Fields) -> Iterator[Problem]:
+    warm_up, steps = fields["training.warmupSteps"], fields["training.steps"]
+    if warm_up >= steps:
+        message = f"leaves no step after the warm-up, as training.steps is {steps}"
+        yield Problem("spec.training.warmupSteps", warm_up, message, f"Give fewer than {steps}, or more training.steps")
+
+
+def _text_encoder(fields: Fields) -> Iterator[Problem]:
+    rate = fields["training.textEncoderLearningRate"]
+    if rate is not None and not fields["training.trainTextEncoder"]:
+        message = "has no effect, as the text encoder is not trained"
+        yield Problem(
+            "spec.training.textEncoderLearningRate",
+            rate,
+            message,
+            "Set training.trainTextEncoder to true, or remove it",
+        )
+
+
+def _lora(fields: Fields) -> Iterator[Problem]:
+    if fields.given("training.lora") and fields["training.method"] != "lora":
+        message = "has no effect, as training.method is full"
+        yield Problem(
+            "spec.training.lora", fields["training.lora"], message, "Set training.method to lora, or remove it"
+        )
+
+
+def _ema(fields: Fields) -> Iterator[Problem]:
+    if fields.given("training.ema.decay") and not fields["training.ema.enabled"]:
+        message = "has no effect, as training.ema.enabled is false"
+        yield Problem(
+            "spec.training.ema.decay",
+            fields["training.ema.decay"],
+            message,
+            "Set training.ema.enabled to true, or remove it",
+        )
+
+
+def _offload_of(part: str, lowest: int) -> "Rule":
+    def rule(fields: Fields) -> Iterator[Problem]:
+        stage = fields["deepspeed.zeroStage"]
+        if fields[f"deepspeed.offload.{part}"] and stage != "auto" and stage < lowest:
+            stages = f"{lowest}, or auto" if lowest == 3 else f"{lowest} or higher, or auto"
+            message = f"needs ZeRO stage {stages}, but deepspeed.zeroStage is {stage}"
+            remedy = f"Set deepspeed.zeroStage to {stages}, or remove it"
+            yield Problem(f"spec.deepspeed.offload.{part}", True, message, remedy)
+
+    return rule
+
+
+def _source_of(path: str) -> "Rule":
+    def rule(fields: Fields) -> Iterator[Problem]:
+        source = fields[path]
+        scheme, separator, name = source.partition("://")
+        if not separator:
+            return
+        if scheme == "embedded":
+            if name not in EMBEDDED_MODELS:
+                known = ", ".join(EMBEDDED_MODELS)
+                message = f"is unknown: no embedded model is named {name!r}; there are: {known}"
+                yield Problem(f"spec.{path}", source, message, "Choose one of these")
+        elif scheme == "hf":
+            if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+                yield Problem(f"spec.{path}", source, "names no repository of the hub", "Write hf://organisation/name")
+        elif scheme == "pvc":
+            if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/.*)?", name):
+                yield Problem(f"spec.{path}", source, "names no claim", "Write pvc://claim/path")
+        else:
+            remedy = "Write embedded://emoji, hf://organisation/name, pvc://claim/path, or the path of a folder or file"
+            yield Problem(f"spec.{path}", source, f"has the unknown scheme {scheme}://", remedy)
+
+    return rule
+
+
+def _revision(fields: Fields) -> Iterator[Problem]:
+    revision = fields["model.revision"]
+    if revision is not None and not fields["model.source"].startswith("hf://"):
+        message = "has no effect, as model.source is no repository of the hub"
+        yield Problem("spec.model.revision", revision, message, "Remove it, or give an hf:// source")
+
+
+def _token_secret(fields: Fields) -> Iterator[Problem]:
+    if fields.given("model.tokenSecret") and not fields["model.source"].startswith("hf://"):
+        message = "has no effect, as model.source is no repository of the hub"
+        secret = fields["model.tokenSecret"]
+        yield Problem("spec.model.tokenSecret", secret, message, "Remove it, or give an hf:// source")
+
+
+Rule = Callable[[Fields], Iterator[Problem]]
+
+RULES: list[Rule] = [
+    _source_of("model.source"),
+    _source_of("evaluation.encoder"),
+    _revision,
+    _token_secret,
+    _one_source_of_images,
+    _identifier_is_no_word,
+    *map(_placeholders_of, ["subject.prompt", "prior.prompt", "samples.prompts"]),
+    _subject_prompt,
+    _prior_prompt,
+    _warm_up,
+    _text_encoder,
+    _lora,
+    _ema,
+    _offload_of("optimizer", 1),
+    _offload_of("parameters", 3),
+]

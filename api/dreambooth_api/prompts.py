@@ -1,0 +1,13 @@
+"""What prompts are made of: placeholders and words."""
+
+import re
+
+
+def fill(prompt: str, *, identifier: str, class_: str) -> str:
+    """A prompt with its placeholders `{identifier}` and `{class}` replaced."""
+    return prompt.format_map({"identifier": identifier, "class": class_})
+
+
+def words_of(*texts: str) -> set[str]:
+    """The words of some texts, in lower case; placeholders are none."""
+    return {word for text in texts for word in re.findall(r"\w+", re.sub(r"\{\w*\}", " ", text.lower()))}

@@ -1,0 +1,133 @@
+"""Sections of a `DreamBoothJob` that only a cluster knows, beside the trainer's own; embedded by `job.py`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dreambooth_api.quantities import Quantity
+from dreambooth_api.training import ObjectName, Section
+
+QualifiedName = Annotated[str, Field(min_length=1, max_length=317)]
+"""Key of a label, of a taint or of a resource: `[prefix/]name`."""
+
+FolderPath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00][^\x00]*$")]
+"""Path inside a volume, relative to its root."""
+
+
+GpuResourceName = Annotated[
+    str, Field(max_length=317, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+]
+"""An extended resource, which has a domain: `cpu` or `hugepages-2Mi`, which Kubernetes itself counts, are none."""
+
+ImageReference = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")]
+"""Reference of an image: `registry/name:tag` or `registry/name@sha256:...`."""
+
+AllowedImage = Annotated[
+    str, Field(max_length=500, pattern=r"^(\*|[A-Za-z0-9]([A-Za-z0-9._/:@-]*[/:@]\*|[A-Za-z0-9._/:@-]*))$")
+]
+"""An image, or a prefix of some. A prefix ends where a name does, as `registry.io*` would be `registry.io.evil.com` too."""
+
+_REPOSITORY = "[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"
+_ON_CLAIM = "pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/.*)?"
+
+MODEL_SOURCE = f"embedded://[a-z0-9-]+|hf://{_REPOSITORY}|{_ON_CLAIM}"
+"""Where pods find models: pattern of the whole text."""
+
+MODEL_CONFIG = f"{_REPOSITORY}|{_ON_CLAIM}"
+"""Where pods find the configuration of a single-file checkpoint, likewise."""
+
+
+class Resources(Section):
+    """What each pod asks for."""
+
+    nodes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Pods that train together, each on a node of its own choice. More than one needs volumes that all of them can write
+    to (ReadWriteMany)."""
+    gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 1
+    """GPUs of a pod, with a process of the trainer for each; 0: one process on the CPU."""
+    gpu_resource_name: GpuResourceName = "nvidia.com/gpu"
+    """Extended resource by which the cluster counts GPUs."""
+    cpu: Quantity = "4"
+    """CPU cores of a pod (request)."""
+    memory: Quantity = "16Gi"
+    """Memory of a pod (request and limit)."""
+    shared_memory: Quantity = "2Gi"
+    """Upper bound of /dev/shm, by which processes of a pod exchange tensors; counts towards the memory."""
+    ephemeral_storage: Quantity | None = None
+    """Disk of the node for temporary files and logs of a pod (request and limit). Default: as much as there is."""
+
+
+class NewClaim(Section):
+    """A PersistentVolumeClaim that the operator creates for the job."""
+
+    size: Quantity = "20Gi"
+    """Room that is asked for."""
+    storage_class_name: Annotated[str, Field(max_length=253)] | None = None
+    """Class of the storage. Default: the cluster's default class."""
+    access_modes: (
+        Annotated[
+            list[Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]], Field(min_length=1, max_length=3)
+        ]
+        | None
+    ) = None
+    """How the volume may be mounted. Default: ReadWriteOnce, with several nodes ReadWriteMany."""
+    deletion_policy: Literal["Retain", "Delete"] = "Retain"
+    """What becomes of the claim, and of the weights on it, when the DreamBoothJob is deleted."""
+
+
+class OutputVolume(Section):
+    """The volume of the run's folder: an existing claim or a new one."""
+
+    claim_name: ObjectName | None = None
+    """A claim of the same namespace that exists already. Default: a new claim with the job's name."""
+    path: FolderPath | None = None
+    """Folder of the run inside the volume. Default: the job's name."""
+    create: NewClaim = NewClaim()
+    """The new claim; read where `claimName` is not given."""
+
+
+class CacheVolume(Section):
+    """An existing claim whose class images and downloaded models are shared by jobs."""
+
+    claim_name: ObjectName
+    """A claim of the same namespace."""
+    path: FolderPath | None = None
+    """Folder of the cache inside the volume. Default: its root."""
+
+
+class Volumes(Section):
+    """Where outputs and caches live."""
+
+    output: OutputVolume = OutputVolume()
+    """The run: checkpoints, model, pictures, report."""
+    cache: CacheVolume | None = None
+    """Class images and downloaded models, shared with other jobs. Default: the runtime's cache, else a folder of the
+    output volume."""
+
+
+class Toleration(Section):
+    """A taint that the pods tolerate."""
+
+    key: QualifiedName | None = None
+    """Key of the taint. Default: all keys."""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    """How key and value are compared."""
+    value: Annotated[str, Field(max_length=63)] | None = None
+    """Value of the taint, for `Equal`."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the taint. Default: all effects."""
+    toleration_seconds: Annotated[int, Field(ge=0)] | None = None
+    """How long a `NoExecute` taint is tolerated. Default: for ever."""
+
+
+class Scheduling(Section):
+    """Which nodes may run the pods, and when."""
+
+    node_selector: Annotated[dict[QualifiedName, Annotated[str, Field(max_length=63)]], Field(max_length=20)] = {}
+    """Labels that a node must have."""
+    tolerations: Annotated[list[Toleration], Field(max_length=20)] = []
+    """Taints that the pods tolerate, where the runtime allows them. Default: the runtime's."""
+    priority_class_name: ObjectName | None = None
+    """PriorityClass of the pods, where the runtime allows it. Default: the runtime's."""
+    queue_name: ObjectName | None = None
+    """Kueue's LocalQueue, of the same namespace, that admits the job. Default: the runtime's, else it starts at once."""

@@ -1,0 +1,365 @@
+"""The training sections of a `DreamBoothJob`: every hyper-parameter, its bounds, its default and its description, once.
+
+Read by the trainer (as TrainConfig JSON), by the command line (as the `spec` of a manifest) and by the operator, whose CRD
+embeds these very models. Pydantic only: importing this module must stay possible without torch.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+DEFAULT_LEARNING_RATE = {"full": 5e-6, "lora": 1e-4}
+"""Learning rate where none is given, by method: for `full` that of the DreamBooth paper for Stable Diffusion
+(arXiv:2208.12242, section 4), for `lora` the one that diffusers documents for its DreamBooth LoRA script."""
+
+Prompt = Annotated[str, Field(min_length=1, max_length=500)]
+Word = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\s{}][^{}\n]*$")]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+"""Name of an object of Kubernetes (RFC 1123 subdomain)."""
+
+
+class Section(BaseModel):
+    """A closed section of the manifest: camelCase outside, unknown fields refused, unchangeable once read."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+    )
+
+
+EMBEDDED_MODELS = ("emoji",)
+"""Models that are shipped with the trainer, by the name behind `embedded://`."""
+
+
+class TokenSecret(Section):
+    """A key of a Secret of the same namespace."""
+
+    name: ObjectName
+    """Name of the Secret."""
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = "token"
+    """Key of the token in it."""
+
+
+class Model(Section):
+    """The base model to personalise."""
+
+    source: Annotated[str, Field(min_length=1, max_length=1024)] = "embedded://emoji"
+    """`embedded://emoji` (shipped with the trainer), `hf://organisation/name` (a hub repository), `pvc://claim/path` (on a
+    PersistentVolumeClaim of the same namespace; cluster only), or the path of a diffusers folder or of a single-file
+    checkpoint (.safetensors; command line only)."""
+    revision: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Branch, tag or commit of a hub repository; the commit that it stood for is recorded in the result. Default: the
+    repository's main branch."""
+    variant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,30}$")] | None = None
+    """Variant of the weight files, for example `fp16`. Default: the files without one."""
+    config: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Of a single-file checkpoint: the hub repository (`organisation/name`), the folder (command line only) or the
+    `pvc://claim/path` (cluster only) with its configuration and tokenizer. Default: what diffusers infers from the
+    weights, fetched from the hub."""
+    token_secret: TokenSecret | None = None
+    """The hub's token, for gated or private repositories (cluster only; the command line takes it from the environment
+    variable `HF_TOKEN`). Default: none."""
+
+
+class ConfigMapImages(Section):
+    """Photos in the `binaryData` of a ConfigMap of the same namespace."""
+
+    name: ObjectName
+    """Name of the ConfigMap."""
+
+
+class ClaimImages(Section):
+    """Photos on a PersistentVolumeClaim of the same namespace."""
+
+    claim_name: ObjectName
+    """Name of the claim."""
+    path: Annotated[str, Field(min_length=1, max_length=1024)] = "."
+    """Folder of the photos inside the volume."""
+
+
+class OciImages(Section):
+    """Photos in an OCI image, which the node mounts without running it."""
+
+    reference: Annotated[str, Field(min_length=1, max_length=500)]
+    """Image, as in `registry/name:tag` or `registry/name@sha256:...`."""
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When nodes pull it."""
+    path: Annotated[str, Field(min_length=1, max_length=1024)] = "."
+    """Folder of the photos inside the image."""
+
+
+class Images(Section):
+    """Where the photos of the subject are: exactly one of the sources."""
+
+    path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Folder of the photos, relative to the manifest (command line only)."""
+    config_map: ConfigMapImages | None = None
+    """A ConfigMap whose `binaryData` are the photos. The command line takes one that stands in the same file."""
+    persistent_volume_claim: ClaimImages | None = None
+    """A folder of a PersistentVolumeClaim (cluster only)."""
+    image: OciImages | None = None
+    """A folder of an OCI image (cluster only)."""
+
+
+class Subject(Section):
+    """The subject that the model learns."""
+
+    class_: Annotated[Word, Field(alias="class")]
+    """The coarse class noun that the subject belongs to, in the base model's words: `dog`, `backpack`, `toy`."""
+    identifier: Annotated[str, Field(pattern=r"^(auto|[^\s{}]{1,40})$")] = "auto"
+    """The rare word that will mean this subject; `auto` picks a rare token of the base model's tokenizer."""
+    images: Images
+    """The photos: three to five are the usual number."""
+    prompt: Prompt = "a {identifier} {class}"
+    """Prompt of the photos."""
+
+
+Scheduler = Literal["ddpm", "euler-ancestral", "ddim", "dpm-solver++"]
+
+
+class Sampler(Section):
+    """How pictures are drawn from a diffusion model."""
+
+    scheduler: Scheduler = "ddpm"
+    """`ddpm` and `euler-ancestral` sample ancestrally (fresh noise at each step); `ddim` and `dpm-solver++` do not."""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 25
+    """Denoising steps for a picture."""
+    guidance_scale: Annotated[float, Field(ge=1, le=50)] = 1.0
+    """Classifier-free guidance scale. At 1 the pictures follow the model's own distribution of the class, and each step
+    costs half."""
+
+
+class Prior(Section):
+    """Prior preservation: the frozen base model's own pictures of the class, learned beside the photos."""
+
+    enabled: bool = True
+    """Whether to train with the prior-preservation loss."""
+    weight: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """Weight of the class loss (lambda of the paper)."""
+    images: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Number of class images."""
+    prompt: Prompt = "a {class}"
+    """Prompt of the class images."""
+    unconditional_share: Annotated[float, Field(ge=0, le=0.9)] = 0.5
+    """Share of the images that are drawn, and learned, with the empty prompt instead. They keep the unconditional
+    prediction, from which guidance steers away, and with it all that the model knows beside the class."""
+    target: Literal["prediction", "noise"] = "prediction"
+    """What the class loss compares with. `noise`: the noise that was added, as in the paper. `prediction`: what the frozen
+    base model makes of the same noisy image; that is the noise on average, since the images are the model's own, and learning
+    from it has the same goal with far less variance."""
+    noisings: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Noisy versions of each class image that predictions are made for; read when `target` is `prediction`."""
+    other_words: Annotated[int, Field(ge=0, le=1000)] = 256
+    """Words that are picked from the base model's vocabulary and put in the class's place in `prompt`; half of the noisy
+    versions of empty-prompt images are predicted with such a prompt, so that these words, too, keep what they mean. Read when
+    `target` is `prediction`."""
+    sampler: Sampler = Sampler()
+    """How the class images are drawn."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 16
+    """Class images drawn at once on each device."""
+
+    @property
+    def unconditional_images(self) -> int:
+        """How many of the images are drawn with the empty prompt."""
+        return round(self.images * self.unconditional_share)
+
+
+class Optimizer(Section):
+    """AdamW (Loshchilov and Hutter, arXiv:1711.05101)."""
+
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of the first moment."""
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the second moment."""
+    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    """Added to the denominator."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Decoupled weight decay."""
+
+
+class Ema(Section):
+    """Exponential moving average of the trained weights; when enabled, the average is what is exported."""
+
+    enabled: bool = False
+    """Whether to keep and export the average."""
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Share of the old average that is kept at each step, reached from below: min(decay, (1 + step) / (10 + step))."""
+
+
+class Lora(Section):
+    """Low-rank adapters (Hu et al., arXiv:2106.09685); read when `method` is `lora`."""
+
+    rank: Annotated[int, Field(ge=1, le=512)] = 16
+    """Rank of the update of each adapted layer."""
+    alpha: Annotated[float, Field(gt=0, le=1024)] | None = None
+    """Scale of the update: alpha / rank. Default: the rank, a scale of 1."""
+    targets: Annotated[list[Word], Field(min_length=1, max_length=30)] = ["to_q", "to_k", "to_v", "to_out.0"]
+    """Names of the denoiser's layers to adapt: each matches every layer whose path ends with it."""
+
+
+class Training(Section):
+    """The fine-tuning itself."""
+
+    steps: Annotated[int, Field(ge=1, le=1_000_000)] = 400
+    """Optimizer steps."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Peak learning rate of the denoiser. Default: 5e-6 for `full`, 1e-4 for `lora`."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 1
+    """Photos in a batch on each device; as many class images come beside them."""
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Batches in one optimizer step."""
+    resolution: Annotated[int, Field(ge=64, le=2048, multiple_of=8)] | None = None
+    """Side of the square training pictures in pixels. Default: the base model's own."""
+    mixed_precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the denoiser's arithmetic; master weights stay float32. `auto`: bf16 where the device computes it
+    faster than float32 (GPUs since Ampere, CPUs with AMX), else fp32."""
+    train_text_encoder: bool = False
+    """Whether the text encoder learns too: higher fidelity for more memory."""
+    text_encoder_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Peak learning rate of the text encoder. Default: the denoiser's."""
+    optimizer: Optimizer = Optimizer()
+    """Settings of AdamW."""
+    lr_scheduler: Literal["constant", "linear", "cosine"] = "constant"
+    """Course of the learning rate after the warm-up; `linear` and `cosine` end at zero."""
+    warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Steps over which the learning rate rises from zero."""
+    max_grad_norm: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """Gradients of a larger global norm are scaled down to it."""
+    min_snr_gamma: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Weights each timestep's loss by min(SNR, gamma) (Hang et al., arXiv:2303.09556); 5 is usual. Default: equal
+    weights."""
+    ema: Ema = Ema()
+    """Averaging of the weights."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of everything random in the run."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time."""
+    method: Literal["full", "lora"] = "full"
+    """`full` trains all weights of the denoiser, `lora` low-rank adapters beside them."""
+    lora: Lora = Lora()
+    """Settings of the adapters."""
+
+    @property
+    def denoiser_learning_rate(self) -> float:
+        """Peak learning rate of the denoiser, the method's default where none is given."""
+        return self.learning_rate or DEFAULT_LEARNING_RATE[self.method]
+
+    @property
+    def encoder_learning_rate(self) -> float:
+        """Peak learning rate of the text encoder, the denoiser's where none is given."""
+        return self.text_encoder_learning_rate or self.denoiser_learning_rate
+
+
+class Offload(Section):
+    """What DeepSpeed keeps in the host's memory instead of the device's."""
+
+    optimizer: bool = False
+    """Optimizer states (ZeRO stage 1 or higher)."""
+    parameters: bool = False
+    """Parameters (ZeRO stage 3)."""
+
+
+class DeepSpeed(Section):
+    """How DeepSpeed shards the training (ZeRO: Rajbhandari et al., arXiv:1910.02054)."""
+
+    zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
+    """What is sharded over the devices: 0 nothing, 1 optimizer states, 2 also gradients, 3 also parameters. `auto`: the
+    lowest stage that fits the device's memory."""
+    offload: Offload = Offload()
+    """Offloading to the host's memory."""
+
+
+class Checkpoints(Section):
+    """Training states from which an interrupted run goes on."""
+
+    every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """Steps between two checkpoints."""
+    keep: Annotated[int, Field(ge=1, le=100)] = 2
+    """Newest checkpoints that are kept."""
+
+
+class Samples(Section):
+    """Pictures of the subject in new scenes, drawn with the same seeds before and after training."""
+
+    prompts: Annotated[list[Prompt], Field(max_length=50)] = [
+        "a {identifier} {class}",
+        "a {identifier} {class} on the beach",
+        "a {identifier} {class} in the snow",
+        "a {identifier} {class} on a purple background",
+    ]
+    """What to draw."""
+    per_prompt: Annotated[int, Field(ge=1, le=64)] = 4
+    """Pictures of each prompt."""
+    scheduler: Scheduler = "dpm-solver++"
+    """See `prior.sampler.scheduler`."""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Denoising steps for a picture."""
+    guidance_scale: Annotated[float, Field(ge=1, le=50)] = 5.0
+    """Classifier-free guidance scale."""
+    every_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Draw one picture of each prompt during training, each time that many steps are done; 0: never."""
+
+
+class Evaluation(Section):
+    """Figures of fidelity, preservation, diversity and prompt following, computed with a CLIP model."""
+
+    enabled: bool = True
+    """Whether to evaluate."""
+    encoder: Annotated[str, Field(min_length=1, max_length=1024)] = "embedded://emoji"
+    """The CLIP model, named as `model.source` is."""
+    contexts: Annotated[list[Word], Field(min_length=2, max_length=50)] = [
+        "on the beach",
+        "in the grass",
+        "in the snow",
+        "at night",
+        "on a red background",
+        "on a blue background",
+        "on a yellow background",
+        "on a black background",
+    ]
+    """Backgrounds and scenes that the subject is drawn in."""
+    other_classes: Annotated[list[Word], Field(min_length=2, max_length=50)] = [
+        "cat",
+        "bird",
+        "car",
+        "flower",
+        "tree",
+        "shoe",
+        "guitar",
+        "train",
+    ]
+    """Classes that the training must leave as they were; the subject's own is left out."""
+    per_prompt: Annotated[int, Field(ge=2, le=256)] = 4
+    """Pictures of each prompt."""
+
+
+class Output(Section):
+    """What is exported."""
+
+    formats: Annotated[list[Literal["diffusers", "single-file"]], Field(min_length=1, max_length=2)] = ["diffusers"]
+    """`diffusers`: a folder for `from_pretrained`; `single-file`: one .safetensors file for `from_single_file`. Adapters
+    of `lora` are written beside them in any case."""
+
+
+class TrainConfig(Section):
+    """All that determines a run."""
+
+    model: Model = Model()
+    subject: Subject
+    prior: Prior = Prior()
+    training: Training = Training()
+    deepspeed: DeepSpeed = DeepSpeed()
+    checkpoints: Checkpoints = Checkpoints()
+    samples: Samples = Samples()
+    evaluation: Evaluation = Evaluation()
+    output: Output = Output()
+
+    @property
+    def other_classes(self) -> list[str]:
+        """Classes of the evaluation but the subject's own."""
+        return [name for name in self.evaluation.other_classes if name != self.subject.class_]

@@ -1,0 +1,222 @@
+"""Everything wrong with a manifest at once, each with field, value and remedy, before anything is loaded.
+
+Called by the trainer and by the command line, which hand in what opens photos. What may stand in a field is read from the
+JSON schema of the models, so that every bound is written once, in `training.py`; what fields must say together is in
+`contradictions.py`.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from dreambooth_api.contradictions import Fields, find_contradictions
+from dreambooth_api.failures import Problem
+from dreambooth_api.training import TrainConfig
+
+Schema = Mapping[str, Any]
+M = TypeVar("M", bound=BaseModel)
+InspectPhotos = Callable[[Path, int | None], tuple[list[Problem], list[str]]]
+"""Judges the photos of a folder for a resolution, if one is given: problems, and warnings."""
+
+
+def check(spec: Any) -> tuple[TrainConfig | None, list[Problem]]:
+    """Judges the training sections as they stand in the `spec` of a manifest.
+
+    Returns:
+        The settings, or None if there are problems; and the problems.
+    """
+    config, problems = conform(spec, TrainConfig, "spec")
+    problems += contradictions_in(spec, problems)
+    return (None if problems else config), problems
+
+
+def contradictions_in(spec: Any, known: Sequence[Problem]) -> list[Problem]:
+    """Judges what the fields of a manifest's `spec` say together, as far as they are sound.
+
+    Args:
+        spec: the `spec` of a manifest.
+        known: what `conform` found in it.
+    """
+    return find_contradictions(_fields(spec, known)) if isinstance(spec, Mapping) else []
+
+
+def check_files(config: TrainConfig, inspect_photos: InspectPhotos) -> tuple[list[Problem], list[str]]:
+    """Judges the files that sound settings name: photos, and models that are paths.
+
+    Args:
+        config: the settings.
+        inspect_photos: judges the photos.
+
+    Returns:
+        Problems, and warnings about the photos.
+    """
+    return _check_files(Fields(config.model_dump(by_alias=True), ()), Path(), inspect_photos)
+
+
+def check_further(
+    spec: Any, known: Sequence[Problem], folder: Path, inspect_photos: InspectPhotos
+) -> tuple[list[Problem], list[str]]:
+    """Judges what no field shows by itself, contradictions and files, as far as the fields are sound.
+
+    Args:
+        spec: the `spec` of a manifest.
+        known: what `conform` found in it.
+        folder: where relative paths begin.
+        inspect_photos: judges the photos.
+
+    Returns:
+        Further problems, and warnings about the photos.
+    """
+    if not isinstance(spec, Mapping):
+        return [], []
+    problems, warnings = _check_files(_fields(spec, known), folder, inspect_photos)
+    return [*contradictions_in(spec, known), *problems], warnings
+
+
+def _fields(spec: Mapping[str, Any], known: Sequence[Problem]) -> Fields:
+    return Fields(spec, {problem.field for problem in known})
+
+
+def _check_files(fields: Fields, folder: Path, inspect_photos: InspectPhotos) -> tuple[list[Problem], list[str]]:
+    photos = fields.get("subject.images.path")
+    problems, warnings = (
+        ([], []) if photos is None else inspect_photos(folder / photos, fields.get("training.resolution"))
+    )
+    return [*_check_models(fields, folder), *problems], warnings
+
+
+def _check_models(fields: Fields, folder: Path) -> Iterator[Problem]:
+    for path in ("model.source", "evaluation.encoder"):
+        source = fields.get(path)
+        if source is not None and "://" not in source and not (folder / source).exists():
+            remedy = "Give a folder or file that exists, hf://organisation/name or embedded://emoji"
+            yield Problem(f"spec.{path}", source, "does not exist", remedy)
+
+
+def conform(data: Any, model: type[M], path: str) -> tuple[M | None, list[Problem]]:
+    """Judges each field by itself.
+
+    Types are taken strictly, and names by their alias alone, as the API server takes them.
+
+    Args:
+        data: what YAML or JSON held.
+        model: what it should be.
+        path: path of `data` in the manifest; empty for the whole.
+    """
+    try:
+        return model.model_validate(data, strict=True, by_alias=True, by_name=False), []
+    except ValidationError as error:
+        schema = model.model_json_schema()
+        return None, [_translate(details, schema, path) for details in error.errors(include_url=False)]
+
+
+def _translate(details: ErrorDetails, document: Schema, path: str) -> Problem:
+    """What an error of pydantic's means to the author of a manifest."""
+    location = details["loc"]
+    field = path
+    for part in location:
+        field += f"[{part}]" if isinstance(part, int) and details["type"] != "invalid_key" else f".{part}"
+    field, value = field.lstrip("."), details["input"]
+    match details["type"]:
+        case "missing":
+            return Problem(field, None, "is missing", _remedy(_find(document, location), None))
+        case "extra_forbidden" | "invalid_key":
+            return Problem(field, value, "is no known field", _likely_name(document, location, path))
+        case "model_type" | "dict_type":
+            return Problem(field, value, "is no section", _remedy(_find(document, location), value))
+        case _:
+            message = re.sub(r"^(Input|String|List|Value) ", "", details["msg"])
+            return Problem(field, value, message, _remedy(_find(document, location), value))
+
+
+def resolve(node: Schema, document: Schema) -> Schema:
+    """What a reference of a JSON schema stands for, and what an optional field is when it is given.
+
+    Raises:
+        ValueError: it may be one of several things, which no schema of Kubernetes can say either.
+    """
+    if "anyOf" in node:
+        options = [option for option in node["anyOf"] if option.get("type") != "null"]
+        if len(options) != 1:
+            raise ValueError(f"a field can't have alternatives: {node}")
+        (node,) = options
+    if "$ref" in node:
+        node = document["$defs"][node["$ref"].removeprefix("#/$defs/")]
+    return node
+
+
+def _find(document: Schema, location: Sequence[int | str]) -> Schema:
+    """The schema of a field; an empty one where the field is unknown."""
+    node = document
+    for part in location:
+        node = resolve(node["items"] if isinstance(part, int) else node.get("properties", {}).get(part, {}), document)
+    return node
+
+
+def _remedy(node: Schema, value: Any) -> str:
+    """All that may stand in a field."""
+    if "const" in node:
+        return f"Write {node['const']}"
+    if "enum" in node:
+        *others, last = map(str, node["enum"])
+        quotes = (
+            " in quotes, since YAML reads a bare yes, no, on or off as true or false" if isinstance(value, bool) else ""
+        )
+        return f"Choose {', '.join(others)} or {last}{quotes}"
+    match node.get("type"):
+        case "integer":
+            return f"Give a whole number{_range(node)}"
+        case "number":
+            return f"Give a number{_range(node)}"
+        case "boolean":
+            return "Give true or false"
+        case "array":
+            return f"Give a list{_size(node, 'minItems', 'maxItems', 'entries')}"
+        case "object":
+            return f"Give a section of {', '.join(node['properties'])}"
+        case _:
+            pattern = f" that matches {node['pattern']}" if "pattern" in node else ""
+            return f"Give text{_size(node, 'minLength', 'maxLength', 'characters')}{pattern}"
+
+
+def _range(node: Schema) -> str:
+    bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    limits = [f"{words} {node[key]:.12g}" for key, words in bounds.items() if key in node]
+    if "multipleOf" in node:
+        limits.append(f"a multiple of {node['multipleOf']}")
+    return ", " + ", ".join(limits) if limits else ""
+
+
+def _size(node: Schema, minimum: str, maximum: str, unit: str) -> str:
+    if maximum not in node:
+        return ""
+    return f" of {node.get(minimum, 0)} to {node[maximum]} {unit}"
+
+
+def _likely_name(document: Schema, location: Sequence[int | str], path: str) -> str:
+    """The field that was probably meant: a similar name beside it, else the very name in another section."""
+    *parents, wrong = location
+    siblings = list(_find(document, parents).get("properties", {}))
+    by_lower = {_squeezed(name): name for name in siblings}
+    if close := difflib.get_close_matches(_squeezed(str(wrong)), by_lower, n=1):
+        return f"Write {by_lower[close[0]]}"
+    if elsewhere := next((found for found in _paths(document, document) if found[-1] == wrong), None):
+        return f"Move it to {'.'.join([path, *elsewhere]).lstrip('.')}"
+    return f"Remove it; the fields here are {', '.join(siblings)}"
+
+
+def _squeezed(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _paths(node: Schema, document: Schema) -> Iterator[tuple[str, ...]]:
+    """Paths of all fields below a node."""
+    for name, child in resolve(node, document).get("properties", {}).items():
+        yield (name,)
+        for below in _paths(child, document):
+            yield (name, *below)

@@ -1,0 +1,62 @@
+"""Photos of a ConfigMap that stands in the same file as the manifest, so that the file means the same here and in a cluster."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dreambooth_api.failures import Problem
+from dreambooth_trainer.process.storage import atomic_folder
+
+Photos = Mapping[str, bytes]
+"""Content of each file by its name."""
+
+
+def photos_of(documents: Iterable[Any], name: str) -> tuple[Photos | None, list[Problem]]:
+    """The photos of a ConfigMap.
+
+    Args:
+        documents: all documents of a file.
+        name: name of the ConfigMap.
+
+    Returns:
+        The photos, None if no document is that ConfigMap; and what is wrong with it.
+    """
+    found = next((one for one in documents if _is_named(one, name)), None)
+    if found is None:
+        return None, []
+    photos, problems = {}, []
+    data = found.get("binaryData")
+    for key, text in data.items() if isinstance(data, Mapping) else ():
+        field, remedy = (
+            f"binaryData of ConfigMap {name}",
+            "Make it with kubectl create configmap NAME --from-file=FOLDER",
+        )
+        if not isinstance(key, str) or "/" in key or key.startswith("."):
+            problems.append(Problem(field, key, "is no name of a file", remedy))
+            continue
+        try:
+            photos[key] = base64.b64decode("".join(str(text).split()), validate=True)
+        except binascii.Error as error:
+            problems.append(Problem(f"{field}, {key}", text, f"is no base64: {error}", remedy))
+    return photos, problems
+
+
+def unpacked(photos: Photos, cache: Path) -> Path:
+    """A folder with photos, in a cache of such folders that are named by what is in them."""
+    digest = hashlib.sha256(repr(sorted(photos.items())).encode()).hexdigest()[:16]
+    folder = cache / digest
+    if not folder.exists():
+        with atomic_folder(folder, replace=False) as staging:
+            for name, content in photos.items():
+                (staging / name).write_bytes(content)
+    return folder
+
+
+def _is_named(document: Any, name: str) -> bool:
+    if not isinstance(document, Mapping) or document.get("kind") != "ConfigMap":
+        return False
+    metadata = document.get("metadata")
+    return isinstance(metadata, Mapping) and metadata.get("name") == name

@@ -1,0 +1,135 @@
+"""Reads manifests as kubectl does, and says everything that is wrong with one; used by `validate` and `run`."""
+
+import re
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dreambooth_api.failures import Problem
+from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob
+from dreambooth_api.training import TrainConfig
+from dreambooth_api.validation import check_further, conform
+from dreambooth_cli.config_map import photos_of, unpacked
+from dreambooth_trainer.data.photos import inspect_photos
+from dreambooth_trainer.run import default_cache
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A sound manifest."""
+
+    job: DreamBoothJob
+    """What stands in it."""
+    config: TrainConfig
+    """The settings of the trainer, paths resolved against the manifest's folder."""
+    warnings: list[str]
+    """What its author should know."""
+
+
+def read(file: Path) -> Manifest | list[Problem]:
+    """Reads the one DreamBoothJob of a YAML file.
+
+    Returns:
+        The manifest, or everything that is wrong with it and with the files that it names.
+    """
+    documents = _documents(file)
+    if isinstance(documents, Problem):
+        return [documents]
+    document = _job_among(documents, file)
+    if isinstance(document, Problem):
+        return [document]
+    document, problems = _with_photos_at_hand(document, documents)
+    job, unsound = conform(document, DreamBoothJob, "")
+    problems += unsound
+    further, warnings = check_further(document.get("spec"), problems, file.parent, inspect_photos)
+    problems += further
+    return Manifest(job, resolved(job.spec, file.parent), warnings) if job and not problems else problems
+
+
+def resolved(config: TrainConfig, folder: Path) -> TrainConfig:
+    """Settings whose relative paths are taken from a folder."""
+
+    def absolute(path: str) -> str:
+        return str((folder / path).absolute())
+
+    def source(name: str) -> str:
+        return name if "://" in name else absolute(name)
+
+    images, model, evaluation = config.subject.images, config.model, config.evaluation
+    # A single file's configuration may be the name of a hub repository, which looks like a path.
+    base = absolute(model.config) if model.config and Path(absolute(model.config)).exists() else model.config
+    images = images.model_copy(update={"path": absolute(images.path) if images.path else None})
+    return config.model_copy(
+        update={
+            "subject": config.subject.model_copy(update={"images": images}),
+            "model": model.model_copy(update={"source": source(model.source), "config": base}),
+            "evaluation": evaluation.model_copy(update={"encoder": source(evaluation.encoder)}),
+        }
+    )
+
+
+def _with_photos_at_hand(document: dict[Any, Any], documents: list[Any]) -> tuple[dict[Any, Any], list[Problem]]:
+    """The manifest with a folder of photos instead of a ConfigMap that stands in the same file."""
+    try:
+        (name,) = document["spec"]["subject"]["images"]["configMap"].values()
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return document, []
+    photos, problems = photos_of(documents, name)
+    if photos is None:
+        return document, problems
+    images = {**document["spec"]["subject"]["images"], "path": str(unpacked(photos, default_cache() / "photos"))}
+    del images["configMap"]
+    subject = {**document["spec"]["subject"], "images": images}
+    return {**document, "spec": {**document["spec"], "subject": subject}}, problems
+
+
+def _documents(file: Path) -> list[Any] | Problem:
+    """All YAML documents of a file that say anything."""
+    try:
+        return [document for document in yaml.load_all(file.read_bytes(), _Loader) if document is not None]
+    except OSError as error:
+        return Problem("FILE", str(file), f"can't be read: {error.strerror}", "Give the path of a manifest")
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        return Problem("FILE", str(file), f"is no valid YAML{place}: {error.problem}", "Mend it there")
+    except (yaml.YAMLError, ValueError) as error:
+        return Problem("FILE", str(file), f"is no valid YAML: {error}", "Save it as YAML in UTF-8")
+
+
+def _job_among(documents: list[Any], file: Path) -> dict[Any, Any] | Problem:
+    """The document that is, or was probably meant to be, the DreamBoothJob."""
+    example = f"Write a manifest that begins with apiVersion: {API_VERSION} and kind: {KIND}"
+    if len(documents) > 1:
+        documents = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
+    if not documents:
+        return Problem("FILE", str(file), f"holds no {KIND}", example)
+    if len(documents) > 1:
+        return Problem("FILE", str(file), f"holds {len(documents)} of kind {KIND}", "Give each a file of its own")
+    if not isinstance(documents[0], dict):
+        return Problem("FILE", str(file), "is no manifest", example)
+    return documents[0]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as the API server reads it: 1e-4 is a number, and a field that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Makes a mapping, but none whose later entries silently replace the earlier ones."""
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in seen:
+                message = f"{key.value} stands twice"
+                raise yaml.constructor.ConstructorError(problem=message, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)

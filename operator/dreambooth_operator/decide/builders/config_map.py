@@ -1,0 +1,42 @@
+"""The ConfigMap with the settings of the trainer: the spec's training sections, with paths as pods see them."""
+
+from typing import Any
+
+from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.training import Images, TrainConfig
+from dreambooth_operator.decide.builders.meta import metadata
+from dreambooth_operator.decide.builders.volumes import CONFIG_FILE, model_folder, photos_folder
+from dreambooth_operator.objects import names
+from dreambooth_operator.objects.observed import Object
+
+
+def build_config_map(owner: Object, job: DreamBoothJob) -> dict[str, Any]:
+    """The ConfigMap of a job.
+
+    Args:
+        owner: the DreamBoothJob as it stands in the API server.
+        job: the same, read.
+    """
+    # Fields that the manifest did not give stay out, so that the trainer tells them from those that it did.
+    settings = train_config(job).model_dump_json(by_alias=True, exclude_unset=True, exclude_none=True, indent=2)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(owner, names.config_map(job.metadata.name)),
+        "data": {CONFIG_FILE: settings + "\n"},
+    }
+
+
+def train_config(job: DreamBoothJob) -> TrainConfig:
+    """The settings of the trainer inside a pod."""
+    spec = job.spec
+    given = {name: getattr(spec, name) for name in TrainConfig.model_fields if name in spec.model_fields_set}
+    given["subject"] = spec.subject.model_copy(update={"images": Images(path=photos_folder(job))})
+    model: dict[str, Any] = {"source": model_folder(spec.model.source), "token_secret": None}
+    if spec.model.config:
+        model["config"] = model_folder(spec.model.config)
+    given["model"] = spec.model.model_copy(update=model)
+    if "evaluation" in given:
+        encoder = {"encoder": model_folder(spec.evaluation.encoder)}
+        given["evaluation"] = spec.evaluation.model_copy(update=encoder)
+    return TrainConfig.model_construct(**given)

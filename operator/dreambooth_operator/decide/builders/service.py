@@ -1,0 +1,27 @@
+"""The headless Service by which the pods of several nodes find each other, before they are ready."""
+
+from typing import Any
+
+from dreambooth_api.job import DreamBoothJob
+from dreambooth_operator.decide.builders.meta import metadata
+from dreambooth_operator.objects import names
+from dreambooth_operator.objects.observed import Object
+
+
+def build_service(owner: Object, job: DreamBoothJob) -> dict[str, Any]:
+    """The Service of a job.
+
+    Args:
+        owner: the DreamBoothJob as it stands in the API server.
+        job: the same, read.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(owner, names.service(job.metadata.name)),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": names.selector(job.metadata.name, owner["metadata"]["uid"]),
+        },
+    }

@@ -1,0 +1,131 @@
+"""What the pods of a job mount, and where: the one place that knows the paths inside them.
+
+/config       train.json
+/input/photos photos of a ConfigMap or of an image
+/input/claims/NAME  a claim from which photos or models are read
+/output       claim of the output; the run is in a folder of it
+/cache        claim of the cache, where there is one
+/tmp          scratch, also the home
+/dev/shm      memory shared by the processes of a pod
+"""
+
+from collections.abc import Mapping
+from posixpath import join, normpath
+from typing import Any
+
+from dreambooth_api.job import DreamBoothJob
+from dreambooth_operator.objects import names
+
+CONFIG = "/config"
+CONFIG_FILE = "train.json"
+OUTPUT = "/output"
+PHOTOS = "/input/photos"
+CLAIM_SCHEME = "pvc://"
+
+
+def output_claim(job: DreamBoothJob) -> str:
+    """Name of the claim that holds the output."""
+    return job.spec.volumes.output.claim_name or names.claim(job.metadata.name)
+
+
+def output_path(job: DreamBoothJob) -> str:
+    """Folder of the run inside that claim's volume."""
+    return job.spec.volumes.output.path or job.metadata.name
+
+
+def run_folder(job: DreamBoothJob) -> str:
+    """Folder of the run inside the pods."""
+    return _inside(OUTPUT, output_path(job))
+
+
+def cache_folder(job: DreamBoothJob) -> str:
+    """Folder of class images and downloaded models inside the pods."""
+    cache = job.spec.volumes.cache
+    return _inside("/cache", cache.path or ".") if cache else f"{OUTPUT}/.cache"
+
+
+def photos_folder(job: DreamBoothJob) -> str | None:
+    """Folder of the photos inside the pods."""
+    images = job.spec.subject.images
+    if images.persistent_volume_claim:
+        return _inside(_input(images.persistent_volume_claim.claim_name), images.persistent_volume_claim.path)
+    return _inside(PHOTOS, images.image.path) if images.image else PHOTOS
+
+
+def model_folder(source: str) -> str:
+    """Where pods find a model: `pvc://claim/path` becomes a path inside them, other sources stay."""
+    if not source.startswith(CLAIM_SCHEME):
+        return source
+    claim, _, path = source.removeprefix(CLAIM_SCHEME).partition("/")
+    return _inside(_input(claim), path or ".")
+
+
+def claims_read(job: DreamBoothJob) -> Mapping[str, str]:
+    """The claims that photos and models are read from: name, and the field of the spec that says so."""
+    images = job.spec.subject.images.persistent_volume_claim
+    named = {images.claim_name: "subject.images.persistentVolumeClaim.claimName"} if images else {}
+    model = job.spec.model
+    sources = {
+        "model.source": model.source,
+        "model.config": model.config or "",
+        "evaluation.encoder": job.spec.evaluation.encoder,
+    }
+    for field, source in sources.items():
+        if source.startswith(CLAIM_SCHEME):
+            named.setdefault(source.removeprefix(CLAIM_SCHEME).partition("/")[0], field)
+    return named
+
+
+def volumes(job: DreamBoothJob) -> list[dict[str, Any]]:
+    """The volumes of a pod; each claim once, however often it is mounted."""
+    images = job.spec.subject.images
+    shared = {"medium": "Memory", "sizeLimit": job.spec.resources.shared_memory}
+    made: list[dict[str, Any]] = [
+        {"name": "config", "configMap": {"name": names.config_map(job.metadata.name)}},
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shared-memory", "emptyDir": shared},
+        *({"name": volume, "persistentVolumeClaim": {"claimName": claim}} for claim, volume in _claims(job).items()),
+    ]
+    if images.config_map:
+        made.append({"name": "photos", "configMap": {"name": images.config_map.name}})
+    if images.image:
+        image = {"reference": images.image.reference, "pullPolicy": images.image.pull_policy}
+        made.append({"name": "photos", "image": image})
+    return made
+
+
+def mounts(job: DreamBoothJob) -> list[dict[str, Any]]:
+    """Where the trainer's container mounts the volumes."""
+    claims, images, cache = _claims(job), job.spec.subject.images, job.spec.volumes.cache
+    made: list[dict[str, Any]] = [
+        {"name": "config", "mountPath": CONFIG, "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "shared-memory", "mountPath": "/dev/shm"},
+        {"name": claims[output_claim(job)], "mountPath": OUTPUT},
+    ]
+    if cache:
+        made.append({"name": claims[cache.claim_name], "mountPath": "/cache"})
+    made += [{"name": claims[claim], "mountPath": _input(claim), "readOnly": True} for claim in claims_read(job)]
+    if images.config_map or images.image:
+        made.append({"name": "photos", "mountPath": PHOTOS, "readOnly": True})
+    return made
+
+
+def _claims(job: DreamBoothJob) -> Mapping[str, str]:
+    """Name of the volume of each claim."""
+    cache = job.spec.volumes.cache
+    named = {output_claim(job): "output"}
+    if cache:
+        named.setdefault(cache.claim_name, "cache")
+    for number, claim in enumerate(claims_read(job)):
+        named.setdefault(claim, f"input-{number}")
+    return named
+
+
+def _input(claim: str) -> str:
+    return f"/input/claims/{claim}"
+
+
+def _inside(folder: str, path: str) -> str:
+    """A path inside a folder, whatever it says: `..` doesn't lead out."""
+    return normpath(join(folder, normpath(f"/{path}").lstrip("/")))

@@ -1,0 +1,29 @@
+"""What a job gets of its runtime. Used by `decide/reconcile.py` and `runtimes.py` before anything is built: builders see one job,
+whoever said what.
+"""
+
+from typing import Any
+
+from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.runtime import Runtime
+
+
+def equipped(job: DreamBoothJob, runtime: Runtime) -> DreamBoothJob:
+    """The job with what its runtime gives. What it asks for beyond that is not this function's to judge."""
+    spec, given = job.spec, runtime.spec
+    if runtime.name is None:
+        return job
+    scheduling: dict[str, Any] = {
+        "node_selector": {**spec.scheduling.node_selector, **given.node_selector},
+        "tolerations": given.tolerations,
+        "priority_class_name": spec.scheduling.priority_class_name or next(iter(given.priority_class_names), None),
+        "queue_name": spec.scheduling.queue_name or next(iter(given.queue_names), None),
+    }
+    resources = {name: value for name, value in given.resources if value is not None}
+    update = {
+        "image": spec.image or given.image,
+        "resources": spec.resources.model_copy(update=resources),
+        "scheduling": spec.scheduling.model_copy(update=scheduling),
+        "volumes": spec.volumes.model_copy(update={"cache": spec.volumes.cache or given.volumes.cache}),
+    }
+    return job.model_copy(update={"spec": spec.model_copy(update=update)})

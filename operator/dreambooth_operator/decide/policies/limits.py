@@ -1,0 +1,120 @@
+"""What a job may ask for: everything that its runtime does not allow, each with field, value and remedy. Used by
+`decide/reconcile.py` before an attempt starts.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from dreambooth_api.failures import Problem
+from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.runtime import Runtime
+
+
+def excesses(job: DreamBoothJob, runtime: Runtime) -> list[Problem]:
+    """What a job says that its runtime does not allow. Without a runtime, that is an image alone.
+
+    Args:
+        job: the job as it was applied.
+        runtime: its runtime.
+    """
+    rules = _RULES if runtime.name else [_image]
+    return [problem for rule in rules for problem in rule(job, runtime)]
+
+
+def _image(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
+    image = job.spec.image
+    if image is not None and not is_allowed(image, runtime.spec.allowed_images):
+        whose = _said(runtime) if runtime.name else "operator"
+        remedy = f"Remove it, or ask for it to be added to the {whose}'s allowedImages"
+        yield Problem("spec.image", image, "is not among the images that the administrator allows", remedy)
+
+
+def _photos(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
+    image = job.spec.subject.images.image
+    if image is not None and not is_allowed(image.reference, runtime.spec.allowed_photo_images):
+        remedy = f"Use a ConfigMap or a claim, or ask for it to be added to the {_said(runtime)}'s allowedPhotoImages"
+        message = "is not among the images that the administrator allows"
+        yield Problem("spec.subject.images.image.reference", image.reference, message, remedy)
+
+
+def _amounts(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
+    spec, limits, asked = job.spec, runtime.spec.limits, job.spec.resources
+    gpus = asked.nodes * asked.gpus_per_node
+    amounts: list[tuple[str, object, int | None, int | None]] = [
+        ("training.steps", spec.training.steps, spec.training.steps, limits.steps),
+        ("resources.nodes", asked.nodes, asked.nodes, limits.nodes),
+        ("resources.gpusPerNode", asked.gpus_per_node, asked.gpus_per_node, limits.gpus_per_node),
+        ("resources", f"{asked.nodes} nodes of {asked.gpus_per_node} GPUs", gpus, limits.gpus),
+        (
+            "activeDeadlineSeconds",
+            spec.active_deadline_seconds,
+            spec.active_deadline_seconds,
+            limits.active_deadline_seconds,
+        ),
+    ]
+    for field, value, amount, limit in amounts:
+        if amount is not None and limit is not None and amount > limit:
+            message = f"is more than the {_said(runtime)} allows: {limit}"
+            yield Problem(f"spec.{field}", value, message, "Ask for less, or choose another runtime")
+
+
+def _node_selector(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
+    for key, value in job.spec.scheduling.node_selector.items():
+        given = runtime.spec.node_selector.get(key, value)
+        if given != value:
+            message = f"is another node than that of the {_said(runtime)}, {given}"
+            yield Problem(f"spec.scheduling.nodeSelector.{key}", value, message, "Remove it, or choose another runtime")
+
+
+def _tolerations(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
+    for number, one in enumerate(job.spec.scheduling.tolerations):
+        if one not in runtime.spec.tolerations:
+            value = one.model_dump(by_alias=True, exclude_none=True)
+            message = f"is no toleration of the {_said(runtime)}"
+            remedy = "Remove it: pods get those of their runtime. Or choose another runtime"
+            yield Problem(f"spec.scheduling.tolerations[{number}]", value, message, remedy)
+
+
+def _names(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
+    scheduling, given = job.spec.scheduling, runtime.spec
+    queues = given.queue_names or [scheduling.queue_name or ""]
+    names = [
+        ("priorityClassName", scheduling.priority_class_name, given.priority_class_names),
+        ("queueName", scheduling.queue_name, queues),
+    ]
+    for field, name, allowed in names:
+        if name is not None and name not in allowed:
+            message = f"is not allowed by the {_said(runtime)}"
+            remedy = f"Choose {' or '.join(map(str, allowed))}" if allowed else "Remove it"
+            yield Problem(f"spec.scheduling.{field}", name, message, remedy)
+
+
+def is_allowed(image: str, allowed: Iterable[str]) -> bool:
+    """Whether an image is one of some references, or begins as one of some prefixes does.
+
+    A prefix that ends with `/` stands for all names below it, one that ends with `:` or `@` for all tags or digests of a name:
+    `registry:*` is not `registry:5000/name`.
+    """
+    return any(_matches(image, pattern) for pattern in allowed)
+
+
+def _matches(image: str, pattern: str) -> bool:
+    if not pattern.endswith("*"):
+        return image == pattern
+    prefix = pattern.removesuffix("*")
+    rest = image.removeprefix(prefix)
+    below = not prefix or prefix.endswith("/")
+    return image.startswith(prefix) and rest != "" and (below or "/" not in rest) and ".." not in rest.split("/")
+
+
+def _said(runtime: Runtime) -> str:
+    return f"runtime {runtime.name}"
+
+
+_RULES: list[Callable[[DreamBoothJob, Runtime], Iterator[Problem]]] = [
+    _image,
+    _photos,
+    _amounts,
+    _node_selector,
+    _tolerations,
+    _names,
+]

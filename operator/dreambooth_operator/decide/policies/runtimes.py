@@ -1,0 +1,90 @@
+"""Which DreamBoothRuntime a job runs with: the one it names, or the default one of its namespace. Used by
+`decide/reconcile.py` whenever an attempt is about to start; one that runs keeps what it was made with.
+
+A namespace that no runtime serves is left to the operator's settings: publishing a runtime for one team stops no other's jobs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.runtime import DreamBoothRuntimeSpec, LabelSelector, Runtime
+from dreambooth_api.validation import conform
+from dreambooth_operator.decide.policies.apply_runtime import equipped
+from dreambooth_operator.decide.policies.preflight import needed
+from dreambooth_operator.decide.status import reasons
+from dreambooth_operator.decide.status.reasons import Finding
+from dreambooth_operator.objects.observed import Object, Reference
+from dreambooth_operator.objects.reading import name_of
+from dreambooth_operator.settings import Settings
+
+
+def choice(
+    job: DreamBoothJob, runtimes: Sequence[Object], namespace: Object | None, settings: Settings
+) -> Runtime | Finding:
+    """The runtime of a job, or why it has none yet.
+
+    Args:
+        job: the job.
+        runtimes: all DreamBoothRuntimes.
+        namespace: the job's namespace, with its labels; None where it was not asked for, or is gone.
+        settings: what holds without a runtime.
+    """
+    space = job.metadata.namespace or ""
+    labels = (namespace or {"metadata": {}})["metadata"].get("labels", {})
+    served = []
+    for item in _candidates(job, runtimes):
+        spec, problems = _read(item)
+        if spec is None:
+            return reasons.RUNTIME_UNSOUND(name=name_of(item), problems=problems)
+        if selects(spec.namespace_selector, labels):
+            served.append(Runtime(name_of(item), spec))
+    wanted = job.spec.runtime
+    if wanted and not any(name_of(item) == wanted for item in runtimes):
+        return reasons.RUNTIME_NOT_FOUND(name=wanted)
+    if wanted:
+        return served[0] if served else reasons.RUNTIME_FORBIDDEN(name=wanted, namespace=space)
+    defaults = [runtime for runtime in served if runtime.spec.default]
+    if defaults:
+        return defaults[0]
+    if served:
+        names = ", ".join(sorted(str(runtime.name) for runtime in served))
+        return reasons.RUNTIME_NOT_NAMED(namespace=space, names=names)
+    return Runtime(None, DreamBoothRuntimeSpec(allowed_images=settings.allowed_images))
+
+
+def asked_for(job: DreamBoothJob, runtimes: Sequence[Object]) -> set[Reference]:
+    """What `choice` and the start with any of its outcomes depend on, beside the runtimes themselves."""
+    read = [spec for item in _candidates(job, runtimes) if (spec := _read(item)[0])]
+    references = {reference for spec in read for reference in needed(equipped(job, Runtime("", spec)))}
+    if any(spec.namespace_selector != LabelSelector() for spec in read):
+        references.add(Reference("Namespace", job.metadata.namespace or ""))
+    return references | set(needed(job))
+
+
+def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    """Whether an object with these labels is selected."""
+    if any(labels.get(key) != value for key, value in selector.match_labels.items()):
+        return False
+    for one in selector.match_expressions:
+        found = {
+            "In": labels.get(one.key) in one.values,
+            "NotIn": labels.get(one.key) not in one.values,
+            "Exists": one.key in labels,
+            "DoesNotExist": one.key not in labels,
+        }
+        if not found[one.operator]:
+            return False
+    return True
+
+
+def _candidates(job: DreamBoothJob, runtimes: Iterable[Object]) -> list[Object]:
+    """The runtime that a job names, or all; the one created last first, as with StorageClasses that are marked default."""
+    newest = sorted(runtimes, key=name_of)
+    newest.sort(key=lambda item: str(item["metadata"].get("creationTimestamp", "")), reverse=True)
+    return [item for item in newest if job.spec.runtime in (None, name_of(item))]
+
+
+def _read(item: Object) -> tuple[DreamBoothRuntimeSpec | None, str]:
+    """What a runtime says, or what is wrong with it: a newer CustomResourceDefinition may know more than this operator."""
+    spec, problems = conform(item.get("spec", {}), DreamBoothRuntimeSpec, "spec")
+    return spec, " ".join(map(str, problems))

@@ -1,0 +1,207 @@
+"""What keeps the pods of an attempt from training, if anything does."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from dreambooth_operator.decide.status import reasons
+from dreambooth_operator.decide.status.endings import disruption_of
+from dreambooth_operator.decide.status.reasons import Finding
+from dreambooth_operator.decide.status.refusals import refused
+from dreambooth_operator.objects.names import LABEL_QUEUE
+from dreambooth_operator.objects.observed import Object
+from dreambooth_operator.objects.reading import (
+    begun_at,
+    condition_of,
+    container_of,
+    is_alive,
+    is_leaving,
+    name_of,
+    started_at,
+    state_of,
+    time_of,
+)
+
+PATIENCE = timedelta(seconds=30)
+"""How long a pod may be unschedulable (a node may be on its way), in creation or overdue before it is worth a word."""
+
+_PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+_START = {"CreateContainerError", "RunContainerError"}
+
+
+class Diagnosis(NamedTuple):
+    """What was found."""
+
+    finding: Finding
+    """Where the attempt stands."""
+    due: datetime | None = None
+    """When time alone will change that."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """An attempt whose Job has not ended."""
+
+    number: int
+    """Its number."""
+    job: Object
+    """Its Job."""
+    pods: Sequence[Object]
+    """The pods of that Job."""
+    nodes: int
+    """Pods that it shall have."""
+    mount_failures: Mapping[str, str]
+    """Why volumes of a pod can't be mounted, by the pod's name."""
+    refusal: str | None
+    """Why pods of the Job can't be made."""
+    now: datetime
+    """The time."""
+    distrust: str | None = None
+    """Why what it answers about its progress is not believed."""
+
+
+def diagnose(attempt: Running) -> Diagnosis:
+    """Where an attempt stands: the first thing that any of its pods suffers from, else how far they are."""
+    name, spec = name_of(attempt.job), attempt.job.get("spec", {})
+    if spec.get("suspend"):
+        queue = attempt.job["metadata"].get("labels", {}).get(LABEL_QUEUE)
+        return Diagnosis(reasons.QUEUED(job=name, queue=queue) if queue else reasons.HELD(job=name))
+    if condition_of(attempt.job, "FailureTarget") or condition_of(attempt.job, "SuccessCriteriaMet"):
+        return Diagnosis(reasons.ENDING(number=attempt.number, job=name))
+    alive = [pod for pod in attempt.pods if is_alive(pod)]
+    if attempt.refusal and len(alive) < attempt.nodes:
+        return Diagnosis(refused(f"the pods of Job {name}", attempt.refusal))
+    if not attempt.pods:
+        return _without_pods(attempt)
+    if not alive:
+        return Diagnosis(_between_pods(attempt))
+    found = [diagnosis for pod in alive for rule in _RULES if (diagnosis := rule(pod, attempt)) is not None]
+    due = min((one.due for one in found if one.due), default=None)
+    worst = next((one.finding for one in found if one.finding), None)
+    if worst is not None:
+        return Diagnosis(worst, due)
+    running = [pod for pod in alive if state_of(pod, "running") is not None]
+    ended = [pod for pod in attempt.pods if pod.get("status", {}).get("phase") == "Succeeded" or _is_closing(pod)]
+    if len(running) + len(ended) < attempt.nodes:
+        begun = _begun(attempt)
+        lacking = begun + PATIENCE if begun and len(alive) < attempt.nodes else None
+        later = min((time for time in (due, lacking) if time and time > attempt.now), default=None)
+        return Diagnosis(reasons.STARTING(job=name, number=attempt.number), later)
+    if not running:
+        return Diagnosis(reasons.ENDING(number=attempt.number, job=name), due)
+    pods = "1 pod" if len(running) == 1 else f"{len(running)} pods"
+    if attempt.distrust:
+        doubt = reasons.PROGRESS_REFUSED(number=attempt.number, pods=pods, detail=attempt.distrust)
+        return Diagnosis(doubt, due)
+    return Diagnosis(reasons.TRAINING(number=attempt.number, pods=pods), due)
+
+
+def _is_closing(pod: Object) -> bool:
+    """Whether the trainer has ended and the kubelet has yet to say so of its pod, which takes it a second or two."""
+    return is_alive(pod) and state_of(pod, "terminated") is not None
+
+
+def _without_pods(attempt: Running) -> Diagnosis:
+    """A Job whose controller has made no pods: it had no time yet, or was not allowed to."""
+    job = attempt.job
+    name, since = name_of(job), _begun(attempt)
+    due = since + PATIENCE if since else None
+    if due is None or attempt.now < due:
+        return Diagnosis(reasons.STARTING(job=name, number=attempt.number), due)
+    return Diagnosis(reasons.NO_PODS(job=name, seconds=int(PATIENCE.total_seconds())))
+
+
+def _begun(attempt: Running) -> datetime | None:
+    """Since when the Job's controller is to make pods."""
+    job = attempt.job
+    if condition_of(job, "Suspended"):
+        return attempt.now  # admitted just now: the controller has yet to note it
+    return begun_at(job)
+
+
+def _between_pods(attempt: Running) -> Finding:
+    """All pods have ended, and the Job has yet to end or to replace them."""
+    newest = max(attempt.pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+    ending = reasons.ENDING(number=attempt.number, job=name_of(attempt.job))
+    return disruption_of(newest) or ending
+
+
+class _Found(NamedTuple):
+    finding: Finding | None
+    due: datetime | None = None
+
+
+def _disrupted(pod: Object, attempt: Running) -> _Found | None:
+    return _Found(found) if (found := disruption_of(pod)) and not _is_overdue(pod, attempt.now) else None
+
+
+def _overdue(pod: Object, attempt: Running) -> _Found | None:
+    """A pod that was told to stop and whose time to do so is over: its node does not answer."""
+    if not is_leaving(pod):
+        return None
+    if _is_overdue(pod, attempt.now):
+        node = pod.get("spec", {}).get("nodeName", "")
+        return _Found(reasons.NODE_SILENT(pod=name_of(pod), node=node))
+    return _Found(reasons.STOPPING(pod=name_of(pod)), _overdue_at(pod))
+
+
+def _overdue_at(pod: Object) -> datetime | None:
+    end = time_of(pod["metadata"].get("deletionTimestamp"))
+    return end + PATIENCE if end else None
+
+
+def _is_overdue(pod: Object, now: datetime) -> bool:
+    end = _overdue_at(pod)
+    return end is not None and now >= end
+
+
+def _unschedulable(pod: Object, attempt: Running) -> _Found | None:
+    conditions = pod.get("status", {}).get("conditions") or ()
+    scheduled = next((one for one in conditions if one.get("type") == "PodScheduled"), None)
+    if scheduled is None or scheduled.get("status") != "False" or scheduled.get("reason") != "Unschedulable":
+        return None
+    since = time_of(scheduled.get("lastTransitionTime")) or attempt.now
+    if attempt.now < since + PATIENCE:
+        return _Found(None, since + PATIENCE)
+    return _Found(reasons.UNSCHEDULABLE(pod=name_of(pod), detail=scheduled.get("message", "")))
+
+
+def _waiting(pod: Object, attempt: Running) -> _Found | None:
+    """A container that can't be made or started, in the words of the kubelet."""
+    waiting = state_of(pod, "waiting") or {}
+    reason, message, name = waiting.get("reason"), str(waiting.get("message", "")), name_of(pod)
+    if reason in _PULL:
+        image = container_of(pod).get("image", "")
+        return _Found(reasons.IMAGE_PULL_FAILED(pod=name, image=image, detail=_pull_error(message) or reason))
+    if reason == "CreateContainerConfigError":
+        return _Found(reasons.CONTAINER_CONFIG_ERROR(pod=name, detail=message or reason))
+    if reason in _START:
+        return _Found(reasons.CONTAINER_START_FAILED(pod=name, detail=message or reason))
+    return None
+
+
+def _pull_error(message: str) -> str:
+    """What went wrong, without the words that tell a back-off from a try: they alternate."""
+    return message.rpartition("ErrImagePull: ")[2]
+
+
+def _creating(pod: Object, attempt: Running) -> _Found | None:
+    """A pod that its node has taken over and does not get ready."""
+    since = started_at(pod)
+    if since is None or state_of(pod, "running") is not None or _is_closing(pod):
+        return None
+    if attempt.now < since + PATIENCE:
+        return _Found(None, since + PATIENCE)
+    if why := attempt.mount_failures.get(name_of(pod)):
+        return _Found(reasons.VOLUME_MOUNT_FAILED(pod=name_of(pod), detail=why))
+    return _Found(reasons.CREATING(pod=name_of(pod)))
+
+
+_RULES: Sequence[Callable[[Object, Running], _Found | None]] = (
+    _disrupted,
+    _overdue,
+    _unschedulable,
+    _waiting,
+    _creating,
+)

@@ -1,0 +1,82 @@
+"""The progress in the status, from what trainers tell: bounded, rounded so that it changes no more often than it matters."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from dreambooth_api.job import DreamBoothJobSpec
+from dreambooth_api.progress import Snapshot
+from dreambooth_api.status import ClassImages, TrainingProgress
+from dreambooth_operator.decide.status.termination_message import LastWord, count, rounded, text
+
+MEMORY_STEP = 64 * 2**20
+"""Bytes to whose multiples memory is rounded."""
+ETA_STEPS = ((120, 5), (1800, 30), (7200, 60))
+"""Seconds below which the ETA is rounded to multiples of so many seconds; longer ones to ten minutes."""
+
+
+def told(before: TrainingProgress | None, snapshot: Snapshot, spec: DreamBoothJobSpec) -> TrainingProgress:
+    """The progress after a trainer told where it stands."""
+    known = before or TrainingProgress()
+    images = snapshot.class_images
+    progress = TrainingProgress(
+        phase=snapshot.phase,
+        step=min(count(snapshot.step) or 0, spec.training.steps),
+        total_steps=spec.training.steps,
+        percent=max(known.percent, min(int(rounded(snapshot.percent) or 0), 99)),
+        loss=rounded(snapshot.loss),
+        prior_loss=rounded(snapshot.prior_loss),
+        steps_per_second=rounded(snapshot.steps_per_second, 2),
+        eta_seconds=_eta(snapshot.eta_seconds),
+        class_images=ClassImages(done=min(count(images.done) or 0, spec.prior.images), total=spec.prior.images)
+        if spec.prior.enabled
+        else None,
+        identifier=text(snapshot.identifier) or known.identifier,
+        device=text(snapshot.device) or known.device,
+        memory_bytes=_memory(snapshot.memory_bytes),
+        device_memory_bytes=_memory(snapshot.device_memory_bytes),
+        updated_at=_moment(snapshot.updated_at),
+    )
+    return known if _same(progress, known) else progress
+
+
+def stopped(before: TrainingProgress | None, word: LastWord | None) -> TrainingProgress | None:
+    """The progress while nothing runs: with the step of the last word, without what only a running trainer has."""
+    if before is None and word is None:
+        return None
+    known = before or TrainingProgress()
+    step = word.step if word and word.step is not None else known.step
+    return known.model_copy(update={"step": step, "eta_seconds": None, "steps_per_second": None})
+
+
+def completed(before: TrainingProgress | None, word: LastWord | None, spec: DreamBoothJobSpec) -> TrainingProgress:
+    """The progress of a complete run."""
+    known = stopped(before, word) or TrainingProgress()
+    identifier = text(word.result.get("identifier")) if word else None
+    steps = spec.training.steps
+    update = {"percent": 100, "step": steps, "total_steps": steps, "identifier": identifier or known.identifier}
+    return known.model_copy(update=update)
+
+
+def _same(one: TrainingProgress, other: TrainingProgress) -> bool:
+    """Whether two say the same but for when it was told."""
+    return one.model_copy(update={"updated_at": other.updated_at}) == other
+
+
+def _eta(seconds: Any) -> int | None:
+    known = rounded(seconds, 15)
+    if known is None or known < 0:
+        return None
+    step = next((step for bound, step in ETA_STEPS if known < bound), 600)
+    return min(round(known / step), 10**7) * step
+
+
+def _moment(value: datetime) -> datetime | None:
+    """A time in whole seconds; none where it is no time of this world."""
+    if not 2000 <= value.year < 9000:
+        return None
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
+
+
+def _memory(value: Any) -> int | None:
+    known = count(value)
+    return None if known is None else max(1, round(known / MEMORY_STEP)) * MEMORY_STEP

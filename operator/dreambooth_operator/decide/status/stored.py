@@ -1,0 +1,33 @@
+"""The status as it stands in the API server, read so that nothing in it can stop the operator."""
+
+from copy import deepcopy
+from typing import Any
+
+from pydantic import ValidationError
+
+from dreambooth_api.status import DreamBoothJobStatus
+from dreambooth_operator.objects.observed import Object
+
+
+def stored_status(job: Object) -> DreamBoothJobStatus:
+    """The status of a DreamBoothJob; what an operator of another version, or a person, wrote wrongly is left out."""
+    stored: Any = deepcopy(job.get("status")) or {}
+    while True:
+        try:
+            return DreamBoothJobStatus.model_validate(stored, by_alias=True, by_name=False)
+        except ValidationError as error:
+            places = [details["loc"] for details in error.errors(include_url=False)]
+            if not all(places):
+                return DreamBoothJobStatus()
+            _leave_out(stored, places)
+
+
+def _leave_out(stored: Any, places: list[tuple[int | str, ...]]) -> None:
+    """Removes each wrong entry of a list, and each other wrong field of the status as a whole."""
+    entries = {place[:2] for place in places if len(place) > 1 and isinstance(place[1], int)}
+    fields = {place[0] for place in places if len(place) == 1 or not isinstance(place[1], int)}
+    for field in fields:
+        stored.pop(field, None)
+    for field, index in sorted(entries, key=lambda entry: int(entry[1]), reverse=True):
+        if field in stored:
+            del stored[field][index]

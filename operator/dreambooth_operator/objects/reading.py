@@ -1,0 +1,116 @@
+"""Reads off objects of Kubernetes what decisions need. Used by `decide/reconcile.py`, policies and status.
+
+What the API server hands out has passed its schema; still, optional parts are taken as optional.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from dreambooth_operator.objects.names import CONTAINER, LABEL_ATTEMPT
+from dreambooth_operator.objects.observed import Object
+
+FINISHED = "Succeeded", "Failed"
+"""Phases of pods that hold nothing any more."""
+
+
+def time_of(text: str | None) -> datetime | None:
+    """A time of the API (RFC 3339) in whole seconds."""
+    return datetime.fromisoformat(text).astimezone(UTC).replace(microsecond=0) if text else None
+
+
+def name_of(item: Object) -> str:
+    """Name of an object."""
+    return str(item["metadata"]["name"])
+
+
+def uid_of(item: Object) -> str:
+    """UID of an object."""
+    return str(item["metadata"]["uid"])
+
+
+def generation_of(item: Object) -> int:
+    """Generation of an object's spec."""
+    return int(item["metadata"].get("generation", 0))
+
+
+def owner_of(item: Object) -> Mapping[str, Any] | None:
+    """The owner reference of an object's controller."""
+    return next((owner for owner in item["metadata"].get("ownerReferences", ()) if owner.get("controller")), None)
+
+
+def is_owned(item: Object, uid: str) -> bool:
+    """Whether the controller of an object has this UID."""
+    owner = owner_of(item)
+    return owner is not None and owner.get("uid") == uid
+
+
+def is_leaving(item: Object) -> bool:
+    """Whether an object is being deleted."""
+    return item["metadata"].get("deletionTimestamp") is not None
+
+
+def attempt_of(item: Object) -> int | None:
+    """Number of the attempt that a Job or pod belongs to, by its label."""
+    label = str(item["metadata"].get("labels", {}).get(LABEL_ATTEMPT, ""))
+    return int(label) if label.isascii() and label.isdigit() else None
+
+
+def condition_of(item: Object, type_: str) -> Mapping[str, Any] | None:
+    """A condition of an object, if it holds."""
+    conditions = item.get("status", {}).get("conditions") or ()
+    return next((one for one in conditions if one.get("type") == type_ and one.get("status") == "True"), None)
+
+
+def is_finished(job: Object) -> bool:
+    """Whether a Job has ended."""
+    return condition_of(job, "Complete") is not None or condition_of(job, "Failed") is not None
+
+
+def is_alive(pod: Object) -> bool:
+    """Whether containers of a pod run or may still run."""
+    return pod.get("status", {}).get("phase") not in FINISHED
+
+
+def state_of(pod: Object, kind: str) -> Mapping[str, Any] | None:
+    """The state of the trainer's container, if it is `waiting`, `running` or `terminated` as asked."""
+    containers = pod.get("status", {}).get("containerStatuses") or ()
+    states = (one.get("state") or {} for one in containers if one.get("name") == CONTAINER)
+    return next(states, {}).get(kind)
+
+
+def container_of(pod: Object) -> Mapping[str, Any]:
+    """The trainer's container as the spec of a pod has it; others may stand beside it, or before it."""
+    containers = pod["spec"]["containers"]
+    return next((one for one in containers if one.get("name") == CONTAINER), {})
+
+
+def started_at(pod: Object) -> datetime | None:
+    """When a node took a pod over, which is about when its GPUs were bound."""
+    return time_of(pod.get("status", {}).get("startTime"))
+
+
+def begun_at(job: Object) -> datetime | None:
+    """Since when a Job's controller is to make pods."""
+    return time_of(job.get("status", {}).get("startTime") or job["metadata"].get("creationTimestamp"))
+
+
+def newest_of(jobs: Iterable[Object]) -> Object | None:
+    """The Job of the latest attempt; None where there is none."""
+    return max(jobs, key=lambda job: attempt_of(job) or 0, default=None)
+
+
+def finished_at(pod: Object) -> datetime | None:
+    """When the trainer's container ended."""
+    terminated = state_of(pod, "terminated") or {}
+    return time_of(terminated.get("finishedAt"))
+
+
+def earliest(times: Iterable[datetime | None]) -> datetime | None:
+    """The first of some times, those that are unknown left out."""
+    return min((time for time in times if time is not None), default=None)
+
+
+def latest(times: Iterable[datetime | None]) -> datetime | None:
+    """The last of some times, those that are unknown left out."""
+    return max((time for time in times if time is not None), default=None)

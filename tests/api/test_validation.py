@@ -1,0 +1,204 @@
+"""Tests of dreambooth_api.validation and of the rules in dreambooth_api.contradictions."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from dreambooth_api.training import TrainConfig
+from dreambooth_api.validation import check, check_files, check_further
+from dreambooth_trainer.data.photos import inspect_photos
+
+SOUND: dict[str, Any] = {"subject": {"class": "dog", "images": {"path": "photos"}}}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the folder of photos that the sound spec names."""
+    folder = tmp_path_factory.mktemp("manifest")
+    (folder / "photos").mkdir()
+    Image.new("RGB", (64, 64)).save(folder / "photos" / "a.png")
+    return folder
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    """A sound spec with some fields set, by their path."""
+    spec = copy.deepcopy(SOUND)
+    for path, value in changes.items():
+        *parents, name = path.split(".")
+        section = spec
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[name] = value
+    return spec
+
+
+def test_sound_sections_become_settings() -> None:
+    config, problems = check(changed({"training.learningRate": 1, "training.lora.rank": 4, "training.method": "lora"}))
+    assert problems == []
+    assert isinstance(config, TrainConfig)
+    assert (config.training.learning_rate, config.training.lora.rank) == (1.0, 4)
+
+
+# Fields that can be wrong independently of each other: path, wrong value, what the remedy must say.
+SINGLE: list[tuple[str, Any, str]] = [
+    ("training.steps", 0, "at least 1, at most 1000000"),
+    ("training.batchSize", "4", "a whole number"),
+    ("training.learningRate", 2.5, "above 0, at most 1"),
+    ("training.maxGradNorm", float("nan"), "above 0"),
+    ("training.resolution", 65, "a multiple of 8"),
+    ("training.mixedPrecision", False, "in quotes, since YAML"),
+    ("training.lrScheduler", "cosin", "constant, linear or cosine"),
+    ("training.seed", -1, "below 2147483648"),
+    ("training.learning_rate", 1e-4, "Write learningRate"),
+    ("training.gradientAccumulationStep", 2, "Write gradientAccumulationSteps"),
+    ("training.zeroStage", 2, "Move it to spec.deepspeed.zeroStage"),
+    ("training.flux", 1, "Remove it; the fields here are steps"),
+    ("training.optimizer", None, "a section of beta1, beta2"),
+    ("evaluation", [], "a section of enabled, encoder"),
+    ("samples.prompts", "a {identifier} {class}", "a list of 0 to 50 entries"),
+    ("output.formats", [], "1 to 2 entries"),
+    ("checkpoints.keep", True, "a whole number"),
+    ("prior.sampler.scheduler", "euler", "euler-ancestral"),
+    ("prior.weight", None, "a number"),
+    ("model.variant", "fp/16", "matches"),
+    ("subject.class", "", "1 to 60 characters"),
+    ("subject.images.pth", "photos", "Write path"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "remedy"), SINGLE, ids=[f"{path}={value}" for path, value, _ in SINGLE])
+def test_a_wrong_field_is_named_with_value_and_remedy(path: str, value: Any, remedy: str) -> None:
+    config, problems = check(changed({path: value}))
+    assert config is None
+    (problem,) = problems
+    assert problem.field == f"spec.{path}"
+    assert problem.value is value
+    assert remedy in problem.remedy
+
+
+@given(rows=st.lists(st.sampled_from(SINGLE), min_size=1))
+def test_every_wrong_field_is_reported(rows: list[tuple[str, Any, str]]) -> None:
+    _, problems = check(changed({path: value for path, value, _ in rows}))
+    assert {problem.field for problem in problems} == {f"spec.{path}" for path, _, _ in rows}
+
+
+@pytest.mark.parametrize("spec", [None, [], "steps", 3, {}, {"subject": None}, {3: 4}, {"subject": {"images": 1}}])
+def test_anything_that_yaml_can_hold_gets_problems(spec: Any) -> None:
+    config, problems = check(spec)
+    assert config is None
+    assert problems
+
+
+def test_missing_fields_are_named() -> None:
+    _, problems = check({"subject": {}})
+    assert [(problem.field, problem.message) for problem in problems] == [
+        ("spec.subject.class", "is missing"),
+        ("spec.subject.images", "is missing"),
+    ]
+
+
+# Fields that contradict each other: what is set, the field to blame, what message or remedy must say.
+TOGETHER: list[tuple[dict[str, Any], str, str]] = [
+    ({"subject.prompt": "a {identifier}"}, "subject.prompt", "has no {class}"),
+    ({"subject.prompt": "a {class}"}, "subject.prompt", "has no {identifier}"),
+    ({"subject.prompt": "{identifier} {class} {name}"}, "subject.prompt", "unknown placeholder {name}"),
+    ({"subject.prompt": "{identifier} {class:d}"}, "subject.prompt", "unknown placeholder {class:d}"),
+    ({"subject.prompt": "{identifier} {class} {"}, "subject.prompt", "a brace without its partner"),
+    ({"subject.prompt": "{identifier} {{class}}"}, "subject.prompt", "a brace without its partner"),
+    ({"prior.prompt": "a dog"}, "prior.prompt", "has no {class}"),
+    ({"prior.prompt": "a {identifier} {class}"}, "prior.prompt", "has {identifier}"),
+    ({"samples.prompts": ["a {class}", "a {klass}"]}, "samples.prompts[1]", "unknown placeholder {klass}"),
+    ({"samples.prompts": [3, "a {klass}"]}, "samples.prompts[1]", "unknown placeholder {klass}"),
+    ({"samples.prompts": ["a }"]}, "samples.prompts[0]", "a brace without its partner"),
+    ({"subject.images": {}}, "subject.images", "names no source"),
+    ({"subject.images.configMap": {"name": "photos"}}, "subject.images", "several sources"),
+    ({"subject.images.configMap": {"name": ""}}, "subject.images", "several sources"),
+    ({"subject.identifier": "dog"}, "subject.identifier", "is a word of the class"),
+    ({"subject.identifier": "Beach"}, "subject.identifier", "is a word of the class"),
+    ({"subject.identifier": "tin", "evaluation.contexts": ["in tin", "at sea"]}, "subject.identifier", "is a word"),
+    ({"training.steps": 10, "training.warmupSteps": 10}, "training.warmupSteps", "fewer than 10"),
+    ({"training.textEncoderLearningRate": 1e-5}, "training.textEncoderLearningRate", "is not trained"),
+    ({"training.lora.rank": 4}, "training.lora", "training.method is full"),
+    ({"training.ema.decay": 0.9}, "training.ema.decay", "training.ema.enabled is false"),
+    (
+        {"deepspeed.zeroStage": 0, "deepspeed.offload.optimizer": True},
+        "deepspeed.offload.optimizer",
+        "needs ZeRO stage 1 or higher, or auto",
+    ),
+    (
+        {"deepspeed.zeroStage": 2, "deepspeed.offload.parameters": True},
+        "deepspeed.offload.parameters",
+        "needs ZeRO stage 3, or auto",
+    ),
+    ({"model.source": "ftp://host/x"}, "model.source", "unknown scheme ftp://"),
+    ({"model.source": "hf://name"}, "model.source", "hf://organisation/name"),
+    ({"model.source": "embedded://emojis"}, "model.source", "no embedded model is named 'emojis'"),
+    ({"evaluation.encoder": "s3://x/y"}, "evaluation.encoder", "unknown scheme s3://"),
+    ({"model.revision": "main"}, "model.revision", "no repository of the hub"),
+]
+
+
+@pytest.mark.parametrize(("changes", "path", "words"), TOGETHER, ids=[f"{row[1]}-{row[2]}" for row in TOGETHER])
+def test_contradictions_are_found_beside_other_problems(
+    changes: dict[str, Any], path: str, words: str, photos: Path
+) -> None:
+    _, alone = check(changed(changes))
+    _, beside = check(changed({**changes, "checkpoints.keep": 0}))
+    for problems in (alone, beside):
+        assert any(
+            problem.field == f"spec.{path}" and words in f"{problem.message}. {problem.remedy}" for problem in problems
+        )
+    assert "spec.checkpoints.keep" in {problem.field for problem in beside}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"deepspeed.offload": {"optimizer": True, "parameters": True}},
+        {"deepspeed.zeroStage": 3, "deepspeed.offload.parameters": True},
+        {"training.trainTextEncoder": True, "training.textEncoderLearningRate": 1e-5},
+        {"training.steps": 10, "training.warmupSteps": 9},
+        {"training.ema": {"enabled": True, "decay": 0.9}, "training.method": "lora", "training.lora": {"rank": 1}},
+        {"training.steps": 10, "checkpoints.everySteps": 100},
+        {"subject.identifier": "identifier"},
+        {"subject.identifier": "sks", "model.source": "hf://a-b/c.d_1", "model.revision": "main"},
+        {"samples.prompts": []},
+    ],
+)
+def test_sound_combinations_are_left_alone(changes: dict[str, Any]) -> None:
+    assert check(changed(changes))[1] == []
+
+
+def test_a_rule_is_silent_where_its_fields_are_unsound() -> None:
+    _, problems = check(changed({"training.steps": "many", "training.warmupSteps": 500}))
+    assert [problem.field for problem in problems] == ["spec.training.steps"]
+
+
+def test_files_that_are_named_must_exist(tmp_path: Path) -> None:
+    spec = changed({"model.source": "nowhere", "evaluation.encoder": "/no/encoder", "training.steps": 0})
+    problems, _ = check_further(spec, check(spec)[1], tmp_path, inspect_photos)
+    assert {problem.field for problem in problems} == {
+        "spec.model.source",
+        "spec.evaluation.encoder",
+        "spec.subject.images",
+    }
+
+
+def test_photos_are_judged_at_the_resolution_given(photos: Path) -> None:
+    problems, _ = check_further(changed({"training.resolution": 512}), [], photos, inspect_photos)
+    assert [problem.message for problem in problems] == ["is only 64x64 for a training resolution of 512"]
+    found = check_further(changed({"training.resolution": 128, "model.source": "photos"}), [], photos, inspect_photos)
+    assert found == ([], ["a.png is 64x64 and is enlarged to 128x128"])
+
+
+def test_files_of_sound_settings(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, _ = check(changed({"evaluation.encoder": "nowhere"}))
+    assert config is not None
+    monkeypatch.chdir(photos)
+    problems, _ = check_files(config, inspect_photos)
+    assert [problem.field for problem in problems] == ["spec.evaluation.encoder"]

@@ -1,0 +1,227 @@
+"""Tests of the command `dreambooth`, in this process and as a real one."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from dreambooth_api.failures import ModelUnavailable
+from dreambooth_api.training import TrainConfig
+from dreambooth_cli import app
+from dreambooth_trainer.run import default_cache
+
+RUNNER = CliRunner()
+
+MANIFEST = """
+apiVersion: dreambooth.io/v1alpha1
+kind: DreamBoothJob
+metadata: {name: rex}
+spec:
+  subject: {class: dog, images: {path: photos}}
+  training: {steps: 10}
+"""
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "photos" / "1.png")
+    (tmp_path / "job.yaml").write_text(MANIFEST)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "job.yaml"
+
+
+def spoil(manifest: Path) -> None:
+    """Puts two mistakes into a manifest and one among its photos."""
+    manifest.write_text(MANIFEST.replace("10", "0").replace("rex", "Rex"))
+    (manifest.parent / "photos" / "[b]notes.txt").write_text("not markup")
+
+
+class FakeTraining(ModuleType):
+    """Stands for `dreambooth_trainer.job`, whose runs take minutes."""
+
+    def __init__(self) -> None:
+        """Starts with an empty list of calls."""
+        super().__init__("dreambooth_trainer.job")
+        self.calls: list[tuple[TrainConfig, Path, dict[str, Any]]] = []
+
+    def run_job(self, config: TrainConfig, output: Path, **options: Any) -> int:
+        """Notes the call and ends as an interrupted run does."""
+        self.calls.append((config, output, options))
+        return 9
+
+
+class FakeDrawing(ModuleType):
+    """Stands for `dreambooth_trainer.generate`, which would load a model."""
+
+    def __init__(self) -> None:
+        """Starts with an empty list of calls."""
+        super().__init__("dreambooth_trainer.generate")
+        self.calls: list[tuple[Any, ...]] = []
+
+    def generate(self, *arguments: Any) -> list[Path]:
+        """Notes the call and names two pictures."""
+        self.calls.append(arguments)
+        if arguments[1] == "fail":
+            raise ModelUnavailable("the model is gone")
+        return [Path("1.png"), Path("2.png")]
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
+    fake = FakeTraining()
+    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    return fake
+
+
+@pytest.fixture
+def drawing(monkeypatch: pytest.MonkeyPatch) -> FakeDrawing:
+    fake = FakeDrawing()
+    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    return fake
+
+
+def test_validate_says_what_is_valid(manifest: Path) -> None:
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "job.yaml is valid: rex, a dog on embedded://emoji, 10 steps of all weights, 200 class images"
+    ]
+    assert result.stderr == ""
+
+
+def test_validate_prints_every_problem(manifest: Path) -> None:
+    spoil(manifest)
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    head, *problems = result.stderr.splitlines()
+    assert head == "job.yaml has 3 problems:"
+    assert [problem.split(":")[0].strip() for problem in problems] == [
+        "metadata.name",
+        "spec.training.steps",
+        "spec.subject.images",
+    ]
+    assert "0 should be greater than or equal to 1. Give a whole number, at least 1, at most 1000000." in problems[1]
+    assert "[b]notes.txt' is no picture" in problems[2]
+
+
+def test_validate_prints_warnings(manifest: Path) -> None:
+    Image.new("RGB", (64, 64)).save("photos/2.png")
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 0
+    assert "warning: 2.png shows the same picture as 1.png" in result.stderr
+
+
+def test_run_hands_the_settings_to_the_trainer(manifest: Path, training: FakeTraining) -> None:
+    result = RUNNER.invoke(app, ["run", "job.yaml"])
+    assert result.exit_code == 9
+    ((config, output, options),) = training.calls
+    assert config.subject.images.path == str(manifest.parent / "photos")
+    assert output == Path("runs/rex")
+    assert options == {"cache": default_cache(), "port": None}
+
+
+def test_run_takes_options(manifest: Path, training: FakeTraining) -> None:
+    RUNNER.invoke(app, ["run", "job.yaml", "-o", "out", "--cache", "shared", "--port", "8080"])
+    ((_, output, options),) = training.calls
+    assert output == Path("out")
+    assert options == {"cache": Path("shared"), "port": 8080}
+
+
+def test_run_refuses_a_wrong_manifest(manifest: Path, training: FakeTraining) -> None:
+    spoil(manifest)
+    result = RUNNER.invoke(app, ["run", "job.yaml"])
+    assert result.exit_code == 2
+    assert "job.yaml has 3 problems:" in result.stderr
+    assert training.calls == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("path: photos", "configMap: {name: photos}", "'configMap' is only at hand in the cluster"),
+        ("path: photos", "image: {reference: photos}", "'image' is only at hand in the cluster"),
+        ("spec:", "spec:\n  model: {source: 'pvc://models/sd'}", "'pvc://models/sd' is only at hand in the cluster"),
+        ("spec:", "spec:\n  model: {source: 'hf://a/b', tokenSecret: {name: hub}}", "variable HF_TOKEN"),
+    ],
+)
+def test_run_needs_everything_on_this_machine(
+    manifest: Path, training: FakeTraining, old: str, new: str, words: str
+) -> None:
+    manifest.write_text(MANIFEST.replace(old, new))
+    assert RUNNER.invoke(app, ["validate", "job.yaml"]).exit_code == 0
+    result = RUNNER.invoke(app, ["run", "job.yaml"])
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert training.calls == []
+
+
+def test_generate_draws_from_a_finished_run(tmp_path: Path, drawing: FakeDrawing) -> None:
+    (tmp_path / "COMPLETE").touch()
+    result = RUNNER.invoke(app, ["generate", str(tmp_path), "a {identifier} {class}"])
+    assert (result.exit_code, result.stdout.split()) == (0, ["1.png", "2.png"])
+    options = ["-n", "2", "--seed", "5", "--steps", "9", "--guidance-scale", "2", "-o", "new"]
+    RUNNER.invoke(app, ["generate", str(tmp_path), "a cat", *options])
+    assert drawing.calls == [
+        (tmp_path, "a {identifier} {class}", 8, 0, None, None, tmp_path / "generated"),
+        (tmp_path, "a cat", 2, 5, 9, 2.0, Path("new")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "prompt", "code", "words"),
+    [
+        ("nowhere", "a dog", 2, "does not exist"),
+        (".", "a dog", 2, "is no finished run"),
+        ("run", "a {klass}", 2, "unknown placeholder {klass}"),
+        ("run", "fail", 4, "the model is gone"),
+    ],
+)
+def test_generate_explains_what_is_wrong(
+    tmp_path: Path, drawing: FakeDrawing, folder: str, prompt: str, code: int, words: str
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "COMPLETE").touch()
+    result = RUNNER.invoke(app, ["generate", str(tmp_path / folder), prompt])
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_version() -> None:
+    assert RUNNER.invoke(app, ["--version"]).stdout.startswith("dreambooth 0.")
+
+
+def process(*command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_real_process_validates_fast_and_without_torch(manifest: Path) -> None:
+    code = "import sys; from dreambooth_cli import app; app(['validate', 'job.yaml'], standalone_mode=False); "
+    heavy = process(
+        "-c", code + "print([name for name in ('torch', 'transformers', 'diffusers') if name in sys.modules])"
+    )
+    assert heavy.stdout.splitlines()[-1] == "[]"
+
+    start = time.perf_counter()
+    result = process("-c", "from dreambooth_cli import main; main()", "validate", "job.yaml")
+    seconds = time.perf_counter() - start
+    assert (result.returncode, result.stderr) == (0, "")
+    # It takes half a second on an idle core; torch alone takes longer than this limit on a busy one.
+    assert seconds < 5
+
+
+def test_a_real_process_exits_with_2(manifest: Path) -> None:
+    spoil(manifest)
+    result = process("-c", "from dreambooth_cli import main; main()", "validate", "job.yaml")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "spec.training.steps" in result.stderr

@@ -1,0 +1,174 @@
+"""Tests of dreambooth_cli.manifest."""
+
+import base64
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from dreambooth_cli.manifest import Manifest, read
+
+SOUND = """
+apiVersion: dreambooth.io/v1alpha1
+kind: DreamBoothJob
+metadata:
+  name: dog
+spec:
+  subject:
+    class: dog
+    images: {path: photos}
+  training: {learningRate: 1e-4, steps: 10}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "photos" / "1.png")
+    return tmp_path
+
+
+def problems_of(folder: Path, text: str | bytes) -> dict[str, str]:
+    """Fields and messages of what is wrong with a manifest."""
+    file = folder / "job.yaml"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    found = read(file)
+    assert isinstance(found, list)
+    return {problem.field: problem.message for problem in found}
+
+
+def test_paths_are_relative_to_the_manifest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "base").mkdir()
+    text = SOUND + "  model: {source: base, config: org/name}\n  evaluation: {encoder: ./base}\n"
+    (folder / "job.yaml").write_text(text)
+    monkeypatch.chdir(folder.parent)
+    manifest = read(Path(folder.name) / "job.yaml")
+    assert isinstance(manifest, Manifest)
+    assert manifest.config.subject.images.path == str(folder / "photos")
+    assert manifest.config.model.source == manifest.config.evaluation.encoder == str(folder / "base")
+    assert manifest.config.model.config == "org/name"
+    assert manifest.config.training.learning_rate == 1e-4
+
+
+def test_embedded_models_are_no_paths(folder: Path) -> None:
+    (folder / "job.yaml").write_text(SOUND)
+    manifest = read(folder / "job.yaml")
+    assert isinstance(manifest, Manifest)
+    assert manifest.config.model.source == manifest.config.evaluation.encoder == "embedded://emoji"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no DreamBoothJob"),
+        ("# nothing\n", "holds no DreamBoothJob"),
+        ("---\n---\n", "holds no DreamBoothJob"),
+        ("just words", "is no manifest"),
+        ("- a\n- b\n", "is no manifest"),
+        ("kind: ConfigMap\n---\nkind: Service\n", "holds no DreamBoothJob"),
+        (f"{SOUND}---{SOUND}", "holds 2 of kind DreamBoothJob"),
+        ("spec:\n  a: 1\n b: 2\n", "is no valid YAML in line 3, column 2"),
+        ("spec: {steps: 1, steps: 2}", "is no valid YAML in line 1, column 18: steps stands twice"),
+        ("a: !!python/object:os.system {}", "is no valid YAML in line 1, column 4"),
+        (b"\xff\xfe\x00", "is no valid YAML"),
+        (b"a: \x00", "is no valid YAML"),
+        ("day: 2026-99-99", "is no valid YAML"),
+    ],
+)
+def test_files_that_are_no_manifest(folder: Path, text: str | bytes, message: str) -> None:
+    (found,) = problems_of(folder, text).items()
+    assert found[0] == "FILE"
+    assert found[1].startswith(message)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    (problem,) = read(tmp_path / "job.yaml")  # type: ignore[misc]
+    assert problem.message == "can't be read: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "message"),
+    [
+        ("apiVersion: dreambooth.io/v1alpha1", "", "apiVersion", "is missing"),
+        ("v1alpha1", "v1", "apiVersion", "should be 'dreambooth.io/v1alpha1'"),
+        ("kind: DreamBoothJob", "kind: Job", "kind", "should be 'DreamBoothJob'"),
+        ("name: dog", "namespace: dog", "metadata.name", "is missing"),
+        ("name: dog", "name: My Dog", "metadata.name", "should match pattern"),
+        ("metadata:\n  name: dog\n", "", "metadata", "is missing"),
+        ("spec:", "sepc:", "spec", "is missing"),
+        ("spec:", "sepc:", "sepc", "is no known field"),
+        ("steps: 10", "steps: 0", "spec.training.steps", "should be greater than or equal to 1"),
+        ("steps: 10", "steps: 10, warmupSteps: 20", "spec.training.warmupSteps", "leaves no step"),
+        ("photos", "nowhere", "spec.subject.images", "can't be read: No such file or directory"),
+        ("class: dog", "class: {dog: 1}", "spec.subject.class", "should be a valid string"),
+    ],
+)
+def test_wrong_manifests(folder: Path, old: str, new: str, field: str, message: str) -> None:
+    assert problems_of(folder, SOUND.replace(old, new))[field].startswith(message)
+
+
+def test_everything_is_reported_at_once(folder: Path) -> None:
+    text = SOUND.replace("kind: DreamBoothJob", "kind: Job").replace("name: dog", "name: Dog").replace("10", "ten")
+    assert set(problems_of(folder, text + "  prior: {prompt: a dog}\n")) == {
+        "kind",
+        "metadata.name",
+        "spec.training.steps",
+        "spec.prior.prompt",
+    }
+
+
+def test_photos_are_judged_beside_wrong_fields(folder: Path) -> None:
+    (folder / "photos" / "notes.txt").write_text("x")
+    assert set(problems_of(folder, SOUND.replace("10", "ten"))) == {"spec.training.steps", "spec.subject.images"}
+
+
+def test_the_job_among_other_documents(folder: Path) -> None:
+    (folder / "job.yaml").write_text(f"kind: ConfigMap\n---{SOUND}")
+    manifest = read(folder / "job.yaml")
+    assert isinstance(manifest, Manifest)
+    assert manifest.job.metadata.name == "dog"
+
+
+def with_config_map(**data: str) -> str:
+    """A manifest whose photos stand in the same file."""
+    job = SOUND.replace("images: {path: photos}", "images: {configMap: {name: rex}}")
+    documents = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rex"}, "binaryData": data}
+    return f"{job}---\n{yaml.safe_dump(documents)}"
+
+
+def test_photos_in_the_same_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    photo = (folder / "photos" / "1.png").read_bytes()
+    (folder / "job.yaml").write_text(with_config_map(**{"1.png": base64.b64encode(photo).decode()}))
+    for _ in range(2):  # also when they are unpacked already
+        manifest = read(folder / "job.yaml")
+        assert isinstance(manifest, Manifest)
+        (unpacked,) = Path(str(manifest.config.subject.images.path)).iterdir()
+        assert (unpacked.name, unpacked.read_bytes()) == ("1.png", photo)
+
+
+def test_photos_in_the_same_file_are_judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    corrupt = base64.b64encode(b"no photo").decode()
+    problems = problems_of(folder, with_config_map(**{"1.png": corrupt, "2.png": "no base64!", "../3": corrupt}))
+    assert set(problems) == {
+        "spec.subject.images",
+        "binaryData of ConfigMap rex, 2.png",
+        "binaryData of ConfigMap rex",
+    }
+
+
+def test_a_config_map_that_only_the_cluster_has_is_not_judged(folder: Path) -> None:
+    (folder / "job.yaml").write_text(with_config_map().partition("---")[0])
+    manifest = read(folder / "job.yaml")
+    assert isinstance(manifest, Manifest)
+    assert manifest.config.subject.images.path is None
+
+
+def test_anchors_and_merges(folder: Path) -> None:
+    text = SOUND.replace("training: {", "checkpoints: &c {keep: 3}\n  training: {")
+    (folder / "job.yaml").write_text(text.replace("&c {", "{<<: {everySteps: 5}, "))
+    manifest = read(folder / "job.yaml")
+    assert isinstance(manifest, Manifest)
+    assert (manifest.config.checkpoints.every_steps, manifest.config.checkpoints.keep) == (5, 3)

@@ -1,0 +1,69 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dreambooth_operator.control.complaints import ASKED, PATIENCE, awaiting_pods, awaiting_volumes
+from tests.operator import pieces
+from tests.operator.pieces import UID, at, holding
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def waiting(reason: str) -> dict[str, Any]:
+    return {"containerStatuses": [{"state": {"waiting": {"reason": reason}}}]}
+
+
+def pod(waited: float = 31, phase: str = "Pending", scheduled: str = "True", **status: Any) -> dict[str, Any]:
+    since = (NOW - timedelta(seconds=waited)).isoformat().replace("+00:00", "Z")
+    conditions = [{"type": "Initialized", "status": "True"}]
+    conditions.append({"type": "PodScheduled", "status": scheduled, "lastTransitionTime": since})
+    return {"metadata": {"name": "dog-0-0"}, "status": {"phase": phase, "conditions": conditions, **status}}
+
+
+@pytest.mark.parametrize(
+    ("described", "asked"),
+    [
+        (pod(**waiting("ContainerCreating")), True),
+        (pod(), True),
+        (pod(waited=PATIENCE.total_seconds() - 1, **waiting("ContainerCreating")), False),
+        (pod(**waiting("ImagePullBackOff")), False),
+        (pod(phase="Running", containerStatuses=[{"state": {"running": {}}}]), False),
+        (pod(scheduled="False"), False),
+        ({"metadata": {"name": "dog-0-0"}, "status": {"phase": "Pending"}}, False),
+        ({"metadata": {"name": "dog-0-0"}}, False),
+    ],
+)
+def test_pods_that_have_a_node_and_no_container_for_long_are_asked_about(
+    described: dict[str, Any], asked: bool
+) -> None:
+    assert awaiting_volumes([described], NOW) == (["dog-0-0"] if asked else [])
+
+
+def test_of_many_pods_only_some_are_asked_about() -> None:
+    assert len(awaiting_volumes([pod()] * (ASKED + 1), NOW)) == ASKED
+
+
+def made(number: int = 0, *conditions: Any, suspend: bool = False, parallelism: int = 1, **more: Any) -> dict[str, Any]:
+    return pieces.job(number, *conditions, spec={"suspend": suspend, "parallelism": parallelism}, **more)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "pods", "expected"),
+    [
+        ([made()], [], {"dog-0": at(0)}),
+        ([made()], [pieces.pod()], {}),
+        ([made()], [pieces.pod("Succeeded")], {}),
+        ([made()], [pieces.pod("Failed", created=20)], {"dog-0": at(20)}),
+        ([made(parallelism=2)], [pieces.pod(created=10)], {"dog-0": at(10)}),
+        ([made(suspend=True)], [], {}),
+        ([made(0, holding("Suspended"))], [], {}),
+        ([made(0, holding("Failed"))], [], {}),
+        ([made(owner="uid-of-another")], [], {}),
+        ([made(0), made(1)], [], {"dog-1": at(0)}),
+        ([], [], {}),
+    ],
+)
+def test_a_job_that_lacks_pods_for_long_is_asked_about(jobs: Any, pods: Any, expected: Any) -> None:
+    assert awaiting_pods(UID, jobs, pods, at(30)) == expected
+    assert awaiting_pods(UID, jobs, pods, at(29)) == {}

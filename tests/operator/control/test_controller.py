@@ -1,0 +1,333 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from kubernetes.aio import client
+
+from dreambooth_operator.control.controller import Controller, Policy
+from dreambooth_operator.control.job_metrics import JobMetrics
+from dreambooth_operator.control.writer import EXISTED_SECONDS, Writer
+from dreambooth_operator.decide import reconcile
+from dreambooth_operator.kube.cache import Store
+from dreambooth_operator.kube.client import Cluster
+from dreambooth_operator.kube.lease import Leadership
+from dreambooth_operator.objects.names import LABEL_JOB
+from dreambooth_operator.objects.observed import Event, Key, Object, Observed, Plan, Reference
+from dreambooth_operator.poll.poller import Progress
+from dreambooth_operator.queueing.work_queue import WorkQueue
+from dreambooth_operator.settings import Settings
+from tests.operator.clusters import applied_job, until, with_cluster
+
+PHOTOS = Reference("ConfigMap", "photos")
+
+
+class HeldLease(Leadership):
+    """A Lease that is had, or not."""
+
+    def __init__(self) -> None:
+        self.mine = True
+
+    def held(self) -> bool:
+        return self.mine
+
+
+@dataclass
+class Script:
+    """Decides what a test says, and remembers what it was shown."""
+
+    decide: Callable[[Observed], Plan]
+    asks: set[Reference] = field(default_factory=set)
+    shown: list[Observed] = field(default_factory=list)
+
+    def reconcile(self, observed: Observed, now: datetime, settings: Settings) -> Plan:
+        self.shown.append(observed)
+        return self.decide(observed)
+
+    def references(self, observed: Observed, now: datetime, settings: Settings) -> set[Reference]:
+        return self.asks
+
+
+class Running:
+    """A controller at work, without watches: what it sees is what it or the test wrote."""
+
+    def __init__(self, cluster: Cluster, namespace: str, policy: Policy) -> None:
+        settings = Settings(trainer_image="trainer", workers=2)
+        self.cluster = cluster
+        self.key = Key(namespace, "dog")
+        self.store, self.queue, self.lease = Store(), WorkQueue(), HeldLease()
+        writer = Writer(cluster, self.store, self.lease, JobMetrics(self.store), "replica-1")
+        progress = Progress(self.store, self.queue, settings)
+        self.controller = Controller(cluster, self.store, self.queue, progress, writer, settings, policy)
+
+    async def job(self) -> Any:
+        return await self.cluster.get("DreamBoothJob", *self.key)
+
+    async def idle(self) -> None:
+        await until(lambda: not len(self.queue) and not self.queue.busy())
+
+
+@asynccontextmanager
+async def running(cluster: Cluster, namespace: str, script: Script) -> AsyncIterator[Running]:
+    """A DreamBoothJob that is in the store and on the queue."""
+    parts = Running(cluster, namespace, script)
+    parts.store.put(await cluster.create(applied_job(namespace)))
+    parts.queue.add(parts.key)
+    task = asyncio.create_task(parts.controller.run())
+    try:
+        yield parts
+    finally:
+        parts.queue.close()
+        await asyncio.wait_for(task, 10)
+
+
+def config_map(observed: Observed, name: str = "settings", **data: str) -> Object:
+    metadata = {"name": name, "namespace": observed.job["metadata"]["namespace"]}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def attempt(observed: Observed, name: str = "dog-0") -> Object:
+    """A Job that never starts a pod."""
+    owner = {"apiVersion": observed.job["apiVersion"], "kind": observed.job["kind"], "controller": True}
+    owner |= {key: observed.job["metadata"][key] for key in ("name", "uid")}
+    metadata = {
+        "name": name,
+        "namespace": observed.job["metadata"]["namespace"],
+        "labels": {LABEL_JOB: observed.job["metadata"]["name"]},
+        "ownerReferences": [owner],
+    }
+    container = {"name": "trainer", "image": "trainer"}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata,
+        "spec": {"suspend": True, "template": template},
+    }
+
+
+def test_a_plan_is_carried_out_and_its_results_are_seen_at_once(namespace: str) -> None:
+    def decide(observed: Observed) -> Plan:
+        if not observed.jobs:
+            making = {"apply": [config_map(observed, a="b")], "create": [attempt(observed)]}
+            return Plan(status={"phase": "Pending"}, events=[Event("Normal", "Accepted", "It begins.")], **making)
+        return Plan(status={"phase": "Starting"})
+
+    async def test(cluster: Cluster) -> None:
+        script = Script(decide)
+        async with running(cluster, namespace, script) as parts:
+            await until(lambda: script.shown and script.shown[-1].jobs)
+            await parts.idle()
+            assert (await parts.job())["status"] == {"phase": "Starting"}
+        assert await cluster.get("Job", namespace, "dog-0") is not None
+        assert await cluster.get("ConfigMap", namespace, "settings") is not None
+        events, _ = await cluster.list("Event", namespace)
+        own = [event for event in events if event["involvedObject"]["kind"] == "DreamBoothJob"]
+        assert [(event["reason"], event["count"]) for event in own] == [("Accepted", 1)]
+
+    with_cluster(test)
+
+
+def test_nothing_is_written_that_is_so_already(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        async with running(cluster, namespace, Script(lambda observed: Plan(status={"phase": "Complete"}))) as parts:
+            await parts.idle()
+            written = await parts.job()
+            for _ in range(5):
+                parts.queue.add(parts.key)
+                await parts.idle()
+            assert await parts.job() == written
+
+    with_cluster(test)
+
+
+def test_what_the_plan_depends_on_is_looked_up(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        script = Script(lambda observed: Plan(status={}), asks={PHOTOS, Reference("PersistentVolumeClaim", "dog")})
+        async with running(cluster, namespace, script) as parts:
+            await parts.idle()
+            assert set(script.shown[0].present.values()) == {None}
+            await cluster.create(config_map(script.shown[0], "photos", a="b"))
+            parts.queue.add(parts.key)
+            await parts.idle()
+            photos = script.shown[-1].present[PHOTOS]
+            assert photos is not None and photos["metadata"]["name"] == "photos"
+
+    with_cluster(test)
+
+
+def test_a_refusal_is_told_in_the_same_look_and_tried_again(namespace: str) -> None:
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
+    mine = Reference("Job", "dog-0")
+
+    def decide(observed: Observed) -> Plan:
+        if observed.jobs:
+            return Plan(status={"phase": "Starting"})
+        status = {"phase": "Pending", **({"message": observed.refusals[mine]} if mine in observed.refusals else {})}
+        return Plan(status=status, create=[attempt(observed)], again_after=0.3 if observed.refusals else None)
+
+    async def test(cluster: Cluster) -> None:
+        async with client.ApiClient(cluster.configuration) as api:
+            core = client.CoreV1Api(api)
+            await core.create_namespaced_resource_quota(namespace, quota)
+
+            async def enforced() -> bool:
+                found = await core.read_namespaced_resource_quota("none", namespace)
+                return bool(found.status and found.status.hard)
+
+            await until(enforced)
+            script = Script(decide)
+            async with running(cluster, namespace, script) as parts:
+                await until(lambda: len(script.shown) >= 5)
+                told = await parts.job()
+                assert "exceeded quota" in told["status"]["message"]
+                assert [bool(observed.refusals) for observed in script.shown[:3]] == [False, True, True]
+                before = told["metadata"]["resourceVersion"]
+                await until(lambda: len(script.shown) >= 7)
+                assert (await parts.job())["metadata"]["resourceVersion"] == before, "told once"
+                await core.delete_namespaced_resource_quota("none", namespace)
+                await until(lambda: script.shown[-1].jobs)
+                await parts.idle()
+                assert (await parts.job())["status"] == {"phase": "Starting"}
+                assert script.shown[-1].refusals == {}
+
+    with_cluster(test)
+
+
+def test_what_exists_is_not_created_over_and_looked_at_again(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        script = Script(lambda observed: Plan(status={}, create=[attempt(observed)]))
+        parts = Running(cluster, namespace, script)
+        parts.store.put(await cluster.create(applied_job(namespace)))
+        theirs = await cluster.create(
+            {**attempt(Observed(job=await parts.job())), "metadata": {"name": "dog-0", "namespace": namespace}}
+        )
+        assert await parts.controller._look(parts.key) == EXISTED_SECONDS
+        found = await cluster.get("Job", namespace, "dog-0")
+        assert found is not None and found["metadata"]["uid"] == theirs["metadata"]["uid"]
+        assert "ownerReferences" not in found["metadata"]
+
+    with_cluster(test)
+
+
+def test_a_job_of_somebody_else_with_the_name_of_ours_is_told_and_left_alone(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        parts = Running(cluster, namespace, reconcile)
+        parts.store.put(await cluster.create(applied_job(namespace)))
+        seen = Observed(job=await parts.job())
+        await cluster.create(config_map(seen, "photos", a="b"))
+        theirs = await cluster.create({**attempt(seen), "metadata": {"name": "dog-0", "namespace": namespace}})
+        assert await parts.controller._look(parts.key) == reconcile.RECHECK.total_seconds()
+        status = (await parts.job())["status"]
+        assert status["phase"] == "Pending"
+        assert status["message"].startswith("Job dog-0 belongs to somebody else")
+        found = await cluster.get("Job", namespace, "dog-0")
+        assert found is not None and found["metadata"]["uid"] == theirs["metadata"]["uid"]
+        assert await cluster.get("PersistentVolumeClaim", namespace, "dog") is None
+
+    with_cluster(test)
+
+
+def test_a_stale_look_is_repeated_on_what_is_newer(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        script = Script(lambda observed: Plan(status={"observedGeneration": observed.job["metadata"]["generation"]}))
+        parts = Running(cluster, namespace, script)
+        made = await cluster.create(applied_job(namespace))
+        changed = await cluster.replace({**made, "spec": {**made["spec"], "suspend": True}})
+        parts.store.put(made)
+        parts.queue.add(parts.key)
+        task = asyncio.create_task(parts.controller.run())
+        await until(lambda: len(script.shown) >= 2)
+        assert "status" not in await parts.job(), "judged by what is no longer so"
+        parts.store.put(changed)
+        await until(parts.job)
+        await until(lambda: "status" in (parts.store.job(parts.key) or {}))
+        assert (await parts.job())["status"] == {"observedGeneration": 2}
+        parts.queue.close()
+        await task
+
+    with_cluster(test)
+
+
+def test_the_status_is_written_before_anything_is_deleted_and_not_deleted_if_that_fails(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        gone = Reference("ConfigMap", "photos")
+        script = Script(lambda observed: Plan(status={"phase": "Complete"}, delete=[gone]), asks={gone})
+        parts = Running(cluster, namespace, script)
+        made = await cluster.create(applied_job(namespace))
+        await cluster.create(config_map(Observed(job=made), "photos"))
+        await cluster.replace({**made, "spec": {**made["spec"], "suspend": True}})
+        parts.store.put(made)
+        parts.queue.add(parts.key)
+        task = asyncio.create_task(parts.controller.run())
+        await until(lambda: len(script.shown) >= 2)
+        assert await cluster.get("ConfigMap", namespace, "photos") is not None
+        parts.store.put(await parts.job())
+
+        async def deleted() -> bool:
+            return await cluster.get("ConfigMap", namespace, "photos") is None
+
+        await until(deleted)
+        assert (await parts.job())["status"] == {"phase": "Complete"}
+        parts.queue.close()
+        await task
+
+    with_cluster(test)
+
+
+def test_without_the_lease_nothing_is_written(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        script = Script(lambda observed: Plan(status={"phase": "Pending"}, create=[attempt(observed)]))
+        async with running(cluster, namespace, script) as parts:
+            parts.lease.mine = False
+            await until(lambda: len(script.shown) >= 3)
+            assert "status" not in await parts.job()
+            assert await cluster.get("Job", namespace, "dog-0") is None
+            parts.lease.mine = True
+            await until(lambda: parts.store.jobs(parts.key))
+
+    with_cluster(test)
+
+
+def test_a_fault_in_the_decision_ends_nothing(namespace: str) -> None:
+    def decide(observed: Observed) -> Plan:
+        if len(script.shown) < 3:
+            raise KeyError("a field that nobody thought of")
+        return Plan(status={"phase": "Pending"})
+
+    script = Script(decide)
+
+    async def test(cluster: Cluster) -> None:
+        async with running(cluster, namespace, script) as parts:
+            await until(lambda: (parts.store.job(parts.key) or {}).get("status"))
+            assert len(script.shown) == 3
+
+    with_cluster(test)
+
+
+def test_the_same_event_is_one_object_with_a_count(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        script = Script(lambda observed: Plan(status={}, events=[Event("Warning", "Retrying", "Once more.")]))
+        async with running(cluster, namespace, script) as parts:
+            for _ in range(3):
+                await parts.idle()
+                parts.queue.add(parts.key)
+            await parts.idle()
+        events, _ = await cluster.list("Event", namespace)
+        assert [(event["reason"], event["count"], event["type"]) for event in events] == [("Retrying", 4, "Warning")]
+
+    with_cluster(test)
+
+
+def test_a_dreamboothjob_that_is_gone_is_forgotten(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        script = Script(lambda observed: Plan(status={}))
+        async with running(cluster, namespace, script) as parts:
+            await parts.idle()
+            parts.queue.add(Key(namespace, "never-was"))
+            await parts.idle()
+            assert len(script.shown) == 1
+
+    with_cluster(test)

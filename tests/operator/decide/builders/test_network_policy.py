@@ -1,0 +1,122 @@
+"""Who may talk to whom: a small reading of NetworkPolicy, as its reference documents it, over what is built."""
+
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+
+from dreambooth_operator.decide.builders.network_policy import build_network_policy
+from dreambooth_operator.settings import Settings, settings_from
+from tests.operator.pieces import OWNER, UID, read
+
+TWO_NODES = {"resources": {"nodes": 2}}
+HUB = {"model": {"source": "hf://organisation/model"}}
+PEER = {"dreambooth.io/job": "dog", "dreambooth.io/job-uid": UID}
+OPERATOR = {"app.kubernetes.io/name": "dreambooth-operator"}
+
+
+def policy(spec: dict[str, Any], **settings: str) -> dict[str, Any]:
+    given = {"trainer_image": "t", "namespace": "system", "monitoring_namespaces": "monitoring", **settings}
+    read_settings: Settings = settings_from({f"DREAMBOOTH_{name.upper()}": value for name, value in given.items()})
+    return dict(build_network_policy(OWNER, read(**spec), read_settings)["spec"])
+
+
+def matches(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
+    return selector is None or selector["matchLabels"].items() <= labels.items()
+
+
+def is_peer(peer: dict[str, Any], namespace: str, labels: dict[str, str]) -> bool:
+    """Whether a peer of a policy of the namespace `space` means a pod."""
+    if "ipBlock" in peer:
+        return False
+    space = peer.get("namespaceSelector")
+    inside = namespace == "space" if space is None else matches(space, {"kubernetes.io/metadata.name": namespace})
+    return inside and matches(peer.get("podSelector"), labels)
+
+
+def allows_port(rule: dict[str, Any], port: int) -> bool:
+    return "ports" not in rule or port in [one["port"] for one in rule["ports"]]
+
+
+def may_come(spec: dict[str, Any], namespace: str, labels: dict[str, str], port: int) -> bool:
+    return any(
+        allows_port(rule, port) and any(is_peer(peer, namespace, labels) for peer in rule["from"])
+        for rule in policy(spec)["ingress"]
+    )
+
+
+def may_reach(spec: dict[str, Any], address: str, port: int, **settings: str) -> bool:
+    def is_inside(peer: dict[str, Any]) -> bool:
+        block, target = peer.get("ipBlock"), ip_address(address)
+        return (
+            block is not None
+            and target in ip_network(block["cidr"])
+            and not any(target in ip_network(one) for one in block.get("except", ()))
+        )
+
+    rules = policy(spec, **settings)["egress"]
+    return any(allows_port(rule, port) and ("to" not in rule or any(map(is_inside, rule["to"]))) for rule in rules)
+
+
+def test_it_is_about_the_pods_of_this_very_job_and_both_ways() -> None:
+    assert policy({})["podSelector"] == {"matchLabels": PEER}
+    assert policy({})["policyTypes"] == ["Ingress", "Egress"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "namespace", "labels", "port", "expected"),
+    [
+        ({}, "system", OPERATOR, 8080, True),
+        ({}, "system", OPERATOR, 29500, False),
+        ({}, "system", {}, 8080, False),
+        ({}, "space", OPERATOR, 8080, False),
+        ({}, "monitoring", {}, 8080, True),
+        ({}, "monitoring", {}, 22, False),
+        ({}, "other", {}, 8080, False),
+        ({}, "space", PEER, 29500, False),
+        (TWO_NODES, "space", PEER, 29500, True),
+        (TWO_NODES, "space", {**PEER, "dreambooth.io/job-uid": "earlier"}, 29500, False),
+        (TWO_NODES, "other", PEER, 29500, False),
+    ],
+)
+def test_who_may_come(spec: dict[str, Any], namespace: str, labels: dict[str, str], port: int, expected: bool) -> None:
+    assert may_come(spec, namespace, labels, port) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "address", "port", "expected"),
+    [
+        ({}, "10.96.0.10", 53, True),
+        ({}, "8.8.8.8", 443, False),
+        ({}, "10.0.0.1", 443, False),
+        (HUB, "8.8.8.8", 443, True),
+        (HUB, "2600:9000::1", 443, True),
+        (HUB, "8.8.8.8", 80, False),
+        (HUB, "10.96.0.1", 443, False),
+        (HUB, "169.254.169.254", 443, False),
+        (HUB, "fd00::1", 443, False),
+        ({"evaluation": {"encoder": "hf://organisation/clip"}}, "8.8.8.8", 443, True),
+        ({"evaluation": {"encoder": "hf://organisation/clip", "enabled": False}}, "8.8.8.8", 443, False),
+    ],
+)
+def test_what_may_be_reached(spec: dict[str, Any], address: str, port: int, expected: bool) -> None:
+    assert may_reach(spec, address, port) == expected
+
+
+@pytest.mark.parametrize(
+    ("networks", "address", "expected"),
+    [
+        ("", "8.8.8.8", False),
+        ("10.1.0.0/16", "10.1.2.3", True),
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.1.0.0/16", "8.8.8.8", False),
+        ("0.0.0.0/0,10.1.0.0/16", "10.1.2.3", True),
+    ],
+)
+def test_the_administrator_says_where_hubs_are(networks: str, address: str, expected: bool) -> None:
+    assert may_reach(HUB, address, 443, hub_networks=networks) == expected
+
+
+def test_pods_of_one_job_reach_each_other_at_any_port() -> None:
+    assert {"to": [{"podSelector": {"matchLabels": PEER}}]} in policy(TWO_NODES)["egress"]
+    assert all("podSelector" not in peer for rule in policy({})["egress"] for peer in rule.get("to", ()))

@@ -1,0 +1,96 @@
+from typing import Any
+
+import pytest
+
+from dreambooth_api.runtime import DreamBoothRuntimeSpec, Runtime
+from dreambooth_operator.decide.policies.limits import excesses, is_allowed
+from tests.operator.pieces import read
+
+
+def runtime(**spec: Any) -> Runtime:
+    return Runtime("small", DreamBoothRuntimeSpec.model_validate(spec, by_name=False))
+
+
+@pytest.mark.parametrize(
+    ("image", "allowed", "expected"),
+    [
+        ("a:1", ["b:1", "a:1"], True),
+        ("a:12", ["a:1"], False),
+        ("registry.good/x:1", ["registry.good/*"], True),
+        ("registry.good/x/y@sha256:0", ["registry.good/*"], True),
+        ("registry.good.evil.com/x:1", ["registry.good/*"], False),
+        ("registry.good@evil.com/x:1", ["registry.good/*"], False),
+        ("registry.good/", ["registry.good/*"], False),
+        ("registry.good/team/../evil:1", ["registry.good/team/*"], False),
+        ("registry/x:2", ["registry/x:*"], True),
+        ("registry/x", ["registry/x:*"], False),
+        ("registry.good:5000/evil:1", ["registry.good:*"], False),
+        ("registry.good@evil/x:1", ["registry.good@*"], False),
+        ("registry/x@sha256:0", ["registry/x@*"], True),
+        ("anything/at:all", ["*"], True),
+        ("a:1", [], False),
+    ],
+)
+def test_a_prefix_allows_what_is_below_a_name_and_no_other_name(image: str, allowed: list[str], expected: bool) -> None:
+    assert is_allowed(image, allowed) is expected
+
+
+GPU = {"key": "gpu", "operator": "Exists"}
+PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "given", "field"),
+    [
+        ({"image": "own:1"}, {}, "spec.image"),
+        ({"image": "own:1"}, {"allowedImages": ["own:*"]}, None),
+        ({"subject": PHOTOS}, {"allowedImages": ["*"]}, "spec.subject.images.image.reference"),
+        ({"subject": PHOTOS}, {"allowedPhotoImages": ["registry/photos:*"]}, None),
+        ({"training": {"steps": 11}}, {"limits": {"steps": 10}}, "spec.training.steps"),
+        ({"training": {"steps": 10}}, {"limits": {"steps": 10}}, None),
+        ({"resources": {"nodes": 3}}, {"limits": {"nodes": 2}}, "spec.resources.nodes"),
+        ({"resources": {"gpusPerNode": 3}}, {"limits": {"gpusPerNode": 2}}, "spec.resources.gpusPerNode"),
+        ({"resources": {"gpusPerNode": 1}}, {"limits": {"gpusPerNode": 0}}, "spec.resources.gpusPerNode"),
+        ({"resources": {"nodes": 3, "gpusPerNode": 2}}, {"limits": {"gpus": 5}}, "spec.resources"),
+        ({"resources": {"nodes": 3, "gpusPerNode": 2}}, {"limits": {"gpus": 6}}, None),
+        ({"activeDeadlineSeconds": 61}, {"limits": {"activeDeadlineSeconds": 60}}, "spec.activeDeadlineSeconds"),
+        ({}, {"limits": {"activeDeadlineSeconds": 60}}, None),
+        (
+            {"scheduling": {"nodeSelector": {"gpu": "h200"}}},
+            {"nodeSelector": {"gpu": "a100"}},
+            "spec.scheduling.nodeSelector.gpu",
+        ),
+        ({"scheduling": {"nodeSelector": {"zone": "a"}}}, {"nodeSelector": {"gpu": "a100"}}, None),
+        (
+            {"scheduling": {"tolerations": [{"operator": "Exists"}]}},
+            {"tolerations": [GPU]},
+            "spec.scheduling.tolerations[0]",
+        ),
+        ({"scheduling": {"tolerations": [GPU]}}, {"tolerations": [GPU]}, None),
+        ({"scheduling": {"priorityClassName": "a"}}, {}, "spec.scheduling.priorityClassName"),
+        (
+            {"scheduling": {"priorityClassName": "a"}},
+            {"priorityClassNames": ["b"]},
+            "spec.scheduling.priorityClassName",
+        ),
+        ({"scheduling": {"priorityClassName": "b"}}, {"priorityClassNames": ["a", "b"]}, None),
+        ({"scheduling": {"queueName": "a"}}, {}, None),
+        ({"scheduling": {"queueName": "a"}}, {"queueNames": ["b"]}, "spec.scheduling.queueName"),
+    ],
+)
+def test_what_a_runtime_does_not_allow_is_named(spec: Any, given: Any, field: str | None) -> None:
+    assert [problem.field for problem in excesses(read(**spec), runtime(**given))] == ([field] if field else [])
+
+
+def test_all_is_told_at_once_with_value_and_limit() -> None:
+    asked = read(training={"steps": 800}, resources={"nodes": 4, "gpusPerNode": 2})
+    said = [str(problem) for problem in excesses(asked, runtime(limits={"steps": 400, "gpus": 4}))]
+    assert said == [
+        "spec.training.steps: 800 is more than the runtime small allows: 400. Ask for less, or choose another runtime.",
+        "spec.resources: '4 nodes of 2 GPUs' is more than the runtime small allows: 4. Ask for less, or choose another runtime.",
+    ]
+
+
+def test_without_a_runtime_only_the_image_is_the_administrators() -> None:
+    free = read(scheduling={"priorityClassName": "a", "tolerations": [GPU]}, image="own:1")
+    assert [one.field for one in excesses(free, Runtime(None, DreamBoothRuntimeSpec()))] == ["spec.image"]

@@ -1,0 +1,109 @@
+from typing import Any
+
+import pytest
+
+from dreambooth_operator.decide.policies.preflight import CLAIM, made, needed, obstacle
+from dreambooth_operator.objects.observed import Reference
+from tests.operator.fake_cluster import SETTINGS
+from tests.operator.pieces import OWNER, UID, read
+
+CONFIG, OUTPUT, PHOTOS = Reference("ConfigMap", "dog-config"), Reference(CLAIM, "dog"), Reference("ConfigMap", "photos")
+JOB, POLICY = Reference("Job", "dog-3"), Reference("NetworkPolicy", "dog")
+SHELF = {"volumes": {"output": {"claimName": "shelf"}}}
+MINE = {"kind": "DreamBoothJob", "name": "dog", "uid": UID, "controller": True}
+
+
+def photos(**images: Any) -> dict[str, Any]:
+    return {"subject": {"class": "dog", "images": images}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, {PHOTOS: "subject.images.configMap.name"}),
+        (photos(image={"reference": "photos:1"}), {}),
+        (
+            photos(persistentVolumeClaim={"claimName": "a", "path": "b"}),
+            {(CLAIM, "a"): "subject.images.persistentVolumeClaim.claimName"},
+        ),
+        (SHELF, {PHOTOS: "subject.images.configMap.name", (CLAIM, "shelf"): "volumes.output.claimName"}),
+        (
+            {"volumes": {"cache": {"claimName": "cache"}}, "model": {"source": "pvc://models/sd"}},
+            {
+                PHOTOS: "subject.images.configMap.name",
+                (CLAIM, "cache"): "volumes.cache.claimName (or its runtime)",
+                (CLAIM, "models"): "model.source",
+            },
+        ),
+    ],
+)
+def test_what_others_must_have_made(spec: dict[str, Any], expected: dict[Any, str]) -> None:
+    assert needed(read(**spec)) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, [CONFIG, JOB, OUTPUT, POLICY]),
+        (SHELF, [CONFIG, JOB, POLICY]),
+        ({"resources": {"nodes": 2}}, [CONFIG, JOB, OUTPUT, ("Service", "dog"), POLICY]),
+    ],
+)
+def test_what_the_operator_makes(spec: dict[str, Any], expected: list[Any]) -> None:
+    assert made(read(**spec), 3, SETTINGS) == expected
+
+
+def test_no_network_policy_is_made_or_looked_for_where_none_is_wanted() -> None:
+    settings = SETTINGS.model_copy(update={"network_policies": False})
+    assert made(read(), 3, settings) == [CONFIG, JOB, OUTPUT]
+    assert obstacle(OWNER, read(), 3, {PHOTOS: item(), POLICY: item()}, settings) is None
+
+
+def item(*owners: dict[str, Any], leaving: bool = False, **more: Any) -> dict[str, Any]:
+    metadata = {"ownerReferences": list(owners), **({"deletionTimestamp": "now"} if leaving else {})}
+    return {"metadata": metadata, **more}
+
+
+@pytest.mark.parametrize(
+    ("spec", "present", "expected"),
+    [
+        ({}, {}, None),
+        ({}, {PHOTOS: None}, "ConfigMapNotFound"),
+        ({}, {PHOTOS: item(leaving=True)}, "BeingDeleted"),
+        (SHELF, {}, "ClaimNotFound"),
+        (SHELF, {Reference(CLAIM, "shelf"): item(status={"phase": "Pending"})}, None),
+        (SHELF, {Reference(CLAIM, "shelf"): item(status={"phase": "Lost"})}, "ClaimLost"),
+        ({}, {CONFIG: item(MINE), OUTPUT: item(MINE)}, None),
+        ({}, {CONFIG: item(MINE, leaving=True)}, "BeingDeleted"),
+        ({}, {CONFIG: item()}, "NameTaken"),
+        ({}, {CONFIG: item({**MINE, "uid": "earlier"})}, "BeingDeleted"),
+        ({}, {CONFIG: item({**MINE, "uid": "x", "name": "cat"})}, "NameTaken"),
+        ({}, {CONFIG: item({**MINE, "controller": False})}, "NameTaken"),
+        ({}, {OUTPUT: item()}, None),
+        ({}, {OUTPUT: item(status={"phase": "Lost"})}, "ClaimLost"),
+        ({}, {OUTPUT: item({"kind": "StatefulSet", "name": "db", "uid": "x", "controller": True})}, "NameTaken"),
+        ({}, {JOB: item()}, "NameTaken"),
+        ({}, {POLICY: item()}, "NameTaken"),
+        ({}, {JOB: item({**MINE, "uid": "x", "name": "cat"})}, "NameTaken"),
+        ({}, {JOB: item({**MINE, "uid": "earlier"})}, "BeingDeleted"),
+        ({}, {JOB: item(MINE)}, None),
+        ({}, {Reference("Job", "dog-2"): item()}, None),
+        (photos(configMap={"name": "dog-config"}), {}, "ConfigMapNotFound"),
+        (photos(persistentVolumeClaim={"claimName": "dog", "path": "photos"}), {}, None),
+    ],
+)
+def test_the_first_thing_that_is_missing_or_in_the_way(
+    spec: dict[str, Any], present: dict[Reference, Any], expected: str | None
+) -> None:
+    found = obstacle(OWNER, read(**spec), 3, {PHOTOS: item(), **present}, SETTINGS)
+    assert (found and found.word) == expected
+
+
+def test_an_obstacle_is_named_with_the_field_or_the_owner() -> None:
+    missing = obstacle(OWNER, read(), 3, {PHOTOS: None}, SETTINGS)
+    assert missing is not None and missing.message.startswith(
+        "ConfigMap photos, which spec.subject.images.configMap.name"
+    )
+    owner = {"kind": "Deployment", "name": "web", "uid": "x", "controller": True}
+    taken = obstacle(OWNER, read(), 3, {PHOTOS: item(), CONFIG: item(owner)}, SETTINGS)
+    assert taken is not None and "belongs to Deployment web" in taken.message

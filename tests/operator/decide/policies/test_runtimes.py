@@ -1,0 +1,91 @@
+from typing import Any
+
+import pytest
+
+from dreambooth_api.runtime import LabelSelector, Runtime
+from dreambooth_operator.decide.policies.runtimes import asked_for, choice, selects
+from dreambooth_operator.objects.observed import Reference
+from tests.operator.fake_cluster import SETTINGS
+from tests.operator.pieces import moment, read
+
+NAMESPACE = Reference("Namespace", "space")
+VISION = {"metadata": {"name": "space", "labels": {"team": "vision"}}}
+OTHERS = {"matchLabels": {"team": "sound"}}
+
+
+def published(name: str, created: float = 0, **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name, "creationTimestamp": moment(created)}
+    return {"kind": "DreamBoothRuntime", "metadata": metadata, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "expected"),
+    [
+        ([published("a", default=True), published("b", 1, default=True)], "b"),
+        ([published("b", default=True), published("a", default=True)], "a"),
+        ([published("a", default=True), published("b", 1, default=True, namespaceSelector=OTHERS)], "a"),
+        ([published("a", default=True), published("b", 1)], "a"),
+        ([published("b", namespaceSelector=OTHERS)], None),
+        ([], None),
+    ],
+)
+def test_the_default_is_the_one_that_was_marked_last_of_those_that_serve_the_namespace(
+    runtimes: list[Any], expected: str | None
+) -> None:
+    for order in (runtimes, runtimes[::-1]):
+        found = choice(read(), order, VISION, SETTINGS)
+        assert isinstance(found, Runtime) and found.name == expected
+
+
+def test_a_namespace_without_labels_or_that_is_gone_is_served_by_what_serves_all() -> None:
+    for namespace in (None, {"metadata": {"name": "space"}}):
+        found = choice(read(runtime="a"), [published("a")], namespace, SETTINGS)
+        assert isinstance(found, Runtime) and found.name == "a"
+        found = choice(read(runtime="a"), [published("a", namespaceSelector=OTHERS)], namespace, SETTINGS)
+        assert not isinstance(found, Runtime) and found.word == "RuntimeForbidden"
+
+
+def test_those_to_choose_from_are_named() -> None:
+    found = choice(read(), [published("b"), published("a"), published("c", namespaceSelector=OTHERS)], VISION, SETTINGS)
+    assert not isinstance(found, Runtime) and "one of these: a, b;" in found.message
+
+
+@pytest.mark.parametrize(
+    ("selector", "labels", "expected"),
+    [
+        ({}, {}, True),
+        ({"matchLabels": {"a": "b"}}, {"a": "b", "c": "d"}, True),
+        ({"matchLabels": {"a": "b"}}, {"a": "c"}, False),
+        ({"matchLabels": {"a": ""}}, {}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b", "c"]}]}, {"a": "c"}, True),
+        ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}, {}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}, {}, True),
+        ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}, {"a": "b"}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "Exists"}]}, {"a": ""}, True),
+        ({"matchExpressions": [{"key": "a", "operator": "Exists"}]}, {}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}, {"a": ""}, False),
+        ({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "Exists"}]}, {"a": "b"}, False),
+    ],
+)
+def test_labels_are_selected_as_kubernetes_selects_them(selector: Any, labels: dict[str, str], expected: bool) -> None:
+    assert selects(LabelSelector.model_validate(selector), labels) is expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "runtimes", "expected"),
+    [
+        ({}, [], False),
+        ({}, [published("a")], False),
+        ({}, [published("a", namespaceSelector=OTHERS)], True),
+        ({"runtime": "b"}, [published("a", namespaceSelector=OTHERS)], False),
+    ],
+)
+def test_the_namespace_is_looked_at_only_where_its_labels_matter(spec: Any, runtimes: Any, expected: bool) -> None:
+    assert (NAMESPACE in asked_for(read(**spec), runtimes)) is expected
+
+
+def test_claims_of_all_runtimes_that_may_be_chosen_are_looked_at() -> None:
+    runtimes = [published(name, volumes={"cache": {"claimName": f"cache-{name}"}}) for name in "ab"]
+    claims = {Reference("PersistentVolumeClaim", f"cache-{name}") for name in "ab"}
+    assert claims <= asked_for(read(), runtimes)
+    assert claims & asked_for(read(runtime="a"), runtimes) == {Reference("PersistentVolumeClaim", "cache-a")}

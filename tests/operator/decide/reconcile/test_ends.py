@@ -1,0 +1,90 @@
+"""Suspension, deadline, and the end of all."""
+
+from dreambooth_operator.objects.observed import Plan, Reference
+from tests.operator.decide.reconcile.story import DONE, reason, running, spec
+from tests.operator.fake_cluster import FakeCluster, condition
+
+
+def test_suspending_stops_the_pods_and_resuming_goes_on() -> None:
+    cluster = running()
+    cluster.later(10)
+    cluster.job["spec"]["suspend"] = True
+    plan = cluster.reconcile()
+    assert plan.delete == [Reference("Job", "dog-0")]
+    assert plan.status["phase"] == "Suspended"
+    (pod,) = cluster.alive()
+    assert "deletionTimestamp" in pod["metadata"]
+    cluster.later(5)
+    cluster.end(pod, 9)
+    assert cluster.settle().status["gpuSeconds"] == 15
+    assert cluster.jobs == []
+    cluster.later(100)
+    cluster.job["spec"]["suspend"] = False
+    plan = cluster.settle()
+    cluster.run()
+    plan = cluster.settle()
+    assert reason(plan) == ("Running", "Training")
+    assert plan.status["suspendedSeconds"] == 105
+    assert [attempt["number"] for attempt in plan.status["attempts"]] == [0]
+    suspended = condition(plan.status, "Suspended")
+    assert suspended is not None and (suspended["status"], suspended["reason"]) == ("False", "Resumed")
+    words = [event.reason for event in cluster.events]
+    assert words == ["Starting", "Training", "Suspended", "Resumed", "Starting", "Training"]
+
+
+def test_a_job_that_is_born_suspended_asks_for_nothing() -> None:
+    plan = FakeCluster(spec(suspend=True)).settle()
+    assert plan.status["phase"] == "Suspended"
+    assert [*plan.apply, *plan.create, *plan.delete, *plan.status["attempts"]] == []
+
+
+def test_the_deadline_does_not_count_suspension() -> None:
+    cluster = running(spec(activeDeadlineSeconds=100))
+    assert cluster.decide().again_after == 100
+    cluster.later(60)
+    cluster.job["spec"]["suspend"] = True
+    cluster.settle()
+    cluster.end(cluster.alive()[0], 9)
+    cluster.later(1000)
+    assert cluster.settle().again_after is None
+    cluster.job["spec"]["suspend"] = False
+    cluster.settle()
+    cluster.run()
+    assert cluster.settle().again_after == 40
+    cluster.later(40)
+    plan = cluster.reconcile()
+    assert reason(plan) == ("Failed", "DeadlineExceeded")
+    assert plan.delete == [Reference("Job", "dog-0")]
+    cluster.later(7)
+    cluster.end(cluster.alive()[0], 9)
+    assert cluster.settle().status["gpuSeconds"] == 60 + 1000 - 1000 + 47
+
+
+def test_what_still_runs_after_the_end_is_stopped() -> None:
+    cluster = running(spec(activeDeadlineSeconds=10))
+    cluster.later(10)
+    plan = cluster.decide()
+    cluster.carry_out(plan, writes=1)
+    assert cluster.job["status"]["phase"] == "Failed"
+    assert cluster.decide().delete == [Reference("Job", "dog-0")]
+
+
+def test_a_finished_job_is_deleted_in_its_time() -> None:
+    cluster = running(spec(ttlSecondsAfterFinished=50))
+    cluster.end(cluster.alive()[0], 0, DONE)
+    cluster.control()
+    plan = cluster.reconcile()
+    assert (plan.status["phase"], plan.again_after) == ("Complete", 50), "no watch tells of our own last write"
+    cluster.later(49)
+    assert cluster.reconcile().delete == []
+    cluster.later(1)
+    assert cluster.reconcile().delete == [Reference("DreamBoothJob", "dog")]
+    assert cluster.gone
+
+
+def test_a_job_that_is_being_deleted_is_stopped_and_else_left_alone() -> None:
+    """Whatever finalizers keep it: none of them may keep its GPUs."""
+    cluster = running()
+    cluster.job["metadata"]["deletionTimestamp"] = "2026-01-02T03:00:00Z"
+    assert cluster.reconcile() == Plan(status=cluster.job["status"], delete=[Reference("Job", "dog-0")])
+    assert cluster.reconcile() == Plan(status=cluster.job["status"], delete=[])

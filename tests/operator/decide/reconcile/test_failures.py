@@ -1,0 +1,166 @@
+"""What fails, what is retried, and when."""
+
+import json
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from dreambooth_operator.objects.observed import Plan, Reference
+from tests.operator.decide.reconcile.story import TWO_NODES, reason, running, spec
+from tests.operator.fake_cluster import FakeCluster
+
+
+def test_failures_are_retried_ever_later_and_not_for_ever() -> None:
+    cluster = FakeCluster(spec(retries=2))
+    for number, delay in [(0, 10), (1, 20)]:
+        cluster.fail_attempt(8, json.dumps({"reason": "CommunicationFailure", "message": "a peer died"}))
+        plan = cluster.settle()
+        assert reason(plan) == ("Retrying", "BackOff")
+        assert plan.again_after == delay
+        assert f"Attempt {number} ended by CommunicationFailure: a peer died." in plan.status["message"]
+        cluster.later(delay)
+    cluster.fail_attempt(8, json.dumps({"reason": "CommunicationFailure", "message": "a peer died"}))
+    plan = cluster.settle()
+    assert reason(plan) == ("Failed", "CommunicationFailure")
+    assert plan.status["message"] == "a peer died. That was failure 3, and spec.retries allows 2."
+    assert [attempt["reason"] for attempt in plan.status["attempts"]] == ["CommunicationFailure"] * 3
+    assert [event.reason for event in cluster.events if event.type == "Warning"] == ["CommunicationFailure"] * 3
+
+
+def test_the_longest_delay_is_five_minutes() -> None:
+    cluster = FakeCluster(spec(retries=9))
+    for _ in range(7):
+        cluster.fail_attempt()
+        cluster.settle()
+        cluster.later(300)
+    cluster.fail_attempt()
+    assert cluster.settle().again_after == 300
+
+
+@pytest.mark.parametrize("code", [2, 3, 5, 6])
+def test_what_no_retry_mends_is_not_retried(code: int) -> None:
+    cluster = FakeCluster()
+    cluster.fail_attempt(code)
+    assert cluster.settle().status["phase"] == "Failed"
+    assert len(cluster.jobs) == 1
+
+
+@pytest.mark.parametrize("code", [1, 4, 7, 8, 137, 77])
+def test_what_a_retry_may_mend_is_retried(code: int) -> None:
+    cluster = FakeCluster()
+    cluster.fail_attempt(code)
+    assert cluster.settle().status["phase"] == "Retrying"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"failures": 0},
+        {"failures": -100},
+        {"failures": 100},
+        {"attempts": []},
+        {"attempts": [{"number": -1, "jobName": "dog--1"}]},
+        {"suspendedSeconds": -100},
+        {"gpuSeconds": -100},
+        {"progress": {"percent": 500, "step": -3}},
+    ],
+    ids=str,
+)
+def test_wrong_numbers_in_the_status_neither_end_a_job_early_nor_keep_it_from_its_end(wrong: dict[str, Any]) -> None:
+    cluster = FakeCluster(spec(retries=1, activeDeadlineSeconds=100))
+    cluster.fail_attempt()
+    cluster.settle()
+    cluster.job["status"] |= wrong
+    plan = cluster.settle()
+    assert (reason(plan), plan.again_after) == (("Retrying", "BackOff"), 10)
+    cluster.later(10)
+    cluster.fail_attempt()
+    plan = cluster.settle()
+    assert reason(plan) == ("Failed", "CommunicationFailure")
+    assert plan.status["failures"] == 2
+    assert [attempt["number"] for attempt in plan.status["attempts"]] == [0, 1]
+    assert plan.status["gpuSeconds"] >= 0
+    assert "percent" not in plan.status.get("progress", {}) or plan.status["progress"]["percent"] <= 100
+
+
+def test_a_finished_job_stays_finished() -> None:
+    cluster = FakeCluster(spec(retries=0))
+    cluster.fail_attempt()
+    cluster.settle()
+    cluster.job["spec"] |= {"retries": 5, "suspend": True}
+    before = deepcopy(cluster.job["status"])
+    cluster.later(1000)
+    plan = cluster.settle()
+    assert plan == Plan(status=before, delete=[])
+
+
+def test_a_disruption_of_several_nodes_begins_the_next_attempt_at_once() -> None:
+    cluster = running(TWO_NODES)
+    first, second = cluster.alive()
+    cluster.end(first, 9, disruption="EvictionByEvictionAPI")
+    cluster.control()
+    cluster.end(second, 8)
+    plan = cluster.settle()
+    assert reason(plan) == ("Starting", "Starting")
+    assert [job["metadata"]["name"] for job in cluster.jobs] == ["dog-0", "dog-1"]
+    assert plan.status["failures"] == 0
+    assert plan.status["attempts"][0]["reason"] == "Evicted"
+    assert plan.status["attempts"][0]["disruption"]
+    assert "Evicted" in [event.reason for event in cluster.events]
+
+
+@pytest.mark.parametrize(
+    ("disruption", "expected"),
+    [
+        ("EvictionByEvictionAPI", "Evicted"),
+        ("TerminationByKubelet", "Evicted"),
+        ("PreemptionByScheduler", "Preempted"),
+        ("DeletionByTaintManager", "NodeLost"),
+        ("DeletionByPodGC", "NodeLost"),
+        ("SomethingNew", "Disrupted"),
+    ],
+)
+def test_a_disruption_of_one_node_is_mended_by_the_job_itself(disruption: str, expected: str) -> None:
+    cluster = running()
+    cluster.end(cluster.alive()[0], 137, disruption=disruption)
+    assert reason(cluster.reconcile()) == ("Retrying", expected)
+    cluster.settle()
+    cluster.run()
+    plan = cluster.settle()
+    assert reason(plan) == ("Running", "Training")
+    assert len(plan.status["attempts"]) == 1
+    assert [event.reason for event in cluster.events][2:] == [expected, "Starting", "Training"]
+
+
+def test_a_pod_that_saved_its_state_when_told_to_stop_is_replaced() -> None:
+    cluster = running()
+    cluster.end(cluster.alive()[0], 9)
+    cluster.settle()
+    cluster.run()
+    assert reason(cluster.settle()) == ("Running", "Training")
+    assert len(cluster.jobs) == 1
+
+
+def test_a_job_deleted_by_hand_is_made_again_when_its_pods_are_gone() -> None:
+    cluster = running()
+    uid = cluster.current["metadata"]["uid"]
+    (pod,) = cluster.alive()
+    cluster.carry_out(Plan(status=cluster.job["status"], delete=[Reference("Job", "dog-0")]))
+    assert reason(cluster.settle()) == ("Pending", "WaitingForLeftovers")
+    cluster.end(pod, 9)
+    assert reason(cluster.settle()) == ("Starting", "Starting")
+    assert [job["metadata"]["name"] for job in cluster.jobs] == ["dog-0"]
+    assert cluster.current["metadata"]["uid"] != uid
+
+
+def test_only_the_last_ten_attempts_are_kept() -> None:
+    cluster = FakeCluster(spec(retries=20))
+    for _ in range(13):
+        cluster.fail_attempt()
+        cluster.settle()
+        cluster.later(300)
+    status = cluster.settle().status
+    assert [attempt["number"] for attempt in status["attempts"]] == list(range(4, 14))
+    assert [job["metadata"]["name"] for job in cluster.jobs] == [f"dog-{number}" for number in range(4, 14)]
+    assert status["failures"] == 13

@@ -1,0 +1,67 @@
+from collections.abc import Sequence
+
+import pytest
+
+from dreambooth_api.status import Condition
+from dreambooth_operator.decide.status import reasons
+from dreambooth_operator.decide.status.conditions import conditions_of, find, holds
+from dreambooth_operator.decide.status.reasons import Finding
+from tests.operator.pieces import at
+
+TRAINING = reasons.TRAINING(number=0, pods="1 pod")
+REFUSED = reasons.PROGRESS_REFUSED(number=0, pods="1 pod", detail="it is no JSON.")
+STARTING = reasons.STARTING(job="dog-0", number=0)
+COMPLETE = reasons.COMPLETE(path="dog", claim="dog")
+UNSOUND = reasons.INVALID_CONFIG(problems="x")
+
+
+def after(*findings: Finding, accepted: bool = True) -> list[Condition]:
+    """The conditions after some findings, one a minute."""
+    conditions: Sequence[Condition] = ()
+    for minute, finding in enumerate(findings):
+        now = at(60 * minute)
+        conditions = conditions_of(conditions, finding, accepted=accepted, generation=minute + 1, now=now)
+    return list(conditions)
+
+
+def told(conditions: list[Condition]) -> list[tuple[str, str, str]]:
+    return [(one.type, one.status, one.reason) for one in conditions]
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected"),
+    [
+        ([STARTING], [("Running", "False", "Starting")]),
+        ([TRAINING], [("Running", "True", "Training")]),
+        ([REFUSED], [("Running", "True", "ProgressRefused")]),
+        ([COMPLETE], [("Running", "False", "Complete"), ("Complete", "True", "Complete")]),
+        ([reasons.failed("Killed", "x")], [("Running", "False", "Killed"), ("Failed", "True", "Killed")]),
+        ([reasons.SUSPENDED()], [("Running", "False", "Suspended"), ("Suspended", "True", "Suspended")]),
+        ([reasons.SUSPENDED(), STARTING], [("Running", "False", "Starting"), ("Suspended", "False", "Resumed")]),
+        (
+            [reasons.SUSPENDED(), COMPLETE],
+            [("Running", "False", "Complete"), ("Suspended", "False", "Complete"), ("Complete", "True", "Complete")],
+        ),
+    ],
+)
+def test_conditions_of_a_sound_job(findings: list[Finding], expected: list[tuple[str, str, str]]) -> None:
+    assert told(after(*findings)) == [("Accepted", "True", "Sound"), *expected]
+
+
+def test_conditions_of_an_unsound_job() -> None:
+    expected = [("Accepted", "False"), ("Running", "False"), ("Failed", "True")]
+    assert told(after(UNSOUND, accepted=False)) == [(*one, "InvalidConfig") for one in expected]
+
+
+def test_a_transition_is_a_change_of_the_status_and_not_of_its_reason() -> None:
+    conditions = after(STARTING, reasons.SUSPENDED(), TRAINING, TRAINING)
+    times = {one.type: one.last_transition_time for one in conditions}
+    assert times == {"Accepted": at(0), "Running": at(120), "Suspended": at(120)}
+    assert {one.observed_generation for one in conditions} == {4}
+
+
+def test_a_condition_is_found_also_if_it_does_not_hold() -> None:
+    conditions = after(STARTING)
+    assert find(conditions, "Running") is not None and not holds(conditions, "Running")
+    assert holds(conditions, "Accepted")
+    assert find(conditions, "Failed") is None and not holds(conditions, "Failed")

@@ -1,0 +1,178 @@
+from typing import Any
+
+import pytest
+
+from dreambooth_operator.decide.status.diagnosis import Diagnosis, Running, diagnose
+from dreambooth_operator.objects.names import LABEL_QUEUE
+from tests.operator.pieces import at, ended, failed_pod, holding, job, moment, pod, running
+
+EVICTED = holding("DisruptionTarget", reason="EvictionByEvictionAPI")
+
+
+def told(
+    *pods: dict[str, Any],
+    now: float = 100,
+    nodes: int = 1,
+    of: dict[str, Any] | None = None,
+    refusal: str | None = None,
+) -> Diagnosis:
+    mount_failures = {"dog-0-7": "no such claim"}
+    return diagnose(Running(0, of or job(), pods, nodes, mount_failures, refusal, at(now)))
+
+
+def word(*pods: dict[str, Any], **more: Any) -> tuple[str, str]:
+    finding = told(*pods, **more).finding
+    return finding.phase, finding.word
+
+
+def waiting(reason: str, message: str = "", **more: Any) -> dict[str, Any]:
+    return pod("Pending", {"waiting": {"reason": reason, "message": message}}, **more)
+
+
+def unschedulable(since: float = 0) -> dict[str, Any]:
+    said = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+    return pod("Pending", started=None, conditions=[{**said, "lastTransitionTime": moment(since)}])
+
+
+@pytest.mark.parametrize(
+    ("of", "expected"),
+    [
+        (job(spec={"suspend": True}), ("Queued", "HeldByHand")),
+        (job(0, holding("FailureTarget")), ("Running", "Ending")),
+        (job(0, holding("SuccessCriteriaMet")), ("Running", "Ending")),
+    ],
+)
+def test_what_the_job_itself_says_comes_first(of: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert word(pod("Running", running()), of=of) == expected
+
+
+def test_a_suspended_job_with_a_queue_is_queued() -> None:
+    queued = job(spec={"suspend": True})
+    queued["metadata"]["labels"][LABEL_QUEUE] = "team"
+    assert word(of=queued) == ("Queued", "Queued")
+
+
+def test_a_job_without_pods_has_half_a_minute() -> None:
+    assert word(now=29) == ("Starting", "Starting")
+    assert told(now=29).due == at(30)
+    assert word(now=30) == ("Starting", "NoPods")
+    resumed = job()
+    resumed["status"]["startTime"] = moment(80)
+    assert (word(of=resumed), told(of=resumed).due) == (("Starting", "Starting"), at(110))
+
+
+@pytest.mark.parametrize(("pods", "nodes"), [([], 1), ([pod("Running", running())], 2), ([failed_pod(9)], 1)])
+def test_pods_that_may_not_be_made_are_told(pods: list[dict[str, Any]], nodes: int) -> None:
+    said = 'pods "dog-0-0" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=1'
+    finding = told(*pods, nodes=nodes, refusal=said).finding
+    assert (finding.phase, finding.word) == ("Pending", "QuotaExceeded")
+    assert finding.message.startswith("A ResourceQuota of the namespace has no room for the pods of Job dog-0: pods")
+
+
+def test_pods_that_are_all_there_are_not_asked_about_what_was() -> None:
+    assert word(pod("Running", running()), refusal="exceeded quota") == ("Running", "Training")
+
+
+def test_a_job_that_lacks_pods_is_looked_at_again_in_half_a_minute() -> None:
+    half = pod("Running", running())
+    assert told(half, nodes=2, now=10).due == at(30)
+    assert told(half, nodes=2, now=30).due is None
+
+
+def test_a_job_that_was_admitted_just_now_has_half_a_minute_too() -> None:
+    admitted = job(0, holding("Suspended", 0), spec={"suspend": False})
+    assert word(of=admitted, now=3600) == ("Starting", "Starting")
+    assert told(of=admitted, now=3600).due == at(3630)
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (pod("Pending", started=None), ("Starting", "Starting")),
+        (pod("Running", running()), ("Running", "Training")),
+        (pod("Running", ended(0)), ("Running", "Ending")),
+        (pod("Running", ended(3)), ("Running", "Ending")),
+        (failed_pod(9), ("Running", "Ending")),
+        (failed_pod(137, conditions=[EVICTED]), ("Retrying", "Evicted")),
+        (pod("Running", running(), conditions=[EVICTED]), ("Retrying", "Evicted")),
+        (pod("Running", running(), left=71), ("Starting", "Stopping")),
+        (pod("Running", running(), left=70), ("Starting", "NodeSilent")),
+        (pod("Running", running(), left=70, conditions=[EVICTED]), ("Starting", "NodeSilent")),
+        (unschedulable(since=71), ("Starting", "Starting")),
+        (unschedulable(since=70), ("Pending", "Unschedulable")),
+        (waiting("ErrImagePull"), ("Starting", "ImagePullFailed")),
+        (waiting("CreateContainerConfigError"), ("Starting", "ContainerConfigError")),
+        (waiting("RunContainerError"), ("Starting", "ContainerStartFailed")),
+        (waiting("ContainerCreating", started=71), ("Starting", "Starting")),
+        (waiting("ContainerCreating", started=70), ("Starting", "ContainerCreating")),
+        (waiting("ContainerCreating", started=71, index=7), ("Starting", "Starting")),
+        (waiting("ContainerCreating", started=70, index=7), ("Starting", "VolumeMountFailed")),
+    ],
+)
+def test_what_a_pod_suffers_from(one: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert word(one) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "due"),
+    [
+        (unschedulable(since=90), 120),
+        (waiting("ContainerCreating", started=80), 110),
+        (pod("Running", running(), left=300), 330),
+        (pod("Running", running(), left=300, conditions=[EVICTED]), 330),
+        (pod("Running", running()), None),
+    ],
+)
+def test_when_time_alone_will_change_that(one: dict[str, Any], due: float | None) -> None:
+    assert told(one).due == (None if due is None else at(due))
+
+
+@pytest.mark.parametrize(
+    ("pods", "expected"),
+    [
+        ([pod("Running", running())], "Starting"),
+        ([pod("Running", running()), waiting("ContainerCreating", started=90, index=1)], "Starting"),
+        ([waiting("ContainerCreating", started=90), waiting("ErrImagePull", index=1)], "ImagePullFailed"),
+        ([pod("Running", running()), pod("Running", running(), index=1)], "Training"),
+        ([pod("Running", running()), pod("Succeeded", ended(0), index=1)], "Training"),
+        ([pod("Running", running()), pod("Running", ended(0), index=1)], "Training"),
+        ([pod("Succeeded", ended(0)), pod("Running", ended(0), index=1)], "Ending"),
+        ([failed_pod(9), pod("Running", running(), index=1)], "Starting"),
+    ],
+)
+def test_of_two_nodes(pods: list[dict[str, Any]], expected: str) -> None:
+    assert word(*pods, nodes=2)[1] == expected
+
+
+def test_the_newest_pod_tells_why_there_is_none_now() -> None:
+    saved, evicted = failed_pod(9, created=50), failed_pod(137, created=0, conditions=[EVICTED])
+    assert word(saved, evicted) == ("Running", "Ending")
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("", "can't be pulled: ImagePullBackOff."),
+        ('Back-off pulling image "trainer:1": ErrImagePull: not found', "can't be pulled: not found."),
+        ("not found", "can't be pulled: not found."),
+    ],
+)
+def test_a_pull_that_fails_is_told_in_the_same_words_at_every_try(message: str, words: str) -> None:
+    one = waiting("ImagePullBackOff", message)
+    one["spec"]["containers"].insert(0, {"name": "proxy", "image": "proxy:1"})
+    assert "image trainer:1 of pod dog-0-0 " + words in told(one).finding.message
+
+
+def test_how_many_pods_train_is_told() -> None:
+    assert told(pod("Running", running())).finding.message == "Attempt 0 runs in 1 pod."
+    pods = [pod("Running", running(), index=index) for index in (0, 1)]
+    assert told(*pods, nodes=2).finding.message == "Attempt 0 runs in 2 pods."
+
+
+def test_a_trainer_whose_answers_are_refused_trains_all_the_same() -> None:
+    of, pods = job(), [pod("Running", running())]
+    finding = diagnose(Running(0, of, pods, 1, {}, None, at(100), "it is no JSON.")).finding
+    assert (finding.phase, finding.word) == ("Running", "ProgressRefused")
+    assert "it is no JSON." in finding.message
+    starting = diagnose(Running(0, of, pods, 2, {}, None, at(100), "it is no JSON.")).finding
+    assert starting.word == "Starting"

@@ -1,0 +1,148 @@
+import json
+from typing import Any
+
+import pytest
+
+from dreambooth_operator.decide.status.endings import Ending, ending_of, ending_of_pod
+from tests.operator.pieces import at, ended, failed_pod, holding, job, pod
+
+
+def said(reason: str, message: str = "told") -> str:
+    return json.dumps({"reason": reason, "message": message, "step": 3})
+
+
+def evicted(**more: Any) -> dict[str, Any]:
+    return pod("Failed", ended(137, after=10), reason="Evicted", message="The node was low on memory.", **more)
+
+
+LOST = holding("DisruptionTarget", reason="DeletionByPodGC", message="no node")
+
+
+def failed(*pods: dict[str, Any], message: str = "") -> Ending:
+    ending = ending_of(job(0, holding("Failed", 90, message=message)), pods)
+    assert ending is not None
+    return ending
+
+
+def test_an_attempt_goes_on_until_its_job_has_ended() -> None:
+    waiting = {"type": "Failed", "status": "False"}
+    assert ending_of(job(0, waiting, holding("FailureTarget")), [failed_pod(2)]) is None
+
+
+def test_a_complete_job_ends_with_the_word_of_its_main_pod() -> None:
+    pods = [
+        pod("Succeeded", ended(0, said("Completed", "second")), index=1),
+        pod("Succeeded", ended(0, said("Completed", "main"))),
+    ]
+    ending = ending_of(job(0, holding("Complete", 90)), pods)
+    assert ending is not None and ending.word is not None
+    assert ending[:5] == ("Completed", "main", at(90), 0, False)
+    assert ending_of(job(0, holding("Complete", 90)), []) == Ending("Completed", "", at(90), 0)
+
+
+@pytest.mark.parametrize(
+    ("one", "reason", "disruption"),
+    [
+        (failed_pod(137, reason="OOMKilled"), "OutOfMemory", False),
+        (failed_pod(9, said("Interrupted"), reason="OOMKilled", conditions=[LOST]), "OutOfMemory", False),
+        (failed_pod(6, said("NonFiniteLoss"), conditions=[LOST]), "NonFiniteLoss", False),
+        (failed_pod(9, said("Interrupted"), conditions=[LOST]), "NodeLost", True),
+        (failed_pod(8, said("CommunicationFailure"), conditions=[LOST]), "NodeLost", True),
+        (pod("Failed", conditions=[LOST]), "NodeLost", True),
+        (pod("Failed", conditions=[holding("DisruptionTarget", reason="Whim")]), "Disrupted", True),
+        (evicted(), "Evicted", True),
+        (failed_pod(137, left=60), "Interrupted", True),
+        (failed_pod(143, left=60), "Interrupted", True),
+        (failed_pod(1, left=60), "InternalError", False),
+        (pod("Failed", left=60), "Interrupted", True),
+        (pod("Failed", left=60, started=None), "Interrupted", True),
+        (pod("Failed", left=60, reason="OutOfcpu"), "PodFailed", False),
+        (pod("Failed", reason="UnexpectedAdmissionError"), "PodFailed", False),
+        (failed_pod(8, said("CommunicationFailure")), "CommunicationFailure", False),
+        (failed_pod(1, said("InternalError")), "InternalError", False),
+        (failed_pod(3), "InvalidData", False),
+        (failed_pod(9), "Interrupted", False),
+        (failed_pod(137), "Killed", False),
+        (failed_pod(134), "InternalError", False),
+        (failed_pod(1, said("Completed")), "InternalError", False),
+    ],
+)
+def test_the_class_of_a_failed_pod(one: dict[str, Any], reason: str, disruption: bool) -> None:
+    ending = ending_of_pod(one)
+    assert (ending.reason, ending.disruption) == (reason, disruption)
+    assert ending.message
+
+
+def test_a_container_that_never_ran_was_deleted_and_not_killed() -> None:
+    one = failed_pod(137, reason="ContainerStatusUnknown", left=60)
+    one["status"]["containerStatuses"][0]["state"]["terminated"]["startedAt"] = None
+    assert ending_of_pod(one)[:5] == (
+        "Interrupted",
+        "Pod dog-0-0 was deleted before its container ran.",
+        at(60),
+        None,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (failed_pod(137, reason="OOMKilled"), "its limit of 16Gi"),
+        (failed_pod(1, "Traceback\nKeyError: 'x'"), "Traceback KeyError: 'x'"),
+        (failed_pod(137, "step 12"), "The trainer was killed (exit code 137). step 12"),
+        (failed_pod(77), "kubectl logs dog-0-0"),
+        (failed_pod(8, said("CommunicationFailure", "")), "exit code 8 and left no message"),
+        (pod("Failed", reason="OutOfcpu", message="Node didn't have enough cpu"), "enough cpu. See kubectl describe"),
+        (evicted(), "was evicted: The node was low on memory."),
+    ],
+)
+def test_the_message_says_what_happened(one: dict[str, Any], words: str) -> None:
+    assert words in ending_of_pod(one).message
+
+
+def test_facts_are_those_of_the_trainers_container_wherever_it_stands() -> None:
+    one = failed_pod(137, reason="OOMKilled")
+    one["spec"]["containers"].insert(0, {"name": "proxy", "image": "proxy:1"})
+    assert "its limit of 16Gi" in ending_of_pod(one).message
+
+
+@pytest.mark.parametrize(
+    "consequence",
+    [failed_pod(8, said("CommunicationFailure"), 10), failed_pod(9, after=10), failed_pod(137, after=10)],
+)
+def test_the_cause_decides_and_not_its_consequences(consequence: dict[str, Any]) -> None:
+    cause = failed_pod(6, said("NonFiniteLoss", "nan"), 20, index=1)
+    assert failed(consequence, cause)[:4] == ("NonFiniteLoss", "nan", at(90), 6)
+
+
+def test_of_several_causes_the_first_decides() -> None:
+    assert failed(failed_pod(1, after=20), failed_pod(3, after=10, index=1)).reason == "InvalidData"
+
+
+@pytest.mark.parametrize("stopped", [pod("Failed", left=60, index=1), failed_pod(137, after=5, left=60, index=1)])
+def test_pods_that_were_stopped_for_a_failure_did_not_cause_it(stopped: dict[str, Any]) -> None:
+    assert failed(stopped, failed_pod(2, said("InvalidConfig"))).reason == "InvalidConfig"
+
+
+@pytest.mark.parametrize(("code", "reason"), [(6, "NonFiniteLoss"), (8, "CommunicationFailure"), (137, "Killed")])
+def test_a_pod_that_was_replaced_does_not_decide(code: int, reason: str) -> None:
+    later = failed_pod(code, after=500, created=20)
+    for pods in ([evicted(), later], [later, evicted()]):
+        assert (failed(*pods).reason, failed(*pods).disruption) == (reason, False)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "code", "disruption"),
+    [
+        ("Container trainer for pod space/dog failed with exit code 3 matching FailJob rule", "InvalidData", 3, False),
+        ("Container trainer for pod space/dog failed with exit code 77 matching", "InternalError", 77, False),
+        ("Container trainer for pod space/dog failed with exit code 137 matching", "Killed", 137, False),
+        ("Pod space/dog has condition DisruptionTarget matching FailJob rule", "Disrupted", None, True),
+        ("Job has reached the specified backoff limit", "Killed", None, False),
+    ],
+)
+def test_where_the_pods_are_gone_the_job_tells(message: str, reason: str, code: int | None, disruption: bool) -> None:
+    ending = failed(message=message)
+    assert (ending.reason, ending.exit_code, ending.disruption, ending.time) == (reason, code, disruption, at(90))
+    assert message in ending.message

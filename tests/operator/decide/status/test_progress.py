@@ -1,0 +1,115 @@
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from dreambooth_api.progress import Count
+from dreambooth_api.status import ClassImages, TrainingProgress
+from dreambooth_operator.decide.status import progress
+from dreambooth_operator.decide.status.termination_message import LastWord
+from tests.operator.pieces import read
+from tests.operator.poll.test_trust import told
+
+SPEC = read(training={"steps": 800}, prior={"images": 300}).spec
+WORD = LastWord("Interrupted", "", 130, {"identifier": "zwx"})
+
+
+def after(before: TrainingProgress | None = None, **changes: Any) -> TrainingProgress:
+    return progress.told(before, told(**changes), SPEC)
+
+
+def test_all_that_a_trainer_tells() -> None:
+    assert after() == TrainingProgress(
+        phase="train",
+        step=120,
+        total_steps=800,
+        percent=31,
+        loss=0.125,
+        prior_loss=0.0625,
+        steps_per_second=3.0,
+        eta_seconds=240,
+        class_images=ClassImages(done=200, total=300),
+        identifier="sks",
+        device="NVIDIA H200",
+        memory_bytes=2**31,
+        device_memory_bytes=2**34,
+        updated_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    )
+
+
+def test_totals_are_those_of_the_spec() -> None:
+    told_otherwise = after(total_steps=9, class_images=Count(done=7, total=9))
+    assert (told_otherwise.total_steps, told_otherwise.class_images) == (800, ClassImages(done=7, total=300))
+    without = progress.told(None, told(), read(prior={"enabled": False}).spec)
+    assert without.class_images is None
+
+
+@pytest.mark.parametrize(("before", "said", "expected"), [(0, 31.99, 31), (40, 31.5, 40), (0, 100.0, 99), (0, -5.0, 0)])
+def test_the_percentage_never_falls_and_leaves_the_last_to_the_end(before: int, said: float, expected: int) -> None:
+    assert after(TrainingProgress(percent=before), percent=said).percent == expected
+
+
+@pytest.mark.parametrize("field", ["identifier", "device"])
+def test_names_that_were_told_once_are_kept(field: str) -> None:
+    assert getattr(after(TrainingProgress(**{field: "known"}), **{field: None}), field) == "known"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.0, 0), (12.4, 10), (119.0, 120), (140.0, 150), (1799.0, 1800), (1840.0, 1860), (7300.0, 7200), (8000.0, 7800)],
+)
+def test_the_remaining_time_is_rounded_the_more_the_longer_it_is(seconds: float, expected: int) -> None:
+    assert after(eta_seconds=seconds).eta_seconds == expected
+
+
+@pytest.mark.parametrize("seconds", [None, -1.0, float("nan"), float("inf")])
+def test_a_time_that_can_not_be_is_unknown(seconds: float | None) -> None:
+    assert after(eta_seconds=seconds).eta_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (datetime(2026, 1, 2, 3, 4, 5, 999, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        (datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=2))), datetime(2026, 1, 2, 1, tzinfo=UTC)),
+        (datetime(2026, 1, 2, 3), datetime(2026, 1, 2, 3, tzinfo=UTC)),
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=9))), None),
+        (datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-9))), None),
+    ],
+)
+def test_times_are_whole_seconds_of_this_world(said: datetime, expected: datetime | None) -> None:
+    assert after(updated_at=said).updated_at == expected
+
+
+@pytest.mark.parametrize("changes", [{"memory_bytes": 2**31 + 2**20}, {"eta_seconds": 226.4}, {"percent": 31.9}])
+def test_what_hardly_changes_is_no_news(changes: dict[str, Any]) -> None:
+    before = after()
+    later = told().updated_at + timedelta(seconds=5)
+    assert after(before, updated_at=later, **changes) == before
+    assert after(before, updated_at=later, step=121).updated_at == later
+
+
+def test_a_trainer_that_stopped_has_a_step_and_no_speed() -> None:
+    stopped = progress.stopped(after(), WORD)
+    assert stopped == after().model_copy(update={"step": 130, "eta_seconds": None, "steps_per_second": None})
+    assert progress.stopped(None, WORD) == TrainingProgress(step=130)
+    assert progress.stopped(None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "word", "identifier"),
+    [(None, None, None), (None, WORD, "zwx"), (after(), WORD._replace(result={}), "sks")],
+)
+def test_a_complete_run_is_done_whatever_was_told(
+    before: TrainingProgress | None, word: LastWord | None, identifier: str | None
+) -> None:
+    done = progress.completed(before, word, SPEC)
+    assert (done.percent, done.step, done.total_steps, done.eta_seconds) == (100, 800, 800, None)
+    assert done.identifier == identifier
+
+
+def test_nobody_does_more_than_the_spec_asks_for() -> None:
+    progress_told = after(step=10**12, total_steps=None, class_images=Count(done=10**12, total=None))
+    assert progress_told.step == progress_told.total_steps
+    assert progress_told.class_images is not None
+    assert progress_told.class_images.done == progress_told.class_images.total

@@ -1,0 +1,208 @@
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from dreambooth_operator.kube import client as module
+from dreambooth_operator.kube.client import Cluster, ClusterError
+from dreambooth_operator.objects.observed import Reference
+from tests.operator.clusters import applied_job, network, with_cluster
+
+
+def config_map(namespace: str, name: str = "settings", **data: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"of": "test"}},
+        "data": data,
+    }
+
+
+def failed_mount(namespace: str, name: str, pod: str, message: str, second: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": namespace},
+        "involvedObject": {"kind": "Pod", "name": pod, "namespace": namespace},
+        "reason": "FailedMount",
+        "message": message,
+        "lastTimestamp": f"2026-01-01T00:00:{second:02}Z",
+    }
+
+
+def test_the_kinds_are_served(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        assert await cluster.serves_our_kinds()
+
+    with_cluster(test)
+
+
+def test_what_does_not_exist_is_none_and_of_config_maps_only_the_metadata_is_read(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        assert await cluster.get("ConfigMap", namespace, "settings") is None
+        await cluster.create(config_map(namespace, key="value"))
+        found = await cluster.get("ConfigMap", namespace, "settings")
+        assert found is not None and found["metadata"]["name"] == "settings"
+        assert "data" not in found
+
+    with_cluster(test)
+
+
+def test_answers_are_counted_by_verb_and_code(namespace: str) -> None:
+    def count(verb: str, code: str) -> float:
+        labels = {"verb": verb, "code": code}
+        return REGISTRY.get_sample_value("dreambooth_operator_api_request_seconds_count", labels) or 0
+
+    async def test(cluster: Cluster) -> None:
+        before = count("GET", "404"), count("POST", "201"), count("GET", "none")
+        await cluster.get("ConfigMap", namespace, "settings")
+        await cluster.create(config_map(namespace))
+        with pytest.raises(ClusterError):
+            await cluster.get("ConfigMap", namespace, "settings", timeout=0.0001)
+        after = count("GET", "404"), count("POST", "201"), count("GET", "none")
+        assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1, 1]
+
+    with_cluster(test)
+
+
+def test_applying_takes_fields_over_and_drops_those_that_are_no_longer_said(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        await cluster.create(config_map(namespace, a="theirs", b="theirs"))
+        assert (await cluster.apply(config_map(namespace, a="ours", c="ours")))["data"] == {
+            "a": "ours",
+            "b": "theirs",
+            "c": "ours",
+        }
+        applied = await cluster.apply(config_map(namespace, a="ours"))
+        assert applied["data"] == {"a": "ours", "b": "theirs"}
+        again = await cluster.apply(config_map(namespace, a="ours"))
+        assert again["metadata"]["resourceVersion"] == applied["metadata"]["resourceVersion"]
+
+    with_cluster(test)
+
+
+def test_lists_come_in_pages_with_their_kind(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAGE", 2)
+
+    async def test(cluster: Cluster) -> None:
+        made = [await cluster.create(config_map(namespace, f"settings-{number}")) for number in range(5)]
+        items, version = await cluster.list("ConfigMap", namespace, labels="of")
+        assert [item["metadata"]["name"] for item in items] == [item["metadata"]["name"] for item in made]
+        assert {(item["apiVersion"], item["kind"]) for item in items} == {("v1", "ConfigMap")}
+        assert version >= int(made[-1]["metadata"]["resourceVersion"])
+        everywhere, _ = await cluster.list("ConfigMap", None, labels="of=test")
+        assert len(everywhere) >= 5
+
+    with_cluster(test)
+
+
+def test_a_status_is_replaced_as_a_whole_and_nothing_else_is_written(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        job = await cluster.create(applied_job(namespace))
+        first = await cluster.write_status(job, {"phase": "Pending", "message": "waits", "failures": 1})
+        assert first["status"] == {"phase": "Pending", "message": "waits", "failures": 1}
+        assert first["spec"] == job["spec"]
+        second = await cluster.write_status(first, {"phase": "Running"})
+        assert second["status"] == {"phase": "Running"}
+        assert second["metadata"]["generation"] == job["metadata"]["generation"]
+
+    with_cluster(test)
+
+
+def test_a_status_that_was_judged_by_an_older_state_is_not_written(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        job = await cluster.create(applied_job(namespace))
+        changed = await cluster.replace({**job, "spec": {**job["spec"], "suspend": True}})
+        with pytest.raises(ClusterError) as caught:
+            await cluster.write_status(job, {"phase": "Running"})
+        assert caught.value.status == 409 and not caught.value.final
+        assert await cluster.get("DreamBoothJob", namespace, "dog") == changed
+
+    with_cluster(test)
+
+
+def test_only_the_object_that_was_meant_is_deleted(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        made = await cluster.create(config_map(namespace))
+        settings = Reference("ConfigMap", "settings")
+        await cluster.delete(settings, namespace, uid="another")
+        assert await cluster.get("ConfigMap", namespace, "settings") is not None
+        await cluster.delete(settings, namespace, made["metadata"]["uid"])
+        await cluster.delete(settings, namespace, made["metadata"]["uid"])
+        await cluster.delete(Reference("ConfigMap", "never-was"), namespace, None)
+
+    with_cluster(test)
+
+
+def test_the_latest_reason_why_a_volume_can_not_be_mounted(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        assert await cluster.complaint(namespace, "Pod", "dog-0-0", "FailedMount") is None
+        for event in [
+            failed_mount(namespace, "a", "dog-0-0", "older", 10),
+            failed_mount(namespace, "b", "dog-0-0", "latest", 30),
+            failed_mount(namespace, "c", "dog-0-0", "middle", 20),
+            failed_mount(namespace, "d", "cat-0-0", "of another", 40),
+        ]:
+            await cluster.create(event)
+        assert await cluster.complaint(namespace, "Pod", "dog-0-0", "FailedMount") == "latest"
+        for second, expected in {30: "latest", 31: None}.items():
+            since = datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
+            assert await cluster.complaint(namespace, "Pod", "dog-0-0", "FailedMount", since) == expected
+
+    with_cluster(test)
+
+
+@pytest.mark.parametrize(
+    ("item", "status", "words"),
+    [
+        ({"kind": "ConfigMap", "metadata": {"name": "Not A Name"}}, 422, "Invalid value"),
+        ({"kind": "Job", "metadata": {"name": "dog"}, "spec": {}}, 422, "spec.template"),
+        ({"kind": "ConfigMap", "metadata": {"name": "dog", "namespace": "no-such-namespace"}}, 404, "not found"),
+    ],
+)
+def test_what_would_be_refused_again_is_final(namespace: str, item: dict[str, Any], status: int, words: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        api_version = "batch/v1" if item["kind"] == "Job" else "v1"
+        metadata = {"namespace": namespace, **item["metadata"]}
+        with pytest.raises(ClusterError) as caught:
+            await cluster.create({"apiVersion": api_version, **item, "metadata": metadata})
+        assert caught.value.status == status and caught.value.final
+        assert words in caught.value.message
+
+    with_cluster(test)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 422])
+def test_what_the_request_itself_is_to_blame_for_is_final(status: int) -> None:
+    assert ClusterError(status, "no").final
+
+
+@pytest.mark.parametrize("status", [0, 401, 408, 409, 429, 500, 503])
+def test_what_may_pass_is_not_final(status: int) -> None:
+    assert not ClusterError(status, "no").final
+
+
+def test_a_server_that_is_away_or_hangs_is_an_error_in_time(
+    kubeconfig: Path, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with network(kubeconfig, tmp_path) as (wire, path):
+            monkeypatch.setenv("KUBECONFIG", str(path))
+            cluster = await Cluster.connect()
+            assert await cluster.get("ConfigMap", namespace, "settings") is None
+            wire.hang()
+            with pytest.raises(ClusterError, match=r"no answer within 0\.5 s"):
+                await cluster.get("ConfigMap", namespace, "settings", timeout=0.5)
+            wire.heal()
+            wire.break_off()
+            with pytest.raises(ClusterError) as caught:
+                await cluster.get("ConfigMap", namespace, "settings")
+            assert caught.value.status == 0
+            wire.heal()
+            assert await cluster.get("ConfigMap", namespace, "settings") is None
+            await cluster.close()
+
+    asyncio.run(test())

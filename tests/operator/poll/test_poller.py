@@ -1,0 +1,424 @@
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from dreambooth_api.progress import Snapshot
+from dreambooth_operator.kube.cache import Store
+from dreambooth_operator.metrics.counters import POLLS
+from dreambooth_operator.objects.observed import Key
+from dreambooth_operator.poll.poller import PATIENCE, Progress, running_trainers
+from dreambooth_operator.queueing.work_queue import WorkQueue
+from dreambooth_operator.settings import Settings
+from tests.operator.objects_of import dreambooth_job, job, pod
+from tests.operator.poll.test_trust import told
+
+DOG = Key("space", "dog")
+LOOPBACK = "127.0.0.0/8"
+"""Where the pretended trainers are, and no real one is ever asked."""
+Raw = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def polls(result: str) -> float:
+    value: float = POLLS.labels(result)._value.get()
+    return value
+
+
+def raw(*parts: bytes, pause: float = 0.0, again: bool = False) -> Raw:
+    """Sends these bytes, whatever was asked; the last of them for ever if `again`."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            await reader.readuntil(b"\r\n\r\n")
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            while again:
+                writer.write(parts[-1])
+                await writer.drain()
+                await asyncio.sleep(pause)
+        writer.close()
+
+    return serve
+
+
+class Trainers:
+    """Pods of which each has an address of the loopback network, and the poller that asks them."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.store = Store()
+        self.queue = WorkQueue()
+        self.settings = settings
+
+    def add(self, name: str, address: str) -> Key:
+        owner = dreambooth_job(name)
+        self.store.put(owner)
+        self.store.put(job(owner))
+        self.store.put(pod(job(owner), address=address))
+        return Key("space", name)
+
+    @asynccontextmanager
+    async def answering(self, handler: Handler) -> AsyncIterator[Progress]:
+        application = web.Application()
+        application.router.add_get("/progress", handler)
+        runner = web.AppRunner(application, access_log=None, handler_cancellation=True)
+        await runner.setup()
+        await web.TCPSite(runner, "0.0.0.0", 0).start()
+        async with self._asking(runner.addresses[0][1]) as progress:
+            yield progress
+        await runner.cleanup()
+
+    @asynccontextmanager
+    async def sending(self, serve: Raw) -> AsyncIterator[Progress]:
+        server = await asyncio.start_server(serve, "0.0.0.0", 0)
+        async with self._asking(server.sockets[0].getsockname()[1]) as progress:
+            yield progress
+        server.close()
+
+    @asynccontextmanager
+    async def _asking(self, port: int) -> AsyncIterator[Progress]:
+        values = {"trainer_image": "trainer", "trainer_port": port, "poll_seconds": 0.2, "trainer_networks": LOOPBACK}
+        values |= self.settings
+        progress = Progress(self.store, self.queue, Settings.model_validate(values))
+        task = asyncio.create_task(progress.run())
+        try:
+            yield progress
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def saying(*snapshots: Snapshot) -> Handler:
+    """Answers with these, the last for ever."""
+    left = list(snapshots)
+
+    async def answer(request: web.Request) -> web.Response:
+        snapshot = left.pop(0) if len(left) > 1 else left[0]
+        return web.Response(body=snapshot.model_dump_json(), content_type="application/json")
+
+    return answer
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_what_a_trainer_tells_reaches_the_queue_and_the_controller() -> None:
+    async def test() -> None:
+        trainers = Trainers()
+        trainers.add("dog", "127.0.0.1")
+        async with trainers.answering(saying(told(step=1))) as progress:
+            await until(lambda: len(trainers.queue) == 1)
+            assert await trainers.queue.get() == DOG
+            assert progress.snapshot(DOG) == told(step=1)
+
+    asyncio.run(test())
+
+
+def test_only_news_wakes_the_controller() -> None:
+    async def test() -> None:
+        trainers = Trainers(poll_seconds=0.01)
+        trainers.add("dog", "127.0.0.1")
+        async with trainers.answering(saying(told(memory_bytes=1), told(memory_bytes=2))) as progress:
+            await until(lambda: len(trainers.queue) == 1)
+            trainers.queue.done(await trainers.queue.get(), None)
+            await asyncio.sleep(0.5)
+            assert len(trainers.queue) == 0
+            assert progress.snapshot(DOG) == told(memory_bytes=1), "it shows what was released"
+
+    asyncio.run(test())
+
+
+def test_all_jobs_together_stay_below_the_rate_and_each_has_its_turn() -> None:
+    async def test() -> None:
+        trainers = Trainers(poll_seconds=0.01, status_writes_per_second=20)
+        keys = [trainers.add(f"job-{number}", f"127.0.1.{number}") for number in range(1, 31)]
+        steps = iter(range(1, 10**6))
+
+        async def advance(request: web.Request) -> web.Response:
+            return web.Response(body=told(step=next(steps)).model_dump_json())
+
+        async with trainers.answering(advance):
+            await until(lambda: len(trainers.queue) == len(keys))
+            for _ in keys:
+                trainers.queue.done(await trainers.queue.get(), None)
+            # What the beginning cost is paid back first: thirty phases, at twenty writes a second.
+            woken: list[Key] = []
+            for _ in range(400):
+                while len(trainers.queue):
+                    woken.append(await trainers.queue.get())
+                    trainers.queue.done(woken[-1], None)
+                await asyncio.sleep(0.01)
+        assert 20 <= len(woken) <= 85
+        counts = [woken.count(key) for key in keys]
+        assert max(counts) - min(counts) <= 2, "some wait behind others"
+
+    asyncio.run(test())
+
+
+def test_a_new_phase_does_not_wait_for_its_turn() -> None:
+    async def test() -> None:
+        trainers = Trainers(poll_seconds=0.05, status_writes_per_second=0.01)
+        trainers.add("dog", "127.0.0.1")
+        async with trainers.answering(
+            saying(told(phase="prior"), told(phase="prior", step=1), told(phase="train"))
+        ) as progress:
+            await until(lambda: len(trainers.queue) == 1)
+            trainers.queue.done(await trainers.queue.get(), None)
+            await until(lambda: len(trainers.queue) == 1)
+            snapshot = progress.snapshot(DOG)
+            assert snapshot is not None and snapshot.phase == "train"
+
+    asyncio.run(test())
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(b" " * 8192)
+
+
+async def slow(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(100):
+        await response.write(b" ")
+        await asyncio.sleep(0.05)
+    return response
+
+
+BOMB = gzip.compress(b" " * 50_000_000)
+
+
+async def bomb(request: web.Request) -> web.Response:
+    headers = {"Content-Encoding": "gzip"}
+    return web.Response(body=BOMB, headers=headers)
+
+
+async def elsewhere(request: web.Request) -> web.Response:
+    if request.host.startswith("127.0.0.9"):
+        return web.Response(body=told().model_dump_json())
+    raise web.HTTPFound(f"http://127.0.0.9:{request.url.port}/progress")
+
+
+async def nonsense(request: web.Request) -> web.Response:
+    return web.Response(body=told().model_dump_json().replace("120", "-120"))
+
+
+async def failing(request: web.Request) -> web.Response:
+    return web.Response(status=500, body=told().model_dump_json())
+
+
+async def closing(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.close()
+    return web.Response()
+
+
+@pytest.mark.parametrize(
+    ("handler", "result"),
+    [
+        (endless, "invalid"),
+        (slow, "timeout"),
+        (bomb, "invalid"),
+        (elsewhere, "invalid"),
+        (nonsense, "invalid"),
+        (failing, "invalid"),
+        (closing, "unreachable"),
+    ],
+)
+def test_a_trainer_that_misbehaves_is_counted_and_harms_nobody(handler: Handler, result: str) -> None:
+    async def test() -> None:
+        trainers = Trainers(poll_timeout_seconds=0.5)
+        trainers.add("dog", "127.0.0.1")
+        good = trainers.add("good", "127.0.0.2")
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            if request.host.startswith("127.0.0.2"):
+                return web.Response(body=told().model_dump_json())
+            return await handler(request)
+
+        before = polls(result)
+        async with trainers.answering(answer) as progress:
+            await until(lambda: polls(result) > before + 1)
+            assert progress.snapshot(DOG) is None
+            assert progress.snapshot(good) == told()
+
+    asyncio.run(test())
+
+
+def test_no_more_than_some_are_asked_at_once() -> None:
+    async def test() -> None:
+        trainers = Trainers(polls_at_once=3, poll_timeout_seconds=0.2)
+        for number in range(1, 13):
+            trainers.add(f"job-{number}", f"127.0.1.{number}")
+        present, most, asked = 0, 0, set()
+
+        async def hang(request: web.Request) -> web.Response:
+            nonlocal present, most
+            present, asked_host = present + 1, request.host
+            most = max(most, present)
+            asked.add(asked_host)
+            try:
+                await asyncio.sleep(10)
+            finally:
+                present -= 1
+            return web.Response()
+
+        async with trainers.answering(hang):
+            await until(lambda: len(asked) == 12)
+        assert most <= 3
+
+    asyncio.run(test())
+
+
+def test_the_last_snapshot_stays_while_the_pod_does() -> None:
+    async def test() -> None:
+        trainers = Trainers()
+        trainers.add("dog", "127.0.0.1")
+        async with trainers.answering(saying(told())) as progress:
+            await until(lambda: progress.snapshot(DOG) is not None)
+            ended = pod(job(dreambooth_job()), version=2)
+            trainers.store.put({**ended, "status": {"phase": "Succeeded"}})
+            await asyncio.sleep(0.3)
+            assert progress.snapshot(DOG) == told()
+            trainers.store.remove(ended)
+            await until(lambda: not progress._released)
+            assert progress.snapshot(DOG) is None
+
+    asyncio.run(test())
+
+
+def test_a_new_pod_does_not_inherit_what_the_one_before_told() -> None:
+    async def test() -> None:
+        trainers = Trainers()
+        trainers.add("dog", "127.0.0.1")
+        async with trainers.answering(saying(told())) as progress:
+            await until(lambda: progress.snapshot(DOG) is not None)
+            trainers.store.put(job(dreambooth_job(), 1, version=5))
+            trainers.store.put(pod(job(dreambooth_job(), 1), version=6, address="127.0.0.77") | {"status": {}})
+            assert progress.snapshot(DOG) is None
+
+    asyncio.run(test())
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+BODY = told().model_dump_json().encode()
+
+
+@pytest.mark.parametrize(
+    ("serve", "result"),
+    [
+        (raw(OK, b"X-Again: 1\r\n", again=True), "invalid"),
+        (raw(OK, b"X-Long: ", b"x" * 4096, again=True), "invalid"),
+        (raw(b"HTTP/1.1 200 " + b"x" * 4096, again=True), "invalid"),
+        (raw(OK, b"X-Slow: ", b"x", again=True, pause=0.05), "timeout"),
+        (raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 100, again=True), "invalid"),
+        (raw(b"HTTP/1.1 204 No Content\r\n\r\n" + BODY), "invalid"),
+        (raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\n\r\n" + BODY), "invalid"),
+        (raw(OK + b"Content-Length: 9999999999\r\n\r\n" + BODY), "invalid"),
+        (raw(OK + b"Content-Length: -1\r\n\r\n" + BODY), "invalid"),
+        (raw(OK + b"Content-Length: 9\r\n\r\n" + BODY), "invalid"),
+        (raw(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"400\r\n" + b" " * 1024 + b"\r\n", again=True), "invalid"),
+        (raw(OK + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n"), "invalid"),
+        (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), "invalid"),
+        (raw(OK + b"Connection: keep-alive\r\nContent-Length: 0\r\n\r\n", OK, again=True), "invalid"),
+    ],
+    ids=[
+        "endless headers",
+        "an endless header",
+        "an endless status line",
+        "dripping",
+        "endless interim answers",
+        "no content",
+        "another protocol",
+        "too little",
+        "negative length",
+        "short length",
+        "endless chunks",
+        "a giant chunk",
+        "no HTTP",
+        "more answers than questions",
+    ],
+)
+def test_no_trick_of_http_gets_through(serve: Raw, result: str) -> None:
+    async def test() -> None:
+        trainers = Trainers(poll_timeout_seconds=0.5)
+        trainers.add("dog", "127.0.0.1")
+        before = polls(result)
+        async with trainers.sending(serve) as progress:
+            await until(lambda: polls(result) > before + 1)
+            assert progress.snapshot(DOG) is None
+
+    asyncio.run(test())
+
+
+def test_answers_that_are_refused_again_and_again_are_the_job_s_matter_until_one_is_sound() -> None:
+    async def test() -> None:
+        trainers = Trainers(poll_seconds=0.01)
+        trainers.add("dog", "127.0.0.1")
+        asked = 0
+
+        async def answer(request: web.Request) -> web.Response:
+            nonlocal asked
+            asked += 1
+            return web.Response(body=b"{" if asked <= PATIENCE else told().model_dump_json())
+
+        async with trainers.answering(answer) as progress:
+            await until(lambda: len(trainers.queue) == 1)
+            assert progress.distrust(DOG) == "it is no JSON."
+            trainers.queue.done(await trainers.queue.get(), None)
+            await until(lambda: len(trainers.queue) == 1)
+            assert (progress.distrust(DOG), progress.snapshot(DOG)) == (None, told())
+
+    asyncio.run(test())
+
+
+def test_a_trainer_without_a_pod_s_address_is_not_asked_and_its_job_says_so() -> None:
+    async def test() -> None:
+        trainers = Trainers(poll_seconds=0.01, trainer_networks="10.0.0.0/8")
+        trainers.add("dog", "127.0.0.1")
+        asked = []
+
+        async def answer(request: web.Request) -> web.Response:
+            asked.append(request)
+            return web.Response(body=told().model_dump_json())
+
+        before = polls("refused")
+        async with trainers.answering(answer) as progress:
+            await until(lambda: progress.distrust(DOG) is not None)
+        assert not asked and polls("refused") >= before + PATIENCE
+
+    asyncio.run(test())
+
+
+def test_of_each_job_only_the_newest_running_main_pod_is_asked() -> None:
+    dog = dreambooth_job()
+    main, other = pod(job(dog), address="fd00::7"), pod(job(dog), index=1)
+    older, pending = pod(job(dog, 3), version=0), pod(job(dog, 1)) | {"status": {"phase": "Pending"}}
+    foreign = pod(job(dog, 2))
+    foreign["metadata"]["ownerReferences"] = []
+    store = Store()
+    for item in (dog, *(job(dog, number) for number in range(4)), older, main, other, pending, foreign):
+        store.put(item)
+    found = running_trainers(store, [DOG], [])
+    assert [trainer.address for trainer in found] == ["fd00::7"]
+
+
+def test_a_pod_on_its_node_s_network_is_refused() -> None:
+    dog = dreambooth_job()
+    outside = pod(job(dog), address="192.0.2.7")
+    outside["status"]["hostIP"] = "192.0.2.7"
+    store = Store()
+    for item in (dog, job(dog), outside):
+        store.put(item)
+    (trainer,) = running_trainers(store, [DOG], [])
+    assert trainer.refusal is not None and "network of its node" in trainer.refusal

@@ -1,0 +1,247 @@
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from dreambooth_operator.objects.observed import Key
+from dreambooth_operator.queueing.work_queue import (
+    FIRST_DELAY,
+    LONGEST_DELAY,
+    QueueClosed,
+    WorkQueue,
+    backoff,
+    share_of,
+)
+
+A, B, C = (Key("space", name) for name in "abc")
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 10))
+
+
+def test_keys_come_once_and_in_their_order() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        queue.add_all([A, B, A, C, B])
+        assert len(queue) == 3
+        assert [await queue.get() for _ in range(3)] == [A, B, C]
+        assert (len(queue), queue.busy()) == (0, 3)
+
+    run(test())
+
+
+def test_what_happens_during_the_work_brings_the_key_once_more_but_never_to_two_workers() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        queue.add(A)
+        await queue.get()
+        queue.add(A)
+        queue.add(A)
+        assert len(queue) == 0, "another worker could have got it"
+        queue.done(A, None)
+        assert await queue.get() == A
+        queue.done(A, None)
+        assert len(queue) == 0
+
+    run(test())
+
+
+def test_the_longest_wait_is_that_of_the_first_that_still_waits() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        assert queue.longest_wait() == 0
+        queue.add(A)
+        await asyncio.sleep(0.05)
+        queue.add(B)
+        queue.add(A)
+        assert queue.longest_wait() >= 0.05
+        await queue.get()
+        assert queue.longest_wait() < 0.05
+        await queue.get()
+        assert queue.longest_wait() == 0
+
+    run(test())
+
+
+def test_an_idle_worker_is_woken() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        waiting = asyncio.create_task(queue.get())
+        await asyncio.sleep(0.01)
+        queue.add(B)
+        assert await waiting == B
+
+    run(test())
+
+
+def test_a_key_comes_again_when_it_is_due_and_the_last_word_counts() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        queue.add(A)
+        queue.done(await queue.get(), 0.05)
+        begun = time.monotonic()
+        assert await queue.get() == A
+        assert 0.04 < time.monotonic() - begun < 1
+        queue.done(A, 0.02)
+        queue.add(A)
+        queue.done(await queue.get(), None)
+        await asyncio.sleep(0.05)
+        assert len(queue) == 0, "what was due before an earlier look is still due"
+
+    run(test())
+
+
+def test_failures_wait_longer_each_time_until_a_success() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        delays = []
+        for _ in range(6):
+            queue.add(A)
+            delays.append(queue.failed(await queue.get()))
+        assert all(later > earlier for earlier, later in zip(delays, delays[2:], strict=False))
+        queue.add(A)
+        queue.done(await queue.get(), None)
+        queue.add(A)
+        assert queue.failed(await queue.get()) <= FIRST_DELAY
+
+    run(test())
+
+
+def test_a_failure_waits_no_longer_than_until_the_key_is_due_anyway() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        for _ in range(12):
+            queue.add(A)
+            delay = queue.failed(await queue.get(), again_after=0.5)
+        assert delay == 0.5
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("failures", "chance", "seconds"),
+    [
+        (1, 0.0, FIRST_DELAY / 2),
+        (1, 1.0, FIRST_DELAY),
+        (4, 1.0, FIRST_DELAY * 8),
+        (50, 1.0, LONGEST_DELAY),
+        (10**6, 0.0, 150),
+    ],
+)
+def test_backoff(failures: int, chance: float, seconds: float) -> None:
+    assert backoff(failures, chance) == pytest.approx(seconds)
+
+
+def test_a_closed_queue_gives_nothing_and_lets_workers_end() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        queue.add_all([A, B])
+        key = await queue.get()
+        idle = asyncio.create_task(WorkQueue().get())
+        queue.close()
+        with pytest.raises(QueueClosed):
+            await queue.get()
+        queue.done(key, 0.0)
+        await asyncio.sleep(0.01)
+        with pytest.raises(QueueClosed):
+            await queue.get()
+        idle.cancel()
+
+    run(test())
+
+
+def test_closing_wakes_idle_workers() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        workers = [asyncio.create_task(queue.get()) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        queue.close()
+        ends = await asyncio.gather(*workers, return_exceptions=True)
+        assert all(isinstance(end, QueueClosed) for end in ends)
+
+    run(test())
+
+
+def test_the_longest_work_is_known() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        assert queue.longest() == 0
+        queue.add_all([A, B])
+        await queue.get()
+        await asyncio.sleep(0.05)
+        await queue.get()
+        assert 0.04 < queue.longest() < 5
+        queue.done(A, None)
+        assert queue.longest() < 0.04
+
+    run(test())
+
+
+def test_many_workers_share_many_keys_without_two_at_one() -> None:
+    async def test() -> None:
+        queue, seen, held = WorkQueue(), [], set()
+
+        async def work() -> None:
+            while True:
+                try:
+                    key = await queue.get()
+                except QueueClosed:
+                    return
+                assert key not in held
+                held.add(key)
+                await asyncio.sleep(0.001)
+                held.discard(key)
+                seen.append(key)
+                queue.done(key, None)
+
+        workers = [asyncio.create_task(work()) for _ in range(8)]
+        keys = [Key("space", str(number)) for number in range(100)]
+        for _ in range(5):
+            queue.add_all(keys)
+            await asyncio.sleep(0.005)
+        while len(queue) or queue.busy():
+            await asyncio.sleep(0.005)
+        queue.close()
+        await asyncio.gather(*workers)
+        assert set(seen) == set(keys)
+        assert len(seen) <= 500
+
+    run(test())
+
+
+def test_a_namespace_with_many_keys_delays_one_with_few_by_a_single_key() -> None:
+    async def test() -> None:
+        queue = WorkQueue()
+        queue.add_all(Key("loud", str(number)) for number in range(1000))
+        queue.add_all([A, B])
+        assert [(await queue.get()).namespace for _ in range(6)] == ["loud", "space", "loud", "space", "loud", "loud"]
+
+    run(test())
+
+
+def test_a_namespace_gets_no_more_than_its_share_of_the_workers() -> None:
+    async def test() -> None:
+        queue = WorkQueue(share_of(4))
+        loud = [Key("loud", str(number)) for number in range(10)]
+        queue.add_all(loud)
+        assert [await queue.get() for _ in range(2)] == loud[:2]
+        third = asyncio.create_task(queue.get())
+        await asyncio.sleep(0.01)
+        assert not third.done(), "a worker that another namespace may need is given away"
+        queue.add(A)
+        assert await third == A
+        fourth = asyncio.create_task(queue.get())
+        await asyncio.sleep(0.01)
+        assert not fourth.done()
+        queue.done(loud[0], None)
+        assert await fourth == loud[2]
+
+    run(test())
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, 1), (2, 1), (3, 1), (8, 4)])
+def test_half_of_the_workers_are_one_namespace_s(workers: int, share: int) -> None:
+    assert share_of(workers) == share

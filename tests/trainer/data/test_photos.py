@@ -1,0 +1,211 @@
+"""Tests of dreambooth_trainer.data.photos, with photos of every kind that Pillow can write."""
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import pillow_heif
+import pytest
+from PIL import Image, ImageCms
+
+from dreambooth_api.failures import InvalidData
+from dreambooth_trainer.data.photos import inspect_photos, load_photos
+
+pillow_heif.register_heif_opener()
+
+
+def picture(width: int = 120, height: int = 80, seed: int = 0) -> Image.Image:
+    """A picture whose left half is red and whose right half is blue, marked by a seed."""
+    image = Image.new("RGB", (width, height), "red")
+    image.paste((0, 0, 255), (width // 2, 0, width, height))
+    image.putpixel((width // 2, height // 2), (seed, seed, seed))
+    return image
+
+
+def messages(folder: Path, resolution: int | None = 64) -> dict[str, str]:
+    """What is wrong, by the name of the file or folder."""
+    return {Path(str(problem.value)).name: problem.message for problem in inspect_photos(folder, resolution).problems}
+
+
+def close(pixel: object, colour: tuple[int, int, int], tolerance: int = 12) -> bool:
+    assert isinstance(pixel, tuple)
+    return len(pixel) == 3 and all(abs(a - b) <= tolerance for a, b in zip(pixel, colour, strict=True))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tiff", "gif", "heic", "avif", "ppm"])
+def test_formats(tmp_path: Path, suffix: str) -> None:
+    picture().save(tmp_path / f"a.{suffix}")
+    (photo,), warnings = load_photos(tmp_path, 64)
+    assert (photo.name, photo.size, photo.image.size, photo.image.mode) == (f"a.{suffix}", (120, 80), (64, 64), "RGB")
+    assert close(photo.image.getpixel((5, 5)), (255, 0, 0), 40)
+    assert close(photo.image.getpixel((60, 5)), (0, 0, 255), 40)
+    assert warnings == []
+
+
+def clear(mode: str) -> Image.Image:
+    """A wholly transparent dark picture."""
+    return Image.new("RGBA", (64, 64), (10, 20, 30, 0)).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_becomes_white(tmp_path: Path, mode: str) -> None:
+    clear(mode).save(tmp_path / "a.png")
+    (photo,), _ = load_photos(tmp_path, 64)
+    assert photo.image.getpixel((32, 32)) == (255, 255, 255)
+
+
+def test_transparency_of_a_palette_becomes_white(tmp_path: Path) -> None:
+    image = picture().convert("P", palette=Image.Palette.ADAPTIVE)
+    image.save(tmp_path / "a.png", transparency=image.getpixel((2, 2)))
+    (photo,), _ = load_photos(tmp_path, 64)
+    assert photo.image.getpixel((5, 5)) == (255, 255, 255)
+    assert close(photo.image.getpixel((60, 5)), (0, 0, 255))
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "suffix", "expected"),
+    [
+        ("L", 100, "png", (100, 100, 100)),
+        ("1", 1, "png", (255, 255, 255)),
+        ("I;16", 100 * 256, "png", (100, 100, 100)),
+        ("I", 100 * 256, "tiff", (100, 100, 100)),
+        ("CMYK", (0, 255, 255, 0), "tiff", (255, 0, 0)),
+        ("P", 0, "png", (0, 0, 0)),
+        ("YCbCr", (76, 85, 255), "tiff", (254, 0, 0)),
+    ],
+)
+def test_modes(tmp_path: Path, mode: str, value: int, suffix: str, expected: tuple[int, int, int]) -> None:
+    Image.new(mode, (64, 64), value).save(tmp_path / f"a.{suffix}")
+    (photo,), _ = load_photos(tmp_path, 64)
+    assert close(photo.image.getpixel((32, 32)), expected, 2)
+
+
+def test_orientation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter: left becomes top
+    picture().save(tmp_path / "a.jpg", exif=exif)
+    picture().save(tmp_path / "b.heic", exif=exif.tobytes())
+    photos, _ = load_photos(tmp_path, 64)
+    for photo in photos:
+        assert photo.size == (80, 120)
+        assert close(photo.image.getpixel((32, 2)), (255, 0, 0), 40)
+        assert close(photo.image.getpixel((32, 61)), (0, 0, 255), 40)
+
+
+def test_the_middle_square_is_kept(tmp_path: Path) -> None:
+    image = Image.new("RGB", (300, 100), "white")
+    image.paste((0, 128, 0), (100, 0, 200, 100))
+    image.save(tmp_path / "a.png")
+    (photo,), _ = load_photos(tmp_path, 64)
+    inner = photo.image.crop((3, 0, 61, 64))
+    assert inner.getcolors() == [(58 * 64, (0, 128, 0))]
+
+
+def test_colour_profiles_become_srgb(tmp_path: Path) -> None:
+    plain = Image.new("RGB", (64, 64), (200, 50, 50))
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    plain.save(tmp_path / "a.png", icc_profile=bytes(profile))
+    # The profile's table names where each primary is; with these two names exchanged, red means blue.
+    red, blue = profile.find(b"rXYZ"), profile.find(b"bXYZ")
+    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    plain.save(tmp_path / "b.png", icc_profile=bytes(profile))
+    plain.save(tmp_path / "c.png", icc_profile=b"damaged")
+    photos, _ = load_photos(tmp_path, 64)
+    expected = [(200, 50, 50), (50, 50, 200), (200, 50, 50)]
+    assert [close(photo.image.getpixel((0, 0)), colour, 2) for photo, colour in zip(photos, expected, strict=True)] == [
+        True
+    ] * 3
+
+
+def test_photos_of_phones_with_further_frames_are_taken(tmp_path: Path) -> None:
+    depth = Image.new("RGB", (120, 80), "green")
+    picture().save(tmp_path / "a.mpo", save_all=True, append_images=[depth])
+    picture(seed=9).save(tmp_path / "b.heic", save_all=True, append_images=[depth])
+    photos, _ = load_photos(tmp_path, 64)
+    assert [close(photo.image.getpixel((5, 5)), (255, 0, 0), 40) for photo in photos] == [True, True]
+
+
+def test_a_mounted_config_map_is_read(tmp_path: Path) -> None:
+    data = tmp_path / "..2026_11_23"
+    data.mkdir()
+    for index, name in enumerate(["b.png", "a.png"]):
+        picture(seed=index).save(data / name)
+        (tmp_path / name).symlink_to(Path("..data") / name)
+    (tmp_path / "..data").symlink_to(data.name)
+    (tmp_path / ".DS_Store").write_text("x")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c.txt").write_text("x")
+    photos, _ = load_photos(tmp_path, 64)
+    assert [photo.name for photo in photos] == ["a.png", "b.png"]
+
+
+def png_of(width: int, height: int) -> bytes:
+    """The header of a large picture, without its pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">II", zlib.crc32(header), 8) + b"IDAT"
+
+
+def test_every_bad_file_is_named_at_once(tmp_path: Path) -> None:
+    picture().save(tmp_path / "good.jpg")
+    whole = (tmp_path / "good.jpg").read_bytes()
+    (tmp_path / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "notes.txt").write_text("my dog")
+    (tmp_path / "noise.jpg").write_bytes(os.urandom(1000))
+    for suffix in ("gif", "png", "webp", "tiff"):
+        picture().save(tmp_path / f"moving.{suffix}", save_all=True, append_images=[picture(seed=200)])
+    (tmp_path / "large.png").write_bytes(png_of(11_000, 10_000))
+    (tmp_path / "huge.png").write_bytes(png_of(50_000, 50_000))
+    picture(40, 15).save(tmp_path / "tiny.png")
+    (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+
+    found = messages(tmp_path)
+
+    assert "is damaged" in found.pop("truncated.jpg")
+    assert found == {
+        "empty.jpg": "is empty",
+        "notes.txt": "is no picture, or a damaged one",
+        "noise.jpg": "is no picture, or a damaged one",
+        **{f"moving.{suffix}": "has more than one frame" for suffix in ("gif", "png", "webp", "tiff")},
+        "large.png": "has more than 100 megapixels",
+        "huge.png": "has more than 100 megapixels",
+        "tiny.png": "is only 40x15 for a training resolution of 64",
+        "gone.jpg": "is a link to a file that does not exist",
+        "pipe.jpg": "is no regular file",
+    }
+    with pytest.raises(InvalidData, match=r"tiny\.png") as failure:
+        load_photos(tmp_path, 64)
+    assert len(failure.value.problems) == 13
+
+
+def test_a_small_photo_passes_where_the_resolution_is_unknown(tmp_path: Path) -> None:
+    picture(40, 15).save(tmp_path / "tiny.png")
+    assert messages(tmp_path, resolution=None) == {}
+
+
+def test_a_folder_without_photos(tmp_path: Path) -> None:
+    assert messages(tmp_path) == {tmp_path.name: "holds no photo"}
+    assert messages(tmp_path / "none") == {"none": "can't be read: No such file or directory"}
+    (tmp_path / "file").touch()
+    assert messages(tmp_path / "file") == {"file": "can't be read: Not a directory"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    (tmp_path / "a.png").chmod(0)
+    assert messages(tmp_path) == {"a.png": "can't be read by this user"}
+
+
+def test_warnings(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    picture().save(tmp_path / "b.bmp")
+    picture(30, 30).save(tmp_path / "c.png")
+    findings = inspect_photos(tmp_path, 64)
+    assert findings.problems == []
+    assert findings.warnings == [
+        "b.bmp shows the same picture as a.png; it counts twice in training",
+        "c.png is 30x30 and is enlarged to 64x64",
+    ]

@@ -1,0 +1,184 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreambooth_api.failures import ModelUnavailable
+from dreambooth_api.training import Model
+from dreambooth_trainer.models import load
+from dreambooth_trainer.models.stable_diffusion.loading import downloads, load_stable_diffusion
+from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
+from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.storage import sha256_of
+from tests.trainer.tiny_models import Layout, build
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tiny_folders: dict[Layout, Path], tmp_path: Path) -> Path:
+    """A copy of the 1.x model to spoil."""
+    return shutil.copytree(tiny_folders["1.x"], tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def single_files(
+    tiny_models: dict[Layout, StableDiffusion], tmp_path_factory: pytest.TempPathFactory
+) -> dict[Layout, Path]:
+    root = tmp_path_factory.mktemp("single-file")
+    for layout, model in tiny_models.items():
+        (root / layout).mkdir()
+        model.export(root / layout, ["single-file"])
+    return {layout: root / layout for layout in tiny_models}
+
+
+def read(source: Path, **settings: str) -> StableDiffusion:
+    return load_stable_diffusion(Model(source=str(source), **settings), CPU, torch.float32)
+
+
+def same_weights(one: StableDiffusion, other: StableDiffusion) -> bool:
+    return all(
+        torch.equal(tensor, getattr(other, part).state_dict()[name])
+        for part in ("denoiser", "text_encoder", "vae")
+        for name, tensor in getattr(one, part).state_dict().items()
+    )
+
+
+def refusal(source: Path | str, **settings: str) -> str:
+    with pytest.raises(ModelUnavailable) as caught:
+        load_stable_diffusion(Model(source=str(source), **settings), CPU, torch.float32)
+    message = str(caught.value)
+    assert message.startswith("model.source: ") and str(source) in message
+    assert "Give a complete folder" in message and "\n" not in message
+    return message
+
+
+def test_a_folder_is_loaded_frozen_in_float32(tiny_models: dict[Layout, StableDiffusion], layout: Layout) -> None:
+    model = tiny_models[layout]
+    for module in (model.denoiser, model.text_encoder, model.vae):
+        assert not module.training
+        assert {(parameter.dtype, parameter.requires_grad) for parameter in module.parameters()} == {
+            (torch.float32, False)
+        }
+    assert model.resolution == 64
+    assert model.commit is None
+
+
+def test_the_family_is_found_for_the_world(tiny_folders: dict[Layout, Path]) -> None:
+    model = load(Model(source=str(tiny_folders["1.x"])), World(), "bf16")
+    assert isinstance(model, StableDiffusion)
+    assert (model.device, model.precision) == (World().device, torch.bfloat16)
+
+
+def test_weights_of_a_variant_are_read(
+    tiny_folders: dict[Layout, Path], tiny_models: dict[Layout, StableDiffusion], tmp_path: Path
+) -> None:
+    build("1.x").to(dtype=torch.float16).save_pretrained(tmp_path / "fp16", variant="fp16")
+    model = read(tmp_path / "fp16", variant="fp16")
+    whole = tiny_models["1.x"].denoiser.conv_in.weight
+    assert model.denoiser.conv_in.weight.dtype == torch.float32
+    assert torch.equal(model.denoiser.conv_in.weight, whole.half().float())
+    assert "model.variant" in refusal(tmp_path / "fp16")
+    assert "model.variant" in refusal(tiny_folders["1.x"], variant="fp16")
+
+
+def test_a_single_file_is_the_same_model(
+    single_files: dict[Layout, Path], tiny_models: dict[Layout, StableDiffusion], layout: Layout
+) -> None:
+    folder = single_files[layout]
+    model = read(folder / "model.safetensors", config=str(folder / "config"))
+    assert same_weights(model, tiny_models[layout])
+    assert model.noising.config.prediction_type == tiny_models[layout].noising.config.prediction_type
+    assert model.digest == sha256_of(folder / "model.safetensors")
+
+
+def test_the_embedded_model_is_loaded() -> None:
+    model = load_stable_diffusion(Model(), CPU, torch.float32)
+    assert model.resolution == 64
+    assert "dog" in model.vocabulary()
+
+
+def test_incomplete_folders_are_refused(folder: Path) -> None:
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    assert "diffusion_pytorch_model.safetensors" in refusal(folder)
+    shutil.rmtree(folder / "unet")
+    assert "unet" in refusal(folder)
+    (folder / "model_index.json").unlink()
+    assert "model_index.json" in refusal(folder)
+
+
+def test_pickled_weights_are_refused(folder: Path) -> None:
+    for weights in folder.rglob("*.safetensors"):
+        torch.save({}, weights.with_name("pytorch_model.bin" if weights.stem == "model" else f"{weights.stem}.bin"))
+        weights.unlink()
+    assert ".safetensors" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "model.safetensors"])
+def test_files_of_another_format_are_refused(tmp_path: Path, tiny_folders: dict[Layout, Path], name: str) -> None:
+    torch.save({"weight": torch.zeros(1)}, tmp_path / name)
+    refusal(tmp_path / name, config=str(tiny_folders["1.x"]))
+
+
+def test_truncated_weights_are_refused(folder: Path) -> None:
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    refusal(folder)
+
+
+def test_other_families_are_refused(folder: Path) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {
+        "_class_name": "StableDiffusionXLPipeline",
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert "StableDiffusionXLPipeline" in refusal(folder)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no model here")
+    refusal(tmp_path)
+
+
+def test_the_digest_stands_for_the_content(folder: Path, tiny_models: dict[Layout, StableDiffusion]) -> None:
+    assert read(folder).digest == tiny_models["1.x"].digest != tiny_models["2.x"].digest
+    schedule = folder / "scheduler" / "scheduler_config.json"
+    schedule.write_text(schedule.read_text().replace("0.012", "0.013"))
+    assert read(folder).digest != tiny_models["1.x"].digest
+
+
+def test_only_what_is_read_is_downloaded() -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    repository = [
+        "model_index.json",
+        "v1-5-pruned.safetensors",
+        "tokenizer/merges.txt",
+        "safety_checker/model.safetensors",
+        "text_encoder/model.safetensors",
+        "text_encoder/model.fp16.safetensors",
+        "text_encoder/pytorch_model.bin",
+        "unet/diffusion_pytorch_model.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "vae/diffusion_pytorch_model-00001-of-00002.safetensors",
+        "vae/diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
+    ]
+    assert list(filter_repo_objects(repository, allow_patterns=downloads(None))) == [
+        "model_index.json",
+        "tokenizer/merges.txt",
+        "text_encoder/model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model-00001-of-00002.safetensors",
+    ]
+    assert list(filter_repo_objects(repository, allow_patterns=downloads("fp16"))) == [
+        "model_index.json",
+        "tokenizer/merges.txt",
+        "text_encoder/model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "vae/diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
+    ]

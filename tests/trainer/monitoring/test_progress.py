@@ -1,0 +1,270 @@
+import json
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreambooth_api.progress import Event, Snapshot
+from dreambooth_trainer.monitoring.progress import PHASES, Progress
+
+
+class FakeClock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def progress(clock: FakeClock) -> Progress:
+    return Progress(clock=clock, now=clock.now)
+
+
+def states(progress: Progress) -> dict[str, str]:
+    return {phase.name: phase.state for phase in progress.snapshot().phases}
+
+
+def test_before_the_first_phase_everything_is_pending(progress: Progress) -> None:
+    snapshot = progress.snapshot()
+    assert [phase.name for phase in snapshot.phases] == list(PHASES)
+    assert set(states(progress).values()) == {"pending"}
+    assert (snapshot.phase, snapshot.percent, snapshot.step, snapshot.total_steps) == (None, 0, 0, None)
+    assert snapshot.current is None
+
+
+def test_a_phase_runs_and_is_done(progress: Progress, clock: FakeClock) -> None:
+    with progress.phase("cache", total=10, unit="images") as phase:
+        clock.seconds += 4
+        phase.advance(5)
+        running = progress.snapshot().current
+        clock.seconds += 4
+        phase.advance(5)
+    ended = progress.snapshot().current
+    clock.seconds += 100
+    assert running and (running.name, running.state, running.done, running.seconds) == ("cache", "running", 5, 4)
+    assert ended and (ended.state, ended.done, ended.total, ended.unit) == ("done", 10, 10, "images")
+    assert progress.snapshot().phases[2].seconds == 8
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_phase_that_raises_has_failed(progress: Progress, error: type[BaseException]) -> None:
+    with pytest.raises(error), progress.phase("export"):
+        raise error
+    assert states(progress)["export"] == "failed"
+    assert progress.snapshot().percent == 0
+
+
+def test_training_figures(progress: Progress) -> None:
+    with progress.phase("train", total=400, unit="steps", done=100) as phase:
+        phase.advance(loss=0.12, prior_loss=0.1, learning_rate=1e-4, grad_norm=0.8)
+        phase.advance(loss=0.11)
+    snapshot = progress.snapshot()
+    assert (snapshot.step, snapshot.total_steps) == (102, 400)
+    assert (snapshot.loss, snapshot.prior_loss, snapshot.learning_rate, snapshot.grad_norm) == (0.11, 0.1, 1e-4, 0.8)
+
+
+def test_images_are_counted_by_what_became_of_them(progress: Progress) -> None:
+    with progress.phase("prior", total=8, done=2) as prior:
+        prior.advance(4, class_images_drawn=4)
+        prior.advance(2)
+    with progress.phase("train", total=4, done=1) as train:
+        train.advance(2, training_images=8)
+        train.advance(1, training_images=4)
+    snapshot = progress.snapshot()
+    assert (snapshot.class_images.done, snapshot.class_images_drawn, snapshot.training_images) == (8, 4, 12)
+
+
+def test_an_observer_that_comes_late_is_told_of_what_follows(progress: Progress) -> None:
+    told: list[Event] = []
+    with progress.phase("prior") as phase:
+        progress.observe(lambda event, _: told.append(event))
+        phase.advance()
+    assert told == ["advance", "end"]
+
+
+def test_speed_and_time_left_count_only_this_start(progress: Progress, clock: FakeClock) -> None:
+    with progress.phase("train", total=400, unit="steps", done=300) as phase:
+        assert progress.snapshot().eta_seconds is None
+        for _ in range(20):
+            clock.seconds += 0.5
+            phase.advance()
+        snapshot = progress.snapshot()
+        assert (snapshot.steps_per_second, snapshot.eta_seconds) == (2.0, 40.0)
+    assert progress.snapshot().steps_per_second is None
+    assert progress.snapshot().eta_seconds is None
+
+
+def test_speed_forgets_a_slow_start(progress: Progress, clock: FakeClock) -> None:
+    with progress.phase("train", total=100) as phase:
+        clock.seconds += 60
+        phase.advance()
+        for _ in range(50):
+            clock.seconds += 1
+            phase.advance()
+        assert progress.snapshot().steps_per_second == 1
+
+
+def test_the_time_left_is_that_of_the_running_phase(progress: Progress, clock: FakeClock) -> None:
+    with progress.phase("prior", total=200, unit="images", done=40) as phase:
+        clock.seconds += 2
+        phase.advance(16)
+        snapshot = progress.snapshot()
+    assert snapshot.eta_seconds == 18
+    assert snapshot.steps_per_second is None
+    assert (snapshot.class_images.done, snapshot.class_images.total) == (56, 200)
+
+
+def test_totals_told_early_serve_phases_that_are_skipped_or_start_later(progress: Progress) -> None:
+    progress.update(total_steps=400, class_images=200)
+    progress.skip("prior")
+    snapshot = progress.snapshot()
+    assert states(progress)["prior"] == "skipped"
+    assert (snapshot.class_images.done, snapshot.total_steps) == (200, 400)
+    with progress.phase("train"):
+        assert progress.snapshot().total_steps == 400
+
+
+def test_facts_are_kept(progress: Progress) -> None:
+    progress.update(identifier="sks")
+    progress.update(device="cpu")
+    snapshot = progress.snapshot()
+    assert (snapshot.identifier, snapshot.device) == ("sks", "cpu")
+
+
+def test_percent_weighs_the_phases(progress: Progress) -> None:
+    progress.skip("prepare")
+    assert progress.snapshot().percent == 1
+    with progress.phase("prior", total=100, done=20):
+        assert progress.snapshot().percent == 1 + 25 * 0.2
+
+
+def test_a_finished_run_is_at_100_percent(progress: Progress) -> None:
+    for name in PHASES:
+        with progress.phase(name):
+            pass
+    assert progress.snapshot().percent == 100
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(PHASES), st.none() | st.integers(1, 5), st.lists(st.integers(0, 9), max_size=5)))
+)
+def test_percent_never_falls(runs: list[tuple[str, int | None, list[int]]]) -> None:
+    percents: list[float] = []
+    progress = Progress([lambda _, snapshot: percents.append(snapshot.percent)])
+    for name, total, advances in runs:
+        with progress.phase(name, total=total) as phase:  # type: ignore[arg-type]
+            for count in advances:
+                phase.advance(count)
+    assert percents == sorted(percents)
+    assert all(0 <= percent <= 100 for percent in percents)
+
+
+def test_observers_are_told_in_order(clock: FakeClock) -> None:
+    told: list[tuple[Event, str | None, str]] = []
+
+    def observe(event: Event, snapshot: Snapshot) -> None:
+        assert snapshot.current
+        told.append((event, snapshot.phase, snapshot.current.state))
+
+    progress = Progress([observe], clock=clock)
+    progress.skip("prior")
+    with progress.phase("train", total=1) as phase:
+        phase.advance()
+    assert told == [
+        ("end", "prior", "skipped"),
+        ("start", "train", "running"),
+        ("advance", "train", "running"),
+        ("end", "train", "done"),
+    ]
+
+
+def test_an_observer_may_read_the_progress() -> None:
+    seen: list[Snapshot] = []
+    run: Progress = Progress([lambda *_: seen.append(run.snapshot())])
+    run.skip("cache")
+    assert seen[0].phase == "cache"
+
+
+def test_the_json_is_camel_case_with_rfc_3339_times(progress: Progress, clock: FakeClock) -> None:
+    clock.seconds += 5
+    with progress.phase("train", total=4) as phase:
+        phase.advance(loss=float("nan"), prior_loss=0.5)
+    content = json.loads(progress.snapshot().model_dump_json())
+    assert content["schemaVersion"] == 1
+    assert (content["startedAt"], content["updatedAt"]) == ("2026-01-01T00:01:40Z", "2026-01-01T00:01:45Z")
+    assert (content["totalSteps"], content["loss"], content["priorLoss"]) == (4, None, 0.5)
+    assert set(content["classImages"]) == {"done", "total"}
+
+
+def test_every_field_of_the_schema_is_described() -> None:
+    schema = Snapshot.model_json_schema(mode="serialization")
+    models = [schema, *schema["$defs"].values()]
+    assert [name for model in models for name, field in model["properties"].items() if "description" not in field] == []
+
+
+def test_idle_time_counts_from_the_last_report(progress: Progress, clock: FakeClock) -> None:
+    clock.seconds += 7
+    assert progress.idle_seconds() == 7
+    progress.update()
+    assert progress.idle_seconds() == 0
+
+
+def test_memory_of_this_process_is_told(progress: Progress) -> None:
+    before = progress.snapshot().memory_bytes
+    ballast = bytearray(b"x" * 64_000_000)
+    assert progress.snapshot().memory_bytes - before > 0.9 * len(ballast)
+
+
+def test_readers_in_other_threads_see_a_change_whole() -> None:
+    halfway, go_on = threading.Event(), threading.Event()
+
+    def clock() -> float:
+        if threading.current_thread().name == "writer":
+            halfway.set()
+            go_on.wait(5)
+        return 0.0
+
+    progress = Progress(clock=clock)
+    with progress.phase("prior", total=2) as phase, ThreadPoolExecutor(1) as readers:
+        writer = threading.Thread(target=phase.advance, name="writer")
+        writer.start()
+        assert halfway.wait(5)
+        reading = readers.submit(progress.snapshot)
+        with pytest.raises(TimeoutError):
+            reading.result(timeout=0.2)
+        go_on.set()
+        assert reading.result(timeout=5).percent == 12.5
+        writer.join()
+
+
+def test_torch_stays_unloaded() -> None:
+    code = "import sys, dreambooth_trainer.monitoring.progress as p; p.Progress().snapshot(); print('torch' in sys.modules)"
+    finished = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.strip() == "False"
+
+
+def test_device_memory_is_told_where_there_is_a_device(progress: Progress) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        assert progress.snapshot().device_memory_bytes is None
+        return
+    torch.empty(1_000_000, device="cuda")
+    assert (progress.snapshot().device_memory_bytes or 0) >= 4_000_000

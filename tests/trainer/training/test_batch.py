@@ -1,0 +1,61 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreambooth_api.training import Training
+from dreambooth_trainer.models.base import LatentMoments
+from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
+from dreambooth_trainer.training.batch import Noised, add_noise, predicted_by
+from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.module import Trainee
+from tests.trainer.tiny_models import Layout, loaded
+
+SHAPE = torch.Size((4, 8, 8))
+PROMPTS = ["a sks dog", "a dog", ""]
+
+
+@pytest.fixture
+def model(tiny_folders: dict[Layout, Path], layout: Layout) -> StableDiffusion:
+    return loaded(tiny_folders[layout])
+
+
+@pytest.fixture
+def rows(model: StableDiffusion) -> Noised:
+    generator = torch.Generator().manual_seed(0)
+    clean, noise = torch.randn(2, 5, *SHAPE, generator=generator)
+    return add_noise(model, clean, noise, torch.tensor([0, 0.2, 0.5, 0.8, 0.999]), torch.tensor([0, 1, 2, 1, 0]))
+
+
+def test_rows_are_picked_and_joined(rows: Noised) -> None:
+    joined = rows[torch.tensor([1, 3])].beside(rows[torch.tensor([0])])
+    assert len(joined) == 3
+    assert joined.prompt_N.tolist() == [1, 1, 0]
+    assert joined.t_N.tolist() == [200, 800, 0]
+    assert torch.equal(joined.noisy_NCHW, rows.noisy_NCHW[[1, 3, 0]])
+    assert torch.equal(joined.target_NCHW, rows.target_NCHW[[1, 3, 0]])
+
+
+def test_the_prediction_is_the_models_own_for_each_row_and_its_prompt(model: StableDiffusion, rows: Noised) -> None:
+    with torch.no_grad():
+        conditioning = model.encode_tokens(model.tokenize(PROMPTS))
+        found = predicted_by(model, rows, conditioning)
+        for row, prompt in enumerate([PROMPTS[index] for index in rows.prompt_N.tolist()]):
+            alone = model.encode_tokens(model.tokenize([prompt]))
+            own = model.predict(rows.noisy_NCHW[row : row + 1], rows.t_N[row : row + 1], alone)
+            torch.testing.assert_close(found[row : row + 1], own)
+
+
+def test_a_model_that_did_not_change_has_nothing_to_learn_from_its_own_predictions(
+    model: StableDiffusion, rows: Noised
+) -> None:
+    with torch.no_grad():
+        ids = model.tokenize(PROMPTS)
+        conditioning = model.encode_tokens(ids)
+        pool = replace(rows, target_NCHW=predicted_by(model, rows, conditioning))
+    photos = LatentMoments(torch.randn(3, *SHAPE), torch.ones(3, *SHAPE))
+    dataset = Dataset(photos, rows.noisy_NCHW, rows.prompt_N, ids, conditioning, pool)
+    trainee = Trainee(model, Training(), prior_weight=1.0)
+    losses = trainee(dataset.draw(seed=0, step=0, batch=4), dataset)
+    assert losses.class_ < 1e-10 < losses.subject

@@ -1,0 +1,177 @@
+"""The engine against a plain torch loop, at every ZeRO stage with one and two processes."""
+
+import itertools
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from benchmarks.warm_start import server
+from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.monitoring.progress import Progress
+from dreambooth_trainer.phases import cache, prior, train
+from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.run import Run, RunFolder
+from dreambooth_trainer.training.engine import deepspeed_config, plan_zero_stage
+from tests.trainer.tiny_training import Job, distance, free_port, job_of, plain_loop, settings, wait
+
+GLOBAL_BATCH = 4
+TOLERANCE = 1e-4
+STAGES = (0, 1, 2, 3)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "averaged": {"ema": {"enabled": True, "decay": 0.5}, "gradientAccumulationSteps": 2, "trainTextEncoder": False},
+    "lora": {"method": "lora", "lora": {"rank": 4}},
+}
+BF16 = {"mixedPrecision": "bf16", "steps": 1, "learningRate": 1e-6}
+
+
+def variant_of(root: Path, variant: Mapping[str, Any], stage: int = 0, processes: int = 1) -> Job:
+    """A training of the global batch."""
+    batch = GLOBAL_BATCH // processes // variant.get("gradientAccumulationSteps", 1)
+    training = {"steps": 4, "batchSize": batch, **variant}
+    return job_of(root, "prepared", training=training, deepspeed={"zeroStage": stage})
+
+
+def train_all(root: Path, processes: int, rank: int, port: str) -> None:
+    """Trains every variant at every stage in one group of processes, into a folder for each."""
+    torch.set_num_threads(1)
+    environment = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+    os.environ.update(environment, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    world = World.from_environment()
+    for (name, variant), stage in itertools.product([*VARIANTS.items(), ("bf16", BF16)], STAGES):
+        config = TrainConfig.model_validate(variant_of(root, variant, stage, processes).config)
+        photos = RunFolder(root / "prepared" / "output").photos
+        output = RunFolder(root / f"{name}-{stage}-{processes}")
+        output.root.mkdir(exist_ok=True)
+        if rank == 0:
+            output.photos.symlink_to(photos)
+        world.connect()
+        world.barrier()
+        run = Run(config, output, root / "cache", world, Progress([]), identifier="sks")
+        train.run(run, cache.run(run, prior.run(run)))
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_training: Path) -> Path:
+    """Folder of the weights of all variants, stages and numbers of processes."""
+    assert variant_of(tiny_training, {}).finish() == 0
+    for processes in (1, 2):
+        port = free_port()
+        group = [
+            server().Process(target=train_all, args=(tiny_training, processes, rank, port)) for rank in range(processes)
+        ]
+        for process in group:
+            process.start()
+        assert [wait(process) for process in group] == [0] * processes
+    return tiny_training
+
+
+@pytest.fixture(scope="module")
+def plain(trained: Path) -> dict[str, dict[str, Tensor]]:
+    """Weights of the plain loop by variant, and of the base model."""
+    weights = {}
+    for name, variant in VARIANTS.items():
+        job = variant_of(trained, variant)
+        weights[name] = plain_loop(job.run(), job.dataset(), batch=GLOBAL_BATCH)
+    base = variant_of(trained, {}).run().model
+    modules = {"denoiser": base.denoiser, "text_encoder": base.text_encoder}
+    weights["base"] = {
+        f"{part}.{name}": value.detach()
+        for part, module in modules.items()
+        for name, value in module.named_parameters()
+    }
+    return weights
+
+
+def weights_of(root: Path, name: str, stage: int, processes: int) -> dict[str, Tensor]:
+    return load_file(RunFolder(root / f"{name}-{stage}-{processes}").weights / "weights.safetensors")
+
+
+def first_loss(root: Path, name: str, stage: int) -> float:
+    """Loss of the first step, which no update has changed, of one process."""
+    first, *_ = RunFolder(root / f"{name}-{stage}-1").losses.read_text().splitlines()
+    return float(json.loads(first)["loss"])
+
+
+@pytest.mark.slow
+class TestTrainedWeights:
+    @pytest.mark.parametrize("processes", [1, 2])
+    @pytest.mark.parametrize("stage", STAGES)
+    @pytest.mark.parametrize("variant", VARIANTS)
+    def test_equal_those_of_the_plain_loop(
+        self, trained: Path, plain: dict[str, dict[str, Tensor]], variant: str, stage: int, processes: int
+    ) -> None:
+        found, wanted = weights_of(trained, variant, stage, processes), plain[variant]
+        assert distance(found, wanted) < TOLERANCE
+        for name, tensor in wanted.items():
+            # A bias that starts at zero is as small as a few learning rates; a tensor as a whole is not.
+            scale = max(float(tensor.norm()), 1e-2 * tensor.numel() ** 0.5)
+            assert float((found[name] - tensor).norm()) < TOLERANCE * scale, name
+
+    @pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "lora"])
+    def test_have_moved_far_from_the_base_model(self, plain: dict[str, dict[str, Tensor]], variant: str) -> None:
+        base = {name: plain["base"][name] for name in plain[variant]}
+        assert distance(plain[variant], base) > 10 * TOLERANCE
+
+    @pytest.mark.parametrize("processes", [1, 2])
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_are_the_float32_masters_under_bf16(
+        self, trained: Path, plain: dict[str, dict[str, Tensor]], stage: int, processes: int
+    ) -> None:
+        """Steps a thousand times smaller than bf16's resolution change weights that start as the base model's exactly."""
+        found, base = weights_of(trained, "bf16", stage, processes), plain["base"]
+        moved = {name: (found[name] - base[name]).abs() for name in base}
+        assert max(float(moves.max()) for moves in moved.values()) < 2e-6
+        assert all(float(moves.max()) > 0 for moves in moved.values())
+
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_come_from_rounded_arithmetic_under_bf16(self, trained: Path, stage: int) -> None:
+        rounded, exact = (first_loss(trained, name, stage) for name in ("bf16", "full"))
+        assert 0 < abs(rounded / exact - 1) < 0.02
+
+
+def test_the_lowest_stage_that_fits_is_planned() -> None:
+    def plan(memory: float, processes: int = 8) -> int:
+        return plan_zero_stage(
+            parameters=10**9, precision=torch.bfloat16, memory=int(memory * 10**9), processes=processes
+        )
+
+    assert [plan(memory) for memory in (27, 26, 10, 9, 6.5, 6)] == [0, 1, 1, 2, 2, 3]
+    assert plan(1, processes=1) == 0
+
+
+class TestDeepSpeedConfig:
+    @staticmethod
+    def config(stage: int, precision: torch.dtype, **deepspeed: Any) -> dict[str, Any]:
+        sections = settings(Path("model"), Path("photos"), deepspeed=deepspeed)
+        parsed = TrainConfig.model_validate(sections)
+        return deepspeed_config(parsed.training, parsed.deepspeed, stage=stage, precision=precision)
+
+    def test_offloads_what_is_sharded(self) -> None:
+        offload = {"optimizer": True, "parameters": True}
+        offloaded = {
+            stage: {
+                name.removeprefix("offload_")
+                for name in self.config(stage, torch.float32, offload=offload)["zero_optimization"]
+                if name.startswith("offload_")
+            }
+            for stage in STAGES
+        }
+        assert offloaded == {0: set(), 1: {"optimizer"}, 2: {"optimizer"}, 3: {"optimizer", "param"}}
+
+    def test_clips_unless_the_engine_does(self) -> None:
+        assert self.config(0, torch.float32)["gradient_clipping"] == 0
+        assert self.config(0, torch.float16)["gradient_clipping"] == 1
+        assert self.config(2, torch.float32)["gradient_clipping"] == 1
+
+    def test_leaves_bf16_to_autocast_where_nothing_is_sharded(self) -> None:
+        configs = [self.config(stage, torch.bfloat16) for stage in STAGES]
+        assert [config["torch_autocast"]["enabled"] for config in configs] == [True, False, False, False]
+        assert [config["bf16"]["enabled"] for config in configs] == [False, True, True, True]

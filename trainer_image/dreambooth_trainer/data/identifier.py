@@ -1,0 +1,198 @@
+"""The identifier: the rare word that will mean the subject.
+
+Pure functions on a tokenizer's vocabulary, called by `prepare`. The paper (arXiv:2208.12242, section 3.2) wants a word
+that the base model has hardly seen, so that it need not first be freed of a meaning, and of at most three letters, so
+that the tokenizer does not spell it. Byte-pair vocabularies are ordered by their merges, the frequent ones first: a
+high id is a rare token. Rare tokens may still be words (`owl`, `wow`), and a list of all words is not at hand. Hardly
+an English word has no vowel, so consonants alone are preferred, less the abbreviations that are used like words.
+"""
+
+import itertools
+import random
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Literal
+
+from pydantic import BaseModel
+
+from dreambooth_api.prompts import words_of
+
+MAX_LETTERS = 3
+
+CHOICES = 4
+"""The seed picks among that many of the rarest tokens."""
+
+FREQUENT = 10_000
+"""So many words of a vocabulary, the first that its merges made, count as frequent."""
+
+VOWELS = frozenset("aeiouy")
+
+
+ABBREVIATIONS = words_of(
+    """
+    bbc bbq bc bff bmw brb btw cbd cd cds cm cnn ct dc dj djs dlc dm dr dvd fb fc fm ft gb gf gm gmc gmt gps gt
+    hbd hd hp hq hr hrs ht htc jfk jr kb kg km lb lbs ldn lmk lp ltd mb mc md mlb mls mm mph mr mrs ms mtv mvp
+    nbc nd nfl ng nhl nhs nj nt nv pc pdf ph pm pr ps psd psg pt qb rd rn rt sd sf sgt shh smh sms sql sr ss st
+    tbh tbs tbt td th thx tsb tv vc vhs vr vs wb wc wnt wtf wth ww www xl xp xx xxx zzz
+    """
+)
+"""Consonants that people use like a word, and that captions of pictures therefore hold with a meaning."""
+
+COMMON_WORDS = words_of(
+    """
+    a act add age ago ah aid air all am an and ant any ape app arm art as ask at ate bad bag ban bar bat bay be
+    bed bee beg bet big bin bit bow box boy bug bun bus but buy by bye cab can cap car cat cow cry cub cup cut
+    dad day den did die dig do dog dot dry due ear eat egg ego elf end era eve eye fan far fat fax few fig fin
+    fit fix fly fog for fox fun fur gap gas gay gel gem get go god got gum gun gut guy had ham has hat he hen
+    her hey hi him hip his hit hop hot how hut i ice if ill in ink inn is it its jam jar jaw jet job joy key kid
+    kit la lab lad lap law lay led leg let lid lie lip log lol lot low mad man map mat may me men met mix mob
+    mom mud mug my nap net new no nod nor not now nut oak odd of off oh oil ok old on one or our out owe owl own
+    ox pad pan pay pea pen pet pie pig pin pit pop pot put ram rap rat raw ray red rib rid rip rob rod row rub
+    rug run sad sat saw say sea see set sex she shy sin sip sir sit six ski sky so son spa spy sum sun tab tag
+    tan tap tar tax tea ten the tie tin tip to toe ton too top toy try tub two up urn us use van vet via war was
+    wax way we web wed wet who why wig win wit won wow yes yet you zip zoo
+    """
+)
+"""Frequent English words of at most three letters."""
+
+FAINT = 0.5
+"""An identifier whose reach is less binds weakly: the subject leaks into what is drawn of the class."""
+
+Encode = Callable[[str], list[int]]
+"""Token ids of a text, without the special ones."""
+
+
+class Finding(BaseModel, frozen=True):
+    """An identifier and what the base model's tokenizer makes of it."""
+
+    identifier: str
+    source: Literal["auto", "given"]
+    """Whether it was picked, or stands in the manifest."""
+    tokens: tuple[int, ...]
+    """Its token ids inside the prompt of the photos."""
+    rank: int | None
+    """Its place among the words that are one token, 1 for the rarest; None for one of several tokens."""
+    vocabulary: int
+    """How many words are one token."""
+    reach: float | None = None
+    """How far it moves the conditioning, as a share of how far words do that the text encoder knows; None if not measured."""
+    warnings: tuple[str, ...] = ()
+
+
+def choose(
+    vocabulary: Mapping[str, int], encode: Encode, prompt: str, texts: Iterable[str], seed: int
+) -> Finding | None:
+    """Picks a rare token for a new subject; the same one for the same arguments.
+
+    Args:
+        vocabulary: the words that are one token, and their ids.
+        encode: the tokenizer.
+        prompt: prompt of the photos with its `{identifier}`, the class filled in.
+        texts: other texts of the run, whose words are not free.
+        seed: picks among the rarest.
+
+    Returns:
+        None if the vocabulary holds no word that would do.
+    """
+    taken = words_of(prompt, *texts)
+    candidates = [word for word in vocabulary if _is_plain(word) and word not in taken | COMMON_WORDS]
+    candidates.sort(key=lambda word: (_may_be_word(word), -vocabulary[word]))
+    fitting = (word for word in candidates if tokens_inside(prompt, word, encode) == [vocabulary[word]])
+    rarest = list(itertools.islice(fitting, CHOICES))
+    if not rarest:
+        return None
+    word = rarest[seed % len(rarest)]
+    return Finding(
+        identifier=word,
+        source="auto",
+        tokens=(vocabulary[word],),
+        rank=_rank(vocabulary, vocabulary[word]),
+        vocabulary=len(vocabulary),
+    )
+
+
+def pick_words(vocabulary: Mapping[str, int], count: int, excluded: Collection[str], seed: int) -> list[str]:
+    """Picks words at random among the frequent ones of a vocabulary; the same ones for the same arguments.
+
+    Args:
+        vocabulary: the words that are one token, and their ids.
+        count: how many; all where there are fewer.
+        excluded: words not to pick.
+        seed: seed of the choice.
+    """
+    words = [word for word in vocabulary if word.isascii() and word.isalpha() and len(word) >= MAX_LETTERS]
+    words = sorted((word for word in words if word not in excluded), key=vocabulary.__getitem__)[:FREQUENT]
+    return random.Random(seed).sample(words, min(count, len(words)))
+
+
+def examine(identifier: str, vocabulary: Mapping[str, int], encode: Encode, prompt: str) -> Finding:
+    """Examines an identifier of the manifest; see `choose` for the arguments."""
+    tokens = tokens_inside(prompt, identifier, encode)
+    rank = _rank(vocabulary, tokens[0]) if len(tokens) == 1 else None
+    notes = []
+    if len(tokens) != 1:
+        notes.append(
+            f"the identifier {identifier!r} is {len(tokens)} tokens of the base model's tokenizer; one rare token "
+            "binds better. `auto` finds one"
+        )
+    elif rank is not None and rank > len(vocabulary) / 2:
+        notes.append(
+            f"the identifier {identifier!r} is a frequent token (rank {rank} of {len(vocabulary)} from the rarest), so "
+            "that the model must first unlearn what it means. `auto` finds a rarer one"
+        )
+    if identifier.lower() in COMMON_WORDS | ABBREVIATIONS:
+        notes.append(f"the identifier {identifier!r} is a common word, whose meaning will show in the pictures")
+    return Finding(
+        identifier=identifier,
+        source="given",
+        tokens=tuple(tokens),
+        rank=rank,
+        vocabulary=len(vocabulary),
+        warnings=tuple(notes),
+    )
+
+
+def weigh(finding: Finding, reach: float, *, encoder_learns: bool) -> Finding:
+    """Records how far an identifier reaches, and warns where the training can't change it.
+
+    Rare tokens are often such as the text encoder was never trained on: all of them give about the same conditioning, and a
+    denoiser that learns under it learns of other prompts, too.
+
+    Args:
+        finding: the identifier.
+        reach: see `Finding`.
+        encoder_learns: whether the text encoder is trained.
+    """
+    faint = reach < FAINT and not encoder_learns
+    note = (
+        f"the text encoder hardly knows the identifier {finding.identifier!r} (reach {reach:.2f} of a known word's), so that the "
+        "subject will leak into the class. Set training.trainTextEncoder to true, or give an identifier of letters that mean "
+        "nothing together, such as sks"
+    )
+    return finding.model_copy(update={"reach": reach, "warnings": (*finding.warnings, *([note] if faint else []))})
+
+
+def tokens_inside(prompt: str, identifier: str, encode: Encode) -> list[int]:
+    """The tokens of an identifier where it first stands in a prompt.
+
+    They are those between the tokens of the text before and after it; where it grows together with its neighbours, all
+    of the prompt's.
+    """
+    before, _, after = prompt.partition("{identifier}")
+    after = after.replace("{identifier}", identifier)
+    whole, head, tail = encode(before + identifier + after), encode(before), encode(after)
+    end = len(whole) - len(tail)
+    if whole[: len(head)] != head or whole[end:] != tail:
+        return whole
+    return whole[len(head) : end]
+
+
+def _is_plain(word: str) -> bool:
+    return len(word) <= MAX_LETTERS and word.isascii() and word.isalpha() and word.islower()
+
+
+def _may_be_word(word: str) -> bool:
+    return len(word) < 2 or bool(VOWELS & set(word)) or word in ABBREVIATIONS
+
+
+def _rank(vocabulary: Mapping[str, int], token: int) -> int:
+    return 1 + sum(index > token for index in vocabulary.values())

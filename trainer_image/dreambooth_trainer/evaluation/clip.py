@@ -1,0 +1,150 @@
+"""The CLIP model that pictures and texts are compared with; loaded by `phases/evaluate.py` and by the benchmarks."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dreambooth_api.failures import ModelUnavailable
+from dreambooth_trainer import embedded
+
+if TYPE_CHECKING:
+    from transformers import CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerBase
+
+BATCH = 64
+"""Pictures or texts that are encoded at once."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A CLIP model (Radford et al., arXiv:2103.00020) on a device, in float32."""
+
+    model: "CLIPModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    processor: "CLIPImageProcessorPil"
+    """Scales the shorter side to the model's with Pillow's antialiased bicubic filter, crops the middle, normalises."""
+    text_length: int
+    """Tokens that the model reads of a text."""
+
+    @classmethod
+    def load(cls, source: str, device: torch.device) -> "Encoder":
+        """Loads what `evaluation.encoder` names.
+
+        Args:
+            source: `embedded://name`, `hf://organisation/name`, or the path of a folder that a CLIP model was saved to.
+            device: where the model computes.
+
+        Raises:
+            ModelUnavailable: there is no such model, it can't be reached or read, or it is no CLIP model.
+        """
+        from safetensors import SafetensorError
+
+        model_at, tokenizer_at = _locations(source)
+        try:
+            encoder = _load(model_at, tokenizer_at)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            remedy = (
+                "Check the name and the network, and the token in HF_TOKEN where the repository is gated"
+                if source.startswith("hf://")
+                else "It must hold a CLIP model and its tokenizer as save_pretrained of transformers writes them"
+            )
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ModelUnavailable(f"evaluation.encoder: {source!r} can't be loaded: {reason}. {remedy}.") from error
+        encoder.model.to(device)
+        return encoder
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that determines a picture's embedding: weights and preprocessing."""
+        sha = hashlib.sha256(json.dumps(self.processor.to_dict(), sort_keys=True).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            sha.update(name.encode())
+            sha.update(tensor.cpu().contiguous().numpy().data)
+        return sha.hexdigest()
+
+    @torch.inference_mode()
+    def images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Embeddings [N, D] of pictures of any size and mode, of unit length, on the CPU."""
+        batches = []
+        for start in range(0, len(images), BATCH):
+            pictures = [image.convert("RGB") for image in images[start : start + BATCH]]
+            x_BCHW = self.processor(pictures, return_tensors="pt")["pixel_values"].to(self.model.device)
+            batches.append(self.model.get_image_features(x_BCHW).pooler_output)
+        return normalize(torch.cat(batches), dim=1).cpu()
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings [N, D] of texts, of unit length, on the CPU; what exceeds the model's length is cut off."""
+        batches = []
+        for start in range(0, len(texts), BATCH):
+            part = list(texts[start : start + BATCH])
+            tokens = self.tokenizer(
+                part, padding=True, truncation=True, max_length=self.text_length, return_tensors="pt"
+            ).to(self.model.device)
+            batches.append(self.model.get_text_features(tokens.input_ids, tokens.attention_mask).pooler_output)
+        return normalize(torch.cat(batches), dim=1).cpu()
+
+
+def _locations(source: str) -> tuple[str, str]:
+    """Where transformers finds the model and its tokenizer: folders, or the name of a hub repository."""
+    scheme, _, name = source.rpartition("://")
+    if scheme == "hf":
+        return name, name
+    if scheme == "embedded":
+        try:
+            folder = embedded.path(name)
+        except ValueError as error:
+            raise ModelUnavailable(f"evaluation.encoder: {source!r}: {error}.") from error
+        return str(folder / "evaluator"), str(folder / "pipeline" / "tokenizer")
+    if not Path(source).is_dir():
+        raise ModelUnavailable(
+            f"evaluation.encoder: {source!r} is no folder. Give the path of a folder with a CLIP model, "
+            "hf://organisation/name, or embedded://emoji."
+        )
+    return os.path.abspath(source), os.path.abspath(source)
+
+
+def _load(model_at: str, tokenizer_at: str) -> Encoder:
+    from transformers import AutoConfig, AutoTokenizer, CLIPModel
+
+    config = AutoConfig.from_pretrained(model_at)
+    if config.model_type != "clip":
+        raise ValueError(f"it is a model of type {config.model_type!r}, not 'clip'")
+    loaded: Any = CLIPModel.from_pretrained(
+        model_at, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
+    model, information = loaded
+    if information["missing_keys"]:
+        raise ValueError(f"its weights lack {sorted(information['missing_keys'])[0]} and maybe more")
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_at)
+    # Where its files are missing transformers makes an empty tokenizer rather than an error.
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ValueError("its tokenizer has no vocabulary")
+    return Encoder(
+        model=model.eval().requires_grad_(False),
+        tokenizer=tokenizer,
+        processor=_processor(model_at, config.vision_config.image_size),
+        text_length=config.text_config.max_position_embeddings,
+    )
+
+
+def _processor(model_at: str, side: int) -> "CLIPImageProcessorPil":
+    """The preprocessing that was saved with the model; where none was, pictures of the model's side in -1..1."""
+    from transformers import CLIPImageProcessorPil
+    from transformers.utils import cached_file
+
+    if cached_file(model_at, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False):
+        return CLIPImageProcessorPil.from_pretrained(model_at)
+    half = [0.5, 0.5, 0.5]
+    return CLIPImageProcessorPil(
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side}, image_mean=half, image_std=half
+    )

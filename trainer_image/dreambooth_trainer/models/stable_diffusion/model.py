@@ -1,0 +1,225 @@
+"""Stable Diffusion 1.x and 2.x, and every model of their architecture such as the embedded one."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+)
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from diffusers.training_utils import compute_snr
+from diffusers.utils.peft_utils import recurse_remove_peft_layers
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.save_and_load import get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.models.clip.modeling_clip import CLIPTextModel
+
+from dreambooth_api.training import Sampler, Scheduler
+from dreambooth_trainer.models.base import Conditioning, Drawn, LatentMoments
+from dreambooth_trainer.models.stable_diffusion.single_file import save_configuration, single_file_tensors
+
+SCHEDULERS: dict[Scheduler, type[SchedulerMixin]] = {
+    "ddpm": DDPMScheduler,
+    "euler-ancestral": EulerAncestralDiscreteScheduler,
+    "ddim": DDIMScheduler,
+    "dpm-solver++": DPMSolverMultistepScheduler,
+}
+
+WORD_END = "</w>"
+"""Mark of CLIP's byte-pair encoding at the end of a word."""
+
+
+class StableDiffusion:
+    """A loaded Stable Diffusion model; implements `ModelFamily`.
+
+    All weights are float32. `precision` is the number format of the arithmetic when drawing.
+    """
+
+    def __init__(
+        self,
+        pipeline: StableDiffusionPipeline,
+        *,
+        device: torch.device,
+        precision: torch.dtype,
+        digest: str,
+        commit: str | None,
+    ) -> None:
+        self.pipeline = pipeline
+        self.device = device
+        self.precision = precision
+        self.digest = digest
+        self.commit = commit
+        self.denoiser: UNet2DConditionModel = pipeline.unet
+        self.text_encoder: CLIPTextModel = pipeline.text_encoder
+        self.vae: AutoencoderKL = pipeline.vae
+        # Latents leave -1..1, which a checkpoint's scheduler need not say.
+        self.noising = DDPMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+        self.resolution = int(self.denoiser.config.sample_size) * pipeline.vae_scale_factor
+        for module in (self.denoiser, self.text_encoder, self.vae):
+            module.requires_grad_(False).eval().to(device)
+        self.denoiser.to(memory_format=torch.channels_last)
+        self.vae.to(memory_format=torch.channels_last)
+        if device.type == "cpu":
+            # At the sizes that a CPU can train, plain attention is faster than the fused kernel.
+            self.denoiser.set_attn_processor(AttnProcessor())
+        pipeline.set_progress_bar_config(disable=True)
+
+    def vocabulary(self) -> dict[str, int]:
+        """Words that are one token, and their ids."""
+        tokens = self.pipeline.tokenizer.get_vocab()
+        return {token.removesuffix(WORD_END): index for token, index in tokens.items() if token.endswith(WORD_END)}
+
+    def words_to_ids(self, text: str) -> list[int]:
+        """Token ids of a text without the special ones."""
+        return cast(list[int], self.pipeline.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def tokenize(self, prompts: Sequence[str]) -> Tensor:
+        """Token ids [B, L], padded to the text encoder's length."""
+        tokenizer = self.pipeline.tokenizer
+        tokens = tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=tokenizer.model_max_length,
+            return_tensors="pt",
+        )
+        return cast(Tensor, tokens.input_ids).to(self.device)
+
+    @torch.no_grad()
+    def encode_images(self, x_BCHW: Tensor) -> LatentMoments:
+        """Moments of the latents of pictures in -1..1, in the denoiser's scale."""
+        latents = self.vae.encode(x_BCHW.to(self.device, memory_format=torch.channels_last)).latent_dist
+        scale = self.vae.config.scaling_factor
+        return LatentMoments(latents.mean * scale, latents.std * scale)
+
+    def encode_tokens(self, ids_BL: Tensor) -> Conditioning:
+        """Last hidden states of the text encoder, [B, L, D]."""
+        return {"encoder_hidden_states": self.text_encoder(ids_BL).last_hidden_state}
+
+    def timesteps(self, uniform_B: Tensor) -> Tensor:
+        """Uniform over the noise schedule's steps."""
+        return (uniform_B * int(self.noising.config.num_train_timesteps)).long()
+
+    def add_noise(self, z_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """sqrt(a_t) z + sqrt(1 - a_t) noise (Ho et al., arXiv:2006.11239, equation 4)."""
+        return cast(Tensor, self.noising.add_noise(z_BCHW, noise_BCHW, t_B))
+
+    def target(self, z_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
+        """The noise, or the velocity sqrt(a_t) noise - sqrt(1 - a_t) z (Salimans and Ho, arXiv:2202.00512) for v prediction."""
+        if self.noising.config.prediction_type == "v_prediction":
+            return cast(Tensor, self.noising.get_velocity(z_BCHW, noise_BCHW, t_B))
+        return noise_BCHW
+
+    def loss_weight(self, t_B: Tensor, min_snr_gamma: float) -> Tensor:
+        """min(SNR, gamma) over SNR, or over SNR + 1 for v prediction (arXiv:2303.09556, section 3.4)."""
+        snr = compute_snr(self.noising, t_B)
+        velocity = self.noising.config.prediction_type == "v_prediction"
+        return cast(Tensor, snr.clamp(max=min_snr_gamma) / (snr + 1 if velocity else snr))
+
+    def predict(self, z_BCHW: Tensor, t_B: Tensor, conditioning: Conditioning) -> Tensor:
+        """The UNet's prediction, [B, C, H, W]."""
+        z_BCHW = z_BCHW.contiguous(memory_format=torch.channels_last)
+        return cast(Tensor, self.denoiser(z_BCHW, t_B, **conditioning, return_dict=False)[0])
+
+    @torch.no_grad()
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int) -> Drawn:
+        """Pictures of `size` pixels a side.
+
+        The noise comes from a generator of its own for each picture, on the CPU so that it is the same on every device.
+        """
+        scheduler = SCHEDULERS[sampler.scheduler].from_config(self.noising.config)
+        components = {
+            **self.pipeline.components,
+            "unet": _in_precision(self.denoiser, self.precision),
+            "scheduler": scheduler,
+        }
+        pipeline = StableDiffusionPipeline(**components, requires_safety_checker=False)
+        pipeline.set_progress_bar_config(disable=True)
+        with self._arithmetic():
+            latents = pipeline(
+                list(prompts),
+                height=size,
+                width=size,
+                num_inference_steps=sampler.steps,
+                guidance_scale=sampler.guidance_scale,
+                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+                output_type="latent",
+            ).images
+        return Drawn(self.decode(latents), latents.float())
+
+    @torch.no_grad()
+    def decode(self, latents_BCHW: Tensor) -> list[Any]:
+        """Pictures of latents in the denoiser's scale."""
+        latents = latents_BCHW.float() / self.vae.config.scaling_factor
+        pictures = [
+            self.vae.decode(part.contiguous(memory_format=torch.channels_last)).sample for part in latents.split(8)
+        ]
+        return cast(list[Any], self.pipeline.image_processor.postprocess(torch.cat(pictures), output_type="pil"))
+
+    def export(self, folder: Path, formats: Sequence[str]) -> None:
+        """Writes stock layouts: `diffusers/` for `from_pretrained`, `model.safetensors` for `from_single_file`.
+
+        A single file comes with `config/`, the configuration and tokenizer that `from_single_file(config=...)` reads.
+        """
+        if "diffusers" in formats:
+            self.pipeline.save_pretrained(folder / "diffusers")
+        if "single-file" in formats:
+            save_file(single_file_tensors(self.pipeline), folder / "model.safetensors", metadata={"format": "pt"})
+            save_configuration(self.pipeline, folder / "config")
+
+    def export_adapters(self, folder: Path, denoiser: dict[str, Tensor], text_encoder: dict[str, Tensor]) -> None:
+        """Writes adapters for `load_lora_weights`; the tensors are named as inside their modules."""
+        StableDiffusionPipeline.save_lora_weights(
+            folder,
+            unet_lora_layers=_adapter_layers(self.denoiser, denoiser),
+            text_encoder_lora_layers=_adapter_layers(self.text_encoder, text_encoder) or None,
+        )
+
+    def merge_adapters(self) -> None:
+        """Adds the adapters to the weights that they adapt, and removes them."""
+        for module in (self.denoiser, self.text_encoder):
+            for layer in module.modules():
+                if isinstance(layer, BaseTunerLayer):
+                    layer.merge()
+            recurse_remove_peft_layers(module)
+            module._hf_peft_config_loaded = False
+
+    def _arithmetic(self) -> Any:
+        if self.precision == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.precision)
+
+
+def _in_precision(module: UNet2DConditionModel, precision: torch.dtype) -> UNet2DConditionModel:
+    """The module, or a copy with weights of that number format: autocast would convert them anew in every pass."""
+    if module.dtype == precision:
+        return module
+    converted = {id(weights): nn.Parameter(weights.to(precision), False) for weights in module.parameters()}
+    return deepcopy(module, converted)
+
+
+def _adapter_layers(module: ModelMixin | PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Adapter tensors under peft's names, which diffusers reads for every kind of layer (its own cover attention only).
+
+    The scale alpha / rank is part of the tensors, since the files have no place for alpha that every program reads.
+    """
+    if not tensors:
+        return {}
+    settings = module.peft_config["default"]
+    scale = settings.lora_alpha / settings.r
+    scaled = {name: tensor * scale if ".lora_B." in name else tensor for name, tensor in tensors.items()}
+    return cast(dict[str, Tensor], get_peft_model_state_dict(module, scaled))

@@ -1,0 +1,284 @@
+"""The account of where a run stands: told by the phases, read by the console, `/progress` and `/metrics`.
+
+Importable without torch, so that the command line starts fast.
+"""
+
+import resource
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dreambooth_api.progress import PHASES, Count, Event, Observer, PhaseName, PhaseProgress, PhaseState, Snapshot
+
+__all__ = ["PHASES", "Progress", "RunningPhase", "Snapshot"]
+
+_SHARES: dict[PhaseName, int] = {
+    "prepare": 1,
+    "prior": 25,
+    "cache": 2,
+    "train": 55,
+    "export": 2,
+    "sample": 5,
+    "evaluate": 10,
+}
+"""Percent of a run's time that each phase usually takes."""
+
+_WINDOW = 50
+"""Advances over which a rate is averaged."""
+
+
+@dataclass
+class _Phase:
+    """The account of one phase."""
+
+    name: PhaseName
+    state: PhaseState = "pending"
+    done: int = 0
+    total: int | None = None
+    unit: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+    marks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_WINDOW + 1))
+    """(time, done) at the start and after each advance, the newest ones."""
+
+    @property
+    def fraction(self) -> float:
+        if self.state in ("done", "skipped"):
+            return 1.0
+        return min(self.done / self.total, 1.0) if self.total else 0.0
+
+    @property
+    def rate(self) -> float | None:
+        """Units a second; None unless it runs and has advanced."""
+        if self.state != "running":
+            return None
+        (first, before), (last, after) = self.marks[0], self.marks[-1]
+        return (after - before) / (last - first) if last > first and after > before else None
+
+    @property
+    def eta(self) -> float | None:
+        if self.total is None or not (rate := self.rate):
+            return None
+        return max(self.total - self.done, 0) / rate
+
+    def report(self, now: float) -> PhaseProgress:
+        return PhaseProgress(
+            name=self.name,
+            state=self.state,
+            done=self.done,
+            total=self.total,
+            unit=self.unit,
+            seconds=now - self.started if self.state == "running" else self.seconds,
+        )
+
+
+class RunningPhase:
+    """Handed to the body of a phase, to report what it has finished."""
+
+    def __init__(self, progress: "Progress", name: PhaseName) -> None:
+        self._progress = progress
+        self._name = name
+
+    def advance(
+        self,
+        count: int = 1,
+        *,
+        loss: float | None = None,
+        prior_loss: float | None = None,
+        learning_rate: float | None = None,
+        grad_norm: float | None = None,
+        training_images: int = 0,
+        class_images_drawn: int = 0,
+    ) -> None:
+        """Reports `count` more units as finished.
+
+        Args:
+            count: how many.
+            loss: of the last of them, where they are training steps; so are the next three.
+            prior_loss: on the class images, unweighted.
+            learning_rate: of the denoiser.
+            grad_norm: before clipping.
+            training_images: photos and class images that these steps took.
+            class_images_drawn: class images that were drawn for it, not found.
+        """
+        figures = {"loss": loss, "prior_loss": prior_loss, "learning_rate": learning_rate, "grad_norm": grad_norm}
+        known = {key: value for key, value in figures.items() if value is not None}
+        self._progress._advance(self._name, count, known, training_images, class_images_drawn)
+
+
+class Progress:
+    """The account of a run; every method may be called from any thread.
+
+    Args:
+        observers: told of every event, outside the lock: a slow console doesn't hold up `/progress`.
+        clock: seconds that never go back.
+        now: the time of day, with its zone.
+    """
+
+    def __init__(
+        self,
+        observers: Sequence[Observer] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._observers = list(observers)
+        self._clock = clock
+        self._now = now
+        self._lock = threading.Lock()
+        self._phases = {name: _Phase(name) for name in PHASES}
+        self._current: PhaseName | None = None
+        self._figures: dict[str, float] = {}
+        self._training_images = self._class_images_drawn = 0
+        self._identifier: str | None = None
+        self._device: str | None = None
+        self._percent = 0.0
+        self._started_at = self._updated_at = now()
+        self._touched = clock()
+
+    @contextmanager
+    def phase(self, name: PhaseName, total: int | None = None, unit: str = "", done: int = 0) -> Iterator[RunningPhase]:
+        """Runs a phase: `done` when the block ends, `failed` when it raises.
+
+        Args:
+            name: one of `PHASES`.
+            total: units of the whole phase; None where nothing is counted or `update` has told it.
+            unit: their name in the plural.
+            done: units that an earlier start had finished; they count for the percentage, not for the speed.
+        """
+        with self._change():
+            now = self._clock()
+            total = self._phases[name].total if total is None else total
+            phase = _Phase(name, state="running", done=done, total=total, unit=unit, started=now)
+            phase.marks.append((now, done))
+            self._phases[name] = phase
+            self._current = name
+        self._tell("start")
+        try:
+            yield RunningPhase(self, name)
+        except BaseException:
+            self._end(name, "failed")
+            raise
+        self._end(name, "done")
+
+    def skip(self, name: PhaseName) -> None:
+        """Marks a phase as not needed: its output was there already, or the manifest doesn't want it."""
+        with self._change():
+            phase = self._phases[name]
+            phase.state, phase.done = "skipped", phase.total or 0
+            self._current = name
+        self._tell("end")
+
+    def update(
+        self,
+        *,
+        identifier: str | None = None,
+        device: str | None = None,
+        total_steps: int | None = None,
+        class_images: int | None = None,
+    ) -> None:
+        """Records facts as they become known; without any, it only says that the run is alive.
+
+        Args:
+            identifier: the word that means the subject.
+            device: the device that computes.
+            total_steps: steps of the training, to be known before it starts.
+            class_images: class images wanted, to be known before they are drawn.
+        """
+        with self._change():
+            self._identifier = identifier or self._identifier
+            self._device = device or self._device
+            self._phases["train"].total = total_steps or self._phases["train"].total
+            self._phases["prior"].total = class_images or self._phases["prior"].total
+
+    def observe(self, observer: Observer) -> None:
+        """Tells one more observer of every event to come."""
+        self._observers.append(observer)
+
+    def idle_seconds(self) -> float:
+        """Seconds since the run last reported anything."""
+        with self._lock:
+            return self._clock() - self._touched
+
+    def snapshot(self) -> Snapshot:
+        """Where the run stands now."""
+        memory, device_memory = _resident_bytes(), _device_bytes()
+        with self._lock:
+            now = self._clock()
+            train, prior = self._phases["train"], self._phases["prior"]
+            return Snapshot(
+                phase=self._current,
+                phases=[phase.report(now) for phase in self._phases.values()],
+                step=train.done,
+                total_steps=train.total,
+                percent=self._percent,
+                loss=self._figures.get("loss"),
+                prior_loss=self._figures.get("prior_loss"),
+                learning_rate=self._figures.get("learning_rate"),
+                grad_norm=self._figures.get("grad_norm"),
+                steps_per_second=train.rate,
+                eta_seconds=self._phases[self._current].eta if self._current else None,
+                training_images=self._training_images,
+                class_images=Count(done=prior.done, total=prior.total),
+                class_images_drawn=self._class_images_drawn,
+                identifier=self._identifier,
+                device=self._device,
+                memory_bytes=memory,
+                device_memory_bytes=device_memory,
+                started_at=self._started_at,
+                updated_at=self._updated_at,
+            )
+
+    def _advance(
+        self, name: PhaseName, count: int, figures: dict[str, float], training_images: int, class_images_drawn: int
+    ) -> None:
+        with self._change():
+            phase = self._phases[name]
+            phase.done += count
+            phase.marks.append((self._clock(), phase.done))
+            self._figures.update(figures)
+            self._training_images += training_images
+            self._class_images_drawn += class_images_drawn
+        self._tell("advance")
+
+    def _end(self, name: PhaseName, state: PhaseState) -> None:
+        with self._change():
+            phase = self._phases[name]
+            phase.state, phase.seconds = state, self._clock() - phase.started
+        self._tell("end")
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        with self._lock:
+            yield
+            self._touched, self._updated_at = self._clock(), self._now()
+            percent = sum(_SHARES[phase.name] * phase.fraction for phase in self._phases.values())
+            self._percent = max(self._percent, percent)
+
+    def _tell(self, event: Event) -> None:
+        if self._observers:
+            snapshot = self.snapshot()
+            for observer in self._observers:
+                observer(event, snapshot)
+
+
+def _resident_bytes() -> int:
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _device_bytes() -> int | None:
+    """Peak of the CUDA allocator; asks only a torch that is there and has used the device, so it never starts one."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is None or not cuda.is_initialized():
+        return None
+    return int(cuda.max_memory_allocated())

@@ -1,0 +1,100 @@
+"""The last word of a run: a short JSON for Kubernetes' termination log, written by `__main__`, read by the operator.
+
+    {"reason": "OutOfMemory", "exitCode": 5, "message": "...", "step": 120, "result": {"subj": 0.81}}
+
+Kubernetes keeps at most 4096 bytes of it in the pod's status, which outlives the pod's volumes and network.
+"""
+
+import bisect
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic_core import to_json
+
+from dreambooth_api.failures import classify
+
+LIMIT = 4095
+"""Bytes of the longest termination message: fewer than the 4096 at which the kubelet cuts."""
+
+_TOKEN_VARIABLES = "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"
+_GAP = " ... "
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    reason: str
+    """CamelCase class of the ending: `Completed`, or a class of `failures`, or `InternalError`."""
+    exit_code: int
+    """Exit code of the process."""
+    message: str
+    """What happened and what to do, for people."""
+    step: int | None = None
+    """Optimizer steps done."""
+    result: Mapping[str, float | int | str | None] = field(default_factory=dict)
+    """What a finished run left, and its figures; few and small."""
+
+
+def outcome_of(error: BaseException, environment: Mapping[str, str]) -> Outcome:
+    """The outcome of a run that ended with an exception, without the secrets of its environment."""
+    failure = classify(error)
+    if failure is None:
+        text = f"{type(error).__name__}: {error}"
+        return Outcome("InternalError", 1, redact(text, environment))
+    return Outcome(failure.reason, failure.exit_code, redact(str(failure), environment))
+
+
+def redact(text: str, environment: Mapping[str, str]) -> str:
+    """A text with the hub's tokens replaced by `***`: libraries put request headers and URLs into their messages."""
+    tokens = {environment.get(name, "").strip() for name in _TOKEN_VARIABLES} - {""}
+    for token in sorted(tokens, key=len, reverse=True):
+        text = text.replace(token, "***")
+    return text
+
+
+def encode(outcome: Outcome) -> bytes:
+    """The termination message: UTF-8 JSON of at most `LIMIT` bytes.
+
+    Where it would be longer, the message loses its middle: the beginning names the failure, the end the remedy.
+    A result too large to leave the message half of the room is left out.
+    """
+    message = outcome.message.encode("utf-8", "replace").decode()
+    if len(_json(outcome, "")) > LIMIT // 2:
+        outcome = replace(outcome, result={})
+    if len(message) <= LIMIT and len(content := _json(outcome, message)) <= LIMIT:
+        return content
+    kept = bisect.bisect_right(range(LIMIT), LIMIT, key=lambda kept: len(_json(outcome, _cut(message, kept)))) - 1
+    return _json(outcome, _cut(message, kept))
+
+
+def write_termination(path: Path, outcome: Outcome) -> None:
+    """Writes the termination message in place: the kubelet mounts this single file, so nothing can be renamed over it.
+
+    A log that can't be written is only warned of: the exit code must still tell how the run ended.
+    """
+    try:
+        path.write_bytes(encode(outcome))
+    except OSError as error:
+        logger.warning("the termination message can't be written to %s: %s", path, error)
+
+
+def _json(outcome: Outcome, message: str) -> bytes:
+    content = {
+        "reason": outcome.reason,
+        "exitCode": outcome.exit_code,
+        "message": message,
+        "step": outcome.step,
+        "result": outcome.result,
+    }
+    return to_json(content, inf_nan_mode="null")
+
+
+def _cut(message: str, kept: int) -> str:
+    """The first two thirds and the last third of `kept` characters of a longer message."""
+    tail = kept // 3
+    return message[: kept - tail] + _GAP + message[len(message) - tail :]

@@ -1,0 +1,199 @@
+"""DeepSpeed, as the `train` phase needs it: configuration, one optimizer step, saving, loading and gathering of weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from torch import Tensor
+
+from dreambooth_api.training import DeepSpeed, Training
+from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.ema import Average
+from dreambooth_trainer.training.loss import Losses
+from dreambooth_trainer.training.lr_schedule import learning_rate_factor
+from dreambooth_trainer.training.master_weights import Masters
+from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.randomness import Draw
+
+TAG = "state"
+"""Name of DeepSpeed's folder inside a checkpoint."""
+
+BYTES_OF_STATE = {torch.float32: (4, 4, 8), torch.bfloat16: (2, 2, 12), torch.float16: (2, 2, 12)}
+"""Bytes of weights, gradients, and optimizer states (with the float32 master weights) of one parameter."""
+
+SHARE_FOR_STATE = 0.6
+"""Share of a device's memory that states may take; the rest is left to activations and pictures."""
+
+
+def plan_zero_stage(*, parameters: int, precision: torch.dtype, memory: int, processes: int) -> int:
+    """The lowest ZeRO stage at which a training's states fit (memory model of Rajbhandari et al., arXiv:1910.02054, section 3).
+
+    Args:
+        parameters: number of parameters that train.
+        precision: number format of weights and gradients.
+        memory: bytes of each device.
+        processes: devices that share the states.
+    """
+    weights, gradients, states = BYTES_OF_STATE[precision]
+    shards = processes
+    needs = [
+        weights + gradients + states,
+        weights + gradients + states / shards,
+        weights + (gradients + states) / shards,
+    ]
+    fitting = (stage for stage, need in enumerate(needs) if parameters * need <= memory * SHARE_FOR_STATE)
+    return next(fitting, 3) if processes > 1 else 0
+
+
+def deepspeed_config(training: Training, settings: DeepSpeed, *, stage: int, precision: torch.dtype) -> dict[str, Any]:
+    """DeepSpeed's configuration (JSON schema of its documentation)."""
+    offload = {
+        "offload_optimizer": settings.offload.optimizer and stage > 0,
+        "offload_param": settings.offload.parameters and stage == 3,
+    }
+    return {
+        "train_micro_batch_size_per_gpu": training.batch_size,
+        "gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "zero_optimization": {
+            "stage": stage,
+            **{name: {"device": "cpu"} for name, wanted in offload.items() if wanted},
+        },
+        "bf16": {"enabled": precision == torch.bfloat16 and not _plain(stage, precision)},
+        "torch_autocast": {"enabled": precision == torch.bfloat16 and _plain(stage, precision), "dtype": "bfloat16"},
+        "fp16": {"enabled": precision == torch.float16},
+        # Without an optimizer of DeepSpeed's own the clipping is done here, since it would not tell the norm.
+        "gradient_clipping": 0.0 if _plain(stage, precision) else training.max_grad_norm,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 1_000_000_000,
+    }
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step leaves for the log, on the device: reading it would make the host wait."""
+
+    subject_loss: Tensor
+    class_loss: Tensor
+    learning_rate: float
+    grad_norm: Tensor | float | None
+
+
+class Engine:
+    """A trainee under DeepSpeed. Every process of the world makes every call."""
+
+    def __init__(self, trainee: Trainee, settings: DeepSpeed, world: World, precision: torch.dtype) -> None:
+        world.connect()
+        training = trainee.training_settings
+        self.stage = self._stage(trainee, settings, world, precision)
+        self._trainee = trainee
+        self._world = world
+        self._training = training
+        self._plain = _plain(self.stage, precision)
+        # DeepSpeed broadcasts and flattens weights in their plain order.
+        trainee.denoiser.to(memory_format=torch.contiguous_format)
+        groups = trainee.parameter_groups()
+        self._peaks = [group["lr"] for group in groups]
+        optimizer = torch.optim.AdamW(
+            groups,
+            betas=(training.optimizer.beta1, training.optimizer.beta2),
+            eps=training.optimizer.epsilon,
+            weight_decay=training.optimizer.weight_decay,
+            fused=self._plain,
+        )
+        # DeepSpeed makes master weights of the rounded weights, which would lose the base model's last bits.
+        rounded = precision != torch.float32 and not self._plain
+        exact = [weights.detach().cpu().clone() for _, weights in trainee.learning()] if rounded else []
+        self._engine, self._optimizer, _, _ = deepspeed.initialize(
+            model=trainee,
+            optimizer=optimizer,
+            config=deepspeed_config(training, settings, stage=self.stage, precision=precision),
+            dist_init_required=False,
+        )
+        if self._plain:
+            trainee.denoiser.to(memory_format=torch.channels_last)
+            # DeepSpeed would copy all gradients into a bucket and back, a fifth of a step, also where nobody is to be told.
+            self._engine.enable_backward_allreduce = world.size > 1
+        learning = [parameter for _, parameter in trainee.learning()]
+        self._masters = Masters(self._optimizer, learning, stage=self.stage, rank=world.rank)
+        for parameter, value in zip(learning, exact, strict=False):
+            self._masters.fill(parameter, value)
+        self._average = Average(self._masters.local, training.ema.decay) if training.ema.enabled else None
+
+    def step(self, step: int, draw: Draw, dataset: Dataset) -> StepOutcome:
+        """One optimizer step on a draw of the global batch."""
+        training, factor = self._training, learning_rate_factor(step, self._training)
+        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        outcomes: list[Losses] = []
+        norm: Tensor | None = None
+        for part in range(training.gradient_accumulation_steps):
+            start = (part * self._world.size + self._world.rank) * training.batch_size
+            losses = self._engine(draw.rows(start, start + training.batch_size), dataset)
+            self._engine.backward(losses.total)
+            if self._plain and self._engine.is_gradient_accumulation_boundary():
+                norm = torch.nn.utils.clip_grad_norm_(
+                    [parameter for _, parameter in self._trainee.learning()], training.max_grad_norm
+                )
+            self._engine.step()
+            outcomes.append(losses)
+        if self._average:
+            self._average.update(self._masters.local, step)
+        return StepOutcome(
+            torch.stack([losses.subject.detach() for losses in outcomes]).mean(),
+            torch.stack([losses.class_.detach() for losses in outcomes]).mean(),
+            self._peaks[0] * factor,
+            norm if norm is not None else self._engine.get_global_grad_norm(),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes this process's part of the state into a checkpoint's folder."""
+        average = self._average.tensors if self._average else None
+        self._engine.save_checkpoint(str(folder), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
+        if average is not None:
+            torch.save(average, folder / f"average-{self._world.rank}.pt")
+
+    def load(self, folder: Path) -> None:
+        """Goes back to the state of a checkpoint."""
+        self._engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
+        if self._average:
+            self._average.tensors = torch.load(
+                folder / f"average-{self._world.rank}.pt", map_location=self._world.device
+            )
+
+    def gather(self) -> dict[str, Tensor]:
+        """All that trained, whole and in float32 on the CPU of the main process; empty in the others."""
+        if self._average:
+            self._average.copy_to(self._masters.local)
+        gathered: dict[str, Tensor] = {}
+        for name, parameter in self._trainee.learning():
+            whole = self._masters.whole(parameter)
+            if self._world.is_main:
+                gathered[name] = whole.detach().cpu().contiguous().clone()
+        return gathered
+
+    def close(self) -> None:
+        """Frees the optimizer's memory."""
+        self._engine.destroy()
+
+    @staticmethod
+    def _stage(trainee: Trainee, settings: DeepSpeed, world: World, precision: torch.dtype) -> int:
+        if settings.zero_stage != "auto":
+            return settings.zero_stage
+        if settings.offload.parameters:
+            return 3
+        learning = sum(parameter.numel() for _, parameter in trainee.learning())
+        planned = plan_zero_stage(parameters=learning, precision=precision, memory=world.memory, processes=world.size)
+        return max(planned, 1) if settings.offload.optimizer else planned
+
+
+def _plain(stage: int, precision: torch.dtype) -> bool:
+    """Whether torch's optimizer works on the parameters themselves, in float32, and autocast rounds for the arithmetic.
+
+    DeepSpeed's alternative without sharding, master weights beside rounded ones, takes twice the time for an update and
+    rounds the gradients.
+    """
+    return stage == 0 and precision != torch.float16

@@ -1,0 +1,74 @@
+"""The loss curve on disk: a JSON line for each optimizer step, written by `train`, read by the report."""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from dreambooth_api.failures import NonFiniteLoss
+from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.storage import write_atomically
+
+if TYPE_CHECKING:
+    from dreambooth_trainer.training.engine import StepOutcome
+
+Line = dict[str, float]
+
+
+class LossLog:
+    """Collects steps on the device and writes them some at a time, since reading a loss makes the host wait for the device."""
+
+    def __init__(self, path: Path, world: World, *, resumed_at: int) -> None:
+        """Goes on behind step `resumed_at`; lines of later steps, which an interrupted start left, are dropped."""
+        self._path = path
+        self._world = world
+        self._pending: list[tuple[int, StepOutcome]] = []
+        if world.is_main:
+            kept = [line for line in read_losses(path) if line["step"] <= resumed_at]
+            write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def add(self, step: int, outcome: "StepOutcome") -> None:
+        """Remembers a step, counted from 1."""
+        self._pending.append((step, outcome))
+
+    def flush(self) -> list[Line]:
+        """Writes what is pending, averaged over the processes, which all must call, and returns it.
+
+        Raises:
+            NonFiniteLoss: a loss is NaN or infinite.
+        """
+        if not self._pending:
+            return []
+        losses = torch.stack([torch.stack([outcome.subject_loss, outcome.class_loss]) for _, outcome in self._pending])
+        losses = self._world.mean(losses)
+        lines = [
+            {
+                "step": step,
+                "loss": subject,
+                "priorLoss": class_,
+                "learningRate": outcome.learning_rate,
+                "gradNorm": float(outcome.grad_norm or 0),
+            }
+            for (step, outcome), (subject, class_) in zip(self._pending, losses.tolist(), strict=True)
+        ]
+        self._pending = []
+        for line in lines:
+            if not math.isfinite(line["loss"] + line["priorLoss"]):
+                raise NonFiniteLoss(
+                    f"the loss became {line['loss'] + line['priorLoss']} at step {int(line['step'])}. Lower "
+                    "training.learningRate, lengthen training.warmupSteps, or use mixedPrecision bf16 or fp32 instead of fp16."
+                )
+        if self._world.is_main:
+            with self._path.open("a") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+        return lines
+
+
+def read_losses(path: Path) -> list[Line]:
+    """Whole lines of a loss curve; the last one is left out where a kill cut it short."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

@@ -1,0 +1,136 @@
+"""The one module that holds all that trains.
+
+ZeRO, offloading and averaging so treat denoiser, text encoder and adapters alike. Made by `phases/train.py`, and again by
+`phases/export.py` to put trained weights into a model.
+"""
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from dreambooth_api.training import Training
+from dreambooth_trainer.models.base import Conditioning, ModelFamily
+from dreambooth_trainer.training.batch import Noised, add_noise
+from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.loss import Losses, dreambooth_loss
+from dreambooth_trainer.training.randomness import Draw
+
+ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+"""Layers of a CLIP text encoder that get adapters."""
+
+Learner: TypeAlias = ModelMixin | PreTrainedModel
+"""A module that takes adapters."""
+
+NO_GROWTH = "gaussian"
+"""Initialisation of adapters: A normal, B zero, so that training starts from the base model."""
+
+
+class Trainee(nn.Module):
+    """Denoiser, and text encoder where it learns, with the loss of a batch as the forward pass.
+
+    The model's modules are changed in place: made trainable, or given adapters.
+    """
+
+    def __init__(self, model: ModelFamily, training: Training, prior_weight: float) -> None:
+        super().__init__()
+        self.model = model
+        self.training_settings = training
+        self.prior_weight = prior_weight
+        self.denoiser = model.denoiser
+        self.text_encoder = model.text_encoder if training.train_text_encoder else None
+        for module, targets in self._learners():
+            _make_trainable(module, training, targets)
+        if training.gradient_checkpointing:
+            model.denoiser.enable_gradient_checkpointing()
+            if self.text_encoder is not None:
+                self.text_encoder.gradient_checkpointing_enable()
+        self.train()
+
+    def forward(self, draw: Draw, dataset: Dataset) -> Losses:
+        """Loss of the rows of a draw.
+
+        Args:
+            draw: the rows of this process and this micro-batch.
+            dataset: latents and prompts on the device.
+        """
+        photos, subjects = dataset.photos, len(draw.subject_G)
+        dtype = next(self.denoiser.parameters()).dtype
+        clean = photos.mean_BCHW[draw.subject_G] + photos.std_BCHW[draw.subject_G] * draw.posterior_NCHW[:subjects]
+        first = torch.zeros_like(draw.subject_G)
+        batch = add_noise(self.model, clean, draw.noise_NCHW[:subjects], draw.uniform_N[:subjects], first)
+        batch = batch.beside(self._class_rows(draw, dataset))
+        rows = {name: value.to(dtype) for name, value in self._conditioning(batch.prompt_N, subjects, dataset).items()}
+        gamma = self.training_settings.min_snr_gamma
+        return dreambooth_loss(
+            self.model.predict(batch.noisy_NCHW.to(dtype), batch.t_N, rows),
+            batch.target_NCHW,
+            subjects=subjects,
+            prior_weight=self.prior_weight,
+            weight_N=self.model.loss_weight(batch.t_N, gamma) if gamma else None,
+        )
+
+    def _conditioning(self, prompt_N: Tensor, subjects: int, dataset: Dataset) -> Conditioning:
+        """Conditioning of each row; where the text encoder learns, it sees the subject's one prompt once."""
+        if self.text_encoder is None:
+            return {name: value[prompt_N] for name, value in dataset.conditioning.items()}
+        distinct = self.model.encode_tokens(dataset.ids_QL[prompt_N[subjects - 1 :]])
+        rows = torch.arange(len(prompt_N), device=prompt_N.device).sub(subjects - 1).clamp(min=0)
+        return {name: value[rows] for name, value in distinct.items()}
+
+    def _class_rows(self, draw: Draw, dataset: Dataset) -> Noised:
+        if dataset.class_pool is not None:
+            return dataset.class_pool[draw.class_G]
+        subjects, clean = len(draw.subject_G), dataset.class_latents[draw.class_G]
+        noise, uniform = draw.noise_NCHW[subjects:], draw.uniform_N[subjects:]
+        return add_noise(self.model, clean, noise, uniform, dataset.class_prompt_K[draw.class_G])
+
+    def learning(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of all that trains."""
+        return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups for the optimizer, each with its peak learning rate."""
+        training = self.training_settings
+        groups: list[tuple[nn.Module | None, float]] = [
+            (self.denoiser, training.denoiser_learning_rate),
+            (self.text_encoder, training.encoder_learning_rate),
+        ]
+        return [
+            {"params": [parameter for parameter in module.parameters() if parameter.requires_grad], "lr": rate}
+            for module, rate in groups
+            if module is not None
+        ]
+
+    def _learners(self) -> list[tuple[Learner, list[str]]]:
+        learners = [(self.denoiser, self.training_settings.lora.targets)]
+        return learners if self.text_encoder is None else [*learners, (self.text_encoder, ENCODER_TARGETS)]
+
+
+def _make_trainable(module: Learner, training: Training, targets: list[str]) -> None:
+    if training.method == "full":
+        module.requires_grad_(True)
+        return
+    from peft import LoraConfig
+
+    lora = training.lora
+    # Adapters are drawn from the global generator; every rank and every restart must draw the same.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        module.add_adapter(
+            LoraConfig(
+                r=lora.rank,
+                lora_alpha=lora.alpha or lora.rank,
+                target_modules=list(targets),
+                init_lora_weights=NO_GROWTH,
+            )
+        )
+
+
+def learned_tensors(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Of gathered weights, those of one part (`denoiser`, `text_encoder`), named as inside it."""
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
