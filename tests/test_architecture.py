@@ -1,0 +1,41 @@
+"""docs/architecture.md: the paths that it names exist, and so do the arrows of its diagram."""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise, product
+from pathlib import Path
+
+import pytest
+
+from tests.test_imports import IMPORTS, is_in
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "architecture.md").read_text()
+PATHS = sorted(set(re.findall(r"`((?:api|crds|operator|tests|trainer_image)/[^`]+)`", TEXT)))
+PACKAGES = {"api": "dreambooth_api", "command": "dreambooth_cli"}
+"""Rooms that are whole packages."""
+
+
+def test_every_path_exists() -> None:
+    assert PATHS and [path for path in PATHS if not (ROOT / path).exists()] == []
+
+
+def arrows() -> Iterator[tuple[str, str]]:
+    """The arrows of the diagram, by the dotted names of the rooms."""
+    diagram = TEXT.partition("```mermaid")[2].partition("```")[0]
+    rooms, package = dict(PACKAGES), ""
+    for line in diagram.splitlines():
+        if match := re.search(r'subgraph \w+\["\w+/(\w+)"\]', line):
+            package = match[1]
+        elif line.strip() == "end":
+            package = ""
+        elif "-->" in line:
+            groups = [[name.strip() for name in group.split("&")] for group in line.split("-->")]
+            rooms.update({name: f"{package}.{name}" for group in groups for name in group if package})
+            for sources, targets in pairwise(groups):
+                yield from ((rooms[one], rooms[other]) for one, other in product(sources, targets))
+
+
+@pytest.mark.parametrize(("room", "other"), arrows())
+def test_every_arrow_is_an_import(room: str, other: str) -> None:
+    assert any(is_in(one.importer, room) and is_in(one.imported, other) for one in IMPORTS)
