@@ -45,7 +45,7 @@ def read(file: Path) -> Manifest | list[Problem]:
     problems += unsound
     further, warnings = check_further(document.get("spec"), problems, file.parent)
     problems += further
-    return Manifest(job, resolved(job.spec, file.parent), warnings) if job and not problems else problems
+    return Manifest(job, resolved(job.spec.train_config, file.parent), warnings) if job and not problems else problems
 
 
 def resolved(config: TrainConfig, folder: Path) -> TrainConfig:
