@@ -5,6 +5,7 @@ A graph launches them all at once, with the same results.
 """
 
 from dataclasses import fields
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +17,14 @@ from dreambooth_trainer.trainee import Trainee
 
 WARM_UP_STEPS = 3
 """Steps before the capture, in which libraries choose their kernels and the optimizer makes its states."""
+
+
+class Graph(Protocol):
+    """What can be launched again and again."""
+
+    def replay(self) -> None:
+        """Launches all that was recorded."""
+        ...
 
 
 class CapturedStep:
@@ -34,12 +43,13 @@ class CapturedStep:
         self._precision = precision
         self._learning = [parameter for _, parameter in trainee.learning()]
         self._device = self._learning[0].device
+        self._captures = self._device.type == "cuda"
         self._calls = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graph: Graph | None = None
 
     def __call__(self, draw: Draw, cached: Cached) -> tuple[Tensor, Tensor]:
         """Takes a step and returns the losses of subject and class, [2], and the norm of the gradient."""
-        if self._device.type != "cuda":
+        if not self._captures:
             return self._take(draw, cached)
         if self._calls == 0:
             # A number would be part of the graph; a tensor is read at each replay. A checkpoint holds tensors of the host.
@@ -49,8 +59,8 @@ class CapturedStep:
         if self._calls <= WARM_UP_STEPS:
             return self._take_aside(draw, cached)
         if self._graph is None:
-            self._capture(draw, cached)
-        assert self._graph is not None
+            self._draw = Draw(*(getattr(draw, field.name).clone() for field in fields(Draw)))
+            self._graph = self._record(cached)
         for name in (field.name for field in fields(Draw)):
             getattr(self._draw, name).copy_(getattr(draw, name))
         self._graph.replay()
@@ -84,8 +94,8 @@ class CapturedStep:
         current.wait_stream(aside)
         return outcome
 
-    def _capture(self, draw: Draw, cached: Cached) -> None:
-        self._draw = Draw(*(getattr(draw, field.name).clone() for field in fields(Draw)))
+    def _record(self, cached: Cached) -> Graph:
+        """Records the step on `self._draw`, without taking it; replays leave its outcome in `self._outcome`."""
         # The graph's own memory replaces that of the steps so far.
         self._optimizer.zero_grad(set_to_none=True)
         torch.cuda.synchronize()
@@ -93,4 +103,4 @@ class CapturedStep:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self._outcome = self._take(self._draw, cached)
-        self._graph = graph
+        return graph
