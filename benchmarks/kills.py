@@ -16,7 +16,7 @@ import random
 import shutil
 import tempfile
 import time
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Annotated
 
@@ -115,7 +115,7 @@ def _kill(folder: Path, phase: str, moment: float) -> tuple[float, str]:
     return moment, hit
 
 
-def _start(folder: Path) -> ForkServerProcess:
+def _start(folder: Path) -> BaseProcess:
     folder.mkdir(exist_ok=True)
     (folder / "log").touch()
     (folder / "train.json").write_text(json.dumps(SETTINGS))

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.programs import Base, Subject, base_model, script_command, trainer_command
-from benchmarks.stages import Stages, stages_of_script, stages_of_trainer
+from benchmarks.stages import Stages, stages_of_script, stages_of_trainer, steady_rate, steps_of_script
 from benchmarks.timed import Finished, run_timed
 from dreambooth_api.training import TrainConfig
 
@@ -42,6 +42,8 @@ class Size:
     class_images: int
     sample_batch: int
     """Class images that are drawn at once."""
+    text_encoder: bool = True
+    """Whether the text encoder trains too."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Measured:
     steps_per_second: float
     memory_gib: float
     device_memory_gib: float | None
+    steady_steps_per_second: float | None = None
 
 
 QUANTITIES = {
@@ -65,6 +68,7 @@ QUANTITIES = {
     "first_step_seconds": "time to the first training step, s",
     "class_images_per_second": "class images/s",
     "steps_per_second": "training steps/s",
+    "steady_steps_per_second": "training steps/s, last half of the steps",
     "memory_gib": "peak memory of the largest process, GiB",
     "device_memory_gib": "peak GPU memory, GiB",
 }
@@ -83,13 +87,18 @@ def main(
     gpu: Annotated[
         bool, typer.Option(help="A model of Stable Diffusion 1.5's size at 512 px, batches of 1+1 and 4+4.")
     ] = (False),
+    train_text_encoder: Annotated[
+        bool | None, typer.Option(help="Whether the text encoder trains too. Default: only without --gpu.")
+    ] = None,
     work: Annotated[Path, typer.Option(help="Folder for what is built once.")] = Path("runs/benchmarks"),
 ) -> None:
     """Measures, and prints a JSON line for each run and Markdown tables at the end."""
     base = base_model(gpu, work)
     measured: list[Measured] = []
     for batch in (1, 4) if gpu else (4,):
-        size = Size(steps, batch, class_images, sample_batch)
+        size = Size(
+            steps, batch, class_images, sample_batch, not gpu if train_text_encoder is None else train_text_encoder
+        )
         for number in range(1, pairs + 1):
             for program in (SCRIPT, *(arm or Arm)):
                 with tempfile.TemporaryDirectory() as folder:
@@ -112,14 +121,15 @@ def measure(
         class_images = folder / "class-images"
         options = script_options(size)
         finished = run_timed(script_command(script, base, subject, IDENTIFIER, output, class_images, options), log)
-        stages = stages_of_script(finished.marks)
+        stages, done = stages_of_script(finished.marks), steps_of_script(finished.marks)
     else:
         config = trainer_config(Arm(program), base, subject, size)
-        finished = run_timed(trainer_command(config, output, folder / "cache"), log)
+        losses = output / "losses.jsonl"
+        finished = run_timed(trainer_command(config, output, folder / "cache"), log, watched=losses)
         # The losses are written after the last step and before the last checkpoint.
-        last_step = (output / "losses.jsonl").stat().st_mtime - finished.started
-        stages = stages_of_trainer(finished.marks, last_step)
-    return _measured(program, number, size, finished, stages)
+        last_step = losses.stat().st_mtime - finished.started
+        stages, done = stages_of_trainer(finished.marks, last_step), finished.lines
+    return _measured(program, number, size, finished, stages, steady_rate(done))
 
 
 def script_options(size: Size) -> dict[str, str | int | float | bool | Path]:
@@ -132,7 +142,7 @@ def script_options(size: Size) -> dict[str, str | int | float | bool | Path]:
         "learning_rate": LEARNING_RATE,
         "lr_scheduler": "constant",
         "lr_warmup_steps": 0,
-        "train_text_encoder": True,
+        "train_text_encoder": size.text_encoder,
         "seed": 0,
     }
 
@@ -148,7 +158,7 @@ def trainer_config(arm: Arm, base: Base, subject: Subject, size: Size) -> TrainC
         "steps": size.steps,
         "batchSize": size.batch,
         "learningRate": LEARNING_RATE,
-        "trainTextEncoder": True,
+        "trainTextEncoder": size.text_encoder,
         "resolution": base.resolution,
     }
     checkpoints = {}
@@ -170,7 +180,9 @@ def trainer_config(arm: Arm, base: Base, subject: Subject, size: Size) -> TrainC
     )
 
 
-def _measured(program: str, number: int, size: Size, finished: Finished, stages: Stages) -> Measured:
+def _measured(
+    program: str, number: int, size: Size, finished: Finished, stages: Stages, steady: float | None
+) -> Measured:
     return Measured(
         program=program,
         round=number,
@@ -181,6 +193,7 @@ def _measured(program: str, number: int, size: Size, finished: Finished, stages:
         steps_per_second=size.steps / stages.training,
         memory_gib=finished.memory / 2**30,
         device_memory_gib=None if finished.device_memory is None else finished.device_memory / 2**30,
+        steady_steps_per_second=steady,
     )
 
 

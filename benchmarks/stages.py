@@ -48,6 +48,26 @@ def stages_of_trainer(marks: Sequence[Mark], last_step: float) -> Stages:
     return Stages(prior, first_step, last_step - first_step)
 
 
+def steps_of_script(marks: Sequence[Mark]) -> list[tuple[float, int]]:
+    """How many steps diffusers' script had done, and when."""
+    return [(mark.seconds, int(match[1])) for mark in marks if (match := _STEPS.search(mark.text))]
+
+
+def steady_rate(done: Sequence[tuple[float, int]]) -> float | None:
+    """Steps a second over the last half of the steps, which no warm-up slows; None where too little was seen of it.
+
+    Args:
+        done: how many steps were done at which times.
+    """
+    late = [(seconds, steps) for seconds, steps in done if 2 * steps >= done[-1][1]]
+    if not late:
+        return None
+    # A bar is drawn more than once at its end.
+    end = next(seconds for seconds, steps in late if steps == late[-1][1])
+    (begin, before), after = late[0], late[-1][1]
+    return (after - before) / (end - begin) if end > begin else None
+
+
 def _bar(marks: Iterable[Mark], pattern: re.Pattern[str]) -> tuple[float, float]:
     """When a progress bar was first seen at 0 and at its end."""
     seen = [(mark.seconds, int(match[1]), int(match[2])) for mark in marks if (match := pattern.search(mark.text))]

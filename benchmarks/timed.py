@@ -14,6 +14,9 @@ from typing import Self
 _DEVICE_INTERVAL = 0.2
 """Seconds between two readings of the GPU's memory."""
 
+_LINES_INTERVAL = 0.02
+"""Seconds between two looks at a file that grows."""
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -39,19 +42,26 @@ class Finished:
     started it, whose memory the system counts until the program takes its place."""
     device_memory: int | None
     """Peak memory in use on the first GPU less what was in use before, bytes; None without an NVIDIA GPU."""
+    lines: list[tuple[float, int]]
+    """How many lines the watched file had, each time that there were more, and when, in seconds since the start."""
 
 
 class ProgramFailed(Exception):
     """A program ended with an error; the message has its last lines."""
 
 
-def run_timed(command: Sequence[str], log: Path) -> Finished:
+def run_timed(command: Sequence[str], log: Path, watched: Path | None = None) -> Finished:
     """Runs a program whose output goes to `log`.
+
+    Args:
+        command: the program.
+        log: file of its output.
+        watched: a file to which the program adds a line for each piece of work.
 
     Raises:
         ProgramFailed: its exit code is not 0.
     """
-    with _DeviceMemory() as device:
+    with _DeviceMemory() as device, _Lines(watched) as lines:
         started = time.time()
         program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
@@ -66,7 +76,7 @@ def run_timed(command: Sequence[str], log: Path) -> Finished:
     if program.returncode:
         last = "\n".join(mark.text for mark in marks[-15:])
         raise ProgramFailed(f"{' '.join(command)} ended with code {program.returncode}:\n{last}")
-    return Finished(started, seconds, marks, usage.ru_maxrss * 1024, device.peak)
+    return Finished(started, seconds, marks, usage.ru_maxrss * 1024, device.peak, lines.since(started))
 
 
 def _marks(program: subprocess.Popen[bytes], started: float, log: Path) -> list[Mark]:
@@ -85,38 +95,71 @@ def pieces(chunk: bytes) -> list[str]:
     return [text for text in re.split(r"[\r\n]+", chunk.decode(errors="replace")) if text.strip()]
 
 
-class _DeviceMemory:
+class _Watch:
+    """Looks again and again at something, in a thread, while the block runs."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look_on)
+
+    def look(self) -> bool:
+        """Looks once, and tells whether to go on."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        # The first look must be over before the program starts.
+        if self.look():
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _look_on(self) -> None:
+        while not self._stop.wait(self._interval):
+            self.look()
+
+
+class _Lines(_Watch):
+    """When a file got how many lines."""
+
+    def __init__(self, file: Path | None) -> None:
+        super().__init__(_LINES_INTERVAL)
+        self._file = file
+        self._readings: list[tuple[float, int]] = []
+
+    def since(self, started: float) -> list[tuple[float, int]]:
+        """The readings, in seconds since a time."""
+        return [(seconds - started, lines) for seconds, lines in self._readings]
+
+    def look(self) -> bool:
+        if self._file is None:
+            return False
+        lines = self._file.read_bytes().count(b"\n") if self._file.exists() else 0
+        if lines > (self._readings[-1][1] if self._readings else 0):
+            self._readings.append((time.time(), lines))
+        return True
+
+
+class _DeviceMemory(_Watch):
     """Reads the memory in use on the first GPU some times a second, from outside, the same for every program."""
 
     def __init__(self) -> None:
+        super().__init__(_DEVICE_INTERVAL)
         self._readings: list[int] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read_on)
 
     @property
     def peak(self) -> int | None:
         """Bytes above the first reading; None without an NVIDIA GPU."""
         return max(self._readings) - self._readings[0] if self._readings else None
 
-    def __enter__(self) -> Self:
-        # The first reading must be there before the program starts.
-        self._read()
-        if self._readings:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        if self._readings:
-            self._thread.join()
-
-    def _read_on(self) -> None:
-        while not self._stop.wait(_DEVICE_INTERVAL):
-            self._read()
-
-    def _read(self) -> None:
+    def look(self) -> bool:
         if program := shutil.which("nvidia-smi"):
             query = [program, "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
             answer = subprocess.run(query, capture_output=True, text=True)
             if answer.returncode == 0:
                 self._readings.append(int(answer.stdout) * 2**20)
+        return bool(self._readings)

@@ -9,7 +9,8 @@ import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import get_context
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 LIBRARIES = [
@@ -26,6 +27,8 @@ def server() -> ForkServerContext:
     """The context whose processes start warm; the first of them waits for the imports."""
     # Processes with a thread for each core hinder each other, and a fork must find no threads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Asked the usual way whether there is a GPU, the CUDA runtime would work in no process that is forked later.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     context = get_context("forkserver")
     context.set_forkserver_preload(LIBRARIES)
     return context
@@ -36,7 +39,7 @@ def warm_start(
     log: Path,
     environment: Mapping[str, str] | None = None,
     before: Callable[[], None] | None = None,
-) -> ForkServerProcess:
+) -> BaseProcess:
     """Starts a trainer.
 
     Args:
@@ -45,7 +48,11 @@ def warm_start(
         environment: further variables.
         before: a module's function that the new process calls before the trainer.
     """
-    process = server().Process(target=_main, args=(list(arguments), log, dict(environment or {}), before))
+    environment = dict(environment or {})
+    # A server whose libraries have seen a GPU starts no process that shall see none.
+    hidden = environment.get("CUDA_VISIBLE_DEVICES") == ""
+    context = get_context("spawn") if hidden else server()
+    process = context.Process(target=_main, args=(list(arguments), log, environment, before))
     process.start()
     return process
 

@@ -65,6 +65,12 @@ class DreamBoothJobSpec(TrainConfig):
     image: ImageReference | None = None
     """Image of the trainer, where the runtime allows it. Default: the runtime's, else the operator's."""
 
+    @property
+    def train_config(self) -> TrainConfig:
+        """The sections that the trainer reads, those that were not given still unset."""
+        given = {name: getattr(self, name) for name in TrainConfig.model_fields if name in self.model_fields_set}
+        return TrainConfig.model_construct(**given)
+
 
 class DreamBoothJob(BaseModel):
     """A fine-tuning job."""

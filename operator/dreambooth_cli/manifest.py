@@ -46,7 +46,7 @@ def read(file: Path) -> Manifest | list[Problem]:
     problems += unsound
     further, warnings = check_further(document.get("spec"), problems, file.parent, inspect_photos)
     problems += further
-    return Manifest(job, resolved(job.spec, file.parent), warnings) if job and not problems else problems
+    return Manifest(job, resolved(job.spec.train_config, file.parent), warnings) if job and not problems else problems
 
 
 def resolved(config: TrainConfig, folder: Path) -> TrainConfig:

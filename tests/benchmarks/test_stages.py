@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.stages import Stages, stages_of_script, stages_of_trainer
+from benchmarks.stages import Stages, stages_of_script, stages_of_trainer, steady_rate, steps_of_script
 from benchmarks.timed import Mark
 
 SCRIPT = [
@@ -40,3 +40,11 @@ def test_a_script_that_did_not_reach_its_last_step_has_no_stages() -> None:
 def test_a_trainer_that_found_its_class_images_has_no_stages() -> None:
     with pytest.raises(ValueError, match="prior: done"):
         stages_of_trainer([Mark(1.0, "prior: nothing to do")], last_step=2.0)
+
+
+def test_the_steady_rate_is_that_of_the_last_half_and_ends_with_the_last_step() -> None:
+    steps = [(10.0, 0), (40.0, 50), (45.0, 100), (50.0, 150), (55.0, 200), (60.0, 200)]
+    assert steady_rate(steps) == 10
+    assert steady_rate([(1.0, 10)]) is None
+    assert steady_rate([]) is None
+    assert steps_of_script(SCRIPT)[:2] == [(10.0, 0), (10.5, 1)]

@@ -67,3 +67,12 @@ def fake_nvidia_smi(path: Path, does: str) -> None:
     path.parent.mkdir()
     path.write_text(f"#!/bin/sh\n{does}\n")
     path.chmod(0o755)
+
+
+def test_a_file_that_grows_is_watched(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    text = f"import time; f = open({str(file)!r}, 'w', 1); f.write('a\\nb\\n'); time.sleep(1); f.write('c\\n'); time.sleep(1)"
+    finished = run_timed(program(text), tmp_path / "log", watched=file)
+    (first, _), (last, lines) = finished.lines[0], finished.lines[-1]
+    assert lines == 3
+    assert 0.5 < last - first < finished.seconds

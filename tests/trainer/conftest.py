@@ -1,10 +1,23 @@
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from tests.trainer.tiny_models import Layout, build, loaded
 from tests.trainer.tiny_training import write_model, write_photos
+
+# Tests compare float32 arithmetic, which a GPU's libraries may round to ten bits of mantissa; processes inherit it.
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no GPU"))
 
 
 @pytest.fixture(scope="session")

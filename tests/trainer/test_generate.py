@@ -76,6 +76,20 @@ def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "pictures").exists()
 
 
+def test_a_result_with_the_cluster_s_sections_is_read(finished: RunFolder, tmp_path: Path) -> None:
+    written = json.loads(finished.result.read_text())
+    written["settings"] |= {"resources": {"nodes": 1}, "suspend": False}
+    (tmp_path / "result.json").write_text(json.dumps(written))
+    assert read_result(tmp_path / "result.json") == read_result(finished.result)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"settings": {"training": {"steps": "many"}}}'])
+def test_a_damaged_result_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    (tmp_path / "result.json").write_text(content)
+    with pytest.raises(InvalidConfig, match=r"result\.json.*can't be read as the result of a run"):
+        read_result(tmp_path / "result.json")
+
+
 def test_the_result_tells_the_run(finished: RunFolder) -> None:
     result = read_result(finished.result)
     assert (result.class_, result.identifier, result.prompt) == ("dog", "sks", "a sks dog")

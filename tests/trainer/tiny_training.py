@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,17 @@ def settings(model: Path, photos: Path, /, **sections: Mapping[str, Any]) -> dic
     return {name: {**section, **sections.get(name, {})} for name, section in short.items()}
 
 
+def hidden_gpus(processes: int) -> dict[str, str]:
+    """Variables that hide the GPUs from a run's processes where not each can have its own, on which NCCL insists."""
+    return {"CUDA_VISIBLE_DEVICES": ""} if 0 < torch.cuda.device_count() < processes else {}
+
+
+class WorldOfCpu(World):
+    """A process that leaves the GPUs alone."""
+
+    device = torch.device("cpu")
+
+
 @dataclass(frozen=True)
 class Job:
     """A training that is started as pods start it."""
@@ -119,7 +130,7 @@ class Job:
             *("--termination-log", str(self.folder / "termination.json"), *more),
         ]
 
-    def start(self, *more: str, **environment: str) -> ForkServerProcess:
+    def start(self, *more: str, **environment: str) -> BaseProcess:
         """Starts without the seconds of imports."""
         return warm_start(self.arguments(*more), self.log, environment)
 
@@ -127,14 +138,15 @@ class Job:
         """Runs to the end and tells the exit code."""
         return wait(self.start(*more, **environment))
 
-    def start_ranks(self) -> list[ForkServerProcess]:
+    def start_ranks(self) -> list[BaseProcess]:
         """Two processes that are one run, without a launcher that would hide their exit codes."""
         common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+        common |= hidden_gpus(2)
         return [self.start(RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(2)]
 
-    def spawn(self, *launcher: str) -> tuple[int, str]:
+    def spawn(self, *launcher: str, **environment: str) -> tuple[int, str]:
         """Runs `python -m [launcher] dreambooth_trainer` to its end: exit code and everything written."""
-        return finish(["-m", *launcher, "dreambooth_trainer", *self.arguments()])
+        return finish(["-m", *launcher, "dreambooth_trainer", *self.arguments()], **environment)
 
     def exported(self) -> dict[str, Tensor]:
         """Denoiser and text encoder of the exported model, named as in a `Trainee`."""
@@ -146,15 +158,16 @@ class Job:
             for name, tensor in load_file(next(folder.glob("*.safetensors"))).items()
         }
 
-    def run(self) -> Run:
-        """The run in this process, behind its first phase."""
-        run = Run(TrainConfig.model_validate(self.config), self.output, self.cache, World(), Progress([]))
+    def run(self, processes: int = 1) -> Run:
+        """The run in this process, behind its first phase, on the device of a run of so many processes."""
+        world = WorldOfCpu() if hidden_gpus(processes) else World()
+        run = Run(TrainConfig.model_validate(self.config), self.output, self.cache, world, Progress([]))
         run.identifier = "sks"
         return run
 
-    def dataset(self) -> Dataset:
+    def dataset(self, processes: int = 1) -> Dataset:
         """What its steps read, from what its first phases left."""
-        run = self.run()
+        run = self.run(processes)
         return cache.run(run, prior.run(run))
 
 
@@ -176,15 +189,16 @@ def job_with_nan(root: Path, name: str) -> Job:
 
 def environment_of_processes() -> dict[str, str]:
     """The environment in which Python has the trainer at hand, and one thread."""
-    paths = os.pathsep.join(map(str, (ROOT / "operator", ROOT / "trainer_image", ROOT)))
+    # Libraries may be anywhere where this process finds them.
+    paths = os.pathsep.join(map(str, (ROOT / "operator", ROOT / "trainer_image", ROOT, *filter(None, sys.path))))
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
 
 
-def finish(arguments: Sequence[str]) -> tuple[int, str]:
+def finish(arguments: Sequence[str], **environment: str) -> tuple[int, str]:
     """Runs Python with the trainer at hand: exit code and everything written."""
     ended = subprocess.run(
         [sys.executable, *arguments],
-        env=environment_of_processes(),
+        env=environment_of_processes() | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -193,7 +207,7 @@ def finish(arguments: Sequence[str]) -> tuple[int, str]:
     return ended.returncode, ended.stdout
 
 
-def wait(process: ForkServerProcess) -> int:
+def wait(process: BaseProcess) -> int:
     """Waits for the end of a process and tells its exit code."""
     process.join(PATIENCE)
     if process.exitcode is None:
@@ -202,7 +216,7 @@ def wait(process: ForkServerProcess) -> int:
     return process.exitcode
 
 
-def signal_when(process: ForkServerProcess, number: signal.Signals, condition: Callable[[], bool]) -> None:
+def signal_when(process: BaseProcess, number: signal.Signals, condition: Callable[[], bool]) -> None:
     """Sends a signal as soon as a condition holds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -251,7 +265,7 @@ def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
         decay = min(training.ema.decay, (1 + step) / (10 + step))
         average = [decay * old + (1 - decay) * new.detach() for old, new in zip(average, parameters, strict=True)]
     final = average if training.ema.enabled else [parameter.detach() for parameter in parameters]
-    return dict(zip((name for name, _ in trainee.learning()), final, strict=True))
+    return {name: weights.cpu() for (name, _), weights in zip(trainee.learning(), final, strict=True)}
 
 
 def distance(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:

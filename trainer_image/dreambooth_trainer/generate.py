@@ -4,7 +4,6 @@ from pathlib import Path
 
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.prompts import fill
-from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.contact_sheet import Row, contact_sheet
 from dreambooth_trainer.evaluation.pictures import BATCH, sampler_of
 from dreambooth_trainer.job import quiet_libraries
@@ -43,7 +42,7 @@ def generate(
         message, remedy = "holds no finished run", "Give the output folder of a `dreambooth run` that has ended"
         raise InvalidConfig([Problem("DIR", str(folder), message, remedy)])
     result = read_result(run.result)
-    config = TrainConfig.model_validate(result.settings)
+    config = result.config
     sampler = sampler_of(config.samples).model_copy(
         update={
             name: value for name, value in (("steps", steps), ("guidance_scale", guidance_scale)) if value is not None

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.progress import PHASES, Report
+from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.figures import Figures
 from dreambooth_trainer.evaluation.pictures import Comparison
 from dreambooth_trainer.phase_records import Ledger, Result
@@ -66,6 +68,19 @@ class RunResult(Report):
     settings: dict[str, Any]
     """The manifest's training sections with every default."""
 
+    @property
+    def config(self) -> TrainConfig:
+        """The settings, read."""
+        return TrainConfig.model_validate(self.settings)
+
+    @field_validator("settings")
+    @classmethod
+    def _only_what_the_trainer_reads(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Results of `dreambooth run` up to version 0.1.0 hold the cluster's sections too."""
+        sections = {name: section for name, section in settings.items() if name in TrainConfig.model_fields}
+        TrainConfig.model_validate(sections)
+        return sections
+
     def in_short(self) -> dict[str, float | str | None]:
         """What of it the termination message has room for: names relative to the folder of the run, and the figures."""
         diffusers = "diffusers" in self.settings["output"]["formats"]
@@ -108,8 +123,18 @@ def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
 
 
 def read_result(path: Path) -> RunResult:
-    """The result of a finished run."""
-    return RunResult.model_validate_json(path.read_text())
+    """The result of a finished run.
+
+    Raises:
+        InvalidConfig: the file is missing or damaged, or written by a version of the trainer with other settings.
+    """
+    try:
+        return RunResult.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        cause = str(error).partition("\n")[0]
+        remedy = "Give the folder of a finished run, or start the run again with this version"
+        problem = Problem("DIR", str(path), f"can't be read as the result of a run: {cause}", remedy)
+        raise InvalidConfig([problem]) from error
 
 
 def versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -261,10 +262,7 @@ def test_torch_stays_unloaded() -> None:
     assert finished.stdout.strip() == "False"
 
 
+@pytest.mark.gpu
 def test_device_memory_is_told_where_there_is_a_device(progress: Progress) -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        assert progress.snapshot().device_memory_bytes is None
-        return
     torch.empty(1_000_000, device="cuda")
     assert (progress.snapshot().device_memory_bytes or 0) >= 4_000_000

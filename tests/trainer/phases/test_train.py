@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from dreambooth_api.failures import CommunicationFailure, Interrupted, InvalidConfig
-from tests.trainer.tiny_training import Job, distance, job_of, plain_loop, signal_when, wait
+from tests.trainer.tiny_training import Job, distance, hidden_gpus, job_of, plain_loop, signal_when, wait
 from tests.trainer.training.test_checkpoints import flip_a_bit, truncate
 
 STEPS = 40
@@ -148,14 +148,16 @@ class TestTwoProcesses:
         assert job.termination["reason"] == "CommunicationFailure"
         assert [wait(process) for process in job.start_ranks()] == [0, 0]
         assert json.loads((job.output.state / "train.json").read_text())["result"]["resumedAt"] >= 4
-        assert distance(job.exported(), plain_loop(job.run(), job.dataset(), batch=2)) < 1e-4
+        assert distance(job.exported(), plain_loop(job.run(2), job.dataset(2), batch=2)) < 1e-4
 
     @pytest.mark.parametrize("stage", [0, 3])
     def test_torchrun_trains_the_same_weights(self, tiny_training: Path, stage: int) -> None:
         job = job_of(tiny_training, f"torchrun-{stage}", training={"batchSize": 2}, deepspeed={"zeroStage": stage})
-        code, output = job.spawn("torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m")
+        code, output = job.spawn(
+            "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", **hidden_gpus(2)
+        )
         assert code == 0, output
-        assert distance(job.exported(), plain_loop(job.run(), job.dataset(), batch=4)) < 1e-4
+        assert distance(job.exported(), plain_loop(job.run(2), job.dataset(2), batch=4)) < 1e-4
 
 
 @pytest.mark.slow

@@ -4,8 +4,10 @@ import itertools
 import json
 import os
 from collections.abc import Mapping
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from dreambooth_trainer.phases import cache, prior, train
 from dreambooth_trainer.process.distributed import World
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.engine import deepspeed_config, plan_zero_stage
-from tests.trainer.tiny_training import Job, distance, free_port, job_of, plain_loop, settings, wait
+from tests.trainer.tiny_training import Job, distance, free_port, hidden_gpus, job_of, plain_loop, settings, wait
 
 GLOBAL_BATCH = 4
 TOLERANCE = 1e-4
@@ -63,31 +65,44 @@ def trained(tiny_training: Path) -> Path:
     """Folder of the weights of all variants, stages and numbers of processes."""
     assert variant_of(tiny_training, {}).finish() == 0
     for processes in (1, 2):
-        port = free_port()
+        port, hidden = free_port(), hidden_gpus(processes)
+        context = get_context("spawn") if hidden else server()
         group = [
-            server().Process(target=train_all, args=(tiny_training, processes, rank, port)) for rank in range(processes)
+            context.Process(target=train_all, args=(tiny_training, processes, rank, port)) for rank in range(processes)
         ]
-        for process in group:
-            process.start()
+        # Before the imports, which decide what the libraries compute on.
+        with mock.patch.dict(os.environ, hidden):
+            for process in group:
+                process.start()
         assert [wait(process) for process in group] == [0] * processes
     return tiny_training
 
 
 @pytest.fixture(scope="module")
-def plain(trained: Path) -> dict[str, dict[str, Tensor]]:
-    """Weights of the plain loop by variant, and of the base model."""
-    weights = {}
-    for name, variant in VARIANTS.items():
-        job = variant_of(trained, variant)
-        weights[name] = plain_loop(job.run(), job.dataset(), batch=GLOBAL_BATCH)
+def plain(trained: Path) -> dict[int, dict[str, dict[str, Tensor]]]:
+    """Weights of the plain loop by variant, on the device of so many processes."""
+    jobs = {name: variant_of(trained, variant) for name, variant in VARIANTS.items()}
+    by_processes = {}
+    for processes in (1, 2):
+        if processes == 1 or hidden_gpus(processes):
+            weights = {
+                name: plain_loop(job.run(processes), job.dataset(processes), batch=GLOBAL_BATCH)
+                for name, job in jobs.items()
+            }
+        by_processes[processes] = weights
+    return by_processes
+
+
+@pytest.fixture(scope="module")
+def base(trained: Path) -> dict[str, Tensor]:
+    """Weights of the base model."""
     base = variant_of(trained, {}).run().model
     modules = {"denoiser": base.denoiser, "text_encoder": base.text_encoder}
-    weights["base"] = {
-        f"{part}.{name}": value.detach()
+    return {
+        f"{part}.{name}": value.detach().cpu()
         for part, module in modules.items()
         for name, value in module.named_parameters()
     }
-    return weights
 
 
 def weights_of(root: Path, name: str, stage: int, processes: int) -> dict[str, Tensor]:
@@ -106,9 +121,14 @@ class TestTrainedWeights:
     @pytest.mark.parametrize("stage", STAGES)
     @pytest.mark.parametrize("variant", VARIANTS)
     def test_equal_those_of_the_plain_loop(
-        self, trained: Path, plain: dict[str, dict[str, Tensor]], variant: str, stage: int, processes: int
+        self,
+        trained: Path,
+        plain: dict[int, dict[str, dict[str, Tensor]]],
+        variant: str,
+        stage: int,
+        processes: int,
     ) -> None:
-        found, wanted = weights_of(trained, variant, stage, processes), plain[variant]
+        found, wanted = weights_of(trained, variant, stage, processes), plain[processes][variant]
         assert distance(found, wanted) < TOLERANCE
         for name, tensor in wanted.items():
             # A bias that starts at zero is as small as a few learning rates; a tensor as a whole is not.
@@ -116,17 +136,19 @@ class TestTrainedWeights:
             assert float((found[name] - tensor).norm()) < TOLERANCE * scale, name
 
     @pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "lora"])
-    def test_have_moved_far_from_the_base_model(self, plain: dict[str, dict[str, Tensor]], variant: str) -> None:
-        base = {name: plain["base"][name] for name in plain[variant]}
-        assert distance(plain[variant], base) > 10 * TOLERANCE
+    def test_have_moved_far_from_the_base_model(
+        self, plain: dict[int, dict[str, dict[str, Tensor]]], base: dict[str, Tensor], variant: str
+    ) -> None:
+        moved = plain[1][variant]
+        assert distance(moved, {name: base[name] for name in moved}) > 10 * TOLERANCE
 
     @pytest.mark.parametrize("processes", [1, 2])
     @pytest.mark.parametrize("stage", STAGES)
     def test_are_the_float32_masters_under_bf16(
-        self, trained: Path, plain: dict[str, dict[str, Tensor]], stage: int, processes: int
+        self, trained: Path, base: dict[str, Tensor], stage: int, processes: int
     ) -> None:
         """Steps a thousand times smaller than bf16's resolution change weights that start as the base model's exactly."""
-        found, base = weights_of(trained, "bf16", stage, processes), plain["base"]
+        found = weights_of(trained, "bf16", stage, processes)
         moved = {name: (found[name] - base[name]).abs() for name in base}
         assert max(float(moves.max()) for moves in moved.values()) < 2e-6
         assert all(float(moves.max()) > 0 for moves in moved.values())
@@ -168,7 +190,6 @@ class TestDeepSpeedConfig:
 
     def test_clips_unless_the_engine_does(self) -> None:
         assert self.config(0, torch.float32)["gradient_clipping"] == 0
-        assert self.config(0, torch.float16)["gradient_clipping"] == 1
         assert self.config(2, torch.float32)["gradient_clipping"] == 1
 
     def test_leaves_bf16_to_autocast_where_nothing_is_sharded(self) -> None:

@@ -11,7 +11,7 @@ from dreambooth_trainer.training.loss_log import LossLog, read_losses
 
 
 def outcome(subject: float, class_: float = 0.5) -> StepOutcome:
-    return StepOutcome(torch.tensor(subject), torch.tensor(class_), 1e-4, torch.tensor(0.25))
+    return StepOutcome(torch.tensor([subject, class_]), 1e-4, torch.tensor(0.25))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The protocol of a model family: all that the phases need to know of Stable Diffusion, or of a family to come."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -81,6 +82,10 @@ class ModelFamily(Protocol):
 
     def loss_weight(self, t_B: Tensor, min_snr_gamma: float) -> Tensor:
         """Weight of each timestep's loss under min-SNR weighting."""
+        ...
+
+    def arithmetic(self) -> AbstractContextManager[object]:
+        """The context in which the denoiser computes in the model's precision."""
         ...
 
     def predict(self, z_BCHW: Tensor, t_B: Tensor, conditioning: Conditioning) -> Tensor:

@@ -61,4 +61,5 @@ def predicted_by(model: ModelFamily, rows: Noised, conditioning: Conditioning) -
     """
     dtype = next(model.denoiser.parameters()).dtype
     prompts = {name: value.to(dtype)[rows.prompt_N] for name, value in conditioning.items()}
-    return model.predict(rows.noisy_NCHW.to(dtype), rows.t_N, prompts).contiguous()
+    with model.arithmetic():
+        return model.predict(rows.noisy_NCHW.to(dtype), rows.t_N, prompts).float().contiguous()

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from dreambooth_api.training import DeepSpeed, Training
 from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.training.captured import CapturedStep
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.ema import Average
-from dreambooth_trainer.training.loss import Losses
 from dreambooth_trainer.training.lr_schedule import learning_rate_factor
 from dreambooth_trainer.training.master_weights import Masters
 from dreambooth_trainer.training.module import Trainee
@@ -61,11 +61,11 @@ def deepspeed_config(training: Training, settings: DeepSpeed, *, stage: int, pre
             "stage": stage,
             **{name: {"device": "cpu"} for name, wanted in offload.items() if wanted},
         },
-        "bf16": {"enabled": precision == torch.bfloat16 and not _plain(stage, precision)},
-        "torch_autocast": {"enabled": precision == torch.bfloat16 and _plain(stage, precision), "dtype": "bfloat16"},
+        "bf16": {"enabled": precision == torch.bfloat16 and stage > 0},
+        "torch_autocast": {"enabled": precision == torch.bfloat16 and stage == 0, "dtype": "bfloat16"},
         "fp16": {"enabled": precision == torch.float16},
         # Without an optimizer of DeepSpeed's own the clipping is done here, since it would not tell the norm.
-        "gradient_clipping": 0.0 if _plain(stage, precision) else training.max_grad_norm,
+        "gradient_clipping": training.max_grad_norm if stage > 0 else 0.0,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 1_000_000_000,
@@ -76,14 +76,19 @@ def deepspeed_config(training: Training, settings: DeepSpeed, *, stage: int, pre
 class StepOutcome:
     """What a step leaves for the log, on the device: reading it would make the host wait."""
 
-    subject_loss: Tensor
-    class_loss: Tensor
+    losses: Tensor
+    """Of the subject and of the class, [2]."""
     learning_rate: float
     grad_norm: Tensor | float | None
 
 
 class Engine:
-    """A trainee under DeepSpeed. Every process of the world makes every call."""
+    """A trainee under DeepSpeed. Every process of the world makes every call.
+
+    Without sharding, torch's optimizer works on the parameters themselves, in float32, and autocast rounds for the arithmetic:
+    DeepSpeed's alternative, master weights beside rounded ones, takes twice the time for an update and rounds the gradients.
+    On one device DeepSpeed then sets up, saves and loads, and `CapturedStep` takes the steps.
+    """
 
     def __init__(self, trainee: Trainee, settings: DeepSpeed, world: World, precision: torch.dtype) -> None:
         world.connect()
@@ -92,7 +97,8 @@ class Engine:
         self._trainee = trainee
         self._world = world
         self._training = training
-        self._plain = _plain(self.stage, precision)
+        sharded = self.stage > 0
+        captured = not sharded and world.size == 1
         # DeepSpeed broadcasts and flattens weights in their plain order.
         trainee.denoiser.to(memory_format=torch.contiguous_format)
         groups = trainee.parameter_groups()
@@ -102,10 +108,11 @@ class Engine:
             betas=(training.optimizer.beta1, training.optimizer.beta2),
             eps=training.optimizer.epsilon,
             weight_decay=training.optimizer.weight_decay,
-            fused=self._plain,
+            fused=not sharded,
+            capturable=captured and world.device.type == "cuda",
         )
         # DeepSpeed makes master weights of the rounded weights, which would lose the base model's last bits.
-        rounded = precision != torch.float32 and not self._plain
+        rounded = precision != torch.float32 and sharded
         exact = [weights.detach().cpu().clone() for _, weights in trainee.learning()] if rounded else []
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=trainee,
@@ -113,11 +120,16 @@ class Engine:
             config=deepspeed_config(training, settings, stage=self.stage, precision=precision),
             dist_init_required=False,
         )
-        if self._plain:
+        if not sharded:
             trainee.denoiser.to(memory_format=torch.channels_last)
             # DeepSpeed would copy all gradients into a bucket and back, a fifth of a step, also where nobody is to be told.
             self._engine.enable_backward_allreduce = world.size > 1
+            for parameter in trainee.parameters():
+                # What autocast would round anew in every step.
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.to(precision)
         learning = [parameter for _, parameter in trainee.learning()]
+        self._captured = CapturedStep(trainee, self._optimizer, training, precision) if captured else None
         self._masters = Masters(self._optimizer, learning, stage=self.stage, rank=world.rank)
         for parameter, value in zip(learning, exact, strict=False):
             self._masters.fill(parameter, value)
@@ -125,29 +137,29 @@ class Engine:
 
     def step(self, step: int, draw: Draw, dataset: Dataset) -> StepOutcome:
         """One optimizer step on a draw of the global batch."""
-        training, factor = self._training, learning_rate_factor(step, self._training)
+        factor = learning_rate_factor(step, self._training)
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * factor
-        outcomes: list[Losses] = []
+            set_learning_rate(group, peak * factor)
+        losses, norm = (self._captured or self._by_deepspeed)(draw, dataset)
+        if self._average:
+            self._average.update(self._masters.local, step)
+        return StepOutcome(losses, self._peaks[0] * factor, norm)
+
+    def _by_deepspeed(self, draw: Draw, dataset: Dataset) -> tuple[Tensor, Tensor | float | None]:
+        """A step whose gradients or states are shared with other processes."""
+        training, losses = self._training, []
         norm: Tensor | None = None
         for part in range(training.gradient_accumulation_steps):
             start = (part * self._world.size + self._world.rank) * training.batch_size
-            losses = self._engine(draw.rows(start, start + training.batch_size), dataset)
-            self._engine.backward(losses.total)
-            if self._plain and self._engine.is_gradient_accumulation_boundary():
+            loss = self._engine(draw.rows(start, start + training.batch_size), dataset)
+            self._engine.backward(loss.total)
+            if self.stage == 0 and self._engine.is_gradient_accumulation_boundary():
                 norm = torch.nn.utils.clip_grad_norm_(
                     [parameter for _, parameter in self._trainee.learning()], training.max_grad_norm
                 )
             self._engine.step()
-            outcomes.append(losses)
-        if self._average:
-            self._average.update(self._masters.local, step)
-        return StepOutcome(
-            torch.stack([losses.subject.detach() for losses in outcomes]).mean(),
-            torch.stack([losses.class_.detach() for losses in outcomes]).mean(),
-            self._peaks[0] * factor,
-            norm if norm is not None else self._engine.get_global_grad_norm(),
-        )
+            losses.append(torch.stack([loss.subject, loss.class_]).detach())
+        return torch.stack(losses).mean(0), norm if norm is not None else self._engine.get_global_grad_norm()
 
     def save(self, folder: Path) -> None:
         """Writes this process's part of the state into a checkpoint's folder."""
@@ -160,9 +172,13 @@ class Engine:
         """Goes back to the state of a checkpoint."""
         self._engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
         if self._average:
-            self._average.tensors = torch.load(
-                folder / f"average-{self._world.rank}.pt", map_location=self._world.device
-            )
+            # Offloaded states are not where the weights are: each tensor goes to the place of the one that it replaces.
+            for average, saved in zip(
+                self._average.tensors,
+                torch.load(folder / f"average-{self._world.rank}.pt", map_location="cpu"),
+                strict=True,
+            ):
+                average.copy_(saved)
 
     def gather(self) -> dict[str, Tensor]:
         """All that trained, whole and in float32 on the CPU of the main process; empty in the others."""
@@ -187,13 +203,13 @@ class Engine:
             return 3
         learning = sum(parameter.numel() for _, parameter in trainee.learning())
         planned = plan_zero_stage(parameters=learning, precision=precision, memory=world.memory, processes=world.size)
-        return max(planned, 1) if settings.offload.optimizer else planned
+        # DeepSpeed scales the loss, which fp16 needs, for the optimizers of its stages alone.
+        return max(planned, 1) if settings.offload.optimizer or precision == torch.float16 else planned
 
 
-def _plain(stage: int, precision: torch.dtype) -> bool:
-    """Whether torch's optimizer works on the parameters themselves, in float32, and autocast rounds for the arithmetic.
-
-    DeepSpeed's alternative without sharding, master weights beside rounded ones, takes twice the time for an update and
-    rounds the gradients.
-    """
-    return stage == 0 and precision != torch.float16
+def set_learning_rate(group: dict[str, Any], rate: float) -> None:
+    """Sets the learning rate of an optimizer's group, on the device where a graph reads it there."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate

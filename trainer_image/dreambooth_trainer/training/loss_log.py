@@ -41,7 +41,7 @@ class LossLog:
         """
         if not self._pending:
             return []
-        losses = torch.stack([torch.stack([outcome.subject_loss, outcome.class_loss]) for _, outcome in self._pending])
+        losses = torch.stack([outcome.losses for _, outcome in self._pending])
         losses = self._world.mean(losses)
         lines = [
             {

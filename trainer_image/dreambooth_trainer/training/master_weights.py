@@ -1,15 +1,13 @@
 """The float32 weights that the optimizer updates, wherever DeepSpeed keeps them at a ZeRO stage. Used by `engine.py`.
 
-Without sharding they are the parameters themselves, but in fp16; else DeepSpeed keeps them apart, and what the network
-computes with is their copy, rounded to the precision.
+Without sharding they are the parameters themselves; else DeepSpeed keeps them apart, and what the network computes with is
+their copy, rounded to the precision.
 """
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import torch
-from deepspeed.runtime.fp16.unfused_optimizer import FP16_UnfusedOptimizer
 from deepspeed.utils import (
     safe_get_full_fp32_param,
     safe_get_local_fp32_param,
@@ -33,17 +31,13 @@ class Masters:
                 """What of them this process holds."""
             case 1 | 2:
                 self.local = optimizer.single_partition_of_fp32_groups
-            case _ if isinstance(optimizer, FP16_UnfusedOptimizer):
-                halves, self.local = list(chain(*optimizer.fp16_groups)), list(chain(*optimizer.fp32_groups))
-                self._of_parameter = dict(zip(map(id, halves), self.local, strict=True))
             case _:
                 self.local = [parameter.data for parameter in learning]
-                self._of_parameter = dict(zip(map(id, learning), self.local, strict=True))
 
     def whole(self, parameter: Parameter) -> Tensor:
         """The master weights of a parameter, all of them."""
         if self._stage == 0:
-            return self._of_parameter[id(parameter)]
+            return parameter.data
         whole = safe_get_full_fp32_param(parameter)
         assert whole is not None, "DeepSpeed knows no master weights of a parameter that trains"
         return whole
@@ -53,7 +47,7 @@ class Masters:
         """Sets the master weights of a parameter; what the network computes with follows at the next step."""
         match self._stage:
             case 0:
-                self._of_parameter[id(parameter)].copy_(value)
+                parameter.copy_(value)
             case 3:
                 # The shards are equally long: the last one is padded.
                 shard = torch.zeros_like(safe_get_local_fp32_param(parameter))

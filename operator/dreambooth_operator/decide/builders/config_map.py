@@ -30,13 +30,13 @@ def build_config_map(owner: Object, job: DreamBoothJob) -> dict[str, Any]:
 def train_config(job: DreamBoothJob) -> TrainConfig:
     """The settings of the trainer inside a pod."""
     spec = job.spec
-    given = {name: getattr(spec, name) for name in TrainConfig.model_fields if name in spec.model_fields_set}
-    given["subject"] = spec.subject.model_copy(update={"images": Images(path=photos_folder(job))})
+    images = Images(path=photos_folder(job))
+    seen: dict[str, Any] = {"subject": spec.subject.model_copy(update={"images": images})}
     model: dict[str, Any] = {"source": model_folder(spec.model.source), "token_secret": None}
     if spec.model.config:
         model["config"] = model_folder(spec.model.config)
-    given["model"] = spec.model.model_copy(update=model)
-    if "evaluation" in given:
+    seen["model"] = spec.model.model_copy(update=model)
+    if "evaluation" in spec.model_fields_set:
         encoder = {"encoder": model_folder(spec.evaluation.encoder)}
-        given["evaluation"] = spec.evaluation.model_copy(update=encoder)
-    return TrainConfig.model_construct(**given)
+        seen["evaluation"] = spec.evaluation.model_copy(update=encoder)
+    return spec.train_config.model_copy(update=seen)

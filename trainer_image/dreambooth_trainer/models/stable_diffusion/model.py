@@ -1,7 +1,6 @@
 """Stable Diffusion 1.x and 2.x, and every model of their architecture such as the embedded one."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
@@ -68,6 +67,7 @@ class StableDiffusion:
         self.vae: AutoencoderKL = pipeline.vae
         # Latents leave -1..1, which a checkpoint's scheduler need not say.
         self.noising = DDPMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+        self.noising.alphas_cumprod = self.noising.alphas_cumprod.to(device)
         self.resolution = int(self.denoiser.config.sample_size) * pipeline.vae_scale_factor
         for module in (self.denoiser, self.text_encoder, self.vae):
             module.requires_grad_(False).eval().to(device)
@@ -149,7 +149,7 @@ class StableDiffusion:
         }
         pipeline = StableDiffusionPipeline(**components, requires_safety_checker=False)
         pipeline.set_progress_bar_config(disable=True)
-        with self._arithmetic():
+        with self.arithmetic():
             latents = pipeline(
                 list(prompts),
                 height=size,
@@ -198,10 +198,9 @@ class StableDiffusion:
             recurse_remove_peft_layers(module)
             module._hf_peft_config_loaded = False
 
-    def _arithmetic(self) -> Any:
-        if self.precision == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.precision)
+    def arithmetic(self) -> torch.autocast:
+        """The context in which the denoiser computes in the model's precision."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
 
 def _in_precision(module: UNet2DConditionModel, precision: torch.dtype) -> UNet2DConditionModel:
