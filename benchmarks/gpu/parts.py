@@ -35,7 +35,7 @@ class Failed(Exception):
 
 def tests(settings: Settings, found: Found) -> None:
     """The trainer's tests, but the slow ones, where they choose the GPU themselves."""
-    which = "test_schedules.py" if settings.pretend else ""
+    which = "training/test_lr_schedule.py" if settings.pretend else ""
     _pytest(settings, found, which, "not slow and not gpu and not cluster", "-n", "8")
 
 
