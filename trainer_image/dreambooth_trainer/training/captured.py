@@ -5,10 +5,10 @@ A graph launches them all at once, with the same results.
 """
 
 from dataclasses import fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dreambooth_api.training import Training
 from dreambooth_trainer.training.dataset import Dataset
@@ -27,6 +27,37 @@ class Graph(Protocol):
         ...
 
 
+class _Rounded(torch.autograd.Function):
+    """Weights in another number format, in a few kernels for all; gradients come back in the weights' own."""
+
+    @staticmethod
+    def forward(ctx: Any, precision: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        rounded = [torch.empty_like(one, dtype=precision) for one in weights]
+        torch._foreach_copy_(rounded, weights)
+        return tuple(rounded)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        exact = [None if one is None else torch.empty_like(one, dtype=torch.float32) for one in gradients]
+        torch._foreach_copy_([one for one in exact if one is not None], [one for one in gradients if one is not None])
+        return None, *exact
+
+
+class _ForwardAndBackward(nn.Module):
+    """Both passes as one, so that what is computed again in the backward pass sees the same weights."""
+
+    def __init__(self, trainee: Trainee, share: float) -> None:
+        super().__init__()
+        self.trainee = trainee
+        self._share = share
+
+    def forward(self, draw: Draw, dataset: Dataset) -> Tensor:
+        loss = self.trainee(draw, dataset)
+        (loss.total * self._share).backward()
+        return torch.stack([loss.subject, loss.class_]).detach()
+
+
 class CapturedStep:
     """One optimizer step after the other; every call takes a draw of the same shapes.
 
@@ -37,14 +68,15 @@ class CapturedStep:
     def __init__(
         self, trainee: Trainee, optimizer: torch.optim.Optimizer, training: Training, precision: torch.dtype
     ) -> None:
-        self._trainee = trainee
         self._optimizer = optimizer
         self._training = training
         self._precision = precision
-        self._learning = [parameter for _, parameter in trainee.learning()]
+        self._names, self._learning = zip(*trainee.learning(), strict=True)
+        self._passes = _ForwardAndBackward(trainee, 1 / training.gradient_accumulation_steps)
         self._device = self._learning[0].device
         self._captures = self._device.type == "cuda"
         self._calls = 0
+        self._aside: torch.cuda.Stream | None = None
         self._graph: Graph | None = None
 
     def __call__(self, draw: Draw, dataset: Dataset) -> tuple[Tensor, Tensor]:
@@ -74,20 +106,24 @@ class CapturedStep:
         losses = []
         for part in range(training.gradient_accumulation_steps):
             rows = draw.rows(part * training.batch_size, (part + 1) * training.batch_size)
-            # Autocast would look for weights that it converted before the capture, which a graph can't read.
-            with torch.autocast(
-                self._device.type, self._precision, enabled=self._precision != torch.float32, cache_enabled=False
-            ):
-                loss = self._trainee(rows, dataset)
-            (loss.total / training.gradient_accumulation_steps).backward()
-            losses.append(torch.stack([loss.subject, loss.class_]).detach())
+            losses.append(self._both_passes(rows, dataset))
         norm = torch.nn.utils.clip_grad_norm_(self._learning, training.max_grad_norm)
         self._optimizer.step()
         return torch.stack(losses).mean(0), norm
 
+    def _both_passes(self, rows: Draw, dataset: Dataset) -> Tensor:
+        """Adds to the gradients and returns the losses, [2]."""
+        if self._precision == torch.float32:
+            return self._passes(rows, dataset)
+        rounded = _Rounded.apply(self._precision, *self._learning)
+        weights = {f"trainee.{name}": value for name, value in zip(self._names, rounded, strict=True)}
+        return torch.func.functional_call(self._passes, weights, (rows, dataset))
+
     def _take_aside(self, draw: Draw, dataset: Dataset) -> tuple[Tensor, Tensor]:
         """A step on a stream that is not the default one, since autograd remembers the stream of each parameter's first step."""
-        current, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        # One for all these steps, as each stream keeps the memory that it used.
+        self._aside = self._aside or torch.cuda.Stream()
+        current, aside = torch.cuda.current_stream(), self._aside
         aside.wait_stream(current)
         with torch.cuda.stream(aside):
             outcome = self._take(draw, dataset)
