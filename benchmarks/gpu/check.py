@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -29,6 +30,9 @@ WORK = Path(tempfile.gettempdir()) / "dreambooth-gpu"
 
 PRETENDED_SECONDS = 900
 """Seconds that a part may take where all is pretended."""
+
+GRACE_SECONDS = 5
+"""Seconds in which a part that is ended may finish its log."""
 
 TOO_SHORT = 10
 """Seconds in which no part does anything useful."""
@@ -130,7 +134,10 @@ def _result(name: str, settings: Settings, output: Path) -> Result:
 
 
 def _end_session(part: subprocess.Popen[bytes]) -> None:
-    """Kills what is left of a part: on the GPU it would be in the way of the next one."""
+    """Ends a part, and kills what is left of it: on the GPU it would be in the way of the next one."""
+    part.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        part.wait(GRACE_SECONDS)
     try:
         os.killpg(part.pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -62,6 +63,39 @@ def speed_4(settings: Settings, found: Found) -> None:
     _speed(settings, found, batch=4)
 
 
+def steps(settings: Settings, found: Found) -> None:
+    """The training step alone."""
+    # Imported late: the other parts measure the memory of programs that they start, from their own upwards.
+    from diffusers import StableDiffusionPipeline
+
+    from benchmarks.gpu.steps import measure_steps
+    from benchmarks.random_model import build
+
+    if settings.pretend:
+        _need_embedded_weights()
+        small = embedded.path("emoji") / "pipeline"
+        cases = measure_steps(lambda: StableDiffusionPipeline.from_pretrained(small, safety_checker=None), 8, 1)
+    else:
+        cases = measure_steps(build, 64, 60)
+    for name, measured in cases:
+        found.figures[name] = measured
+        print(name, measured, flush=True)
+        found.summary = "steps/s: " + ", ".join(
+            f"{one} {it['stepsPerSecond']:.2f}" for one, it in found.figures.items()
+        )
+        found.table = "\n".join(
+            (
+                "| step alone | steps/s | allocated GiB | reserved GiB |",
+                "|---|---:|---:|---:|",
+                *(
+                    f"| {one} | {' | '.join(f'{value:.2f}' for value in it.values())} |"
+                    for one, it in found.figures.items()
+                ),
+            )
+        )
+        found.save()
+
+
 def memory(settings: Settings, found: Found) -> None:
     """Peak memory on the GPU by method, with batches of 1+1.
 
@@ -119,8 +153,9 @@ def example(settings: Settings, found: Found) -> None:
 
 
 PARTS: Mapping[str, tuple[Callable[[Settings, Found], None], float]] = {
-    "tests": (tests, 120),
-    "gpu-tests": (gpu_tests, 90),
+    "tests": (tests, 180),
+    "gpu-tests": (gpu_tests, 150),
+    "steps": (steps, 120),
     "speed-1": (speed_1, 130),
     "speed-4": (speed_4, 130),
     "memory": (memory, 90),
@@ -241,6 +276,8 @@ def _command_line(*arguments: str) -> None:
 def main(name: str, file: str, settings: str) -> int:
     """Runs one part and tells its exit code."""
     found = Found(Path(file))
+    # At the end of its time a part still shows what its program wrote.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         PARTS[name][0](Settings(**json.loads(settings)), found)
     except Skipped as reason:

@@ -1,14 +1,19 @@
 """The operator in the test cluster, and tenants' namespaces that enforce the restricted level."""
 
+import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
 
 import pytest
+import yaml
 
-from tests.cluster.layout import ROOT
+from tests.cluster.layout import CTR, ROOT
 from tests.conftest import Cluster
-from tests.e2e.installation import NAMESPACE, install, restrict, uninstall
+from tests.e2e.installation import CHART, NAMESPACE, RELEASE, install, restrict, uninstall
 from tests.e2e.tenant import Tenant
+
+CRDS = ROOT / "crds"
+VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +34,28 @@ def tenant(node: Cluster, operator: str, loaded: Mapping[str, str]) -> Iterator[
     tenant.kubectl("create", "configmap", "photos", f"--from-file={ROOT / 'examples' / 'dog' / 'photos'}")
     yield tenant
     node.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def named_by_default(node: Cluster, loaded: Mapping[str, str]) -> Iterator[None]:
+    """The project's images under the names that the chart has for them, which no registry of the tests holds."""
+    if node.images:
+        pytest.skip("only images of the test cluster may get other names")
+    names = {f"docker.io/library/dreambooth-{target}:{VERSION}": image for target, image in loaded.items()}
+    for name, image in names.items():
+        subprocess.run([*CTR, "images", "tag", "--force", image, name], check=True, capture_output=True)
+    yield
+    subprocess.run([*CTR, "images", "rm", *names], check=True, capture_output=True)
+
+
+@pytest.fixture
+def uninstalled(tenant: Tenant, node: Cluster, loaded: Mapping[str, str]) -> Iterator[Tenant]:
+    """A tenant of a cluster that has neither operator nor CustomResourceDefinitions; the other tests' come back."""
+    node.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
+    node.kubectl("delete", "--filename", CRDS, "--timeout=120s")
+    yield tenant
+    node.kubectl("apply", "--server-side", "--force-conflicts", "--filename", CRDS)
+    install(node, loaded)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

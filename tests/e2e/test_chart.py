@@ -1,43 +1,13 @@
 """The chart's life: installed without any values, tested, upgraded, rolled back, uninstalled and installed again, and a job that
 trains all the time, in one attempt and one pod."""
 
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import pytest
-import yaml
-
-from tests.cluster.layout import CTR, ROOT
 from tests.conftest import Cluster
 from tests.e2e.installation import CHART, NAMESPACE, RELEASE, install
 from tests.e2e.tenant import Tenant, small
 from tests.e2e.test_interruptions import LONG, in_training
-
-CRDS = ROOT / "crds"
-VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
-
-
-@pytest.fixture
-def named_by_default(node: Cluster, loaded: Mapping[str, str]) -> Iterator[None]:
-    """The project's images under the names that the chart has for them, which no registry of the tests holds."""
-    if node.images:
-        pytest.skip("only images of the test cluster may get other names")
-    names = {f"docker.io/library/dreambooth-{target}:{VERSION}": image for target, image in loaded.items()}
-    for name, image in names.items():
-        subprocess.run([*CTR, "images", "tag", "--force", image, name], check=True, capture_output=True)
-    yield
-    subprocess.run([*CTR, "images", "rm", *names], check=True, capture_output=True)
-
-
-@pytest.fixture
-def uninstalled(tenant: Tenant, node: Cluster, loaded: Mapping[str, str]) -> Iterator[Tenant]:
-    """A tenant of a cluster that has neither operator nor CustomResourceDefinitions; the other tests' come back."""
-    node.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
-    node.kubectl("delete", "--filename", CRDS, "--timeout=120s")
-    yield tenant
-    node.kubectl("apply", "--server-side", "--force-conflicts", "--filename", CRDS)
-    install(node, loaded)
 
 
 def steps_on(tenant: Tenant, before: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class FakeHub:
-    """Serves one repository, `studio/tiny`, whose branch `main` is at `COMMIT`; with a token to those who send it only."""
+    """Serves one repository, whose branch `main` is at `COMMIT`; with a token to those who send it only."""
 
     folder: Path
+    repository: str = "studio/tiny"
     token: str | None = None
     repeats: bool = False
     """Whether it refuses everything, and sends back what it was sent."""
@@ -54,24 +55,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         hub, path = self.served, self.path.partition("?")[0]
+        name = hub.repository
         hub.authorizations.append(self.headers.get("Authorization"))
         if hub.repeats:
             said = f"{self.headers.get('Authorization')} won't do"
             self._answer(403, said.encode(), {"X-Error-Message": said, "X-HF-Warning": said})
         elif hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
             self._answer(401, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to it is restricted"})
-        elif path in (f"/api/models/studio/tiny/revision/{name}" for name in ("main", COMMIT)):
-            self._json({"_id": "1", "id": "studio/tiny", "modelId": "studio/tiny", "sha": COMMIT, "siblings": []})
-        elif path.startswith("/api/models/studio/tiny/revision/"):
+        elif path in (f"/api/models/{name}/revision/{revision}" for revision in ("main", COMMIT)):
+            self._json({"_id": "1", "id": name, "modelId": name, "sha": COMMIT, "siblings": []})
+        elif path.startswith(f"/api/models/{name}/revision/"):
             self._answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-        elif path == f"/api/models/studio/tiny/tree/{COMMIT}":
+        elif path == f"/api/models/{name}/tree/{COMMIT}":
             self._json(
                 [
-                    {"type": "file", "oid": _etag(file), "size": file.stat().st_size, "path": name}
-                    for name, file in self._files().items()
+                    {"type": "file", "oid": _etag(file), "size": file.stat().st_size, "path": path}
+                    for path, file in self._files().items()
                 ]
             )
-        elif file := self._files().get(path.removeprefix(f"/studio/tiny/resolve/{COMMIT}/")):
+        elif file := self._files().get(path.removeprefix(f"/{name}/resolve/{COMMIT}/")):
             if self.command == "GET":
                 hub.fetched.add(file.relative_to(hub.folder).as_posix())
             self._answer(200, file.read_bytes(), {"X-Repo-Commit": COMMIT, "ETag": f'"{_etag(file)}"'})

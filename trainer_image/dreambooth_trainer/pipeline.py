@@ -76,7 +76,7 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
     if not world.is_main:
         return {}
     once("export", export.Exported, folder.model, lambda: export.run(run))
-    once("sample", sample.Sampled, folder.samples, lambda: sample.run(run, export.load_exported(run)))
+    once("sample", sample.Sampled, folder.samples, lambda: sample.run(run, lambda: export.load_exported(run)))
     if config.evaluation.enabled:
         once("evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.run(run, export.load_exported(run)))
     else:

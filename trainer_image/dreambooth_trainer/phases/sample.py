@@ -1,5 +1,7 @@
 """Draws the manifest's prompts with the same seeds before and after training, side by side on a contact sheet."""
 
+from collections.abc import Callable
+
 from PIL.Image import Image
 
 from dreambooth_api.progress import Report
@@ -18,15 +20,16 @@ class Sampled(Report):
     """The contact sheet's path relative to the folder of the run; None without prompts."""
 
 
-def run(run: Run, trained: ModelFamily) -> Sampled:
-    """Draws and writes `samples/`."""
+def run(run: Run, load_trained: Callable[[], ModelFamily]) -> Sampled:
+    """Draws and writes `samples/`; where there are no prompts, no model is loaded."""
     samples = run.config.samples
     prompts = [run.fill(prompt) for prompt in samples.prompts]
     wanted = [(prompt, seed) for prompt in prompts for seed in range(samples.per_prompt)]
-    models = {"before": run.model, "after": trained}
+    models: dict[str, Callable[[], ModelFamily]] = {"before": lambda: run.model, "after": load_trained}
     images: dict[str, list[Image]] = {name: [] for name in models}
     with run.progress.phase("sample", total=len(models) * len(wanted), unit="pictures") as phase:
-        for name, model in models.items():
+        for name, load in models.items() if wanted else ():
+            model = load()
             for start in range(0, len(wanted), BATCH):
                 run.stop.check()
                 batch = wanted[start : start + BATCH]

@@ -58,7 +58,8 @@ def run(run: Run, dataset: Dataset) -> Trained:
             done, last = step + 1, step + 1 == training.steps
             look = last or done % every == 0 or (world.size == 1 and run.stop.requested)
             stopping = look and not last and world.any(run.stop.requested)
-            saving = last or stopping or done % config.checkpoints.every_steps == 0
+            # After the last step the weights themselves are saved.
+            saving = stopping or (not last and done % config.checkpoints.every_steps == 0)
             if look or saving:
                 lines = log.flush()
                 newest = lines[-1]

@@ -1,0 +1,45 @@
+"""Every command that the documentation gives is typed by a test, and every manifest can be read."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dreambooth_api.job import DreamBoothJobSpec
+from dreambooth_api.runtime import DreamBoothRuntimeSpec
+from tests.cluster.images import INGREDIENTS
+from tests.docs.written import Block, blocks, commands
+
+SPECS = {"DreamBoothJob": DreamBoothJobSpec, "DreamBoothRuntime": DreamBoothRuntimeSpec}
+LAPTOP, CLUSTER = "tests/docs/test_laptop.py", "tests/e2e/test_docs.py"
+TYPED_BY = {
+    "README.md": {"make": LAPTOP, "dreambooth": LAPTOP, "torchrun": LAPTOP, "helm": CLUSTER, "kubectl": CLUSTER},
+    "docs/install.md": {"helm": CLUSTER, "kubectl": CLUSTER, "docker": "tests/cluster/images.py"},
+    "docs/monitoring.md": {"helm": CLUSTER},
+    "charts/dreambooth-operator/README.md": {"helm": CLUSTER},
+    # The embedded model's recipe takes a GPU and an hour; its tests run each of its programs in small.
+    "trainer_image/emoji_recipe/README.md": dict.fromkeys(("npm", "pip", "cd", "python"), "tests/emoji_recipe"),
+}
+"""What types the commands of a page, by their first word."""
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: str(block.page))
+def test_every_command_is_typed_by_a_test(block: Block) -> None:
+    assert {command.split()[0] for command in block.commands} <= TYPED_BY[str(block.page)].keys()
+
+
+def test_the_chart_s_readme_says_what_is_typed_from_other_pages() -> None:
+    typed = commands(Path("README.md"), Path("docs/install.md"))
+    assert set(commands(Path("charts/dreambooth-operator/README.md"))) <= set(typed)
+
+
+def test_images_are_built_from_targets_that_the_tests_build() -> None:
+    built = {command.split("--target ")[1].split()[0] for command in commands() if command.startswith("docker build")}
+    assert built == INGREDIENTS.keys()
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: str(block.page))
+def test_every_manifest_can_be_read(block: Block) -> None:
+    for document in yaml.safe_load_all(block.text):
+        if document.get("kind") in SPECS:
+            SPECS[document["kind"]].model_validate(document["spec"])

@@ -1,0 +1,52 @@
+"""What the documentation tells people to type: its commands and its YAML, as written."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path.relative_to(ROOT)
+    for pattern in (
+        "README.md",
+        "docs/*.md",
+        "charts/*/README.md",
+        "benchmarks/**/README.md",
+        "trainer_image/*/README.md",
+    )
+    for path in ROOT.glob(pattern)
+)
+"""Pages with commands for people."""
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"\s+#\s.*$")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: Path
+    language: str
+    text: str
+
+    @property
+    def commands(self) -> list[str]:
+        """Its commands: comments are removed and continued lines joined."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        stripped = (_COMMENT.sub("", line).strip() for line in lines if not line.startswith("#"))
+        return [" ".join(line.split()) if "'" not in line and '"' not in line else line for line in stripped if line]
+
+
+def blocks(language: str, *pages: Path) -> Iterator[Block]:
+    """The blocks of a language, in the order in which they are read."""
+    for page in pages or PAGES:
+        for name, text in _BLOCK.findall((ROOT / page).read_text()):
+            if name == language:
+                yield Block(page, name, text)
+
+
+def commands(*pages: Path) -> list[str]:
+    """All commands of the pages, each once, in their order."""
+    return list(dict.fromkeys(command for block in blocks("sh", *pages) for command in block.commands))

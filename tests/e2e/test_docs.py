@@ -1,0 +1,94 @@
+"""The commands that the documentation gives for a cluster, as written, one after the other.
+
+`REGISTRY` is where the nodes have the project's images; the tests' own cluster builds them from the Dockerfile's targets.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.layout import ROOT
+from tests.conftest import Cluster
+from tests.docs.written import blocks, commands
+from tests.e2e.installation import NAMESPACE
+from tests.e2e.tenant import Tenant
+
+REGISTRY = "docker.io/library"
+ENDLESS = "--watch"
+"""Option of commands that a person ends."""
+NO_PROMETHEUS_OPERATOR = "monitoring.serviceMonitor.enabled"
+"""Value that needs kinds which the tests' cluster lacks: the chart is rendered against it, not installed."""
+
+Type = Callable[[str, Path], str]
+
+
+@pytest.fixture
+def type_(node: Cluster) -> Type:
+    """Types a command into a shell in a folder and returns what it prints."""
+    binaries = [str(node.binaries)] if node.binaries else []
+    environment = {**os.environ, "KUBECONFIG": str(node.kubeconfig)}
+    environment["PATH"] = os.pathsep.join((*binaries, os.environ["PATH"]))
+
+    def type_(command: str, folder: Path) -> str:
+        command, accepted = command.replace("REGISTRY", REGISTRY), {0}
+        if ENDLESS in command:
+            command, accepted = f"timeout 5 {command}", {124}
+        if NO_PROMETHEUS_OPERATOR in command:
+            command += " --dry-run=client"
+        ended = subprocess.run(
+            ["bash", "-c", command],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=1200,
+        )
+        assert ended.returncode in accepted, f"{command}\n{ended.stdout}"
+        return ended.stdout
+
+    return type_
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    """A folder with what the commands read of the repository, and room for the reader's own files."""
+    for name in ("charts", "crds", "examples"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    yield tmp_path
+
+
+def of_cluster(page: str) -> list[str]:
+    return [command for command in commands(Path(page)) if command.startswith(("kubectl", "helm"))]
+
+
+def test_the_readme_from_install_to_the_trained_model(
+    uninstalled: Tenant, named_by_default: None, type_: Type, checkout: Path
+) -> None:
+    said = {command: type_(command, checkout) for command in of_cluster("README.md")}
+    try:
+        assert "condition met" in next(text for command, text in said.items() if command.startswith("kubectl wait"))
+        explained = next(text for command, text in said.items() if command.startswith("kubectl explain"))
+        assert "unconditionalShare" in explained
+        assert "Complete" in type_("kubectl get dreamboothjobs", checkout)
+    finally:
+        type_("kubectl delete dreamboothjobs,persistentvolumeclaims,configmaps --all --wait=false", checkout)
+        type_(f"helm uninstall dreambooth --namespace {NAMESPACE} --wait", checkout)
+
+
+def test_installing_from_the_first_command_to_the_last(
+    uninstalled: Tenant, named_by_default: None, type_: Type, checkout: Path
+) -> None:
+    values = next(block for block in blocks("yaml", Path("docs/install.md")) if "# values.yaml" in block.text)
+    (checkout / "values.yaml").write_text(values.text.replace("REGISTRY", REGISTRY))
+    type_(f"kubectl delete namespace {NAMESPACE} --ignore-not-found", checkout)
+    first, *rest = of_cluster("docs/install.md")
+    assert first.startswith("kubectl create namespace")
+    type_(first, checkout)
+    uninstalls = next(number for number, command in enumerate(rest) if command.startswith("helm uninstall"))
+    for command in (*rest[:uninstalls], *of_cluster("docs/monitoring.md"), *rest[uninstalls:]):
+        type_(command, checkout)
