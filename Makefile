@@ -15,6 +15,7 @@ demo: .venv/trainer  ## Trains the example dog on this machine and ends with a r
 	$(BIN)/dreambooth run examples/dog/dreamboothjob.yaml
 
 test: .venv/developer  ## Runs all tests but those that need containers.
+	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not containers" --numprocesses auto --dist loadfile
 
 test-containers: .venv/developer  ## Runs the tests with real pods; as root on Linux.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.cluster import images, shared
+from tests.cluster import binaries, images, shared
 from tests.cluster.layout import CTR, KUBECONFIG, ROOT
 
 IMAGES = {"operator": "TEST_OPERATOR_IMAGE", "trainer": "TEST_TRAINER_IMAGE"}
@@ -30,8 +30,8 @@ class Cluster(NamedTuple):
     """The project's images by target, where they are given."""
 
     def binary(self, name: str) -> str:
-        """Path of `kubectl` or `helm`."""
-        return str(self.binaries / name) if self.binaries else name
+        """Path of a program, such as `kubectl` or `helm`."""
+        return str(binaries.program(name)) if self.binaries else name
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:
         """Runs kubectl and returns what it prints."""
@@ -70,15 +70,16 @@ class Cluster(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
-    """A cluster with the CustomResourceDefinitions."""
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """A cluster with the CustomResourceDefinitions, and with a node where one of the chosen tests needs it."""
     if given := os.environ.get("KUBECONFIG"):
         named = {target: os.environ[name] for target, name in IMAGES.items() if name in os.environ}
         reason = None if len(named) == len(IMAGES) else f"{' and '.join(IMAGES.values())} name no images for {given}"
         other = Cluster(Path(given), None, reason, named)
         other.kubectl("apply", "--server-side", "--filename", ROOT / "crds")
         return other
-    state = shared.join(_controller())
+    with_node = any("node" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    state = shared.join(_controller(), with_node=with_node)
     return Cluster(KUBECONFIG, Path(state.binaries), state.no_node, {})
 
 

@@ -276,8 +276,6 @@ def _command_line(*arguments: str) -> None:
 def main(name: str, file: str, settings: str) -> int:
     """Runs one part and tells its exit code."""
     found = Found(Path(file))
-    # At the end of its time a part still shows what its program wrote.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         PARTS[name][0](Settings(**json.loads(settings)), found)
     except Skipped as reason:
@@ -288,4 +286,6 @@ def main(name: str, file: str, settings: str) -> int:
 
 
 if __name__ == "__main__":
+    # At the end of its time a part still shows what its program wrote.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.exit(main(*sys.argv[1:]))

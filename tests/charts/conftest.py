@@ -17,7 +17,7 @@ Helm = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(scope="session")
 def helm() -> Helm:
     """Runs helm; it needs no cluster."""
-    binary = "helm" if "KUBECONFIG" in os.environ else str(binaries.built() / "helm")
+    binary = "helm" if "KUBECONFIG" in os.environ else str(binaries.program("helm"))
 
     def run(*arguments: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
         return subprocess.run([binary, *arguments], capture_output=True, text=True, input=stdin)

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from tests.cluster import images, leftovers, node
-from tests.cluster.binaries import built
+from tests.cluster.binaries import CONTROL_PLANE, NODE, built
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.layout import KUBECONFIG, LOGS, RUN, STATE
 from tests.cluster.processes import NotReady, Processes
@@ -58,12 +58,25 @@ def load() -> None:
 
 
 @app.command()
-def supervise(owner: Annotated[int, typer.Option(help="Process with which the cluster ends; 0: none.")] = 0) -> None:
+def build() -> None:
+    """Builds the programs of `make test`, a line for each."""
+    try:
+        built(*CONTROL_PLANE, "helm", report=typer.echo)
+    except NotReady as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def supervise(
+    owner: Annotated[int, typer.Option(help="Process with which the cluster ends; 0: none.")] = 0,
+    with_node: Annotated[bool, typer.Option("--node/--no-node", help="Whether pods can run in it.")] = True,
+) -> None:
     """Holds a cluster until it is told to stop, or until its owner ends."""
     stop = _Stop(owner)
     with _only_one():
         leftovers.sweep()
-        reason = node.obstacle()
+        reason = node.obstacle() if with_node else "the cluster was started for tests that need none"
         RUN.mkdir()
         processes = Processes()
         try:
@@ -80,7 +93,7 @@ def supervise(owner: Annotated[int, typer.Option(help="Process with which the cl
 
 
 def _start(processes: Processes, owner: int, reason: str | None) -> None:
-    binaries = built()
+    binaries = built(*CONTROL_PLANE, *(NODE if reason is None else ()))
     control_plane = ControlPlane(processes, binaries, with_node=reason is None)
     machine = node.Node(processes, binaries, control_plane)
     if reason is None:

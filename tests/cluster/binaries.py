@@ -1,11 +1,13 @@
-"""The binaries of the control plane and the node, built from pinned Go modules once into the cache."""
+"""The programs of the test cluster, built from pinned Go modules once into the cache: each when a test first needs it."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.cluster.layout import CACHE, LOGS
@@ -28,6 +30,10 @@ PACKAGES = {
     "promtool": "github.com/prometheus/prometheus/cmd/promtool",
 }
 """Package of each binary."""
+CONTROL_PLANE = "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"
+NODE = "kubelet", "kube-proxy", "coredns", "pause"
+ON_PATH = "prometheus", "promtool"
+"""Programs that are taken from the PATH where they are there: any recent version serves the tests."""
 OWN_MODULES = {"helm": "helm", "prometheus": "prometheus", "promtool": "prometheus"}
 """Folder of the module of each binary whose dependencies contradict the others'."""
 TAGS = "remove_all_sd,enable_kubernetes_sd"
@@ -48,24 +54,42 @@ def folder() -> Path:
     return CACHE / "bin" / digest.hexdigest()[:16]
 
 
-def built() -> Path:
-    """Builds what is missing (a quarter of an hour on two cores where nothing is there) and returns the folder.
+def built(*names: str, report: Callable[[str], None] = lambda _: None) -> Path:
+    """Builds those of some programs that are missing and returns their folder.
+
+    Args:
+        names: the programs; Kubernetes' take a minute or two each on two cores.
+        report: is called with a line before each build.
 
     Raises:
         NotReady: there is no Go toolchain, or a build failed.
     """
     target = folder()
-    missing = [name for name in PACKAGES if not (target / name).exists()]
-    if not missing:
+    if all((target / name).exists() for name in names):
         return target
     target.mkdir(parents=True, exist_ok=True)
     LOGS.mkdir(parents=True, exist_ok=True)
-    for name in missing:
-        _build(name, target)
-    for old in target.parent.iterdir():
-        if old != target:
-            shutil.rmtree(old)
+    # One process builds at a time; the others find what it has built.
+    with (target.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = [name for name in names if not (target / name).exists()]
+        for number, name in enumerate(missing, 1):
+            report(f"building {name} ({number} of {len(missing)})")
+            _build(name, target)
+        for old in target.parent.iterdir():
+            if old.is_dir() and old != target:
+                shutil.rmtree(old)
     return target
+
+
+def program(name: str) -> Path:
+    """Path of a program, which is built where it is missing.
+
+    Raises:
+        NotReady: see `built`.
+    """
+    found = shutil.which(name) if name in ON_PATH else None
+    return Path(found) if found else built(name) / name
 
 
 def toolchain() -> str:

@@ -48,11 +48,12 @@ def runs(pid: int) -> bool:
         return False
 
 
-def join(owner: int) -> State:
+def join(owner: int, *, with_node: bool = True) -> State:
     """The running cluster; starts one that ends with its owner where none runs.
 
     Args:
         owner: process of the test run.
+        with_node: whether a cluster that is started now gets a node.
 
     Raises:
         NotReady: it does not come up.
@@ -64,6 +65,7 @@ def join(owner: int) -> State:
             return state
         with SUPERVISOR_LOG.open("wb") as stream:
             command = [sys.executable, "-m", "tests.cluster", "supervise", f"--owner={owner}"]
+            command.append("--node" if with_node else "--no-node")
             supervisor = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=stream, start_new_session=True)
         while (state := read_state()) is None:
             if supervisor.poll() is not None:

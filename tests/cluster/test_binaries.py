@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,9 @@ def test_the_same_modules_make_the_same_binaries_wherever_and_whenever(
 
 
 def test_each_is_built_in_its_module_and_what_they_replace_is_removed(workshop: Path) -> None:
-    old = binaries.built()
+    old = binaries.built("etcd", "helm")
     changed(workshop / "modules")
-    made = binaries.built()
+    made = binaries.built("etcd", "helm")
     assert {file.name: file.read_text() for file in made.iterdir()} == {
         "etcd": "example.org/etcd made in modules\n",
         "helm": "example.org/helm made in helm\n",
@@ -102,24 +103,47 @@ def test_each_is_built_in_its_module_and_what_they_replace_is_removed(workshop: 
 
 
 def test_only_what_is_missing_is_built(workshop: Path) -> None:
-    made = binaries.built()
+    made = binaries.built("etcd", "helm")
     (made / "etcd").write_text("kept")
     (made / "helm").unlink()
-    assert binaries.built() == made
+    assert binaries.built("etcd", "helm") == made
     assert (made / "etcd").read_text() == "kept"
     assert (made / "helm").exists()
 
 
+def test_nothing_is_built_that_nobody_asked_for(workshop: Path) -> None:
+    lines: list[str] = []
+    made = binaries.built("helm", report=lines.append)
+    assert [file.name for file in made.iterdir()] == ["helm"]
+    assert lines == ["building helm (1 of 1)"]
+    assert binaries.built("helm", report=lines.append) == made and len(lines) == 1
+
+
+def test_of_two_who_need_a_program_at_once_one_builds_it(workshop: Path) -> None:
+    lines: list[str] = []
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda _: binaries.built("etcd", report=lines.append), range(4)))
+    assert lines == ["building etcd (1 of 1)"]
+
+
+def test_prometheus_is_taken_from_the_path(workshop: Path) -> None:
+    for name in ("promtool", "helm"):
+        (workshop / "path" / name).write_text("#!/bin/sh")
+        (workshop / "path" / name).chmod(0o755)
+    assert binaries.program("promtool") == workshop / "path" / "promtool"
+    assert binaries.program("helm") == binaries.folder() / "helm"
+
+
 def test_without_a_compiler_nobody_knows_which_binaries_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
-    binaries.built()
+    binaries.built("etcd", "helm")
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(NotReady, match="needs Go"):
-        binaries.built()
+        binaries.built("etcd", "helm")
 
 
 def test_a_build_that_fails_names_its_log_and_leaves_no_binary(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(binaries.PACKAGES, "etcd", "./broken")
     with pytest.raises(NotReady, match=r"etcd was not built: .*build\.log"):
-        binaries.built()
+        binaries.built("etcd", "helm")
     assert "does not compile" in (workshop / "logs" / "build.log").read_text()
     assert not (binaries.folder() / "etcd").exists()

@@ -28,9 +28,9 @@ Type = Callable[[str, Path], str]
 @pytest.fixture
 def type_(node: Cluster) -> Type:
     """Types a command into a shell in a folder and returns what it prints."""
-    binaries = [str(node.binaries)] if node.binaries else []
+    folders = {str(Path(node.binary(name)).parent) for name in ("kubectl", "helm")} if node.binaries else set[str]()
     environment = {**os.environ, "KUBECONFIG": str(node.kubeconfig)}
-    environment["PATH"] = os.pathsep.join((*binaries, os.environ["PATH"]))
+    environment["PATH"] = os.pathsep.join((*folders, os.environ["PATH"]))
 
     def type_(command: str, folder: Path) -> str:
         command, accepted = command.replace("REGISTRY", REGISTRY), {0}
