@@ -1,0 +1,81 @@
+"""A step's forward pass on a pretended GPU: fake tensors have shapes and devices, but no values that a host could read.
+
+What a CUDA graph can't record fails here too: a value that the host asks for, a tensor on another device, a shape that depends
+on data. The backward pass needs a real device (see `test_gpu.py`).
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from dreambooth_api.training import Training
+from dreambooth_trainer.models.base import LatentMoments
+from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
+from dreambooth_trainer.training.batch import Noised
+from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.randomness import Draw
+from tests.trainer.tiny_models import Layout, build
+
+GPU = torch.device("cuda")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "lora": {"method": "lora"},
+    "text encoder": {"trainTextEncoder": True},
+    "text encoder's adapters": {"trainTextEncoder": True, "method": "lora"},
+    "min-SNR": {"minSnrGamma": 5},
+    "checkpointing": {"gradientCheckpointing": True},
+}
+
+
+def pretended(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device=GPU)
+
+
+def move_to_pretended_gpu(trainee: Trainee) -> None:
+    """Replaces all weights by fake ones."""
+    for module in (*trainee.modules(), trainee.model.denoiser, trainee.model.text_encoder):
+        for name, parameter in module.named_parameters(recurse=False):
+            module.register_parameter(name, nn.Parameter(pretended(*parameter.shape), parameter.requires_grad))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            module.register_buffer(name, pretended(*buffer.shape, dtype=buffer.dtype))
+
+
+def dataset_of(trainee: Trainee, class_pool: bool) -> Dataset:
+    """Three photos and eight class images."""
+    text = trainee.model.text_encoder.config
+    photos, pool, index = (3, 4, 8, 8), (8, 4, 8, 8), torch.long
+    noised = Noised(pretended(*pool), pretended(8, dtype=index), pretended(*pool), pretended(8, dtype=index))
+    return Dataset(
+        photos=LatentMoments(pretended(*photos), pretended(*photos)),
+        class_latents=pretended(*pool),
+        class_prompt_K=pretended(8, dtype=index),
+        ids_QL=pretended(3, text.max_position_embeddings, dtype=index),
+        conditioning={"encoder_hidden_states": pretended(3, text.max_position_embeddings, text.hidden_size)},
+        class_pool=noised if class_pool else None,
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("class_pool", [True, False], ids=["predictions", "noise"])
+def test_the_forward_pass_asks_the_device_for_nothing(layout: Layout, variant: str, class_pool: bool) -> None:
+    pipeline = build(layout)
+    model = StableDiffusion(pipeline, device=torch.device("cpu"), precision=torch.float32, digest="", commit=None)
+    trainee = Trainee(model, Training.model_validate({"batchSize": 2, **VARIANTS[variant]}), 1.0)
+    with FakeTensorMode():
+        move_to_pretended_gpu(trainee)
+        model.noising.alphas_cumprod = pretended(1000)
+        draw = Draw(
+            subject_G=pretended(2, dtype=torch.long),
+            class_G=pretended(2, dtype=torch.long),
+            uniform_N=pretended(4),
+            noise_NCHW=pretended(4, 4, 8, 8),
+            posterior_NCHW=pretended(4, 4, 8, 8),
+        )
+        losses = trainee(draw, dataset_of(trainee, class_pool))
+        assert losses.total.device.type == "cuda"
+        with pytest.raises(DataDependentOutputException):
+            losses.total.item()
