@@ -29,7 +29,8 @@ from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from dreambooth_api.training import Sampler, Scheduler
 from dreambooth_trainer.models.base import Conditioning, Drawn, LatentMoments
-from dreambooth_trainer.models.stable_diffusion.single_file import save_configuration, single_file_tensors
+from dreambooth_trainer.models.stable_diffusion.published import save_configuration, save_pipeline, text_name
+from dreambooth_trainer.models.stable_diffusion.single_file import single_file_tensors
 
 SCHEDULERS: dict[Scheduler, type[SchedulerMixin]] = {
     "ddpm": DDPMScheduler,
@@ -176,17 +177,20 @@ class StableDiffusion:
         A single file comes with `config/`, the configuration and tokenizer that `from_single_file(config=...)` reads.
         """
         if "diffusers" in formats:
-            self.pipeline.save_pretrained(folder / "diffusers")
+            save_pipeline(self.pipeline, folder / "diffusers")
         if "single-file" in formats:
             save_file(single_file_tensors(self.pipeline), folder / "model.safetensors", metadata={"format": "pt"})
             save_configuration(self.pipeline, folder / "config")
 
     def export_adapters(self, folder: Path, denoiser: dict[str, Tensor], text_encoder: dict[str, Tensor]) -> None:
         """Writes adapters for `load_lora_weights`; the tensors are named as inside their modules."""
+        text_layers = {
+            text_name(name): tensor for name, tensor in _adapter_layers(self.text_encoder, text_encoder).items()
+        }
         StableDiffusionPipeline.save_lora_weights(
             folder,
             unet_lora_layers=_adapter_layers(self.denoiser, denoiser),
-            text_encoder_lora_layers=_adapter_layers(self.text_encoder, text_encoder) or None,
+            text_encoder_lora_layers=text_layers or None,
         )
 
     def merge_adapters(self) -> None:
