@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,14 +65,19 @@ class FakeDrawing(ModuleType):
     def __init__(self) -> None:
         """Starts with an empty list of calls."""
         super().__init__("dreambooth_trainer.generate")
-        self.calls: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Path, dict[str, Any], Path]] = []
 
-    def generate(self, *arguments: Any) -> list[Path]:
+    def Wish(self, **wish: Any) -> dict[str, Any]:
+        """What to draw."""
+        return wish
+
+    def generate(self, folder: Path, wish: dict[str, Any], output: Path) -> Iterator[Path]:
         """Notes the call and names two pictures."""
-        self.calls.append(arguments)
-        if arguments[1] == "fail":
+        self.calls.append((folder, wish, output))
+        yield Path("1.png")
+        if wish["prompt"] == "fail":
             raise ModelUnavailable("the model is gone")
-        return [Path("1.png"), Path("2.png")]
+        yield Path("2.png")
 
 
 @pytest.fixture
@@ -169,11 +175,13 @@ def test_generate_draws_from_a_finished_run(tmp_path: Path, drawing: FakeDrawing
     result = RUNNER.invoke(app, ["generate", str(tmp_path), "a {identifier} {class}"])
     assert (result.exit_code, result.stdout.split()) == (0, ["1.png", "2.png"])
     options = ["-n", "2", "--seed", "5", "--steps", "9", "--guidance-scale", "2", "-o", "new"]
-    RUNNER.invoke(app, ["generate", str(tmp_path), "a cat", *options])
-    assert drawing.calls == [
-        (tmp_path, "a {identifier} {class}", 8, 0, None, None, tmp_path / "generated"),
-        (tmp_path, "a cat", 2, 5, 9, 2.0, Path("new")),
-    ]
+    more = ["--negative-prompt", "a hat", "--scheduler", "ddim", "--size", "128x64", "--adapter-scale", "0.5"]
+    assert RUNNER.invoke(app, ["generate", str(tmp_path), "a cat", *options, *more]).exit_code == 0
+    asked = {"prompt": "a {identifier} {class}", "count": 8, "seed": 0, "negative_prompt": ""}
+    as_before = dict.fromkeys(("scheduler", "steps", "guidance_scale", "size", "adapter_scale"))
+    wish = {"prompt": "a cat", "count": 2, "seed": 5, "negative_prompt": "a hat", "scheduler": "ddim", "steps": 9}
+    wish |= {"guidance_scale": 2.0, "size": (128, 64), "adapter_scale": 0.5}
+    assert drawing.calls == [(tmp_path, asked | as_before, tmp_path / "generated"), (tmp_path, wish, Path("new"))]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Stable Diffusion 1.x and 2.x, and every model of their architecture such as the embedded one."""
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -28,7 +29,7 @@ from transformers import PreTrainedModel
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from dreambooth_api.training import Sampler, Scheduler
-from dreambooth_trainer.models.base import Conditioning, Drawn, LatentMoments
+from dreambooth_trainer.models.base import Conditioning, Drawn, LatentMoments, Size
 from dreambooth_trainer.models.stable_diffusion.published import save_configuration, save_pipeline, text_name
 from dreambooth_trainer.models.stable_diffusion.single_file import single_file_tensors
 
@@ -69,6 +70,8 @@ class StableDiffusion:
         # Latents leave -1..1, which a checkpoint's scheduler need not say.
         self.noising = DDPMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
         self.noising.alphas_cumprod = self.noising.alphas_cumprod.to(device)
+        # The pipeline takes no other sizes, whatever its autoencoder could do.
+        self.size_multiple = math.lcm(8, pipeline.vae_scale_factor)
         self.resolution = int(self.denoiser.config.sample_size) * pipeline.vae_scale_factor
         for module in (self.denoiser, self.text_encoder, self.vae):
             module.requires_grad_(False).eval().to(device)
@@ -137,11 +140,14 @@ class StableDiffusion:
         return cast(Tensor, self.denoiser(z_BCHW, t_B, **conditioning, return_dict=False)[0])
 
     @torch.no_grad()
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int) -> Drawn:
-        """Pictures of `size` pixels a side.
+    def draw(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: Size, negative_prompt: str = ""
+    ) -> Drawn:
+        """One picture for each prompt.
 
         The noise comes from a generator of its own for each picture, on the CPU so that it is the same on every device.
         """
+        width, height = (size, size) if isinstance(size, int) else size
         scheduler = SCHEDULERS[sampler.scheduler].from_config(self.noising.config)
         components = {
             **self.pipeline.components,
@@ -153,8 +159,9 @@ class StableDiffusion:
         with self.arithmetic():
             latents = pipeline(
                 list(prompts),
-                height=size,
-                width=size,
+                negative_prompt=[negative_prompt] * len(prompts),
+                height=height,
+                width=width,
                 num_inference_steps=sampler.steps,
                 guidance_scale=sampler.guidance_scale,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
@@ -201,6 +208,12 @@ class StableDiffusion:
                     layer.merge()
             recurse_remove_peft_layers(module)
             module._hf_peft_config_loaded = False
+
+    def rescale_adapters(self, folder: Path, scale: float) -> None:
+        """Changes the share that adapters have in weights that they were added to."""
+        self.pipeline.load_lora_weights(folder)
+        self.pipeline.fuse_lora(lora_scale=scale - 1)
+        self.pipeline.unload_lora_weights()
 
     def arithmetic(self) -> torch.autocast:
         """The context in which the denoiser computes in the model's precision."""
