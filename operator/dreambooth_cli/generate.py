@@ -22,6 +22,10 @@ def size_of(text: str) -> tuple[int, int] | None:
     return (sides[0], sides[1]) if sides and all(SMALLEST <= side <= LARGEST for side in sides) else None
 
 
+def _warn(warning: str) -> None:
+    typer.echo(f"warning: {warning}", err=True)
+
+
 def generate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of a finished run.", show_default=False)],
     prompt: Annotated[
@@ -99,7 +103,7 @@ def generate(
         adapter_scale=adapter_scale,
     )
     try:
-        for picture in draw(folder, wish, output or folder / "generated"):
+        for picture in draw(folder, wish, output or folder / "generated", _warn):
             typer.echo(picture)
     except BaseException as error:
         failure = classify(error)

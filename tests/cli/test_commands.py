@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -71,9 +71,10 @@ class FakeDrawing(ModuleType):
         """What to draw."""
         return wish
 
-    def generate(self, folder: Path, wish: dict[str, Any], output: Path) -> Iterator[Path]:
+    def generate(self, folder: Path, wish: dict[str, Any], output: Path, warn: Callable[[str], None]) -> Iterator[Path]:
         """Notes the call and names two pictures."""
         self.calls.append((folder, wish, output))
+        warn("a prompt is long")
         yield Path("1.png")
         if wish["prompt"] == "fail":
             raise ModelUnavailable("the model is gone")
@@ -174,6 +175,7 @@ def test_generate_draws_from_a_finished_run(tmp_path: Path, drawing: FakeDrawing
     (tmp_path / "COMPLETE").touch()
     result = RUNNER.invoke(app, ["generate", str(tmp_path), "a {identifier} {class}"])
     assert (result.exit_code, result.stdout.split()) == (0, ["1.png", "2.png"])
+    assert result.stderr == "warning: a prompt is long\n"
     options = ["-n", "2", "--seed", "5", "--steps", "9", "--guidance-scale", "2", "-o", "new"]
     more = ["--negative-prompt", "a hat", "--scheduler", "ddim", "--size", "128x64", "--adapter-scale", "0.5"]
     assert RUNNER.invoke(app, ["generate", str(tmp_path), "a cat", *options, *more]).exit_code == 0

@@ -195,7 +195,17 @@ def test_what_can_t_be_drawn_is_refused(finished: RunFolder, tmp_path: Path) -> 
     assert "as the run trained all weights" in refused(finished, output, "a dog", "--adapter-scale", "0.5")
     without_guidance = ["--negative-prompt", "red", "--guidance-scale", "1"]
     assert "--negative-prompt: 'red' has no effect" in refused(finished, output, "a dog", *without_guidance)
+    assert "loses 'sks'" in refused(finished, output, "in the snow " * 20 + "a {identifier}")
     assert "unknown placeholder {klass}" in refused(finished, output, "a dog", "--negative-prompt", "{klass}")
+
+
+def test_what_a_prompt_loses_is_told(finished: RunFolder, tmp_path: Path) -> None:
+    prompt = "a {identifier} {class} " + "in the snow " * 20
+    result = RUNNER.invoke(
+        app, ["generate", str(finished.root), prompt, "-n", "1", "--steps", "1", "-o", str(tmp_path)]
+    )
+    assert result.exit_code == 0
+    assert "warning: PROMPT: the text encoder cuts off 'in the snow" in result.stderr
 
 
 @pytest.mark.parametrize("prompt", ["...", "🐶", "狗" * 200, "a" * 500])
@@ -205,7 +215,7 @@ def test_any_prompt_gives_a_name(prompt: str) -> None:
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match="holds no finished run") as caught:
-        next(generate(tmp_path, Wish("a dog"), tmp_path / "pictures"))
+        next(generate(tmp_path, Wish("a dog"), tmp_path / "pictures", print))
     assert str(tmp_path) in str(caught.value)
     assert not (tmp_path / "pictures").exists()
 

@@ -3,7 +3,7 @@
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.prompts import fill
 from dreambooth_api.training import Sampler, Scheduler
+from dreambooth_trainer.data.prompts import Prompt, judge
 from dreambooth_trainer.evaluation.contact_sheet import MAX_ROWS, Row, contact_sheet, tile
 from dreambooth_trainer.evaluation.pictures import BATCH, sampler_of
 from dreambooth_trainer.job import quiet_libraries
@@ -58,7 +59,7 @@ class Wish:
         return default.model_copy(update={name: value for name in names if (value := getattr(self, name)) is not None})
 
 
-def generate(folder: Path, wish: Wish, output: Path) -> Iterator[Path]:
+def generate(folder: Path, wish: Wish, output: Path, warn: Callable[[str], None]) -> Iterator[Path]:
     """Draws with the model of a finished run.
 
     Each picture is written as soon as it is drawn, with its settings beside it in a JSON file and inside it as text. No file
@@ -68,6 +69,7 @@ def generate(folder: Path, wish: Wish, output: Path) -> Iterator[Path]:
         folder: folder of the run.
         wish: what to draw.
         output: folder of the pictures.
+        warn: told what the user should know.
 
     Yields:
         The pictures, and last a contact sheet of them.
@@ -97,6 +99,12 @@ def generate(folder: Path, wish: Wish, output: Path) -> Iterator[Path]:
     prompt, negative_prompt = (
         fill(text, identifier=result.identifier, class_=result.class_) for text in (wish.prompt, wish.negative_prompt)
     )
+    kept = (result.identifier, result.class_)
+    asked = [Prompt("PROMPT", prompt, kept), Prompt("--negative-prompt", negative_prompt, kept)]
+    problems, warnings = judge(asked, model.read_length)
+    _refuse(problems)
+    for warning in warnings:
+        warn(warning)
     common = {
         "prompt": prompt,
         "negativePrompt": negative_prompt,

@@ -66,6 +66,10 @@ class ModelFamily(Protocol):
         """Token ids of a text without the special ones."""
         ...
 
+    def read_length(self, prompt: str) -> int:
+        """How many characters of a prompt, from its beginning, the text encoder reads; `tokenize` cuts off the rest."""
+        ...
+
     def encode_images(self, x_BCHW: Tensor) -> LatentMoments:
         """Moments of the latents of pictures in -1..1."""
         ...

@@ -67,6 +67,9 @@ class StableDiffusion:
         self.denoiser: UNet2DConditionModel = pipeline.unet
         self.text_encoder: CLIPTextModel = pipeline.text_encoder
         self.vae: AutoencoderKL = pipeline.vae
+        # A tokenizer may say nothing of the length, which transformers takes for a very long one.
+        length = min(pipeline.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
+        pipeline.tokenizer.model_max_length = length
         # Latents leave -1..1, which a checkpoint's scheduler need not say.
         self.noising = DDPMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
         self.noising.alphas_cumprod = self.noising.alphas_cumprod.to(device)
@@ -102,6 +105,13 @@ class StableDiffusion:
             return_tensors="pt",
         )
         return cast(Tensor, tokens.input_ids).to(self.device)
+
+    def read_length(self, prompt: str) -> int:
+        """How many characters of a prompt, from its beginning, the text encoder reads."""
+        tokenizer = self.pipeline.tokenizer
+        room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
+        spans = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+        return len(prompt) if len(spans) <= room else int(spans[room - 1][1])
 
     @torch.no_grad()
     def encode_images(self, x_BCHW: Tensor) -> LatentMoments:
