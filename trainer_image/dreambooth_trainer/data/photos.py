@@ -158,26 +158,32 @@ def _explained() -> Iterator[None]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode in RGB: what is transparent becomes white, colour profiles become sRGB."""
+    """A picture of any mode in RGB: colour profiles become sRGB, and then what is transparent becomes white."""
+    profile = image.info.get("icc_profile")
     if image.mode.startswith("I"):
         # Pillow would cut 16 bits off at 255; the sign bit of mode I is never set in pictures.
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    elif (profile := image.info.get("icc_profile")) and image.mode in ("RGB", "CMYK"):
-        image = _to_srgb(image, profile)
-    return image.convert("RGB")
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    # A profile speaks of colours alone: of those of a palette, and of those beneath an alpha channel.
+    if image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("L" if image.mode in ("1", "La", "LA") else "RGB")
+    colours = _to_srgb(image, profile) if profile else image.convert("RGB")
+    return colours if alpha is None else Image.composite(colours, Image.new("RGB", colours.size, "white"), alpha)
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Phones photograph in Display P3, whose colours look pale when read as sRGB."""
+    """A picture in grey, RGB or CMYK by its profile.
+
+    Phones photograph in Display P3, whose colours look pale when read as sRGB.
+    """
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
+            image = image.convert("RGB")
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):
-        return image
-    return converted or image
+        return image.convert("RGB")
+    return converted or image.convert("RGB")
 
 
 def _refuse_tiny(image: Image.Image, resolution: int | None) -> None:
