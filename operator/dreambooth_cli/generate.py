@@ -9,6 +9,7 @@ import typer
 from dreambooth_api.contradictions import stray_placeholders
 from dreambooth_api.failures import InvalidConfig, Problem, classify
 from dreambooth_api.training import Scheduler
+from dreambooth_cli.output import complain, say
 from dreambooth_trainer.run import RunFolder
 
 AS_THE_SAMPLES = "as the run's samples"
@@ -23,7 +24,7 @@ def size_of(text: str) -> tuple[int, int] | None:
 
 
 def _warn(warning: str) -> None:
-    typer.echo(f"warning: {warning}", err=True)
+    complain(f"warning: {warning}")
 
 
 def generate(
@@ -76,7 +77,7 @@ def generate(
     """
     if not RunFolder(folder).complete.is_file():
         reason = "is no finished run (it has no COMPLETE)" if folder.is_dir() else "does not exist"
-        typer.echo(f"DIR: {str(folder)!r} {reason}. Give the output folder of a run that has ended.", err=True)
+        complain(f"DIR: {str(folder)!r} {reason}. Give the output folder of a run that has ended.")
         raise typer.Exit(InvalidConfig.exit_code)
 
     problems = [*stray_placeholders("PROMPT", prompt), *stray_placeholders("--negative-prompt", negative_prompt)]
@@ -84,7 +85,7 @@ def generate(
         remedy = f"Give {SMALLEST} to {LARGEST} pixels for a square, or WIDTHxHEIGHT, such as 768x512"
         problems.append(Problem("--size", size, "is no size", remedy))
     if problems:
-        typer.echo("\n".join(map(str, problems)), err=True)
+        complain("\n".join(map(str, problems)))
         raise typer.Exit(InvalidConfig.exit_code)
 
     # Torch takes seconds to import; a wrong folder is told before.
@@ -104,10 +105,10 @@ def generate(
     )
     try:
         for picture in draw(folder, wish, output or folder / "generated", _warn):
-            typer.echo(picture)
+            say(picture)
     except BaseException as error:
         failure = classify(error)
         if failure is None:
             raise
-        typer.echo(str(failure), err=True)
+        complain(failure)
         raise typer.Exit(failure.exit_code) from None

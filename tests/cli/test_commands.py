@@ -1,5 +1,6 @@
 """Tests of the command `dreambooth`, in this process and as a real one."""
 
+import json
 import os
 import subprocess
 import sys
@@ -235,3 +236,50 @@ def test_a_real_process_exits_with_2(manifest: Path) -> None:
     result = process("-c", "from dreambooth_cli import main; main()", "validate", "job.yaml")
     assert (result.returncode, result.stdout) == (2, "")
     assert "spec.training.steps" in result.stderr
+
+
+ORDERS = "\x1b[2J[red]\u202e"
+"""An order that clears a terminal, markup of rich, and a mark that reverses what follows."""
+
+
+def is_plain(output: str) -> bool:
+    return all(letter.isprintable() or letter == "\n" for letter in output)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("class: dog", f"class: {json.dumps('a' + ORDERS)}"),
+        ("steps: 10", f"steps: {json.dumps(ORDERS)}"),
+        ("steps: 10", f"{json.dumps(ORDERS)}: 10"),
+        ("spec:", f"spec:\n  samples: {{prompts: [{json.dumps('a {' + ORDERS + '}')}]}}"),
+        ("path: photos", f"path: {json.dumps(ORDERS)}"),
+        ("spec:", f"spec:\n  model: {{source: {json.dumps(ORDERS)}}}"),
+        ("spec:", f"{json.dumps('spec' + ORDERS)}:"),
+        ("name: rex", f"name: {json.dumps(ORDERS)}"),
+    ],
+)
+def test_text_of_manifests_gives_the_terminal_no_orders(
+    manifest: Path, training: FakeTraining, old: str, new: str
+) -> None:
+    assert old in MANIFEST
+    manifest.write_text(MANIFEST.replace(old, new))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code in (0, 2)
+    assert r"\x1b[2J[red]" in result.output
+    assert is_plain(result.output + RUNNER.invoke(app, ["run", "job.yaml"]).output)
+
+
+def test_names_of_files_give_the_terminal_no_orders(manifest: Path) -> None:
+    other = Path("job" + ORDERS + "\n.yaml")
+    other.write_text(MANIFEST)
+    Image.new("RGB", (64, 64)).save(f"photos/2{ORDERS}\n.png")
+    Image.new("RGB", (64, 64)).save(os.fsencode("photos/3") + b"\xff.png", "PNG")
+    result = RUNNER.invoke(app, ["validate", str(other)])
+    assert (result.exit_code, len(result.stderr.splitlines()), len(result.stdout.splitlines())) == (0, 2, 1)
+    assert is_plain(result.output)
+    Path("photos/notes" + ORDERS).write_text("no picture")
+    result = RUNNER.invoke(app, ["validate", str(other)])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 2)
+    assert is_plain(result.output)
+    assert "[red]" in result.stderr

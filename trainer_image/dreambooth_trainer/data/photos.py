@@ -17,6 +17,7 @@ import pillow_heif
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from dreambooth_api.failures import InvalidData, Problem
+from dreambooth_api.printing import one_line
 
 FIELD = "spec.subject.images"
 """The field of the manifest that the photos belong to."""
@@ -41,7 +42,7 @@ class Photo:
     """One photo, ready to be trained on."""
 
     name: str
-    """Name of its file."""
+    """Name of its file, in printable letters."""
     size: tuple[int, int]
     """Width and height of the upright original in pixels."""
     image: Image.Image
@@ -105,13 +106,15 @@ def _examine(folder: Path, resolution: int | None) -> tuple[list[Photo], Finding
         except _Unusable as reason:
             problems.append(Problem(FIELD, str(path), *reason.args))
             continue
-        twin = seen.setdefault(hashlib.sha256(f"{upright.size}".encode() + upright.tobytes()).digest(), path.name)
-        if twin != path.name:
-            notes.append(f"{path.name} shows the same picture as {twin}; it counts twice in training")
+        # Names of files are any bytes but NUL and slash; the name goes into messages and into JSON.
+        name = one_line(path.name)
+        twin = seen.setdefault(hashlib.sha256(f"{upright.size}".encode() + upright.tobytes()).digest(), name)
+        if twin != name:
+            notes.append(f"{name} shows the same picture as {twin}; it counts twice in training")
         if resolution is not None:
             if min(upright.size) < resolution:
-                notes.append(f"{path.name} is {_pixels(upright)} and is enlarged to {resolution}x{resolution}")
-            photos.append(Photo(path.name, upright.size, _square(upright, resolution)))
+                notes.append(f"{name} is {_pixels(upright)} and is enlarged to {resolution}x{resolution}")
+            photos.append(Photo(name, upright.size, _square(upright, resolution)))
     if not files:
         problems.append(
             Problem(FIELD, str(folder), "holds no photo", "Put photos of the subject there; three to five are usual")
