@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from dreambooth_api.printing import one_line
+
 
 class TrainerFailure(Exception):
     """A failure whose class a user or the operator can act on."""
@@ -48,7 +50,7 @@ class Problem:
         shown = repr(self.value)
         # The end of a path names the file.
         shown = shown if len(shown) <= 80 else f"{shown[:29]}...{shown[-48:]}"
-        return f"{self.field}: {shown} {self.message}. {self.remedy}."
+        return one_line(f"{self.field}: {shown} {self.message}. {self.remedy}.")
 
 
 class ProblemsFound(TrainerFailure):

@@ -6,6 +6,7 @@ JSON schema of the models, so that every bound is written once, in `training.py`
 """
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,24 @@ from dreambooth_api.training import TrainConfig
 
 Schema = Mapping[str, Any]
 M = TypeVar("M", bound=BaseModel)
+PATTERNS: Mapping[str, str] = {
+    r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$": "lower-case letters, digits, - and ., with a letter or digit at both ends",
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and -, with a letter or digit at both ends",
+    r"^[a-z]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and -, a letter first and no - at the end, such as my-dog",
+    r"^[^/\x00][^\x00]*$": "a path inside the volume, without a slash at its beginning",
+    r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$": "the reference of an image, such as registry.example.com/photos:v1",
+    r"^[^\s{}][^{}\n]*$": "words in one line, without braces and without a space at the beginning",
+    r"^[A-Za-z0-9_]{1,30}$": "1 to 30 letters, digits and _, such as fp16",
+    r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?$": "an amount, such as 4, 500m or 16Gi",
+    r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$": "a name with its domain, such as "
+    "nvidia.com/gpu",
+    r"^(auto|[^\s{}]{1,40})$": "auto, or a word of up to 40 characters without spaces and braces",
+    r"^[-._a-zA-Z0-9]+$": "letters, digits, -, _ and .",
+}
+"""What each regular expression of a field asks for, in words."""
+
+BARE_WORDS = "YAML reads a bare yes, no, on or off as true or false"
+
 InspectPhotos = Callable[[Path, int | None], tuple[list[Problem], list[str]]]
 """Judges the photos of a folder for a resolution, if one is given: problems, and warnings."""
 
@@ -129,6 +148,10 @@ def _translate(details: ErrorDetails, document: Schema, path: str) -> Problem:
             return Problem(field, value, "is no known field", _likely_name(document, location, path))
         case "model_type" | "dict_type":
             return Problem(field, value, "is no section", _remedy(_find(document, location), value))
+        case "string_pattern_mismatch":
+            return Problem(
+                field, value, "has another form than it must have", _remedy(_find(document, location), value)
+            )
         case _:
             message = re.sub(r"^(Input|String|List|Value) ", "", details["msg"])
             return Problem(field, value, message, _remedy(_find(document, location), value))
@@ -159,14 +182,33 @@ def _find(document: Schema, location: Sequence[int | str]) -> Schema:
 
 
 def _remedy(node: Schema, value: Any) -> str:
+    """What to do about a value: what may stand in its field, and about its quotes where these are all that is wrong."""
+    wanted = _wanted(node, value)
+    if isinstance(value, str) and node.get("type") != "string" and _unquoted(value) is not None:
+        return f"{wanted}, without quotes"
+    if isinstance(value, bool) and node.get("type") == "string":
+        return f"{wanted}; {BARE_WORDS}, so put it in quotes"
+    if isinstance(value, int | float) and node.get("type") == "string":
+        return f'{wanted}, in quotes: "{value}"'
+    return wanted
+
+
+def _unquoted(text: str) -> int | float | bool | None:
+    """The number or truth value that a text would be without its quotes."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, int | float) else None
+
+
+def _wanted(node: Schema, value: Any) -> str:
     """All that may stand in a field."""
     if "const" in node:
         return f"Write {node['const']}"
     if "enum" in node:
         *others, last = map(str, node["enum"])
-        quotes = (
-            " in quotes, since YAML reads a bare yes, no, on or off as true or false" if isinstance(value, bool) else ""
-        )
+        quotes = f" in quotes, since {BARE_WORDS}" if isinstance(value, bool) else ""
         return f"Choose {', '.join(others)} or {last}{quotes}"
     match node.get("type"):
         case "integer":
@@ -180,8 +222,10 @@ def _remedy(node: Schema, value: Any) -> str:
         case "object":
             return f"Give a section of {', '.join(node['properties'])}"
         case _:
-            pattern = f" that matches {node['pattern']}" if "pattern" in node else ""
-            return f"Give text{_size(node, 'minLength', 'maxLength', 'characters')}{pattern}"
+            size = _size(node, "minLength", "maxLength", "characters")
+            if "pattern" in node:
+                return f"Give {PATTERNS[node['pattern']]}{size.replace(' of', ',', 1)}"
+            return f"Give text{size}"
 
 
 def _range(node: Schema) -> str:
@@ -199,14 +243,23 @@ def _size(node: Schema, minimum: str, maximum: str, unit: str) -> str:
 
 
 def _likely_name(document: Schema, location: Sequence[int | str], path: str) -> str:
-    """The field that was probably meant: a similar name beside it, else the very name in another section."""
+    """The field that was probably meant: a similar name beside it, else the very name in a section above or below.
+
+    In other sections the same name means something else: the path of the photos is not that of class images. A name that there is
+    once, and of several words, says enough by itself.
+    """
     *parents, wrong = location
     siblings = list(_find(document, parents).get("properties", {}))
     by_lower = {_squeezed(name): name for name in siblings}
     if close := difflib.get_close_matches(_squeezed(str(wrong)), by_lower, n=1):
         return f"Write {by_lower[close[0]]}"
-    if elsewhere := next((found for found in _paths(document, document) if found[-1] == wrong), None):
-        return f"Move it to {'.'.join([path, *elsewhere]).lstrip('.')}"
+    same = [found for found in _paths(document, document) if found[-1] == wrong]
+    above_or_below = [
+        found for found in same if all(a == b for a, b in zip(found[:-1], map(str, parents), strict=False))
+    ]
+    telling = same if len(same) == 1 and re.search("[a-z][A-Z]", str(wrong)) else []
+    if places := above_or_below or telling:
+        return f"Move it to {' or '.join('.'.join([path, *place]).lstrip('.') for place in places)}"
     return f"Remove it; the fields here are {', '.join(siblings)}"
 
 

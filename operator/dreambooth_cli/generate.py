@@ -1,13 +1,30 @@
 """`dreambooth generate`: new pictures from a finished run."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dreambooth_api.contradictions import stray_placeholders
-from dreambooth_api.failures import InvalidConfig, TrainerFailure
+from dreambooth_api.failures import InvalidConfig, Problem, classify
+from dreambooth_api.training import Scheduler
+from dreambooth_cli.output import complain, say
 from dreambooth_trainer.run import RunFolder
+
+AS_THE_SAMPLES = "as the run's samples"
+SMALLEST, LARGEST = 64, 2048
+
+
+def size_of(text: str) -> tuple[int, int] | None:
+    """Width and height, such as 768x512; of a square, one number is enough. None for any other text."""
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    sides = [int(side or found[1]) for side in found.groups()] if found else []
+    return (sides[0], sides[1]) if sides and all(SMALLEST <= side <= LARGEST for side in sides) else None
+
+
+def _warn(warning: str) -> None:
+    complain(f"warning: {warning}")
 
 
 def generate(
@@ -22,12 +39,30 @@ def generate(
     ],
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of pictures.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture; the next ones count on.")] = 0,
+    negative_prompt: Annotated[str, typer.Option(metavar="TEXT", help="What not to draw.", show_default=False)] = "",
+    scheduler: Annotated[Scheduler | None, typer.Option(help="How to denoise.", show_default=AS_THE_SAMPLES)] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Denoising steps.", show_default="as the run's samples")
+        int | None, typer.Option(min=1, max=1000, help="Denoising steps.", show_default=AS_THE_SAMPLES)
     ] = None,
     guidance_scale: Annotated[
+        float | None, typer.Option(min=1, max=50, help="How closely to follow the prompt.", show_default=AS_THE_SAMPLES)
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="A side of a square, or WIDTHxHEIGHT.",
+            show_default="the training resolution",
+        ),
+    ] = None,
+    adapter_scale: Annotated[
         float | None,
-        typer.Option(min=1, max=50, help="How closely to follow the prompt.", show_default="as the run's samples"),
+        typer.Option(
+            min=0,
+            max=10,
+            help="With method lora, share of what was learned: 0 draws as the base model does.",
+            show_default="1",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -36,24 +71,44 @@ def generate(
 ) -> None:
     """Draw new pictures from a finished run.
 
-    {identifier} and {class} in the prompt stand for the run's own.
+    {identifier} and {class} in the prompts stand for the run's own. Each picture is written as soon as it is drawn.
+
+    Its settings are in the picture, and in a JSON file beside it. No picture replaces another.
     """
     if not RunFolder(folder).complete.is_file():
         reason = "is no finished run (it has no COMPLETE)" if folder.is_dir() else "does not exist"
-        typer.echo(f"DIR: {str(folder)!r} {reason}. Give the output folder of a run that has ended.", err=True)
+        complain(f"DIR: {str(folder)!r} {reason}. Give the output folder of a run that has ended.")
         raise typer.Exit(InvalidConfig.exit_code)
 
-    if problems := list(stray_placeholders("PROMPT", prompt)):
-        typer.echo("\n".join(map(str, problems)), err=True)
+    problems = [*stray_placeholders("PROMPT", prompt), *stray_placeholders("--negative-prompt", negative_prompt)]
+    if size and not size_of(size):
+        remedy = f"Give {SMALLEST} to {LARGEST} pixels for a square, or WIDTHxHEIGHT, such as 768x512"
+        problems.append(Problem("--size", size, "is no size", remedy))
+    if problems:
+        complain("\n".join(map(str, problems)))
         raise typer.Exit(InvalidConfig.exit_code)
 
     # Torch takes seconds to import; a wrong folder is told before.
+    from dreambooth_trainer.generate import Wish
     from dreambooth_trainer.generate import generate as draw
 
+    wish = Wish(
+        prompt=prompt,
+        count=count,
+        seed=seed,
+        negative_prompt=negative_prompt,
+        scheduler=scheduler,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        size=size_of(size) if size else None,
+        adapter_scale=adapter_scale,
+    )
     try:
-        pictures = draw(folder, prompt, count, seed, steps, guidance_scale, output or folder / "generated")
-    except TrainerFailure as failure:
-        typer.echo(str(failure), err=True)
+        for picture in draw(folder, wish, output or folder / "generated", _warn):
+            say(picture)
+    except BaseException as error:
+        failure = classify(error)
+        if failure is None:
+            raise
+        complain(failure)
         raise typer.Exit(failure.exit_code) from None
-    for picture in pictures:
-        typer.echo(picture)

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from dreambooth_api.failures import InvalidConfig, Problem
+from dreambooth_api.printing import one_line, printable
 from dreambooth_cli.manifest import Manifest, read
+from dreambooth_cli.output import say
 
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="The manifest: YAML of a DreamBoothJob.", show_default=False)
@@ -25,7 +27,7 @@ def validate(file: File) -> None:
     spec = manifest.config
     denoiser = "all weights" if spec.training.method == "full" else f"LoRA of rank {spec.training.lora.rank}"
     prior = f"{spec.prior.images} class images" if spec.prior.enabled else "no class images"
-    typer.echo(
+    say(
         f"{file} is valid: {manifest.job.metadata.name}, a {spec.subject.class_} on {spec.model.source}, "
         f"{spec.training.steps} steps of {denoiser}, {prior}"
     )
@@ -39,13 +41,13 @@ def read_or_exit(file: Path) -> Manifest:
         _print_problems(console, file, manifest)
         raise typer.Exit(InvalidConfig.exit_code)
     for warning in manifest.warnings:
-        console.print(Text.assemble(("warning: ", "yellow"), warning))
+        console.print(Text.assemble(("warning: ", "yellow"), printable(warning)))
     return manifest
 
 
 def _print_problems(console: Console, file: Path, problems: Sequence[Problem]) -> None:
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    console.print(Text.assemble((f"{file} has {count}:", "bold")))
+    console.print(Text.assemble((one_line(f"{file} has {count}:"), "bold")))
     for problem in problems:
         head, _, rest = str(problem).partition(": ")
         console.print(Text.assemble("  ", (head, "bold red"), f": {rest}"))

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.training import TrainConfig
-from dreambooth_api.validation import check, check_files, check_further
+from dreambooth_api.validation import PATTERNS, check, check_files, check_further
 from dreambooth_trainer.data.photos import inspect_photos
 
 SOUND: dict[str, Any] = {"subject": {"class": "dog", "images": {"path": "photos"}}}
@@ -65,7 +66,18 @@ SINGLE: list[tuple[str, Any, str]] = [
     ("checkpoints.keep", True, "a whole number"),
     ("prior.sampler.scheduler", "euler", "euler-ancestral"),
     ("prior.weight", None, "a number"),
-    ("model.variant", "fp/16", "matches"),
+    ("model.variant", "fp/16", "letters, digits and _, such as fp16"),
+    ("model.variant", 16, 'in quotes: "16"'),
+    ("subject.identifier", True, "yes, no, on or off as true or false, so put it in quotes"),
+    ("training.warmupSteps", "400", "a whole number, at least 0, at most 100000, without quotes"),
+    ("training.trainTextEncoder", "true", "true or false, without quotes"),
+    ("deepspeed.zeroStage", "2", "auto, 0, 1, 2 or 3, without quotes"),
+    ("prior.path", "class-images", "Remove it; the fields here are enabled"),
+    ("prior.rank", 4, "Remove it; the fields here are enabled"),
+    ("training.rank", 4, "Move it to spec.training.lora.rank"),
+    ("prior.guidanceScale", 4, "Move it to spec.prior.sampler.guidanceScale"),
+    ("path", "photos", "Move it to spec.subject.images.path"),
+    ("prompt", "a dog", "Move it to spec.subject.prompt or spec.prior.prompt"),
     ("subject.class", "", "1 to 60 characters"),
     ("subject.images.pth", "photos", "Write path"),
 ]
@@ -202,3 +214,14 @@ def test_files_of_sound_settings(photos: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(photos)
     problems, _ = check_files(config, inspect_photos)
     assert [problem.field for problem in problems] == ["spec.evaluation.encoder"]
+
+
+def patterns_in(node: Any) -> set[str]:
+    """All regular expressions of a JSON schema."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    own = {node["pattern"]} if isinstance(node, dict) and isinstance(node.get("pattern"), str) else set()
+    return own.union(*map(patterns_in, children))
+
+
+def test_no_user_is_asked_for_a_regular_expression() -> None:
+    assert patterns_in(DreamBoothJob.model_json_schema()) <= set(PATTERNS)

@@ -1,9 +1,11 @@
 """Tests of the command `dreambooth`, in this process and as a real one."""
 
+import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,14 +66,20 @@ class FakeDrawing(ModuleType):
     def __init__(self) -> None:
         """Starts with an empty list of calls."""
         super().__init__("dreambooth_trainer.generate")
-        self.calls: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Path, dict[str, Any], Path]] = []
 
-    def generate(self, *arguments: Any) -> list[Path]:
+    def Wish(self, **wish: Any) -> dict[str, Any]:
+        """What to draw."""
+        return wish
+
+    def generate(self, folder: Path, wish: dict[str, Any], output: Path, warn: Callable[[str], None]) -> Iterator[Path]:
         """Notes the call and names two pictures."""
-        self.calls.append(arguments)
-        if arguments[1] == "fail":
+        self.calls.append((folder, wish, output))
+        warn("a prompt is long")
+        yield Path("1.png")
+        if wish["prompt"] == "fail":
             raise ModelUnavailable("the model is gone")
-        return [Path("1.png"), Path("2.png")]
+        yield Path("2.png")
 
 
 @pytest.fixture
@@ -168,12 +176,15 @@ def test_generate_draws_from_a_finished_run(tmp_path: Path, drawing: FakeDrawing
     (tmp_path / "COMPLETE").touch()
     result = RUNNER.invoke(app, ["generate", str(tmp_path), "a {identifier} {class}"])
     assert (result.exit_code, result.stdout.split()) == (0, ["1.png", "2.png"])
+    assert result.stderr == "warning: a prompt is long\n"
     options = ["-n", "2", "--seed", "5", "--steps", "9", "--guidance-scale", "2", "-o", "new"]
-    RUNNER.invoke(app, ["generate", str(tmp_path), "a cat", *options])
-    assert drawing.calls == [
-        (tmp_path, "a {identifier} {class}", 8, 0, None, None, tmp_path / "generated"),
-        (tmp_path, "a cat", 2, 5, 9, 2.0, Path("new")),
-    ]
+    more = ["--negative-prompt", "a hat", "--scheduler", "ddim", "--size", "128x64", "--adapter-scale", "0.5"]
+    assert RUNNER.invoke(app, ["generate", str(tmp_path), "a cat", *options, *more]).exit_code == 0
+    asked = {"prompt": "a {identifier} {class}", "count": 8, "seed": 0, "negative_prompt": ""}
+    as_before = dict.fromkeys(("scheduler", "steps", "guidance_scale", "size", "adapter_scale"))
+    wish = {"prompt": "a cat", "count": 2, "seed": 5, "negative_prompt": "a hat", "scheduler": "ddim", "steps": 9}
+    wish |= {"guidance_scale": 2.0, "size": (128, 64), "adapter_scale": 0.5}
+    assert drawing.calls == [(tmp_path, asked | as_before, tmp_path / "generated"), (tmp_path, wish, Path("new"))]
 
 
 @pytest.mark.parametrize(
@@ -225,3 +236,50 @@ def test_a_real_process_exits_with_2(manifest: Path) -> None:
     result = process("-c", "from dreambooth_cli import main; main()", "validate", "job.yaml")
     assert (result.returncode, result.stdout) == (2, "")
     assert "spec.training.steps" in result.stderr
+
+
+ORDERS = "\x1b[2J[red]\u202e"
+"""An order that clears a terminal, markup of rich, and a mark that reverses what follows."""
+
+
+def is_plain(output: str) -> bool:
+    return all(letter.isprintable() or letter == "\n" for letter in output)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("class: dog", f"class: {json.dumps('a' + ORDERS)}"),
+        ("steps: 10", f"steps: {json.dumps(ORDERS)}"),
+        ("steps: 10", f"{json.dumps(ORDERS)}: 10"),
+        ("spec:", f"spec:\n  samples: {{prompts: [{json.dumps('a {' + ORDERS + '}')}]}}"),
+        ("path: photos", f"path: {json.dumps(ORDERS)}"),
+        ("spec:", f"spec:\n  model: {{source: {json.dumps(ORDERS)}}}"),
+        ("spec:", f"{json.dumps('spec' + ORDERS)}:"),
+        ("name: rex", f"name: {json.dumps(ORDERS)}"),
+    ],
+)
+def test_text_of_manifests_gives_the_terminal_no_orders(
+    manifest: Path, training: FakeTraining, old: str, new: str
+) -> None:
+    assert old in MANIFEST
+    manifest.write_text(MANIFEST.replace(old, new))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code in (0, 2)
+    assert r"\x1b[2J[red]" in result.output
+    assert is_plain(result.output + RUNNER.invoke(app, ["run", "job.yaml"]).output)
+
+
+def test_names_of_files_give_the_terminal_no_orders(manifest: Path) -> None:
+    other = Path("job" + ORDERS + "\n.yaml")
+    other.write_text(MANIFEST)
+    Image.new("RGB", (64, 64)).save(f"photos/2{ORDERS}\n.png")
+    Image.new("RGB", (64, 64)).save(os.fsencode("photos/3") + b"\xff.png", "PNG")
+    result = RUNNER.invoke(app, ["validate", str(other)])
+    assert (result.exit_code, len(result.stderr.splitlines()), len(result.stdout.splitlines())) == (0, 2, 1)
+    assert is_plain(result.output)
+    Path("photos/notes" + ORDERS).write_text("no picture")
+    result = RUNNER.invoke(app, ["validate", str(other)])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 2)
+    assert is_plain(result.output)
+    assert "[red]" in result.stderr

@@ -94,7 +94,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ("v1alpha1", "v1", "apiVersion", "should be 'dreambooth.io/v1alpha1'"),
         ("kind: DreamBoothJob", "kind: Job", "kind", "should be 'DreamBoothJob'"),
         ("name: dog", "namespace: dog", "metadata.name", "is missing"),
-        ("name: dog", "name: My Dog", "metadata.name", "should match pattern"),
+        ("name: dog", "name: My Dog", "metadata.name", "has another form"),
         ("metadata:\n  name: dog\n", "", "metadata", "is missing"),
         ("spec:", "sepc:", "spec", "is missing"),
         ("spec:", "sepc:", "sepc", "is no known field"),

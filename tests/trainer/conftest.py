@@ -1,12 +1,15 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
+from dreambooth_trainer.run import Run
 from tests.trainer.tiny_models import Layout, build, loaded
 from tests.trainer.tiny_training import write_model, write_photos
+from tests.trainer.trained_models import Train, train
 
 # Tests compare float32 arithmetic, which a GPU's libraries may round to ten bits of mantissa; processes inherit it.
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
@@ -49,3 +52,13 @@ def tiny_training(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(root / "model")
     write_photos(root / "photos")
     return root
+
+
+@pytest.fixture
+def trained(tiny_folders: dict[Layout, Path], tmp_path: Path) -> Train:
+    """Makes trained models of a layout; one for each test, in the test's own folder."""
+
+    def make(layout: Layout, training: dict[str, Any]) -> tuple[Run, StableDiffusion]:
+        return train(tiny_folders[layout], tmp_path, training)
+
+    return make

@@ -1,17 +1,26 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from dreambooth_api.failures import InvalidConfig
 from dreambooth_api.training import TrainConfig
-from dreambooth_trainer.generate import generate
+from dreambooth_cli import app
+from dreambooth_trainer.generate import LONGEST_STEM, Wish, generate, stem
 from dreambooth_trainer.job import run_job
+from dreambooth_trainer.models import load
+from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
+from dreambooth_trainer.phases.export import exported_model
+from dreambooth_trainer.process.distributed import World
 from dreambooth_trainer.process.storage import manifest_of
 from dreambooth_trainer.result import read_result, versions
 from dreambooth_trainer.run import RunFolder
 from tests.trainer.tiny_training import settings, write_model, write_photos
+
+RUNNER = CliRunner()
 
 
 @pytest.fixture(scope="module")
@@ -39,39 +48,174 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return RunFolder(root / "run")
 
 
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run of method lora whose adapters have learned much."""
+    root = tmp_path_factory.mktemp("adapted")
+    write_model(root / "base")
+    write_photos(root / "photos")
+    lora = {"steps": 2, "batchSize": 2, "method": "lora", "learningRate": 0.5, "trainTextEncoder": False}
+    config = settings(root / "base", root / "photos", training=lora, prior={"enabled": False})
+    assert run_job(TrainConfig.model_validate(config), root / "run", cache=root / "cache") == 0
+    return RunFolder(root / "run")
+
+
+def drawn(run: RunFolder, output: Path, *arguments: str) -> list[Path]:
+    """The files that `dreambooth generate` prints; the last one is a contact sheet."""
+    result = RUNNER.invoke(app, ["generate", str(run.root), *arguments, "-o", str(output)])
+    assert result.exit_code == 0, result.output
+    return [Path(line) for line in result.stdout.splitlines()]
+
+
+def refused(run: RunFolder, output: Path, *arguments: str) -> str:
+    """What `dreambooth generate` says where it refuses."""
+    result = RUNNER.invoke(app, ["generate", str(run.root), *arguments, "-o", str(output)])
+    assert (result.exit_code, output.exists()) == (2, False), result.output
+    return " ".join(result.stderr.replace("│", " ").split())
+
+
+def difference(one: Path, other: Path) -> int:
+    """The largest difference of two pictures in any channel."""
+    a, b = Image.open(one), Image.open(other)
+    return max(abs(x - y) for x, y in zip(a.tobytes(), b.tobytes(), strict=True))
+
+
 def test_pictures_of_a_prompt_and_a_sheet(finished: RunFolder, tmp_path: Path) -> None:
-    paths = generate(finished.root, "a {identifier} {class} at night!", 3, 5, None, None, tmp_path)
+    paths = drawn(finished, tmp_path, "a {identifier} {class} at night!", "-n", "3", "--seed", "5")
     names = [f"a-sks-dog-at-night-{name}.png" for name in ("0005", "0006", "0007", "sheet")]
     assert [path.name for path in paths] == names
     assert [Image.open(path).size for path in paths[:3]] == [(64, 64)] * 3
-    assert len({path.read_bytes() for path in paths[:3]}) == 3
+    assert len({Image.open(path).tobytes() for path in paths[:3]}) == 3
 
 
 def test_the_samples_can_be_drawn_again(finished: RunFolder, tmp_path: Path) -> None:
-    again = generate(finished.root, "a {identifier} {class}", 2, 0, None, None, tmp_path)
-    difference = max(
-        abs(one - other)
-        for number in range(2)
-        for one, other in zip(
-            Image.open(finished.samples / f"00-after-{number:02d}.png").tobytes(),
-            Image.open(again[number]).tobytes(),
-            strict=True,
-        )
+    again = drawn(finished, tmp_path, "a {identifier} {class}", "-n", "2")
+    for number in range(2):
+        assert difference(finished.samples / f"00-after-{number:02d}.png", again[number]) <= 2
+
+
+def test_settings_are_beside_and_inside_each_picture(finished: RunFolder, tmp_path: Path) -> None:
+    options = ["--negative-prompt", "a {class}, Füße", "--scheduler", "ddim", "--steps", "3", "--guidance-scale", "2.5"]
+    first, second, _ = drawn(
+        finished, tmp_path, "a {identifier}", "-n", "2", "--seed", "7", "--size", "64x72", *options
     )
-    assert difference <= 2
+    assert Image.open(first).size == (64, 72)
+    beside = json.loads(second.with_suffix(".json").read_text())
+    assert beside.pop("versions") == versions()
+    assert (
+        beside.pop("model")
+        == load(exported_model(finished, read_result(finished.result).config), World(), "fp32").digest
+    )
+    assert beside == {
+        "prompt": "a sks",
+        "negativePrompt": "a dog, Füße",
+        "seed": 8,
+        "scheduler": "ddim",
+        "steps": 3,
+        "guidanceScale": 2.5,
+        "width": 64,
+        "height": 72,
+        "device": World().device_name,
+    }
+    inside = Image.open(second).text  # type: ignore[attr-defined]
+    assert (inside["prompt"], inside["negativePrompt"], inside["seed"]) == ("a sks", "a dog, Füße", "8")
+    assert json.loads(inside["versions"]) == versions()
 
 
-def test_steps_and_guidance_can_be_chosen(finished: RunFolder, tmp_path: Path) -> None:
-    drawn = [
-        generate(finished.root, "a dog", 1, 0, steps, scale, tmp_path / f"{steps}-{scale}")[0].read_bytes()
-        for steps, scale in ((None, None), (3, None), (None, 6.0))
+def test_each_setting_gives_another_picture_and_no_file_is_replaced(finished: RunFolder, tmp_path: Path) -> None:
+    choices: list[list[str]] = [
+        [],
+        ["--steps", "3"],
+        ["--guidance-scale", "9"],
+        ["--scheduler", "ddim"],
+        ["--guidance-scale", "9", "--negative-prompt", "red"],
+        ["--size", "72"],
     ]
-    assert len(set(drawn)) == 3
+    prompts = ["a {class}", "a {class}!"]  # two that have the same letters
+    paths = [drawn(finished, tmp_path, prompt, "-n", "1", *more)[0] for prompt in prompts for more in choices]
+    assert len(set(paths)) == len(choices) * len(prompts)
+    assert len({Image.open(path).tobytes() for path in paths}) >= len(choices)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert [drawn(finished, tmp_path, prompts[0], "-n", "1", *more)[0] for more in choices] == paths[: len(choices)]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_files_of_others_stay(finished: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "a-dog-0000.png").write_text("mine")
+    (tmp_path / "a-dog-0000-2.json").write_text("{")
+    (picture, _) = drawn(finished, tmp_path, "a {class}", "-n", "1")
+    assert picture.name == "a-dog-0000-3.png"
+    assert (tmp_path / "a-dog-0000.png").read_text() == "mine"
+
+
+def test_ctrl_c_keeps_what_is_done(finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, calls = StableDiffusion.draw, []
+
+    def interrupted(self: StableDiffusion, prompts: list[str], *arguments: Any) -> Any:
+        calls.append(len(prompts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return draw(self, prompts, *arguments)
+
+    monkeypatch.setattr(StableDiffusion, "draw", interrupted)
+    command = ["generate", str(finished.root), "a dog", "-n", "20", "-o", str(tmp_path)]
+    result = RUNNER.invoke(app, command)
+    assert result.exit_code == 9
+    assert "the same command goes on" in result.stderr
+    assert (
+        len(result.stdout.splitlines()) == len(list(tmp_path.glob("*.png"))) == len(list(tmp_path.glob("*.json"))) == 16
+    )
+    assert RUNNER.invoke(app, command).exit_code == 0
+    assert calls == [16, 4, 4]
+    assert len(list(tmp_path.glob("*.png"))) == 21
+
+
+def test_many_pictures_stand_on_the_sheet(finished: RunFolder, tmp_path: Path) -> None:
+    *pictures, sheet = drawn(finished, tmp_path, "a dog", "-n", "9", "--steps", "1")
+    one_row = drawn(finished, tmp_path, "a dog", "-n", "8", "--steps", "1")[-1]
+    assert len(pictures) == 9
+    assert Image.open(sheet).height > Image.open(one_row).height
+
+
+def test_adapters_are_scaled(adapted: RunFolder, tmp_path: Path) -> None:
+    def picture(*options: str) -> Path:
+        return drawn(adapted, tmp_path, "a {identifier} {class}", "-n", "1", *options)[0]
+
+    whole, none, half, one = picture(), *(picture("--adapter-scale", scale) for scale in ("0", "0.5", "1"))
+    assert difference(none, adapted.samples / "00-before-00.png") <= 2 < difference(whole, none)
+    assert difference(whole, one) <= 2 < min(difference(half, whole), difference(half, none))
+    assert json.loads(half.with_suffix(".json").read_text())["adapterScale"] == 0.5
+
+
+def test_what_can_t_be_drawn_is_refused(finished: RunFolder, tmp_path: Path) -> None:
+    output = tmp_path / "pictures"
+    assert "--size: '68x100'" in (said := refused(finished, output, "a dog", "--size", "68x100"))
+    assert said.endswith("width and height must be multiples of 8. Give 64x96.")
+    assert "--size: 'big' is no size. Give 64 to 2048 pixels" in refused(finished, output, "a dog", "--size", "big")
+    assert "as the run trained all weights" in refused(finished, output, "a dog", "--adapter-scale", "0.5")
+    without_guidance = ["--negative-prompt", "red", "--guidance-scale", "1"]
+    assert "--negative-prompt: 'red' has no effect" in refused(finished, output, "a dog", *without_guidance)
+    assert "loses 'sks'" in refused(finished, output, "in the snow " * 20 + "a {identifier}")
+    assert "unknown placeholder {klass}" in refused(finished, output, "a dog", "--negative-prompt", "{klass}")
+
+
+def test_what_a_prompt_loses_is_told(finished: RunFolder, tmp_path: Path) -> None:
+    prompt = "a {identifier} {class} " + "in the snow " * 20
+    result = RUNNER.invoke(
+        app, ["generate", str(finished.root), prompt, "-n", "1", "--steps", "1", "-o", str(tmp_path)]
+    )
+    assert result.exit_code == 0
+    assert "warning: PROMPT: the text encoder cuts off 'in the snow" in result.stderr
+
+
+@pytest.mark.parametrize("prompt", ["...", "🐶", "狗" * 200, "a" * 500])
+def test_any_prompt_gives_a_name(prompt: str) -> None:
+    assert 0 < len(stem(prompt).encode()) <= LONGEST_STEM
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match="holds no finished run") as caught:
-        generate(tmp_path, "a dog", 1, 0, None, None, tmp_path / "pictures")
+        next(generate(tmp_path, Wish("a dog"), tmp_path / "pictures", print))
     assert str(tmp_path) in str(caught.value)
     assert not (tmp_path / "pictures").exists()
 

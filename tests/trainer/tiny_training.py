@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmarks.warm_start import warm_start
 from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.models.stable_diffusion.published import TEXT_MODEL
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import cache, prior
 from dreambooth_trainer.process.distributed import World
@@ -153,7 +154,7 @@ class Job:
         folder = self.output.model / "diffusers"
         files = {"denoiser": folder / "unet", "text_encoder": folder / "text_encoder"}
         return {
-            f"{part}.{name}": tensor
+            f"{part}.{name.removeprefix(TEXT_MODEL)}": tensor
             for part, folder in files.items()
             for name, tensor in load_file(next(folder.glob("*.safetensors"))).items()
         }

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from dreambooth_api.failures import InvalidConfig, InvalidData, ModelUnavailable, Problem, TrainerFailure
+from dreambooth_api.printing import printable
 from dreambooth_api.validation import check, check_files
 from dreambooth_trainer.data.photos import inspect_photos
 from dreambooth_trainer.job import run_job
@@ -38,7 +39,7 @@ def main(
     except TrainerFailure as error:
         if termination_log:
             write_termination(termination_log, outcome_of(error, {}))
-        typer.echo(f"{error.reason}: {error}", err=True)
+        typer.echo(printable(f"{error.reason}: {error}"), err=True)
         raise typer.Exit(error.exit_code) from None
     raise typer.Exit(run_job(settings, output, cache=cache, port=port, termination_log=termination_log))
 

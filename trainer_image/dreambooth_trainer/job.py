@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from dreambooth_api.printing import printable
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.console import console_observer
 from dreambooth_trainer.monitoring.progress import Progress
@@ -45,7 +46,7 @@ def run_job(
                 server = stack.enter_context(serve(progress, port))
                 console.print(f"serving /progress, /metrics and /healthz on port {server.port}")
             if folder.complete.exists():
-                console.print(f"going through what is finished in {output}")
+                say(console, f"going through what is finished in {output}")
             result = _run(config, folder, cache, progress, stop)
             outcome = Outcome("Completed", 0, f"the model is in {folder.model}", config.training.steps, result)
     except BaseException as error:
@@ -55,10 +56,10 @@ def run_job(
         write_termination(termination_log, outcome)
     if main and outcome.exit_code == 0:
         for warning in json.loads(folder.result.read_text())["warnings"]:
-            console.print(f"warning: {escape(warning)}", soft_wrap=True)
+            say(console, f"warning: {warning}")
         results = {"model": folder.model, "contact sheet": folder.samples / "sheet.png", "report": folder.report}
         for what, path in results.items():
-            console.print(f"{what:14}{path}", soft_wrap=True)
+            say(console, f"{what:14}{path}")
     return outcome.exit_code
 
 
@@ -66,9 +67,15 @@ def _tell(outcome: Outcome, error: BaseException, rank: int) -> None:
     """Says on stderr why this process ends; with a traceback only where the trainer itself is at fault."""
     console = Console(stderr=True, highlight=False)
     if outcome.reason == "InternalError":
-        console.print(redact("".join(traceback.format_exception(error)), os.environ), markup=False, soft_wrap=True)
+        say(console, redact("".join(traceback.format_exception(error)), os.environ))
     who = f"rank {rank}: " if rank else ""
-    console.print(f"{who}[bold]{outcome.reason}[/]:", escape(outcome.message), soft_wrap=True)
+    say(console, who, (outcome.reason, "bold"), f": {outcome.message}")
+
+
+def say(console: Console, *parts: str | tuple[str, str]) -> None:
+    """Prints text, some of it in a style. Whatever stands in it, it is neither markup nor an order to the terminal."""
+    styled = ((part, "") if isinstance(part, str) else part for part in parts)
+    console.print(Text.assemble(*((printable(text), style) for text, style in styled)), soft_wrap=True)
 
 
 def quiet_libraries() -> None:

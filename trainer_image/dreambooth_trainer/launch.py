@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from dreambooth_api.failures import CommunicationFailure, Interrupted
+from dreambooth_api.printing import printable
 
 TRAINER = "dreambooth_trainer"
 JOIN_SECONDS = 900
@@ -61,7 +62,7 @@ def _torchrun(nodes: int, processes: int, master: str, command: list[str]) -> in
     except SignalException:
         return Interrupted.exit_code
     except DistError as error:
-        typer.echo(f"CommunicationFailure: the pods did not find each other: {error}", err=True)
+        typer.echo(printable(f"CommunicationFailure: the pods did not find each other: {error}"), err=True)
         return CommunicationFailure.exit_code
     return 0
 

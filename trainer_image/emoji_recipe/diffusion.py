@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from dreambooth_trainer.models.stable_diffusion.published import save_pipeline
 from emoji_recipe.captions import Pool
 from emoji_recipe.compose import Composer
 from emoji_recipe.tokenizer import LENGTH
@@ -121,7 +122,7 @@ def save(
     The text encoder stays in float32: a plain load restores each model of transformers in its own type but those of
     diffusers in float32, so three halved parts would not fit together.
     """
-    StableDiffusionPipeline(
+    pipeline = StableDiffusionPipeline(
         vae=vae.half(),
         text_encoder=text_encoder,
         tokenizer=tokenizer,
@@ -130,4 +131,5 @@ def save(
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
-    ).save_pretrained(folder)
+    )
+    save_pipeline(pipeline, folder)

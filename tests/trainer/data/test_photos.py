@@ -104,18 +104,91 @@ def test_the_middle_square_is_kept(tmp_path: Path) -> None:
 
 def test_colour_profiles_become_srgb(tmp_path: Path) -> None:
     plain = Image.new("RGB", (64, 64), (200, 50, 50))
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    plain.save(tmp_path / "a.png", icc_profile=bytes(profile))
-    # The profile's table names where each primary is; with these two names exchanged, red means blue.
-    red, blue = profile.find(b"rXYZ"), profile.find(b"bXYZ")
-    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
-    plain.save(tmp_path / "b.png", icc_profile=bytes(profile))
+    plain.save(tmp_path / "a.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    plain.save(tmp_path / "b.png", icc_profile=exchanged())
     plain.save(tmp_path / "c.png", icc_profile=b"damaged")
     photos, _ = load_photos(tmp_path, 64)
     expected = [(200, 50, 50), (50, 50, 200), (200, 50, 50)]
     assert [close(photo.image.getpixel((0, 0)), colour, 2) for photo, colour in zip(photos, expected, strict=True)] == [
         True
     ] * 3
+
+
+def exchanged() -> bytes:
+    """A colour profile that reads red as blue: the names of its two primaries are exchanged."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = profile.find(b"rXYZ"), profile.find(b"bXYZ")
+    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    return bytes(profile)
+
+
+def linear_grey() -> bytes:
+    """A colour profile of pictures in grey whose values are proportional to light."""
+    curve = b"curv" + struct.pack(">4xIH2x", 1, 0x0100)
+    white = b"XYZ " + struct.pack(">4xiii", *(round(part * 65536) for part in (0.9642, 1.0, 0.8249)))
+    start = 128 + 4 + 2 * 12
+    tags = struct.pack(">I", 2) + b"kTRC" + struct.pack(">II", start, 14) + b"wtpt" + struct.pack(">II", start + 16, 20)
+    body = tags + curve + white
+    size = 128 + len(body)
+    head = struct.pack(">I4xI", size, 0x02100000) + b"mntrGRAYXYZ " + bytes(12) + b"acsp" + bytes(28)
+    head += struct.pack(">iii", *(round(part * 65536) for part in (0.9642, 1.0, 0.8249)))
+    return head.ljust(128, b"\0") + body
+
+
+def cut_out(colour: tuple[int, int, int]) -> Image.Image:
+    """A colour whose right half is transparent."""
+    image = Image.new("RGBA", (64, 64), (*colour, 255))
+    image.paste((*colour, 0), (32, 0, 64, 64))
+    return image
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tiff"])
+def test_profiles_of_cut_outs(tmp_path: Path, suffix: str) -> None:
+    cut_out((255, 0, 0)).save(tmp_path / f"a.{suffix}", icc_profile=exchanged(), lossless=True)
+    (photo,), _ = load_photos(tmp_path, 64)
+    assert close(photo.image.getpixel((10, 32)), (0, 0, 255))
+    assert photo.image.getpixel((50, 32)) == (255, 255, 255)
+
+
+def test_half_transparent_colours_are_mixed_after_their_conversion(tmp_path: Path) -> None:
+    Image.new("RGBA", (64, 64), (255, 0, 0, 128)).save(tmp_path / "a.png", icc_profile=exchanged())
+    (photo,), _ = load_photos(tmp_path, 64)
+    assert close(photo.image.getpixel((10, 32)), (127, 127, 255))
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+def test_profiles_of_palettes(tmp_path: Path, transparent: bool) -> None:
+    image = Image.new("P", (64, 64), 0)
+    image.putpalette([255, 0, 0, 9, 9, 9])
+    image.paste(1, (32, 0, 64, 64))
+    image.save(tmp_path / "a.png", icc_profile=exchanged(), **({"transparency": 1} if transparent else {}))
+    (photo,), _ = load_photos(tmp_path, 64)
+    assert close(photo.image.getpixel((10, 32)), (0, 0, 255))
+    assert close(photo.image.getpixel((50, 32)), (255, 255, 255) if transparent else (9, 9, 9))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "I;16"])
+def test_profiles_of_pictures_in_grey(tmp_path: Path, mode: str) -> None:
+    image = Image.new("I;16", (64, 64), 55 * 256) if mode == "I;16" else Image.new("L", (64, 64), 55).convert(mode)
+    image.save(tmp_path / "a.png", icc_profile=linear_grey())
+    (photo,), _ = load_photos(tmp_path, 64)
+    assert close(photo.image.getpixel((32, 32)), (128, 128, 128))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_pictures_in_grey_with_a_profile_of_colours(tmp_path: Path, mode: str) -> None:
+    plain = Image.new("L", (64, 64), 255).convert(mode)
+    plain.save(tmp_path / "a.png", icc_profile=exchanged())
+    (photo,), _ = load_photos(tmp_path, 64)
+    assert close(photo.image.getpixel((32, 32)), (255, 255, 255))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
+def test_a_profile_of_another_kind_of_picture_is_passed_over(tmp_path: Path, mode: str) -> None:
+    image = Image.new("RGB", (64, 64), (200, 30, 30)).convert(mode, palette=Image.Palette.ADAPTIVE)
+    image.save(tmp_path / "a.tiff", icc_profile=linear_grey())
+    (photo,), _ = load_photos(tmp_path, 64)
+    assert close(photo.image.getpixel((32, 32)), (200, 30, 30))
 
 
 def test_photos_of_phones_with_further_frames_are_taken(tmp_path: Path) -> None:

@@ -114,8 +114,8 @@ def without_weights(folder: Path) -> None:
 
 
 def without_tokenizer(folder: Path) -> None:
-    for path in folder.glob("tokenizer*"):
-        path.unlink()
+    for path in (embedded.path("emoji") / "pipeline" / "tokenizer").iterdir():
+        (folder / path.name).unlink()
 
 
 def of_another_size(folder: Path) -> None:

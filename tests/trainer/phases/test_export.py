@@ -1,72 +1,24 @@
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from dreambooth_api.training import Model, Sampler, TrainConfig
+from dreambooth_api.training import Model, Sampler
 from dreambooth_trainer.models.stable_diffusion.loading import load_stable_diffusion
 from dreambooth_trainer.models.stable_diffusion.model import SCHEDULERS, StableDiffusion
-from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import export
 from dreambooth_trainer.phases.export import exported_model, load_exported
-from dreambooth_trainer.process.distributed import World
-from dreambooth_trainer.run import Run, RunFolder
-from dreambooth_trainer.training.module import Trainee
-from tests.trainer.tiny_models import Layout, loaded
+from tests.trainer.tiny_models import Layout
+from tests.trainer.trained_models import TRAININGS, Train
 
 PROMPTS, SEEDS = ["a sks dog", "a dog"], [3, 4]
 SAMPLER = Sampler(scheduler="ddim", steps=3, guidance_scale=3)
 NOTHING_ELSE = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-
-LORA = {"method": "lora", "lora": {"rank": 4, "alpha": 6}}
-TRAININGS: dict[str, dict[str, Any]] = {
-    "full": {},
-    "full with text encoder": {"trainTextEncoder": True},
-    "lora": LORA,
-    "lora with text encoder": {**LORA, "trainTextEncoder": True},
-    "lora with other targets": {
-        "method": "lora",
-        "trainTextEncoder": True,
-        "lora": {"rank": 2, "targets": ["to_q", "ff.net.2", "proj_in", "conv1"]},
-    },
-}
-
-
-@pytest.fixture
-def trained(
-    tiny_folders: dict[Layout, Path], tmp_path: Path
-) -> Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]]:
-    """Makes a run whose training moved every weight that it trains, and the model that it has trained."""
-
-    def make(layout: Layout, training: dict[str, Any]) -> tuple[Run, StableDiffusion]:
-        config = TrainConfig.model_validate(
-            {
-                "model": {"source": str(tiny_folders[layout])},
-                "subject": {"class": "dog", "images": {"path": "photos"}},
-                "training": {"mixedPrecision": "fp32", **training},
-                "output": {"formats": ["diffusers", "single-file"]},
-            }
-        )
-        run = Run(config, RunFolder(tmp_path / "run"), tmp_path / "cache", World(), Progress(), identifier="sks")
-        model = loaded(tiny_folders[layout])
-        trainee = Trainee(model, config.training, prior_weight=1)
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for _, parameter in trainee.learning():
-                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.03)
-        run.folder.weights.mkdir(parents=True)
-        weights = {name: parameter.detach().clone().contiguous() for name, parameter in trainee.learning()}
-        save_file(weights, run.folder.weights / "weights.safetensors")
-        trainee.eval()
-        return run, model
-
-    return make
 
 
 def pictures(model: StableDiffusion) -> list[bytes]:
@@ -92,7 +44,7 @@ def nearly(one: list[bytes], other: list[bytes]) -> bool:
 
 @pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
 def test_stock_pipelines_draw_what_was_trained(
-    trained: Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]],
+    trained: Train,
     tiny_models: dict[Layout, StableDiffusion],
     tiny_folders: dict[Layout, Path],
     layout: Layout,
@@ -121,9 +73,7 @@ def test_stock_pipelines_draw_what_was_trained(
         assert nearly(stock_pictures(base), expected)
 
 
-def test_the_exported_folder_draws_the_very_pictures(
-    trained: Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]], layout: Layout
-) -> None:
+def test_the_exported_folder_draws_the_very_pictures(trained: Train, layout: Layout) -> None:
     run, model = trained(layout, {"trainTextEncoder": True})
     export.run(run)
     assert nearly(pictures(load_exported(run)), pictures(model))
@@ -147,9 +97,7 @@ def test_the_embedded_model_is_exported_as_one_file(tmp_path: Path) -> None:
         )
 
 
-def test_names_are_those_of_the_releases(
-    trained: Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]], layout: Layout
-) -> None:
+def test_names_are_those_of_the_releases(trained: Train, layout: Layout) -> None:
     run, _ = trained(layout, {})
     export.run(run)
     tensors = load_file(run.folder.model / "model.safetensors")
@@ -171,7 +119,7 @@ def test_names_are_those_of_the_releases(
 
 
 def test_sums_are_those_of_the_files(
-    trained: Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]],
+    trained: Train,
 ) -> None:
     run, _ = trained("1.x", TRAININGS["lora"])
     exported = export.run(run)
@@ -187,7 +135,7 @@ def test_sums_are_those_of_the_files(
 
 @pytest.mark.parametrize("before", [False, True])
 def test_an_interrupted_export_leaves_no_half_model(
-    trained: Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]],
+    trained: Train,
     monkeypatch: pytest.MonkeyPatch,
     before: bool,
 ) -> None:

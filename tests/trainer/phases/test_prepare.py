@@ -104,6 +104,62 @@ def test_no_word_fits_the_prompt(photos: Path) -> None:
         prepare.run(run_of(photos, prompt="a {identifier}ish {class}"))
 
 
+LONG = "on the beach at night " * 10
+
+
+def run_with(photos: Path, **sections: Any) -> Run:
+    run = run_of(photos, identifier="sks")
+    plain = run.config.model_dump(by_alias=True, exclude_none=True)
+    run.config = TrainConfig.model_validate({**plain, **{name: plain[name] | one for name, one in sections.items()}})
+    return run
+
+
+@pytest.mark.parametrize(
+    ("sections", "field", "lost"),
+    [
+        ({"subject": {"prompt": LONG + "a {identifier} {class}"}}, "spec.subject.prompt", "'sks' and 'dog'"),
+        ({"subject": {"prompt": "a {identifier} " + LONG + "{class}"}}, "spec.subject.prompt", "'dog'"),
+        ({"prior": {"prompt": LONG + "a {class}"}}, "spec.prior.prompt", "'dog'"),
+        ({"samples": {"prompts": ["a dog", LONG + "a {identifier}"]}}, "spec.samples.prompts[1]", "'sks'"),
+        ({"samples": {"prompts": [LONG + "a dog"]}}, "spec.samples.prompts[0]", "'dog'"),
+        ({"evaluation": {"otherClasses": ["cat", "q x" * 20]}}, "spec.evaluation.otherClasses[1]", "'q x"),
+    ],
+)
+def test_prompts_that_lose_identifier_or_class_are_refused(
+    photos: Path, sections: dict[str, Any], field: str, lost: str
+) -> None:
+    run = run_with(photos, **sections)
+    with pytest.raises(InvalidConfig) as caught:
+        prepare.run(run)
+    (problem,) = caught.value.problems
+    assert problem.field == field
+    assert problem.message.startswith(f"is longer than the text encoder reads, and loses {lost}")
+    assert not run.folder.photos.exists()
+
+
+@pytest.mark.parametrize(
+    ("sections", "field"),
+    [
+        ({"subject": {"prompt": "a {identifier} {class} " + LONG + "{identifier}"}}, "spec.subject.prompt"),
+        ({"prior": {"prompt": "a {class} " + LONG}}, "spec.prior.prompt"),
+        ({"samples": {"prompts": ["a {identifier} {class}", LONG]}}, "spec.samples.prompts[1]"),
+        ({"evaluation": {"contexts": ["in water", "q x" * 20]}}, "spec.evaluation.contexts[1]"),
+    ],
+)
+def test_other_long_prompts_are_told(photos: Path, sections: dict[str, Any], field: str) -> None:
+    (warning,) = (text for text in prepare.run(run_with(photos, **sections)).warnings if "cuts off" in text)
+    assert warning.startswith(f"{field}: the text encoder cuts off ")
+
+
+def test_prompts_of_what_is_switched_off_may_be_long(photos: Path) -> None:
+    run = run_with(
+        photos,
+        prior={"enabled": False, "prompt": LONG + "a {class}"},
+        evaluation={"enabled": False, "otherClasses": ["cat", "q x" * 20]},
+    )
+    assert not any("cuts off" in warning for warning in prepare.run(run).warnings)
+
+
 def test_names_sort_like_the_photos() -> None:
     names = prepare._file_names(100)
     assert names == sorted(names)

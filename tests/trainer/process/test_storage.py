@@ -114,3 +114,11 @@ def test_json_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory
 def test_digests_are_equal_for_equal_values_only(value: dict[str, object]) -> None:
     assert digest_of(value) == digest_of(dict(reversed(value.items())))
     assert digest_of(value) != digest_of({**value, next(iter(value)): "another"}) or "another" in value.values()
+
+
+def test_files_of_an_atomic_folder_can_be_read_by_others(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "model") as folder:
+        (folder / "part").mkdir(mode=0o700)
+        private = folder / "part" / "weights"
+        private.touch(mode=0o600)
+    assert [(tmp_path / "model" / name).stat().st_mode & 0o777 for name in ("part", "part/weights")] == [0o755, 0o644]

@@ -188,6 +188,12 @@ def test_strings_of_users_are_escaped_everywhere(report: ReportData) -> None:
     assert not page.open
 
 
+def test_marks_that_turn_text_around_are_shown(report: ReportData) -> None:
+    text = Page(render(replace(report, prompt="a \u202egod\x1b[2J", warnings=["one\u2066"]))).text
+    assert r"a \u202egod\x1b[2J" in text and r"one\u2066" in text
+    assert not set("\u202e\u2066\x1b") & set(text)
+
+
 @pytest.mark.parametrize(
     ("changed", "missing"),
     [

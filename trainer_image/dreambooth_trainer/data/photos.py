@@ -17,6 +17,7 @@ import pillow_heif
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from dreambooth_api.failures import InvalidData, Problem
+from dreambooth_api.printing import one_line
 
 FIELD = "spec.subject.images"
 """The field of the manifest that the photos belong to."""
@@ -41,7 +42,7 @@ class Photo:
     """One photo, ready to be trained on."""
 
     name: str
-    """Name of its file."""
+    """Name of its file, in printable letters."""
     size: tuple[int, int]
     """Width and height of the upright original in pixels."""
     image: Image.Image
@@ -105,13 +106,15 @@ def _examine(folder: Path, resolution: int | None) -> tuple[list[Photo], Finding
         except _Unusable as reason:
             problems.append(Problem(FIELD, str(path), *reason.args))
             continue
-        twin = seen.setdefault(hashlib.sha256(f"{upright.size}".encode() + upright.tobytes()).digest(), path.name)
-        if twin != path.name:
-            notes.append(f"{path.name} shows the same picture as {twin}; it counts twice in training")
+        # Names of files are any bytes but NUL and slash; the name goes into messages and into JSON.
+        name = one_line(path.name)
+        twin = seen.setdefault(hashlib.sha256(f"{upright.size}".encode() + upright.tobytes()).digest(), name)
+        if twin != name:
+            notes.append(f"{name} shows the same picture as {twin}; it counts twice in training")
         if resolution is not None:
             if min(upright.size) < resolution:
-                notes.append(f"{path.name} is {_pixels(upright)} and is enlarged to {resolution}x{resolution}")
-            photos.append(Photo(path.name, upright.size, _square(upright, resolution)))
+                notes.append(f"{name} is {_pixels(upright)} and is enlarged to {resolution}x{resolution}")
+            photos.append(Photo(name, upright.size, _square(upright, resolution)))
     if not files:
         problems.append(
             Problem(FIELD, str(folder), "holds no photo", "Put photos of the subject there; three to five are usual")
@@ -158,26 +161,32 @@ def _explained() -> Iterator[None]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode in RGB: what is transparent becomes white, colour profiles become sRGB."""
+    """A picture of any mode in RGB: colour profiles become sRGB, and then what is transparent becomes white."""
+    profile = image.info.get("icc_profile")
     if image.mode.startswith("I"):
         # Pillow would cut 16 bits off at 255; the sign bit of mode I is never set in pictures.
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    elif (profile := image.info.get("icc_profile")) and image.mode in ("RGB", "CMYK"):
-        image = _to_srgb(image, profile)
-    return image.convert("RGB")
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    # A profile speaks of colours alone: of those of a palette, and of those beneath an alpha channel.
+    if image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("L" if image.mode in ("1", "La", "LA") else "RGB")
+    colours = _to_srgb(image, profile) if profile else image.convert("RGB")
+    return colours if alpha is None else Image.composite(colours, Image.new("RGB", colours.size, "white"), alpha)
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Phones photograph in Display P3, whose colours look pale when read as sRGB."""
+    """A picture in grey, RGB or CMYK by its profile.
+
+    Phones photograph in Display P3, whose colours look pale when read as sRGB.
+    """
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
+            image = image.convert("RGB")
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):
-        return image
-    return converted or image
+        return image.convert("RGB")
+    return converted or image.convert("RGB")
 
 
 def _refuse_tiny(image: Image.Image, resolution: int | None) -> None:

@@ -19,6 +19,10 @@ Conditioning = dict[str, Tensor]
 pooled embeddings, masks or sizes."""
 
 
+Size = int | tuple[int, int]
+"""Pixels of a picture: of each side of a square, or width and height."""
+
+
 @dataclass(frozen=True)
 class LatentMoments:
     """Mean and standard deviation of the encoder's Gaussian, both [B, C, H, W], in the denoiser's scale."""
@@ -44,6 +48,8 @@ class ModelFamily(Protocol):
     """Commit of the hub repository, where the model came from one."""
     resolution: int
     """Native side of the pictures in pixels."""
+    size_multiple: int
+    """Width and height of every picture are multiples of it."""
     denoiser: ModelMixin
     text_encoder: PreTrainedModel
     device: torch.device
@@ -58,6 +64,10 @@ class ModelFamily(Protocol):
 
     def words_to_ids(self, text: str) -> list[int]:
         """Token ids of a text without the special ones."""
+        ...
+
+    def read_length(self, prompt: str) -> int:
+        """How many characters of a prompt, from its beginning, the text encoder reads; `tokenize` cuts off the rest."""
         ...
 
     def encode_images(self, x_BCHW: Tensor) -> LatentMoments:
@@ -92,8 +102,18 @@ class ModelFamily(Protocol):
         """The denoiser's prediction, in the target's terms."""
         ...
 
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int) -> Drawn:
-        """Pictures of `size` pixels a side, one for each prompt; picture i depends on prompt i and seed i alone."""
+    def draw(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: Size, negative_prompt: str = ""
+    ) -> Drawn:
+        """One picture for each prompt; picture i depends on prompt i and seed i alone.
+
+        Args:
+            prompts: what to draw.
+            seeds: one for each.
+            sampler: how to draw.
+            size: pixels, in multiples of `size_multiple`.
+            negative_prompt: what guidance steers away from; has no effect at a guidance scale of 1.
+        """
         ...
 
     def export(self, folder: Path, formats: Sequence[str]) -> None:
@@ -106,4 +126,13 @@ class ModelFamily(Protocol):
 
     def merge_adapters(self) -> None:
         """Adds the adapters to the weights that they adapt, and removes them."""
+        ...
+
+    def rescale_adapters(self, folder: Path, scale: float) -> None:
+        """Changes the share that adapters have in weights that they were added to.
+
+        Args:
+            folder: the adapters, as `export_adapters` writes them.
+            scale: 1 leaves the weights as they are, 0 gives those of the base model.
+        """
         ...

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from dreambooth_api.failures import InvalidConfig, InvalidData, Problem
 from dreambooth_api.training import TrainConfig
-from dreambooth_trainer.data import identifier
+from dreambooth_trainer.data import identifier, prompts
 from dreambooth_trainer.data.identifier import Finding
 from dreambooth_trainer.data.photos import FIELD, Photo, inspect_photos, load_photos
 from dreambooth_trainer.models.base import ModelFamily
@@ -40,7 +40,7 @@ class Prepared(BaseModel, frozen=True):
     """How it was found, and what the tokenizer makes of it."""
     photos: list[PreparedPhoto]
     warnings: list[str]
-    """What the user should know of the photos and of the identifier."""
+    """What the user should know of the photos, the identifier and the prompts."""
 
 
 def run(run: Run) -> Prepared:
@@ -50,7 +50,8 @@ def run(run: Run) -> Prepared:
 
     Raises:
         InvalidData: names every file that is no usable photo.
-        InvalidConfig: no word of the model's vocabulary can be the identifier.
+        InvalidConfig: no word of the model's vocabulary can be the identifier, or the text encoder would cut off the identifier
+            or the class of a prompt.
     """
     config = run.config
     with run.progress.phase("prepare"):
@@ -60,6 +61,9 @@ def run(run: Run) -> Prepared:
             raise InvalidData(problems)
         photos, warnings = load_photos(folder, config.training.resolution or run.model.resolution)
         finding = _identify(run)
+        problems, cut = prompts.judge(prompts.prompts_of(config, finding.identifier), run.model.read_length)
+        if problems:
+            raise InvalidConfig(problems)
         names = _file_names(len(photos))
         if run.world.is_main:
             _write(photos, names, run.folder.photos)
@@ -70,7 +74,7 @@ def run(run: Run) -> Prepared:
                 PreparedPhoto(file=name, source=photo.name, width=photo.size[0], height=photo.size[1])
                 for name, photo in zip(names, photos, strict=True)
             ],
-            warnings=[*warnings, *finding.warnings],
+            warnings=[*warnings, *finding.warnings, *cut],
         )
 
 

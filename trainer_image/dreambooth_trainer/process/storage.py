@@ -37,7 +37,9 @@ def atomic_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield staging
-        staging.chmod(0o755)
+        for path in [staging, *staging.rglob("*")]:
+            # Some libraries write files that nobody but their owner can read.
+            path.chmod(0o755 if path.is_dir() else 0o644)
         flush_folder(staging)
         if replace and target.exists():
             discarded = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

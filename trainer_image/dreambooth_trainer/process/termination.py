@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic_core import to_json
 
 from dreambooth_api.failures import classify
+from dreambooth_api.printing import printable
 
 LIMIT = 4095
 """Bytes of the longest termination message: fewer than the 4096 at which the kubelet cuts."""
@@ -45,8 +46,8 @@ def outcome_of(error: BaseException, environment: Mapping[str, str]) -> Outcome:
     failure = classify(error)
     if failure is None:
         text = f"{type(error).__name__}: {error}"
-        return Outcome("InternalError", 1, redact(text, environment))
-    return Outcome(failure.reason, failure.exit_code, redact(str(failure), environment))
+        return Outcome("InternalError", 1, printable(redact(text, environment)))
+    return Outcome(failure.reason, failure.exit_code, printable(redact(str(failure), environment)))
 
 
 def redact(text: str, environment: Mapping[str, str]) -> str:

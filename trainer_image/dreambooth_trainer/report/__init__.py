@@ -12,8 +12,10 @@ from typing import Any
 
 import jinja2
 import yaml
+from markupsafe import Markup
 from PIL import Image
 
+from dreambooth_api.printing import printable
 from dreambooth_trainer.evaluation.figures import CRITERIA, Criterion, Figures
 from dreambooth_trainer.monitoring.console import duration
 from dreambooth_trainer.process.storage import write_atomically
@@ -100,6 +102,7 @@ def render(report: ReportData) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, "."),
         autoescape=True,
+        finalize=_as_text,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -113,6 +116,11 @@ def render(report: ReportData) -> str:
         settings=yaml.safe_dump(dict(report.settings), sort_keys=False, allow_unicode=True),
         per_cell=PER_CELL,
     )
+
+
+def _as_text(value: Any) -> Any:
+    """A value of the template; text of users without marks that would change the direction or order of what is shown."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def verdicts(figures: Figures | None) -> list[Verdict]:

@@ -41,6 +41,14 @@ def test_tokens_are_padded_to_the_encoders_length(tiny_models: Models) -> None:
     assert model.encode_tokens(ids_BL)["encoder_hidden_states"].shape == (2, 24, 32)
 
 
+@pytest.mark.parametrize("text", ["", "a dog", "a  Café, ünïcode 🐶 dog's ", "a dog on the beach " * 20, "🐶" * 60])
+def test_what_is_read_of_a_prompt_says_all_that_the_encoder_gets(tiny_models: Models, text: str) -> None:
+    model = tiny_models["1.x"]
+    read = text[: model.read_length(text)]
+    assert torch.equal(model.tokenize([read]), model.tokenize([text]))
+    assert (len(model.words_to_ids(text)) <= 22) == (read == text)
+
+
 def test_prompts_are_encoded_as_the_stock_pipeline_does(tiny_models: Models, layout: Layout) -> None:
     model = tiny_models[layout]
     expected, _ = model.pipeline.encode_prompt(["a dog", "a cat"], model.device, 1, False)

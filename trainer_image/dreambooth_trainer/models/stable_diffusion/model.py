@@ -1,5 +1,6 @@
 """Stable Diffusion 1.x and 2.x, and every model of their architecture such as the embedded one."""
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -28,8 +29,9 @@ from transformers import PreTrainedModel
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from dreambooth_api.training import Sampler, Scheduler
-from dreambooth_trainer.models.base import Conditioning, Drawn, LatentMoments
-from dreambooth_trainer.models.stable_diffusion.single_file import save_configuration, single_file_tensors
+from dreambooth_trainer.models.base import Conditioning, Drawn, LatentMoments, Size
+from dreambooth_trainer.models.stable_diffusion.published import save_configuration, save_pipeline, text_name
+from dreambooth_trainer.models.stable_diffusion.single_file import single_file_tensors
 
 SCHEDULERS: dict[Scheduler, type[SchedulerMixin]] = {
     "ddpm": DDPMScheduler,
@@ -65,9 +67,14 @@ class StableDiffusion:
         self.denoiser: UNet2DConditionModel = pipeline.unet
         self.text_encoder: CLIPTextModel = pipeline.text_encoder
         self.vae: AutoencoderKL = pipeline.vae
+        # A tokenizer may say nothing of the length, which transformers takes for a very long one.
+        length = min(pipeline.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
+        pipeline.tokenizer.model_max_length = length
         # Latents leave -1..1, which a checkpoint's scheduler need not say.
         self.noising = DDPMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
         self.noising.alphas_cumprod = self.noising.alphas_cumprod.to(device)
+        # The pipeline takes no other sizes, whatever its autoencoder could do.
+        self.size_multiple = math.lcm(8, pipeline.vae_scale_factor)
         self.resolution = int(self.denoiser.config.sample_size) * pipeline.vae_scale_factor
         for module in (self.denoiser, self.text_encoder, self.vae):
             module.requires_grad_(False).eval().to(device)
@@ -98,6 +105,13 @@ class StableDiffusion:
             return_tensors="pt",
         )
         return cast(Tensor, tokens.input_ids).to(self.device)
+
+    def read_length(self, prompt: str) -> int:
+        """How many characters of a prompt, from its beginning, the text encoder reads."""
+        tokenizer = self.pipeline.tokenizer
+        room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
+        spans = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+        return len(prompt) if len(spans) <= room else int(spans[room - 1][1])
 
     @torch.no_grad()
     def encode_images(self, x_BCHW: Tensor) -> LatentMoments:
@@ -136,11 +150,14 @@ class StableDiffusion:
         return cast(Tensor, self.denoiser(z_BCHW, t_B, **conditioning, return_dict=False)[0])
 
     @torch.no_grad()
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int) -> Drawn:
-        """Pictures of `size` pixels a side.
+    def draw(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: Size, negative_prompt: str = ""
+    ) -> Drawn:
+        """One picture for each prompt.
 
         The noise comes from a generator of its own for each picture, on the CPU so that it is the same on every device.
         """
+        width, height = (size, size) if isinstance(size, int) else size
         scheduler = SCHEDULERS[sampler.scheduler].from_config(self.noising.config)
         components = {
             **self.pipeline.components,
@@ -152,8 +169,9 @@ class StableDiffusion:
         with self.arithmetic():
             latents = pipeline(
                 list(prompts),
-                height=size,
-                width=size,
+                negative_prompt=[negative_prompt] * len(prompts),
+                height=height,
+                width=width,
                 num_inference_steps=sampler.steps,
                 guidance_scale=sampler.guidance_scale,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
@@ -176,17 +194,20 @@ class StableDiffusion:
         A single file comes with `config/`, the configuration and tokenizer that `from_single_file(config=...)` reads.
         """
         if "diffusers" in formats:
-            self.pipeline.save_pretrained(folder / "diffusers")
+            save_pipeline(self.pipeline, folder / "diffusers")
         if "single-file" in formats:
             save_file(single_file_tensors(self.pipeline), folder / "model.safetensors", metadata={"format": "pt"})
             save_configuration(self.pipeline, folder / "config")
 
     def export_adapters(self, folder: Path, denoiser: dict[str, Tensor], text_encoder: dict[str, Tensor]) -> None:
         """Writes adapters for `load_lora_weights`; the tensors are named as inside their modules."""
+        text_layers = {
+            text_name(name): tensor for name, tensor in _adapter_layers(self.text_encoder, text_encoder).items()
+        }
         StableDiffusionPipeline.save_lora_weights(
             folder,
             unet_lora_layers=_adapter_layers(self.denoiser, denoiser),
-            text_encoder_lora_layers=_adapter_layers(self.text_encoder, text_encoder) or None,
+            text_encoder_lora_layers=text_layers or None,
         )
 
     def merge_adapters(self) -> None:
@@ -197,6 +218,12 @@ class StableDiffusion:
                     layer.merge()
             recurse_remove_peft_layers(module)
             module._hf_peft_config_loaded = False
+
+    def rescale_adapters(self, folder: Path, scale: float) -> None:
+        """Changes the share that adapters have in weights that they were added to."""
+        self.pipeline.load_lora_weights(folder)
+        self.pipeline.fuse_lora(lora_scale=scale - 1)
+        self.pipeline.unload_lora_weights()
 
     def arithmetic(self) -> torch.autocast:
         """The context in which the denoiser computes in the model's precision."""

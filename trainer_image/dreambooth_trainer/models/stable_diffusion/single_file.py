@@ -5,7 +5,6 @@ The names are the inverse of the mapping in diffusers' `loaders/single_file_util
 
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -13,6 +12,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from torch import Tensor
 from transformers.models.clip.modeling_clip import CLIPTextModel
+
+from dreambooth_trainer.models.stable_diffusion.published import TEXT_MODEL, text_tensors
 
 Renames = list[tuple[str, str]]
 """Regular expressions and what replaces them, each tried in turn on a name."""
@@ -72,15 +73,6 @@ def single_file_tensors(pipeline: StableDiffusionPipeline) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def save_configuration(pipeline: StableDiffusionPipeline, folder: Path) -> None:
-    """Writes a pipeline's configuration and tokenizer without weights."""
-    pipeline.save_config(folder)
-    for name in ("unet", "vae", "scheduler"):
-        getattr(pipeline, name).save_config(folder / name)
-    pipeline.text_encoder.config.save_pretrained(folder / "text_encoder")
-    pipeline.tokenizer.save_pretrained(folder / "tokenizer")
-
-
 def _unet(unet: UNet2DConditionModel) -> Iterator[tuple[str, Tensor]]:
     layers = unet.config.layers_per_block + 1
     attends = ["CrossAttn" in kind for kind in unet.config.up_block_types]
@@ -118,10 +110,9 @@ def _text_encoder(text_encoder: CLIPTextModel) -> dict[str, Tensor]:
 
     OpenCLIP's (2.x, told by its activation) are others, with one matrix for q, k and v.
     """
-    tensors = {name.removeprefix("text_model."): tensor for name, tensor in text_encoder.state_dict().items()}
-    tensors.pop("embeddings.position_ids", None)
     if text_encoder.config.hidden_act != "gelu":
-        return _prefixed("cond_stage_model.transformer.text_model.", tensors.items())
+        return _prefixed("cond_stage_model.transformer.", text_tensors(text_encoder).items())
+    tensors = {name.removeprefix(TEXT_MODEL): tensor for name, tensor in text_tensors(text_encoder).items()}
     merged = {}
     for name, tensor in tensors.items():
         projection = re.match(r"(.*\.self_attn)\.([qkv])_proj\.(weight|bias)$", name)

@@ -1,0 +1,112 @@
+"""Exports in the published layout: the file names, and that older libraries load and draw the same."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+from dreambooth_trainer import embedded
+from dreambooth_trainer.models.stable_diffusion.published import save_tokenizer
+from dreambooth_trainer.phases import export
+from tests.trainer import older_libraries
+from tests.trainer.older_libraries import Questions
+from tests.trainer.tiny_models import Layout, loaded
+from tests.trainer.trained_models import TRAININGS, Train
+
+PIPELINE = embedded.path("emoji") / "pipeline"
+TOKENIZER_FILES = {"vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json"}
+TEXTS = [
+    "a sks dog on the beach",
+    "A  Café's 3 DOGS: ünïcode!! 🐶",
+    "photo of [V] <toy>, <|endoftext|> and more " * 4,
+    "",
+]
+COMPLAINTS = ("newly initialized", "not used", "unexpected", "not expected", "missing", "No LoRA keys", "mismatch")
+"""Words of the libraries' warnings about tensors that found no place, or places that found no tensor."""
+ROUNDING = 2 / 255
+
+
+@pytest.fixture(scope="session")
+def older() -> None:
+    """The older libraries are there."""
+    try:
+        older_libraries.install()
+    except OSError as error:
+        pytest.skip(f"NOT TESTED with older libraries, as they can't be installed: {error}")
+
+
+def same_in_older(questions: Questions, prompts: list[str], tmp_path: Path) -> None:
+    """Asserts that the older libraries draw what ours draw, and complain of nothing."""
+    answers, written = older_libraries.ask(questions, prompts, tmp_path)
+    assert not [line for line in written.splitlines() if any(word in line for word in COMPLAINTS)], written
+    for (kind, paths), pixels in zip(questions, answers, strict=True):
+        difference = np.abs(pixels - older_libraries.answer(kind, paths, prompts)).max()
+        assert difference <= ROUNDING, f"{kind}: {difference:.3f}"
+
+
+def test_a_tokenizer_keeps_its_words(tmp_path: Path) -> None:
+    tokenizer = a_tokenizer_with_a_word_of_its_own()
+    save_tokenizer(tokenizer, tmp_path / "new")
+    assert {path.name for path in (tmp_path / "new").iterdir()} == TOKENIZER_FILES
+    again = CLIPTokenizer.from_pretrained(tmp_path / "new")
+    assert again.get_vocab() == tokenizer.get_vocab()
+    assert (again.pad_token, again.model_max_length) == ("!", 24)
+    assert again(TEXTS).input_ids == tokenizer(TEXTS).input_ids
+
+
+@pytest.mark.slow
+def test_older_libraries_read_the_same_words(older: None, tmp_path: Path) -> None:
+    save_tokenizer(a_tokenizer_with_a_word_of_its_own(), tmp_path / "new")
+    folders = [tmp_path / "new", PIPELINE / "tokenizer"]
+    answers, _ = older_libraries.ask([("tokenizer", [folder]) for folder in folders], TEXTS, tmp_path)
+    for folder, found in zip(folders, answers, strict=True):
+        assert found.tolist() == older_libraries.answer("tokenizer", [folder], TEXTS).tolist()
+
+
+def a_tokenizer_with_a_word_of_its_own() -> CLIPTokenizer:
+    """Padded as that of the 2.x releases is, and with a word that was added to it."""
+    tokenizer = CLIPTokenizer.from_pretrained(PIPELINE / "tokenizer", pad_token="!")
+    tokenizer.add_tokens(["<toy>"])
+    return tokenizer
+
+
+@pytest.mark.parametrize("training", ["full with text encoder", "lora with other targets"])
+def test_the_layout_is_that_of_the_releases(trained: Train, layout: Layout, training: str) -> None:
+    run, _ = trained(layout, TRAININGS[training])
+    export.run(run)
+    for folder in (run.folder.model / "diffusers", run.folder.model / "config"):
+        assert {path.name for path in (folder / "tokenizer").iterdir()} == TOKENIZER_FILES
+        assert set(json.loads((folder / "model_index.json").read_text())) > {"unet", "vae", "text_encoder", "tokenizer"}
+    tensors = load_file(run.folder.model / "diffusers" / "text_encoder" / "model.safetensors")
+    assert {name.partition(".")[0] for name in tensors} == {"text_model"}
+    if "lora" in TRAININGS[training]:
+        names = load_file(run.folder.model / "lora" / "pytorch_lora_weights.safetensors")
+        assert all(name.startswith(("unet.", "text_encoder.text_model.encoder.layers.")) for name in names)
+        assert any(name.startswith("text_encoder.") for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", ["full with text encoder", "lora with other targets"])
+def test_older_libraries_draw_the_same(
+    trained: Train, tiny_folders: dict[Layout, Path], older: None, layout: Layout, training: str, tmp_path: Path
+) -> None:
+    run, _ = trained(layout, TRAININGS[training])
+    export.run(run)
+    model = run.folder.model
+    questions: list[tuple[str, list[Path]]] = [
+        ("folder", [model / "diffusers"]),
+        ("file", [model / "model.safetensors", model / "config"]),
+    ]
+    if "lora" in TRAININGS[training]:
+        base = tmp_path / "base" / "diffusers"
+        loaded(tiny_folders[layout]).export(base.parent, ["diffusers"])
+        questions.append(("lora", [base, model / "lora"]))
+    same_in_older(questions, ["a sks dog", "a dog"], tmp_path)
+
+
+@pytest.mark.slow
+def test_older_libraries_draw_with_the_embedded_model(older: None, tmp_path: Path) -> None:
+    same_in_older([("folder", [PIPELINE])], ["a dog on the beach"], tmp_path)

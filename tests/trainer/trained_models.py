@@ -1,0 +1,56 @@
+"""Models that were trained, without the time that training takes: every weight that would learn is moved."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
+from dreambooth_trainer.monitoring.progress import Progress
+from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.run import Run, RunFolder
+from dreambooth_trainer.training.module import Trainee
+from tests.trainer.tiny_models import Layout, loaded
+
+Train = Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]]
+"""Makes a run whose training moved every weight that it trains, and the model that it has trained."""
+
+LORA = {"method": "lora", "lora": {"rank": 4, "alpha": 6}}
+TRAININGS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "full with text encoder": {"trainTextEncoder": True},
+    "lora": LORA,
+    "lora with text encoder": {**LORA, "trainTextEncoder": True},
+    "lora with other targets": {
+        "method": "lora",
+        "trainTextEncoder": True,
+        "lora": {"rank": 2, "targets": ["to_q", "ff.net.2", "proj_in", "conv1"]},
+    },
+}
+
+
+def train(base: Path, root: Path, training: dict[str, Any]) -> tuple[Run, StableDiffusion]:
+    """A run in a folder, and the model that it has trained from a base."""
+    config = TrainConfig.model_validate(
+        {
+            "model": {"source": str(base)},
+            "subject": {"class": "dog", "images": {"path": "photos"}},
+            "training": {"mixedPrecision": "fp32", **training},
+            "output": {"formats": ["diffusers", "single-file"]},
+        }
+    )
+    run = Run(config, RunFolder(root / "run"), root / "cache", World(), Progress(), identifier="sks")
+    model = loaded(base)
+    trainee = Trainee(model, config.training, prior_weight=1)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for _, parameter in trainee.learning():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.03)
+    run.folder.weights.mkdir(parents=True)
+    weights = {name: parameter.detach().clone().contiguous() for name, parameter in trainee.learning()}
+    save_file(weights, run.folder.weights / "weights.safetensors")
+    trainee.eval()
+    return run, model

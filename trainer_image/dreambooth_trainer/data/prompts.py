@@ -1,0 +1,75 @@
+"""Prompts that are longer than the text encoder reads: what of them is lost. Called by `prepare` and by `generate`."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from dreambooth_api.failures import Problem
+from dreambooth_api.prompts import fill
+from dreambooth_api.training import TrainConfig
+
+ReadLength = Callable[[str], int]
+"""How many characters of a prompt, from its beginning, the text encoder reads."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as the text encoder gets it."""
+
+    field: str
+    """Field of the manifest, or argument, that it comes from."""
+    text: str
+    names: tuple[str, ...]
+    """Identifier and class: where one of them stands in the text, the text encoder must read it."""
+
+
+def prompts_of(config: TrainConfig, identifier: str) -> Iterator[Prompt]:
+    """All prompts of a run, phase by phase."""
+    class_, evaluation = config.subject.class_, config.evaluation
+    templates = {"spec.subject.prompt": config.subject.prompt}
+    if config.prior.enabled:
+        templates["spec.prior.prompt"] = config.prior.prompt
+    templates |= {f"spec.samples.prompts[{number}]": text for number, text in enumerate(config.samples.prompts)}
+    for field, template in templates.items():
+        yield Prompt(field, fill(template, identifier=identifier, class_=class_), (identifier, class_))
+    if evaluation.enabled:
+        for number, context in enumerate(evaluation.contexts):
+            text = f"a {identifier} {class_} {context}"
+            yield Prompt(f"spec.evaluation.contexts[{number}]", text, (identifier, class_))
+        for number, other in enumerate(evaluation.other_classes):
+            yield Prompt(f"spec.evaluation.otherClasses[{number}]", f"a {other}", (other,))
+
+
+def judge(prompts: Iterable[Prompt], read_length: ReadLength) -> tuple[list[Problem], list[str]]:
+    """Finds the prompts that the text encoder would cut off.
+
+    Returns:
+        A problem for each that loses its identifier or class, and a warning for each other.
+    """
+    problems, warnings = [], []
+    for prompt in prompts:
+        length = read_length(prompt.text)
+        rest = prompt.text[length:].strip()
+        if not rest:
+            continue
+        if lost := [name for name in prompt.names if _is_lost(name, prompt.text, length)]:
+            names = " and ".join(map(repr, lost))
+            message = (
+                f"is longer than the text encoder reads, and loses {names}: it ends after {_end(prompt.text, length)}"
+            )
+            remedy = f"Shorten it, or move {names} to its beginning"
+            problems.append(Problem(prompt.field, prompt.text, message, remedy))
+        else:
+            warnings.append(f"{prompt.field}: the text encoder cuts off {rest!r}; shorten the prompt")
+    return problems, warnings
+
+
+def _is_lost(name: str, text: str, length: int) -> bool:
+    """Whether a name stands in a text, but nowhere whole in its first so many characters."""
+    ends = [found.end() for found in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE)]
+    return bool(ends) and min(ends) > length
+
+
+def _end(text: str, length: int) -> str:
+    """The last words of what is read."""
+    return repr(" ".join(text[:length].split()[-3:]))

@@ -1,0 +1,74 @@
+"""The folder layout of the Stable Diffusion 1.x and 2.x releases, which libraries of every age and other programs read.
+
+Libraries rename their modules and merge the files of a tokenizer from version to version; what they save themselves, only
+their own successors load. Called by the export of Stable Diffusion, and by the recipe of the embedded model.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers.models.clip.modeling_clip import CLIPTextModel
+from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+TEXT_MODEL = "text_model."
+"""Prefix of the text encoder's tensors. The module itself has it in some versions of transformers only."""
+
+SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
+
+
+def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+    """Writes a pipeline for `from_pretrained`."""
+    save_configuration(pipeline, folder)
+    for name in ("unet", "vae"):
+        getattr(pipeline, name).save_pretrained(folder / name)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in text_tensors(pipeline.text_encoder).items()}
+    save_file(tensors, folder / "text_encoder" / "model.safetensors", metadata={"format": "pt"})
+
+
+def save_configuration(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+    """Writes a pipeline's configuration and tokenizer without weights."""
+    pipeline.save_config(folder)
+    for name in ("unet", "vae", "scheduler"):
+        getattr(pipeline, name).save_config(folder / name)
+    pipeline.text_encoder.config.save_pretrained(folder / "text_encoder")
+    save_tokenizer(pipeline.tokenizer, folder / "tokenizer")
+
+
+def text_tensors(text_encoder: CLIPTextModel) -> dict[str, Tensor]:
+    """The text encoder's tensors under their published names."""
+    return {text_name(name): tensor for name, tensor in text_encoder.state_dict().items()}
+
+
+def text_name(name: str) -> str:
+    """The published name of something inside the text encoder."""
+    return TEXT_MODEL + name.removeprefix(TEXT_MODEL)
+
+
+def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Writes a tokenizer as `vocab.json`, `merges.txt` and two files about its special tokens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    _write_json(folder / "vocab.json", dict(sorted(words["vocab"].items(), key=lambda entry: entry[1])))
+    merges = (merge if isinstance(merge, str) else " ".join(merge) for merge in words["merges"])
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    special = {name: token for name, token in tokenizer.special_tokens_map.items() if name in SPECIAL_TOKENS}
+    _write_json(folder / "special_tokens_map.json", special)
+    added = {index: token.__getstate__() for index, token in sorted(tokenizer.added_tokens_decoder.items())}
+    settings = {
+        "add_prefix_space": False,
+        "added_tokens_decoder": added,
+        **special,
+        "do_lower_case": True,
+        "errors": "replace",
+        "model_max_length": tokenizer.model_max_length,
+        "tokenizer_class": "CLIPTokenizer",
+    }
+    _write_json(folder / "tokenizer_config.json", settings)
+
+
+def _write_json(file: Path, value: Any) -> None:
+    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
