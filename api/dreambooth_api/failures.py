@@ -8,7 +8,8 @@
     ├── NonFiniteLoss         6   the loss became NaN or infinite                  no retry mends it
     ├── StorageFull           7   the volume is full                               a retry may, with more room
     ├── CommunicationFailure  8   another process of the run died or went silent   a retry goes on from the checkpoint
-    └── Interrupted           9   SIGTERM or Ctrl-C; the state was saved           a retry goes on from the checkpoint
+    ├── Interrupted           9   a signal or Ctrl-C; the state was saved          a retry goes on from the checkpoint
+    └── StorageUnavailable   10   a folder can't be written or is in use           a retry may, once it can
 
 Exit code 1 is left to errors of the trainer itself (reason `InternalError`), 0 is success. Raised by every module of the trainer,
 turned into an exit code by `__main__`, read from the termination log by the operator.
@@ -17,7 +18,8 @@ turned into an exit code by `__main__`, read from the termination log by the ope
 import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 
 class TrainerFailure(Exception):
@@ -102,9 +104,28 @@ class CommunicationFailure(TrainerFailure):
 
 
 class Interrupted(TrainerFailure):
-    """SIGTERM or Ctrl-C; the next start goes on from the saved state."""
+    """A signal or Ctrl-C; the next start goes on from the saved state."""
 
     exit_code = 9
+
+
+class StorageUnavailable(TrainerFailure):
+    """A folder or file can't be written or read, or another run writes to the folder."""
+
+    exit_code = 10
+
+    @classmethod
+    def of(cls, error: OSError, folder: Path) -> Self:
+        """The failure of a folder that the operating system does not let this process write to."""
+        return cls(f"{folder} can't be written to: {_said_by_the_system(error)}. {_WRITABLE}")
+
+
+_WRITABLE = "Give a folder that this user may write to, or change its owner or its mount."
+
+
+def _said_by_the_system(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{where}"
 
 
 _MEMORY = "can't allocate memory", "Cannot allocate memory", "out of memory", "not enough memory"

@@ -27,6 +27,7 @@ from dreambooth_api.failures import (
     OutOfMemory,
     Problem,
     StorageFull,
+    StorageUnavailable,
     TrainerFailure,
     classify,
 )
@@ -236,6 +237,6 @@ def test_problems_are_told_at_once_with_field_value_and_remedy() -> None:
 def test_exit_codes_are_distinct_and_differ_from_success_and_from_an_error_of_the_trainer() -> None:
     classes: list[type[TrainerFailure]] = [
         InvalidConfig, InvalidData, ModelUnavailable, OutOfMemory, NonFiniteLoss, StorageFull, CommunicationFailure,
-        Interrupted,
+        Interrupted, StorageUnavailable,
     ]  # fmt: skip
-    assert [failure.exit_code for failure in classes] == list(range(2, 10))
+    assert [failure.exit_code for failure in classes] == list(range(2, 11))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -9,9 +10,9 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from dreambooth_api.failures import InvalidConfig
+from dreambooth_api.failures import Interrupted, InvalidConfig, StorageUnavailable
 from dreambooth_api.progress import PhaseName
-from tests.trainer.tiny_training import Job, job_of
+from tests.trainer.tiny_training import Job, job_of, signal_when, wait
 
 PHASES = ("prepare", "train", "export", "sample")
 
@@ -125,3 +126,33 @@ def test_a_kill_at_the_very_end_loses_nothing(copy: Job, lost: str) -> None:
     assert done_again(copy) == []
     assert copy.output.complete.exists()
     assert copy.output.result.exists()
+
+
+@pytest.mark.slow
+def test_one_run_at_a_time_writes_to_a_folder(tiny_training: Path) -> None:
+    first = job_of(tiny_training, "one-writer", training={"steps": 100_000}, checkpoints={"everySteps": 100_000})
+    process = first.start()
+    signal_when(
+        process, signal.SIGCONT, lambda: first.output.losses.exists() and first.output.losses.stat().st_size > 0
+    )
+    # The same job, and one that would be refused if it were alone.
+    for steps in (100_000, 7):
+        second = job_of(tiny_training, "one-writer", training={"steps": steps}, checkpoints={"everySteps": 100_000})
+        assert second.finish() == StorageUnavailable.exit_code
+        assert f"another run writes to {first.output.root}: process {process.pid} on " in second.termination["message"]
+    assert process.is_alive()
+    signal_when(process, signal.SIGTERM, lambda: True)
+    assert wait(process) == Interrupted.exit_code
+    assert not first.output.lock.exists()
+
+
+@pytest.mark.slow
+def test_a_start_waits_for_one_that_is_being_stopped(tiny_training: Path) -> None:
+    job = job_of(tiny_training, "being-stopped", training={"steps": 200}, checkpoints={"everySteps": 100_000})
+    process = job.start()
+    signal_when(process, signal.SIGSTOP, lambda: job.output.losses.exists() and job.output.losses.stat().st_size > 0)
+    second = job.start()
+    signal_when(second, signal.SIGCONT, lambda: "waiting for another run that writes to" in job.log.read_text())
+    signal_when(process, signal.SIGTERM, lambda: True)
+    signal_when(process, signal.SIGCONT, lambda: True)
+    assert [wait(process), wait(second)] == [Interrupted.exit_code, 0]

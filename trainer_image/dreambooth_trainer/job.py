@@ -3,19 +3,23 @@
 import json
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
+from dreambooth_api.failures import StorageUnavailable
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.console import console_observer
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.monitoring.server import serve
+from dreambooth_trainer.process.lock import one_writer
 from dreambooth_trainer.process.termination import Outcome, outcome_of, redact, write_termination
 from dreambooth_trainer.run import Run, RunFolder, StopSignal
 
@@ -44,6 +48,9 @@ def run_job(
             if main and port is not None:
                 server = stack.enter_context(serve(progress, port))
                 console.print(f"serving /progress, /metrics and /healthz on port {server.port}")
+            if main:
+                waiting, lost = partial(console.print, soft_wrap=True, markup=False), partial(_lost, termination_log)
+                stack.enter_context(one_writer(folder.lock, waiting=waiting, check=stop.check, lost=lost))
             if folder.complete.exists():
                 console.print(f"going through what is finished in {output}")
             result = _run(config, folder, cache, progress, stop)
@@ -60,6 +67,15 @@ def run_job(
         for what, path in results.items():
             console.print(f"{what:14}{path}", soft_wrap=True)
     return outcome.exit_code
+
+
+def _lost(termination_log: Path | None, message: str) -> None:
+    """Ends the process at once: whatever it wrote from now on would be among the files of another run."""
+    outcome = outcome_of(StorageUnavailable(message), os.environ)
+    if termination_log:
+        write_termination(termination_log, outcome)
+    print(f"{outcome.reason}: {outcome.message}", file=sys.stderr, flush=True)
+    os._exit(outcome.exit_code)
 
 
 def _tell(outcome: Outcome, error: BaseException, rank: int) -> None:

@@ -30,6 +30,11 @@ class RunFolder:
         return self.root / "state"
 
     @property
+    def lock(self) -> Path:
+        """Says which process writes to the folder; there only while one does, or where it was killed."""
+        return self.state / "lock"
+
+    @property
     def photos(self) -> Path:
         """The subject's photos, upright, square, at the training resolution (PNG)."""
         return self.root / "photos"
