@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dreambooth_api.failures import Interrupted
+from dreambooth_api.failures import Interrupted, ModelUnavailable
 from dreambooth_api.prompts import fill
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.progress import Progress
 
 if TYPE_CHECKING:
-    from dreambooth_trainer.models.base import ModelFamily
+    from dreambooth_trainer.models.base import Identity, ModelFamily
     from dreambooth_trainer.process.distributed import World
 
 
@@ -143,14 +143,32 @@ class Run:
 
     @cached_property
     def model(self) -> "ModelFamily":
-        """The frozen base model, loaded when a phase first asks for it."""
-        from dreambooth_trainer.models import load
+        """The frozen base model, loaded when a phase first asks for it.
 
-        return load(self.config.model, self.world, self.config.training.mixed_precision)
+        Raises:
+            ModelUnavailable: it can't be loaded, or is another than at the start of this process.
+        """
+        from dreambooth_trainer.models import identify, load
+
+        # A branch of a repository may move while the run goes on.
+        chosen = self.config.model.model_copy(update={"revision": self.base.commit or self.config.model.revision})
+        if self.world.is_main and identify(chosen).digest != self.base.digest:
+            raise ModelUnavailable(
+                f"model.source: {chosen.source!r} has changed since this run started. Put the model back that the run began "
+                "with, then start it again."
+            )
+        return load(chosen, self.world, self.config.training.mixed_precision, self.base.digest)
 
     @property
     def resolution(self) -> int:
         """Side of the training pictures in pixels."""
+    @cached_property
+    def base(self) -> "Identity":
+        """What the base model is."""
+        from dreambooth_trainer.models import identify
+
+        return identify(self.config.model)
+
         return self.config.training.resolution or self.model.resolution
 
     def take_model(self) -> "ModelFamily":

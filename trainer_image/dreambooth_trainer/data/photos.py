@@ -17,6 +17,7 @@ import pillow_heif
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from dreambooth_api.failures import InvalidData, Problem
+from dreambooth_trainer.process.storage import sha256_of
 
 FIELD = "spec.subject.images"
 """The field of the manifest that the photos belong to."""
@@ -42,6 +43,8 @@ class Photo:
 
     name: str
     """Name of its file."""
+    digest: str
+    """SHA-256 of its file."""
     size: tuple[int, int]
     """Width and height of the upright original in pixels."""
     image: Image.Image
@@ -111,7 +114,7 @@ def _examine(folder: Path, resolution: int | None) -> tuple[list[Photo], Finding
         if resolution is not None:
             if min(upright.size) < resolution:
                 notes.append(f"{path.name} is {_pixels(upright)} and is enlarged to {resolution}x{resolution}")
-            photos.append(Photo(path.name, upright.size, _square(upright, resolution)))
+            photos.append(Photo(path.name, sha256_of(path), upright.size, _square(upright, resolution)))
     if not files:
         problems.append(
             Problem(FIELD, str(folder), "holds no photo", "Put photos of the subject there; three to five are usual")

@@ -86,7 +86,7 @@ def embed(run: Run, trained: ModelFamily) -> tuple[Embeddings, list[Comparison]]
     encoder = Encoder.load(run.config.evaluation.encoder, run.world.device)
     sampler, size = sampler_of(run.config.samples), run.resolution
     sets = plan(run.config, run.identifier)
-    determining = [run.model.digest, encoder.digest, sampler.model_dump(mode="json"), size]
+    determining = [run.base.digest, encoder.digest, sampler.model_dump(mode="json"), size]
     folders = {
         one.key: run.cache / "evaluation" / digest_of([*determining, one.prompt, one.seeds])
         for one in sets

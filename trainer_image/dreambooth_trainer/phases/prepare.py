@@ -59,6 +59,8 @@ def run(run: Run) -> Prepared:
         if problems := inspect_photos(folder, config.training.resolution).problems:
             raise InvalidData(problems)
         photos, warnings = load_photos(folder, config.training.resolution or run.model.resolution)
+        # Their order shapes the training, so that it must not come of their names.
+        photos.sort(key=lambda photo: photo.digest)
         finding = _identify(run)
         names = _file_names(len(photos))
         if run.world.is_main:

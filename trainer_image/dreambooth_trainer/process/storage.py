@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ def manifest_of(folder: Path) -> dict[str, str]:
 
 def _fsync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
+def sha256_once(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content, read once in a process as long as the file's time and size stay the same."""
+    status = path.stat()
+    return _sha256_at(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sha256_at(path: Path, *_: int) -> str:
+    return sha256_of(path)
+
+
     try:
         os.fsync(handle)
     finally:

@@ -9,9 +9,10 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 
 from dreambooth_api.failures import ModelUnavailable, OutOfMemory, StorageFull, classify
 from dreambooth_api.training import Model
-from dreambooth_trainer.models.sources import Files, locate
+from dreambooth_trainer.models.base import Identity
+from dreambooth_trainer.models.sources import CONFIGURATION, digests_of, locate, locate_configuration
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
-from dreambooth_trainer.process.storage import digest_of, manifest_of, sha256_of
+from dreambooth_trainer.process.storage import digest_of, sha256_once
 
 WITHOUT_EXTRAS = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 """The safety checker judges finished pictures; training needs none."""
@@ -23,8 +24,16 @@ WEIGHTS = ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_
 """Weight files of the parts that training needs, without variant and suffix."""
 
 
-def load_stable_diffusion(model: Model, device: torch.device, precision: torch.dtype) -> StableDiffusion:
+def load_stable_diffusion(
+    model: Model, device: torch.device, precision: torch.dtype, digest: str | None = None
+) -> StableDiffusion:
     """Loads a Stable Diffusion model, weights in float32.
+
+    Args:
+        model: where it is.
+        device: where it computes.
+        precision: number format of the arithmetic.
+        digest: what `identify` says of it, where that is known.
 
     Raises:
         ModelUnavailable: it is not there, incomplete, or of another family.
@@ -45,8 +54,22 @@ def load_stable_diffusion(model: Model, device: torch.device, precision: torch.d
             "model.config."
         ) from error
     return StableDiffusion(
-        pipeline, device=device, precision=precision, digest=_digest(files, model.variant), commit=files.commit
+        pipeline,
+        device=device,
+        precision=precision,
+        digest=digest or _digest(files.path, model),
+        commit=files.commit,
     )
+
+
+def identify(model: Model) -> Identity:
+    """Tells what a model is by what is read of it, whatever its path; nothing is loaded.
+
+    Raises:
+        ModelUnavailable: it is not there.
+    """
+    files = locate(model, downloads(model.variant))
+    return Identity(_digest(files.path, model), files.commit)
 
 
 def downloads(variant: str | None) -> list[str]:
@@ -63,8 +86,9 @@ def _pipeline(path: Path, model: Model) -> StableDiffusionPipeline:
     if path.is_file():
         if path.suffix != ".safetensors":
             raise ValueError("not a .safetensors file, and other formats can run code")
+        folder = locate_configuration(model)
         return StableDiffusionPipeline.from_single_file(
-            str(path), config=model.config, dtype=torch.float32, **WITHOUT_EXTRAS
+            str(path), config=str(folder) if folder else None, dtype=torch.float32, **WITHOUT_EXTRAS
         )
     kind = StableDiffusionPipeline.load_config(path)["_class_name"]
     if kind != StableDiffusionPipeline.__name__:
@@ -76,8 +100,17 @@ def _pipeline(path: Path, model: Model) -> StableDiffusionPipeline:
     )
 
 
-def _digest(files: Files, variant: str | None) -> str:
-    """SHA-256 that stands for a model's content; a hub commit stands for its files."""
-    if files.commit:
-        return digest_of([files.commit, variant])
-    return sha256_of(files.path) if files.path.is_file() else digest_of([manifest_of(files.path), variant])
+def _digest(path: Path, model: Model) -> str:
+    """SHA-256 over the files that loading reads."""
+    if path.is_file():
+        folder = locate_configuration(model)
+        names = [name for pattern in CONFIGURATION for name in folder.rglob(pattern)] if folder else []
+        return digest_of([sha256_once(path), digests_of(folder, names) if folder else None])
+    names = [path / "model_index.json"]
+    for part in PARTS:
+        names += [name for pattern in CONFIGURATION for name in (path / part).glob(pattern)]
+        weights = list((path / part).glob("*.safetensors"))
+        names += [
+            name for name in weights if any(map(name.relative_to(path).match, downloads(model.variant)))
+        ] or weights
+    return digest_of(digests_of(path, filter(Path.is_file, names)))
