@@ -116,3 +116,5 @@ def _run(
     from dreambooth_trainer.pipeline import run_phases
 
     return run_phases(Run(config, folder, cache, world, progress, stop))
+    if "hf://" in (config.model.source[:5], config.evaluation.encoder[:5]) or Path(config.model.source).is_file():
+        use_hub_cache(folder.hub, os.environ)

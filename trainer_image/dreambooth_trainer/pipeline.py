@@ -110,8 +110,8 @@ def _conclude(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
     if all(path.exists() for path in (folder.complete, folder.result, folder.report)):
         return read_result(folder.result)
     result = write_result(run, ledger, keys)
-    # Weights and training states are in the exported model now; on a volume they would only cost room.
-    for leftover in (folder.weights, folder.checkpoints):
+    # Weights and training states are in the exported model now, pictures in the report; on a volume they would only cost room.
+    for leftover in (folder.weights, folder.checkpoints, folder.base_pictures, folder.hub):
         shutil.rmtree(leftover, ignore_errors=True)
     write_atomically(folder.complete, "")
     return result

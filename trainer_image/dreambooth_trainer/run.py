@@ -45,6 +45,16 @@ class RunFolder:
         return self.root / "class-images"
 
     @property
+    def base_pictures(self) -> Path:
+        """Pictures for the evaluation that a shared cache lacks and that can't be put there."""
+        return self.root / "base-pictures"
+
+    @property
+    def hub(self) -> Path:
+        """The hub's cache, where the usual one can only be read."""
+        return self.root / "hub"
+
+    @property
     def checkpoints(self) -> Path:
         """Training states: `step-00000100/`."""
         return self.root / "checkpoints"
@@ -158,10 +168,6 @@ class Run:
                 "with, then start it again."
             )
         return load(chosen, self.world, self.config.training.mixed_precision, self.base.digest)
-
-    @property
-    def resolution(self) -> int:
-        """Side of the training pictures in pixels."""
     @cached_property
     def base(self) -> "Identity":
         """What the base model is."""
@@ -169,6 +175,10 @@ class Run:
 
         return identify(self.config.model)
 
+
+    @property
+    def resolution(self) -> int:
+        """Side of the training pictures in pixels."""
         return self.config.training.resolution or self.model.resolution
 
     def take_model(self) -> "ModelFamily":
@@ -182,6 +192,11 @@ class Run:
         return fill(prompt, identifier=self.identifier, class_=self.config.subject.class_)
 
 
-def default_cache() -> Path:
-    """The user's cache folder (XDG base directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dreambooth"
+def default_cache() -> Path | None:
+    """The user's cache folder (XDG base directory specification); None for a user without a home."""
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given) / "dreambooth"
+    try:
+        return Path.home() / ".cache" / "dreambooth"
+    except RuntimeError:
+        return None
