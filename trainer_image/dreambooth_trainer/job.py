@@ -14,11 +14,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from dreambooth_api.failures import StorageUnavailable
+from dreambooth_api.failures import InvalidConfig, Problem, StorageUnavailable
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.console import console_observer
 from dreambooth_trainer.monitoring.progress import Progress
-from dreambooth_trainer.monitoring.server import serve
+from dreambooth_trainer.monitoring.server import Server, serve
+from dreambooth_trainer.process.hub_cache import use_hub_cache
 from dreambooth_trainer.process.lock import one_writer
 from dreambooth_trainer.process.termination import Outcome, outcome_of, redact, write_termination
 from dreambooth_trainer.run import Run, RunFolder, StopSignal
@@ -46,7 +47,7 @@ def run_job(
     try:
         with ExitStack() as stack:
             if main and port is not None:
-                server = stack.enter_context(serve(progress, port))
+                server = stack.enter_context(_serve(progress, port))
                 console.print(f"serving /progress, /metrics and /healthz on port {server.port}")
             if main:
                 waiting, lost = partial(console.print, soft_wrap=True, markup=False), partial(_lost, termination_log)
@@ -67,6 +68,14 @@ def run_job(
         for what, path in results.items():
             console.print(f"{what:14}{path}", soft_wrap=True)
     return outcome.exit_code
+
+
+def _serve(progress: Progress, port: int) -> Server:
+    try:
+        return serve(progress, port)
+    except OSError as error:
+        problem = Problem("--port", port, f"can't be listened on: {error.strerror}", "Choose another, or leave it out")
+        raise InvalidConfig([problem]) from error
 
 
 def _lost(termination_log: Path | None, message: str) -> None:
@@ -108,6 +117,8 @@ def _run(
 ) -> Mapping[str, float | str | None]:
     quiet_libraries()
     logging.setLogRecordFactory(_Redacted)
+    if "hf://" in (config.model.source[:5], config.evaluation.encoder[:5]) or Path(config.model.source).is_file():
+        use_hub_cache(folder.hub, os.environ)
     # Imported late: torch and its friends take seconds, for which signals and the health endpoint need not wait. The world
     # comes first, since DeepSpeed looks at the environment when it is imported.
     from dreambooth_trainer.process.distributed import World
@@ -116,5 +127,3 @@ def _run(
     from dreambooth_trainer.pipeline import run_phases
 
     return run_phases(Run(config, folder, cache, world, progress, stop))
-    if "hf://" in (config.model.source[:5], config.evaluation.encoder[:5]) or Path(config.model.source).is_file():
-        use_hub_cache(folder.hub, os.environ)
