@@ -7,7 +7,8 @@ import torch
 import transformers.utils.logging
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
-from dreambooth_api.failures import ModelUnavailable, OutOfMemory, StorageFull, classify
+from dreambooth_api.failures import ModelUnavailable, NonFiniteLoss, OutOfMemory, StorageFull, classify
+from dreambooth_api.model_files import PIPELINES, why_no_base_model
 from dreambooth_api.training import Model
 from dreambooth_trainer.models.base import Identity
 from dreambooth_trainer.models.sources import CONFIGURATION, digests_of, locate, locate_configuration
@@ -17,7 +18,7 @@ from dreambooth_trainer.process.storage import digest_of, sha256_once
 WITHOUT_EXTRAS = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 """The safety checker judges finished pictures; training needs none."""
 
-PARTS = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+PARTS = PIPELINES["StableDiffusionPipeline"]
 """Folders of a pipeline that are read."""
 
 WEIGHTS = ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
@@ -37,6 +38,7 @@ def load_stable_diffusion(
 
     Raises:
         ModelUnavailable: it is not there, incomplete, or of another family.
+        NonFiniteLoss: nothing can be computed with its weights or its noise schedule.
     """
     files = locate(model, downloads(model.variant))
     # The libraries' own progress bars would run into ours.
@@ -44,6 +46,7 @@ def load_stable_diffusion(
     transformers.utils.logging.disable_progress_bar()
     try:
         pipeline = _pipeline(files.path, model)
+        _refuse_parts_that_do_not_fit(pipeline)
     except Exception as error:
         if isinstance(failure := classify(error), (OutOfMemory, StorageFull)):
             raise failure from error
@@ -53,13 +56,52 @@ def load_stable_diffusion(
             "folder in diffusers' layout with .safetensors weights (see model.variant), or a single-file checkpoint with "
             "model.config."
         ) from error
-    return StableDiffusion(
+    loaded = StableDiffusion(
         pipeline,
         device=device,
         precision=precision,
         digest=digest or _digest(files.path, model),
         commit=files.commit,
     )
+    _refuse_what_is_not_finite(loaded, model.source)
+    return loaded
+
+
+def _refuse_parts_that_do_not_fit(pipeline: StableDiffusionPipeline) -> None:
+    unet, vae, text_encoder = pipeline.unet.config, pipeline.vae.config, pipeline.text_encoder.config
+    if unet.in_channels != vae.latent_channels:
+        raise ValueError(
+            f"its UNet has {unet.in_channels} input channels and its latents {vae.latent_channels}, as in models that get a "
+            "picture beside the prompt (inpainting)"
+        )
+    # Blocks of several widths, which a list names, are no Stable Diffusion; the libraries judge them.
+    if isinstance(unet.cross_attention_dim, int) and unet.cross_attention_dim != text_encoder.hidden_size:
+        raise ValueError(
+            f"its UNet takes embeddings of {unet.cross_attention_dim} numbers, and its text encoder gives "
+            f"{text_encoder.hidden_size}"
+        )
+    if len(pipeline.tokenizer) > text_encoder.vocab_size:
+        raise ValueError(
+            f"its tokenizer has {len(pipeline.tokenizer)} tokens, and its text encoder knows {text_encoder.vocab_size}"
+        )
+
+
+def _refuse_what_is_not_finite(model: StableDiffusion, source: str) -> None:
+    """Weights that are NaN or infinite, and a noise schedule that makes such numbers, give black pictures."""
+    for part, module in {"unet": model.denoiser, "text_encoder": model.text_encoder, "vae": model.vae}.items():
+        for name, weights in module.named_parameters():
+            # A sum is finite but for such numbers, or for absurd ones.
+            if not weights.sum().isfinite() and not weights.isfinite().all():
+                raise NonFiniteLoss(
+                    f"model.source: {source!r} has weights that are not finite in its {part} ({name}). Give another model, or "
+                    "another copy of it."
+                )
+    if model.noising.config.prediction_type == "epsilon" and float(model.noising.alphas_cumprod.min()) <= 0:
+        raise NonFiniteLoss(
+            f"model.source: {source!r} has a scheduler whose noise schedule ends without any signal (rescale_betas_zero_snr), of "
+            "which a unet that predicts noise (epsilon) can't draw. Give a model with v_prediction, or correct "
+            "scheduler/scheduler_config.json."
+        )
 
 
 def identify(model: Model) -> Identity:
@@ -83,18 +125,13 @@ def downloads(variant: str | None) -> list[str]:
 
 
 def _pipeline(path: Path, model: Model) -> StableDiffusionPipeline:
+    if reason := why_no_base_model(path):
+        raise ValueError(f"it {reason}")
     if path.is_file():
-        if path.suffix != ".safetensors":
-            raise ValueError("not a .safetensors file, and other formats can run code")
         folder = locate_configuration(model)
         return StableDiffusionPipeline.from_single_file(
             str(path), config=str(folder) if folder else None, dtype=torch.float32, **WITHOUT_EXTRAS
         )
-    kind = StableDiffusionPipeline.load_config(path)["_class_name"]
-    if kind != StableDiffusionPipeline.__name__:
-        raise ValueError(f"it is a {kind}, and no other than {StableDiffusionPipeline.__name__} is known")
-    if missing := [name for name in PARTS if not (path / name).is_dir()]:
-        raise FileNotFoundError(f"it lacks {', '.join(missing)}")
     return StableDiffusionPipeline.from_pretrained(
         path, variant=model.variant, dtype=torch.float32, use_safetensors=True, **WITHOUT_EXTRAS
     )
