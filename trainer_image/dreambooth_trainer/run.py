@@ -105,8 +105,20 @@ class RunFolder:
         return self.root / "COMPLETE"
 
 
+STOPPING = [
+    number
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGXCPU", "SIGUSR1", "SIGUSR2", "SIGPWR")
+    if (number := getattr(signal, name, None))
+]
+"""Signals by which a supervisor, a terminal that is closed, a keyboard, a limit, a batch system or a failing power supply end a
+process."""
+
+AT_ONCE = signal.SIGINT, signal.SIGQUIT
+"""Those of the keyboard: whoever presses twice does not want to wait."""
+
+
 class StopSignal:
-    """Set by SIGTERM, SIGINT or a test; phases ask between two units of work."""
+    """Set by a signal or a test; phases ask between two units of work."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -121,15 +133,20 @@ class StopSignal:
         return self._event.is_set()
 
     def listen(self) -> None:
-        """Stops gracefully at the first SIGTERM or SIGINT; at once at a second SIGINT."""
+        """Stops gracefully at the first signal, at once at a second one from the keyboard.
+
+        What the process was started to ignore (nohup: SIGHUP) stays ignored.
+        """
 
         def once(number: int, _: object) -> None:
             self.request()
-            if number == signal.SIGINT:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+            if number in AT_ONCE:
+                for one in AT_ONCE:
+                    signal.signal(one, signal.default_int_handler)
 
-        signal.signal(signal.SIGTERM, once)
-        signal.signal(signal.SIGINT, once)
+        for number in STOPPING:
+            if number in (signal.SIGTERM, signal.SIGINT) or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, once)
 
     def check(self) -> None:
         """Raises `Interrupted` if the run shall stop; where nothing but finished units is at stake."""
@@ -152,6 +169,13 @@ class Run:
     """The word of the subject, once `prepare` has found it."""
 
     @cached_property
+    def base(self) -> "Identity":
+        """What the base model is."""
+        from dreambooth_trainer.models import identify
+
+        return identify(self.config.model)
+
+    @cached_property
     def model(self) -> "ModelFamily":
         """The frozen base model, loaded when a phase first asks for it.
 
@@ -168,13 +192,6 @@ class Run:
                 "with, then start it again."
             )
         return load(chosen, self.world, self.config.training.mixed_precision, self.base.digest)
-    @cached_property
-    def base(self) -> "Identity":
-        """What the base model is."""
-        from dreambooth_trainer.models import identify
-
-        return identify(self.config.model)
-
 
     @property
     def resolution(self) -> int:
