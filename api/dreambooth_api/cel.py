@@ -44,10 +44,13 @@ def _needs_hub(field: str) -> Rule:
     )
 
 
+def _at_least(stage: str, lowest: int) -> str:
+    return f"(type({stage}) == int ? int({stage}) >= {lowest} : true)"
+
+
 def _stage(part: str, lowest: int) -> Rule:
-    sharded = f"(type(self.zeroStage) == int ? int(self.zeroStage) >= {lowest} : true)"
     return Rule(
-        f"!self.offload.{part} || {sharded}",
+        f"!self.offload.{part} || {_at_least('self.zeroStage', lowest)}",
         f"offload.{part} needs a zeroStage of at least {lowest}, or auto",
     )
 
@@ -66,6 +69,13 @@ _BESIDE: Mapping[str, Sequence[Rule]] = {
             f"{field} {IMMUTABLE.message}",
         )
         for field in ("image", "runtime")
+    ]
+    + [
+        Rule(
+            f"self.training.mixedPrecision != 'fp16' || {_at_least('self.deepspeed.zeroStage', 1)}",
+            "training.mixedPrecision fp16 needs a deepspeed.zeroStage of at least 1, or auto, since only those scale the loss. "
+            "Set it, or choose bf16 or fp32",
+        )
     ],
     "spec.model": [
         Rule(_SOURCE.format(field="source"), _SOURCES.format(field="source")),

@@ -207,6 +207,14 @@ def _offload_of(part: str, lowest: int) -> "Rule":
     return rule
 
 
+def _half_precision(fields: Fields) -> Iterator[Problem]:
+    stage = fields["deepspeed.zeroStage"]
+    if fields["training.mixedPrecision"] == "fp16" and stage == 0:
+        message = "needs ZeRO stage 1 or higher, whose optimizers scale the loss, but deepspeed.zeroStage is 0"
+        remedy = "Set deepspeed.zeroStage to 1 or higher, or auto, or choose bf16 or fp32"
+        yield Problem("spec.training.mixedPrecision", "fp16", message, remedy)
+
+
 def _source_of(path: str) -> "Rule":
     def rule(fields: Fields) -> Iterator[Problem]:
         source = fields[path]
@@ -263,4 +271,5 @@ RULES: list[Rule] = [
     _ema,
     _offload_of("optimizer", 1),
     _offload_of("parameters", 3),
+    _half_precision,
 ]

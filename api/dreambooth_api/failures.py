@@ -5,19 +5,22 @@
     ├── InvalidData           3   the photos are                                   no retry mends it
     ├── ModelUnavailable      4   base model or encoder can't be loaded            a retry may
     ├── OutOfMemory           5   device or host memory ran out                    no retry mends it
-    ├── NonFiniteLoss         6   the loss became NaN or infinite                  no retry mends it
+    ├── NonFiniteLoss         6   the loss or the model is NaN or infinite         no retry mends it
     ├── StorageFull           7   the volume is full                               a retry may, with more room
     ├── CommunicationFailure  8   another process of the run died or went silent   a retry goes on from the checkpoint
-    └── Interrupted           9   SIGTERM or Ctrl-C; the state was saved           a retry goes on from the checkpoint
+    ├── Interrupted           9   a signal or Ctrl-C; the state was saved          a retry goes on from the checkpoint
+    └── StorageUnavailable   10   a folder can't be written or is in use           a retry may, once it can
 
 Exit code 1 is left to errors of the trainer itself (reason `InternalError`), 0 is success. Raised by every module of the trainer,
 turned into an exit code by `__main__`, read from the termination log by the operator.
 """
 
 import errno
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from dreambooth_api.printing import one_line
 
@@ -86,7 +89,7 @@ class OutOfMemory(TrainerFailure):
 
 
 class NonFiniteLoss(TrainerFailure):
-    """The loss became NaN or infinite."""
+    """The loss became NaN or infinite, or what the base model computes is so from the start."""
 
     exit_code = 6
 
@@ -104,14 +107,46 @@ class CommunicationFailure(TrainerFailure):
 
 
 class Interrupted(TrainerFailure):
-    """SIGTERM or Ctrl-C; the next start goes on from the saved state."""
+    """A signal or Ctrl-C; the next start goes on from the saved state."""
 
     exit_code = 9
+
+
+class StorageUnavailable(TrainerFailure):
+    """A folder or file can't be written or read, or another run writes to the folder."""
+
+    exit_code = 10
+
+    @classmethod
+    def of(cls, error: OSError, folder: Path) -> Self:
+        """The failure of a folder that the operating system does not let this process write to."""
+        return cls(f"{folder} can't be written to: {_said_by_the_system(error)}. {_WRITABLE}")
+
+
+_WRITABLE = "Give a folder that this user may write to, or change its owner or its mount."
+
+
+def _said_by_the_system(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{where}"
 
 
 _MEMORY = "can't allocate memory", "Cannot allocate memory", "out of memory", "not enough memory"
 # The last two are torch's zip writer, which notices only that less was written than it wanted.
 _STORAGE = "No space left on device", "Disk quota exceeded", "file write failed", "unexpected pos"
+_REFUSED = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EIO,
+    errno.ESTALE,
+}
+"""What the operating system says of files and folders that are not as they should be, which is no fault of the trainer's."""
 _COMMUNICATION = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -139,9 +174,12 @@ def classify(error: BaseException) -> TrainerFailure | None:
                 f"{text.splitlines()[0]}. Lower training.batchSize or training.resolution, set "
                 "training.gradientCheckpointing, use method lora, a higher deepspeed.zeroStage, or ask for more memory."
             )
-        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or _says(text, _STORAGE):
+        code = _error_number(cause, text)
+        if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _says(text, _STORAGE):
             return StorageFull(f"{text}. Free or enlarge the volume of the output, then start again: the run goes on.")
+        if code in _REFUSED:
+            said = _said_by_the_system(cause) if isinstance(cause, OSError) else text
+            return StorageUnavailable(f"a file or folder can't be used: {said}. {_WRITABLE}")
         if isinstance(cause, KeyboardInterrupt):
             return Interrupted("stopped by Ctrl-C; the same command goes on")
         broken = isinstance(cause, ConnectionError) and not isinstance(cause, BrokenPipeError)
@@ -153,6 +191,14 @@ def classify(error: BaseException) -> TrainerFailure | None:
                 "last checkpoint."
             )
     return None
+
+
+def _error_number(cause: BaseException, text: str) -> int | None:
+    """The operating system's number of an error; libraries written in Rust have it in their text."""
+    if isinstance(cause, OSError):
+        return cause.errno
+    found = re.search(r"\(os error (\d+)\)", text)
+    return int(found[1]) if found else None
 
 
 def _says(text: str, phrases: Sequence[str]) -> bool:

@@ -17,8 +17,13 @@ from pydantic_core import ErrorDetails
 
 from dreambooth_api.contradictions import Fields, find_contradictions
 from dreambooth_api.failures import Problem
+from dreambooth_api.model_files import why_no_base_model, why_no_encoder
 from dreambooth_api.training import TrainConfig
 
+REMEDIES = {
+    "model.source": "Give a folder of Stable Diffusion in diffusers' layout, or a .safetensors file of it",
+    "evaluation.encoder": "Give a folder that a CLIP model was saved to",
+}
 Schema = Mapping[str, Any]
 M = TypeVar("M", bound=BaseModel)
 PATTERNS: Mapping[str, str] = {
@@ -110,11 +115,19 @@ def _check_files(fields: Fields, folder: Path, inspect_photos: InspectPhotos) ->
 
 
 def _check_models(fields: Fields, folder: Path) -> Iterator[Problem]:
-    for path in ("model.source", "evaluation.encoder"):
+    for path, why in {"model.source": why_no_base_model, "evaluation.encoder": why_no_encoder}.items():
         source = fields.get(path)
-        if source is not None and "://" not in source and not (folder / source).exists():
-            remedy = "Give a folder or file that exists, hf://organisation/name or embedded://emoji"
+        if (
+            source is None
+            or "://" in source
+            or (path.startswith("evaluation.") and not fields.get("evaluation.enabled"))
+        ):
+            continue
+        remedy = "Give a folder or file that exists, hf://organisation/name or embedded://emoji"
+        if not (folder / source).exists():
             yield Problem(f"spec.{path}", source, "does not exist", remedy)
+        elif reason := why(folder / source):
+            yield Problem(f"spec.{path}", source, reason, REMEDIES[path])
 
 
 def conform(data: Any, model: type[M], path: str) -> tuple[M | None, list[Problem]]:

@@ -1,13 +1,16 @@
 """The command `dreambooth`. One file for each of its commands; this one ties them together."""
 
+import signal
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
+from dreambooth_api.failures import Interrupted
 from dreambooth_cli.generate import generate
 from dreambooth_cli.run import run
 from dreambooth_cli.validate import validate
+from dreambooth_trainer.process.streams import keep_streams
 
 app = typer.Typer(
     name="dreambooth",
@@ -38,4 +41,12 @@ def options(
 
 def main() -> None:
     """Entry point of the console script."""
+    keep_streams()
+    signal.signal(signal.SIGINT, _interrupted)
     app()
+
+
+def _interrupted(*_: object) -> NoReturn:
+    """Ctrl-C before anything could be saved, or while pictures are drawn; a run listens itself."""
+    typer.echo("Interrupted: stopped by Ctrl-C; the same command goes on", err=True)
+    raise SystemExit(Interrupted.exit_code)

@@ -1,14 +1,17 @@
 """Photos of a ConfigMap that stands in the same file as the manifest, so that the file means the same here and in a cluster."""
 
+import atexit
 import base64
 import binascii
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dreambooth_api.failures import Problem
-from dreambooth_trainer.process.storage import atomic_folder
+from dreambooth_trainer.process.storage import atomic_folder, is_writable
 
 Photos = Mapping[str, bytes]
 """Content of each file by its name."""
@@ -44,15 +47,21 @@ def photos_of(documents: Iterable[Any], name: str) -> tuple[Photos | None, list[
     return photos, problems
 
 
-def unpacked(photos: Photos, cache: Path) -> Path:
-    """A folder with photos, in a cache of such folders that are named by what is in them."""
+def unpacked(photos: Photos, cache: Path | None) -> Path:
+    """A folder with photos, in a cache of such folders that are named by what is in them.
+
+    Where there is no cache, or nothing can be put there, it is a temporary one, which goes with this process.
+    """
     digest = hashlib.sha256(repr(sorted(photos.items())).encode()).hexdigest()[:16]
-    folder = cache / digest
-    if not folder.exists():
-        with atomic_folder(folder, replace=False) as staging:
-            for name, content in photos.items():
-                (staging / name).write_bytes(content)
-    return folder
+    if cache is not None and (cache / digest).exists():
+        return cache / digest
+    if cache is None or not is_writable(cache):
+        cache = Path(tempfile.mkdtemp(prefix="dreambooth-photos-"))
+        atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    with atomic_folder(cache / digest, replace=False) as staging:
+        for name, content in photos.items():
+            (staging / name).write_bytes(content)
+    return cache / digest
 
 
 def _is_named(document: Any, name: str) -> bool:

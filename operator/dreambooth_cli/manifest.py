@@ -80,7 +80,9 @@ def _with_photos_at_hand(document: dict[Any, Any], documents: list[Any]) -> tupl
     photos, problems = photos_of(documents, name)
     if photos is None:
         return document, problems
-    images = {**document["spec"]["subject"]["images"], "path": str(unpacked(photos, default_cache() / "photos"))}
+    cache = default_cache()
+    folder = unpacked(photos, cache / "photos" if cache else None)
+    images = {**document["spec"]["subject"]["images"], "path": str(folder)}
     del images["configMap"]
     subject = {**document["spec"]["subject"], "images": images}
     return {**document, "spec": {**document["spec"], "subject": subject}}, problems

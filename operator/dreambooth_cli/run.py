@@ -44,7 +44,8 @@ def run(
     from dreambooth_trainer.run import default_cache
 
     folder = output or Path("runs") / manifest.job.metadata.name
-    raise typer.Exit(run_job(manifest.config, folder, cache=cache or default_cache(), port=port or None))
+    shared = cache or default_cache() or folder / ".cache"
+    raise typer.Exit(run_job(manifest.config, folder, cache=shared, port=port or None))
 
 
 def out_of_reach(config: TrainConfig) -> Iterator[Problem]:

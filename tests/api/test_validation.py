@@ -147,6 +147,11 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
         "deepspeed.offload.parameters",
         "needs ZeRO stage 3, or auto",
     ),
+    (
+        {"deepspeed.zeroStage": 0, "training.mixedPrecision": "fp16"},
+        "training.mixedPrecision",
+        "needs ZeRO stage 1 or higher, whose optimizers scale the loss",
+    ),
     ({"model.source": "ftp://host/x"}, "model.source", "unknown scheme ftp://"),
     ({"model.source": "hf://name"}, "model.source", "hf://organisation/name"),
     ({"model.source": "embedded://emojis"}, "model.source", "no embedded model is named 'emojis'"),

@@ -144,6 +144,19 @@ def test_run_takes_options(manifest: Path, training: FakeTraining) -> None:
     assert options == {"cache": Path("shared"), "port": 8080}
 
 
+def test_a_user_without_a_home_has_the_cache_in_the_output(
+    manifest: Path, training: FakeTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert RUNNER.invoke(app, ["run", "job.yaml", "-o", "out"]).exit_code == 9
+    ((_, _, options),) = training.calls
+    assert options["cache"] == Path("out/.cache")
+
+
 def test_run_refuses_a_wrong_manifest(manifest: Path, training: FakeTraining) -> None:
     spoil(manifest)
     result = RUNNER.invoke(app, ["run", "job.yaml"])

@@ -6,15 +6,18 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from benchmarks.warm_start import warm_start
 from dreambooth_api.failures import (
@@ -27,6 +30,7 @@ from dreambooth_api.failures import (
     OutOfMemory,
     Problem,
     StorageFull,
+    StorageUnavailable,
     TrainerFailure,
     classify,
 )
@@ -117,8 +121,95 @@ def test_an_allocation_beyond_the_limit_of_memory(tiny_training: Path) -> None:
 @pytest.mark.slow
 def test_a_loss_that_is_not_a_number(tiny_training: Path) -> None:
     job = job_with_nan(tiny_training, "not-a-number")
-    assert_failed(job, job.finish(), NonFiniteLoss, "nan at step 1", "training.learningRate")
+    assert_failed(
+        job, job.finish(), NonFiniteLoss, "not finite in its unet (conv_out.bias)", str(job.config["model"]["source"])
+    )
+    assert "learningRate" not in job.termination["message"]
     assert not list(job.output.checkpoints.glob("step-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["text_encoder", "vae"])
+def test_weights_that_are_not_finite_are_named_and_nothing_is_cached(
+    tiny_training: Path, tmp_path: Path, part: str
+) -> None:
+    model = shutil.copytree(tiny_training / "model", tmp_path / "model")
+    file = next((model / part).glob("*.safetensors"))
+    weights = load_file(file)
+    next(iter(weights.values())).view(-1)[0] = torch.inf
+    save_file(weights, file, metadata={"format": "pt"})
+    job = replace(job_of(tiny_training, f"not-finite-{part}", model={"source": str(model)}), cache=tmp_path / "cache")
+    assert_failed(job, job.finish(), NonFiniteLoss, f"not finite in its {part}")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.slow
+def test_a_noise_schedule_without_signal_is_refused(tiny_training: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_training / "model", tmp_path / "model")
+    file = model / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "rescale_betas_zero_snr": True}))
+    job = replace(job_of(tiny_training, "no-signal", model={"source": str(model)}), cache=tmp_path / "cache")
+    assert_failed(job, job.finish(), NonFiniteLoss, "scheduler", "rescale_betas_zero_snr")
+    assert not (tmp_path / "cache").exists()
+
+
+def spoiled(root: Path, to: Path, file: str, **changes: Any) -> str:
+    """A copy of the model with a changed configuration."""
+    model = shutil.copytree(root / "model", to / "model")
+    (model / file).write_text(json.dumps({**json.loads((model / file).read_text()), **changes}))
+    return str(model)
+
+
+@pytest.mark.slow
+class TestOrdinaryMistakes:
+    """Found before anything costly, and never exit code 1."""
+
+    def test_targets_of_adapters_that_match_nothing(self, tiny_training: Path) -> None:
+        targets = {"method": "lora", "lora": {"targets": ["to_q", "to_qq", "attn2"]}, "trainTextEncoder": False}
+        job = job_of(tiny_training, "no-target", training=targets)
+        assert_failed(
+            job,
+            job.finish(),
+            InvalidConfig,
+            "'to_qq' matches no layer of the denoiser",
+            "such as to_q",
+            "'attn2' matches a",
+        )
+        assert "prior:" not in job.log.read_text()
+
+    def test_an_inpainting_model(self, tiny_training: Path, tmp_path: Path) -> None:
+        model = spoiled(tiny_training, tmp_path, "unet/config.json", in_channels=9)
+        job = job_of(tiny_training, "inpainting", model={"source": model})
+        code, output = job.spawn()
+        assert_failed(job, code, ModelUnavailable, "inpainting", "9 input channels")
+        assert "Traceback" not in output
+
+    def test_a_tokenizer_without_marks_of_words(self, tiny_training: Path, tmp_path: Path) -> None:
+        model = Path(spoiled(tiny_training, tmp_path, "model_index.json"))
+        for file in (model / "tokenizer").iterdir():
+            file.write_text(file.read_text().replace("</w>", ""))
+        job = job_of(tiny_training, "no-marks", model={"source": str(model)}, subject={"identifier": "auto"})
+        assert job.finish() in (InvalidConfig.exit_code, ModelUnavailable.exit_code)
+
+    def test_a_port_that_is_taken(self, tiny_training: Path) -> None:
+        job = job_of(tiny_training, "taken-port")
+        with socket.create_server(("0.0.0.0", 0)) as other:
+            port = str(other.getsockname()[1])
+            assert_failed(job, job.finish("--port", port), InvalidConfig, "--port", port)
+
+    @pytest.mark.parametrize("where", ["file", "file/output", "n" * 300])
+    def test_an_output_that_cannot_be_written(self, tiny_training: Path, tmp_path: Path, where: str) -> None:
+        (tmp_path / "file").write_text("in the way")
+        job = job_of(tiny_training, f"output-{len(where)}")
+        arguments = job.arguments()
+        arguments[arguments.index("--output") + 1] = str(tmp_path / where)
+        code = wait(warm_start(arguments, job.log))
+        assert_failed(job, code, StorageUnavailable, str(tmp_path / where)[:60], "can't be written to")
+
+    def test_an_encoder_of_another_kind(self, tiny_training: Path) -> None:
+        encoder = {"enabled": True, "encoder": str(tiny_training / "model" / "text_encoder")}
+        job = job_of(tiny_training, "no-clip", evaluation=encoder)
+        assert_failed(job, job.spawn()[0], ModelUnavailable, "evaluation.encoder", "clip_text_model")
 
 
 @pytest.fixture
@@ -196,6 +287,12 @@ class TestClassify:
             (OSError(errno.ENOSPC, "No space left on device"), StorageFull),
             (OSError(errno.EDQUOT, "Disk quota exceeded"), StorageFull),
             (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), StorageFull),
+            (OSError(errno.EFBIG, "File too large"), StorageFull),
+            (PermissionError(errno.EACCES, "Permission denied", "/data"), StorageUnavailable),
+            (OSError(errno.EROFS, "Read-only file system", "/data"), StorageUnavailable),
+            (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/data/x"), StorageUnavailable),
+            (FileExistsError(errno.EEXIST, "File exists", "/data"), StorageUnavailable),
+            (RuntimeError("I/O error: Permission denied (os error 13)"), StorageUnavailable),
             (ConnectionResetError("Connection reset by peer"), CommunicationFailure),
             (RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer"), CommunicationFailure),
             (torch.distributed.DistBackendError("NCCL error in: unhandled system error"), CommunicationFailure),
@@ -236,6 +333,6 @@ def test_problems_are_told_at_once_with_field_value_and_remedy() -> None:
 def test_exit_codes_are_distinct_and_differ_from_success_and_from_an_error_of_the_trainer() -> None:
     classes: list[type[TrainerFailure]] = [
         InvalidConfig, InvalidData, ModelUnavailable, OutOfMemory, NonFiniteLoss, StorageFull, CommunicationFailure,
-        Interrupted,
+        Interrupted, StorageUnavailable,
     ]  # fmt: skip
-    assert [failure.exit_code for failure in classes] == list(range(2, 10))
+    assert [failure.exit_code for failure in classes] == list(range(2, 11))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -5,9 +6,10 @@ import pytest
 
 from dreambooth_api.progress import Report
 from dreambooth_api.training import TrainConfig
-from dreambooth_trainer.phase_records import Ledger, differences, phase_keys, what_determines_the_weights
+from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger, phase_keys
 
 PHOTOS = {"a.png": "1" * 64, "b.png": "2" * 64}
+CONTENT = Content(model="m" * 64, photos=list(PHOTOS.values()), encoder="e" * 64)
 AFTER_TRAINING = {"export", "sample", "evaluate"}
 
 
@@ -24,8 +26,8 @@ def config(**sections: dict[str, Any]) -> TrainConfig:
     return TrainConfig.model_validate({"subject": subject, **sections})
 
 
-def changed(other: TrainConfig, photos: dict[str, str] = PHOTOS) -> set[str]:
-    before, after = phase_keys(config(), PHOTOS), phase_keys(other, photos)
+def changed(other: TrainConfig, **content: Any) -> set[str]:
+    before, after = phase_keys(config(), CONTENT), phase_keys(other, replace(CONTENT, **content))
     assert set(before) == set(after)
     return {phase for phase in before if before[phase] != after[phase]}
 
@@ -57,12 +59,13 @@ def test_what_cannot_be_read_is_not_finished(tmp_path: Path) -> None:
         ({"training": {"steps": 401}}, {"train"} | AFTER_TRAINING),
         ({"training": {"resolution": 128}}, {"prepare", "train"} | AFTER_TRAINING),
         ({"prior": {"weight": 0.5}}, {"train"} | AFTER_TRAINING),
-        ({"model": {"variant": "fp16"}}, {"prepare", "train"} | AFTER_TRAINING),
+        ({"model": {"source": "elsewhere", "config": "there", "variant": "fp16"}}, set()),
         ({"subject": {"identifier": "sks"}}, {"prepare", "train"} | AFTER_TRAINING),
         ({"subject": {"images": {"path": "/elsewhere/photos"}}}, set()),
         ({"output": {"formats": ["single-file"]}}, AFTER_TRAINING),
         ({"samples": {"steps": 21}}, {"sample", "evaluate"}),
         ({"evaluation": {"perPrompt": 5}}, {"evaluate"}),
+        ({"evaluation": {"encoder": "/elsewhere/encoder"}}, set()),
         ({"checkpoints": {"everySteps": 7}}, set()),
     ],
 )
@@ -72,25 +75,53 @@ def test_a_phase_is_done_again_when_what_determines_it_has_changed(
     assert changed(config(**sections)) == expected
 
 
-def test_other_photos_are_another_run() -> None:
-    everything = {"prepare", "train"} | AFTER_TRAINING
-    assert changed(config(), {**PHOTOS, "b.png": "3" * 64}) == everything
-    assert changed(config(), {"a.png": PHOTOS["a.png"]}) == everything
+@pytest.mark.parametrize(
+    "content",
+    [{"model": "n" * 64}, {"photos": ["1" * 64, "3" * 64]}, {"photos": ["1" * 64]}, {"photos": ["1" * 64] * 2}],
+)
+def test_another_model_or_other_photos_are_another_run(content: dict[str, Any]) -> None:
+    assert changed(config(), **content) == {"prepare", "train"} | AFTER_TRAINING
+
+
+def test_another_encoder_is_another_evaluation() -> None:
+    assert changed(config(), encoder="f" * 64) == {"evaluate"}
+
+
+def test_names_of_photos_do_not_matter() -> None:
+    assert changed(config(), photos=["2" * 64, "1" * 64]) == set()
+
+
+def problems(tmp_path: Path, other: TrainConfig, photos: dict[str, str] = PHOTOS, **content: Any) -> list[str]:
+    before = Beginning.of(config(), CONTENT, "c" * 40)
+    content = {"photos": list(photos.values()), **content}
+    return [
+        str(one) for one in before.problems(Beginning.of(other, replace(CONTENT, **content), None), photos, tmp_path)
+    ]
 
 
 def test_differences_are_named_one_by_one(tmp_path: Path) -> None:
-    before = what_determines_the_weights(config(), PHOTOS)
-    now = what_determines_the_weights(
-        config(training={"steps": 7, "ema": {"enabled": True}}), {"a.png": PHOTOS["a.png"], "c.png": "4" * 64}
-    )
-    assert differences(before, before, tmp_path) == []
-    problems = differences(before, now, tmp_path)
-    assert [problem.field for problem in problems] == [
-        "spec.subject.images.b.png",
-        "spec.subject.images.c.png",
+    assert problems(tmp_path, config()) == []
+    photos = {"a.png": "1" * 64, "c.png": "4" * 64}
+    steps = {"steps": 7, "ema": {"enabled": True}}
+    found = problems(tmp_path, config(training=steps, model={"source": "other"}), photos, model="n" * 64)
+    assert [problem.split(":")[0] for problem in found] == [
+        "spec.model.source",
+        "spec.subject.images",
         "spec.training.ema.enabled",
         "spec.training.steps",
     ]
-    text = str(problems[-1])
-    assert "spec.training.steps: 7 differs from the 400" in text
-    assert str(tmp_path) in text and "Choose another output folder" in text
+    assert f"'other' is another model than the one, 'embedded://emoji at {'c' * 40}', that the run in" in found[0]
+    assert "name its commit in model.revision" in found[0]
+    assert "['c.png'] are not among the photos" in found[1] and "1 of those are missing" in found[1]
+    assert "spec.training.steps: 7 differs from the 400" in found[-1]
+    assert str(tmp_path) in found[-1] and "Choose another output folder" in found[-1]
+
+
+def test_records_by_path_are_renamed_where_they_fit(tmp_path: Path) -> None:
+    ledger, old, now = Ledger(tmp_path), ByPath(config(), PHOTOS).keys, phase_keys(config(), CONTENT)
+    ledger.record("train", old["train"], Found(number=3), {"train": 1.5})
+    ledger.record("sample", "another", Found(number=4), {})
+    ledger.rename(old, now)
+    assert ledger.recall("train", now["train"], Found) == Found(number=3)
+    assert ledger.recall("sample", "another", Found) == Found(number=4)
+    assert ledger.seconds() == {"train": 1.5}

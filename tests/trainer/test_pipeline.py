@@ -2,17 +2,25 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from dreambooth_api.failures import InvalidConfig
+from dreambooth_api.failures import Interrupted, InvalidConfig, ModelUnavailable, StorageUnavailable
 from dreambooth_api.progress import PhaseName
-from tests.trainer.tiny_training import Job, job_of
+from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.phase_records import ByPath
+from dreambooth_trainer.process.storage import sha256_of, write_json
+from tests.trainer.tiny_training import Job, job_of, signal_when, wait
 
+SLOW: dict[str, dict[str, Any]] = {"training": {"steps": 100}, "checkpoints": {"everySteps": 10_000}}
+"""Sections of a training that can be stopped in its middle."""
 PHASES = ("prepare", "train", "export", "sample")
 
 
@@ -125,3 +133,113 @@ def test_a_kill_at_the_very_end_loses_nothing(copy: Job, lost: str) -> None:
     assert done_again(copy) == []
     assert copy.output.complete.exists()
     assert copy.output.result.exists()
+
+
+@pytest.fixture
+def own(tiny_training: Path, tmp_path: Path) -> Path:
+    """A copy of the folder with `model` and `photos`, to be changed."""
+    for name in ("model", "photos"):
+        shutil.copytree(tiny_training / name, tmp_path / name)
+    return tmp_path
+
+
+def interrupted(job: Job) -> Job:
+    """A job that was stopped behind its first step."""
+    process = job.start()
+    signal_when(process, signal.SIGTERM, lambda: job.output.losses.exists() and job.output.losses.stat().st_size > 0)
+    assert wait(process) == Interrupted.exit_code
+    return job
+
+
+@pytest.mark.slow
+class TestWhatARunIs:
+    """It is known by what is in the folders that it names, not by their paths."""
+
+    def test_another_model_in_the_same_folder_is_refused(self, own: Path) -> None:
+        job = interrupted(job_of(own, "exchanged", training={"steps": 300}))
+        file = next((own / "model" / "unet").glob("*.safetensors"))
+        weights = load_file(file)
+        weights["conv_out.bias"][0] += 1
+        save_file(weights, file, metadata={"format": "pt"})
+        assert job.finish() == InvalidConfig.exit_code
+        said = job.termination["message"]
+        assert f"spec.model.source: '{own / 'model'}' is another model than the one" in said
+        assert "Choose another output folder, or put back what was there" in said
+
+    def test_a_moved_run_with_moved_inputs_goes_on_to_the_same_weights(self, own: Path) -> None:
+        job = interrupted(job_of(own, "moved", **SLOW))
+        assert list(job.output.checkpoints.glob("step-*"))
+        there = own / "there"
+        there.mkdir()
+        for name in ("model", "photos", "moved"):
+            (own / name).rename(there / name)
+        for number, photo in enumerate(sorted((there / "photos").iterdir(), reverse=True)):
+            photo.rename(photo.with_name(f"renamed-{number}.png"))
+        moved = job_of(there, "moved", **SLOW)
+        assert moved.finish() == 0
+        alone = job_of(there, "alone", **SLOW)
+        assert alone.finish() == 0
+        found, wanted = moved.exported(), alone.exported()
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+    def test_other_photos_are_refused(self, own: Path) -> None:
+        job = interrupted(job_of(own, "other-photos", training={"steps": 300}))
+        Image.new("RGB", (90, 90), "yellow").save(own / "photos" / "0.png")
+        assert job.finish() == InvalidConfig.exit_code
+        assert "spec.subject.images: ['0.png'] are not among the photos" in job.termination["message"]
+
+    def test_a_model_that_changes_during_the_run_is_refused(self, own: Path) -> None:
+        job = job_of(own, "changing", training={"steps": 300})
+        process = job.start()
+        schedule = own / "model" / "scheduler" / "scheduler_config.json"
+        signal_when(
+            process, signal.SIGSTOP, lambda: job.output.losses.exists() and job.output.losses.stat().st_size > 0
+        )
+        schedule.write_text(schedule.read_text().replace("0.012", "0.013"))
+        signal_when(process, signal.SIGCONT, lambda: True)
+        assert wait(process) == ModelUnavailable.exit_code
+        assert "has changed since this run started" in job.termination["message"]
+
+    def test_a_run_of_version_0_1_0_goes_on(self, finished: Job, copy: Job) -> None:
+        config = TrainConfig.model_validate(copy.config)
+        photos = {path.name: sha256_of(path) for path in Path(config.subject.images.path or "").iterdir()}
+        old = ByPath(config, photos)
+        for phase, key in old.keys.items():
+            if (record := copy.output.state / f"{phase}.json").exists():
+                write_json(record, {**json.loads(record.read_text()), "key": key})
+        write_json(copy.output.state / "training.json", old.determined)
+        assert copy.finish() == 0
+        # The first start, which the copy's log begins with, did everything.
+        assert copy.log.read_text().count("train: started") == 1
+        assert "determined" in json.loads((copy.output.state / "training.json").read_text())
+        assert with_section(copy, training={"steps": 7}).finish() == InvalidConfig.exit_code
+
+
+@pytest.mark.slow
+def test_one_run_at_a_time_writes_to_a_folder(tiny_training: Path) -> None:
+    first = job_of(tiny_training, "one-writer", training={"steps": 100_000}, checkpoints={"everySteps": 100_000})
+    process = first.start()
+    signal_when(
+        process, signal.SIGCONT, lambda: first.output.losses.exists() and first.output.losses.stat().st_size > 0
+    )
+    # The same job, and one that would be refused if it were alone.
+    for steps in (100_000, 7):
+        second = job_of(tiny_training, "one-writer", training={"steps": steps}, checkpoints={"everySteps": 100_000})
+        assert second.finish() == StorageUnavailable.exit_code
+        assert f"another run writes to {first.output.root}: process {process.pid} on " in second.termination["message"]
+    assert process.is_alive()
+    signal_when(process, signal.SIGTERM, lambda: True)
+    assert wait(process) == Interrupted.exit_code
+    assert not first.output.lock.exists()
+
+
+@pytest.mark.slow
+def test_a_start_waits_for_one_that_is_being_stopped(tiny_training: Path) -> None:
+    job = job_of(tiny_training, "being-stopped", training={"steps": 200}, checkpoints={"everySteps": 100_000})
+    process = job.start()
+    signal_when(process, signal.SIGSTOP, lambda: job.output.losses.exists() and job.output.losses.stat().st_size > 0)
+    second = job.start()
+    signal_when(second, signal.SIGCONT, lambda: "waiting for another run that writes to" in job.log.read_text())
+    signal_when(process, signal.SIGTERM, lambda: True)
+    signal_when(process, signal.SIGCONT, lambda: True)
+    assert [wait(process), wait(second)] == [Interrupted.exit_code, 0]

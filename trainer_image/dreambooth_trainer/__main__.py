@@ -4,9 +4,7 @@ Everything comes by arguments and torchrun's environment; the exit code and the 
 `failures.py`).
 """
 
-import io
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +15,7 @@ from dreambooth_api.printing import printable
 from dreambooth_api.validation import check, check_files
 from dreambooth_trainer.data.photos import inspect_photos
 from dreambooth_trainer.job import run_job
+from dreambooth_trainer.process.streams import keep_streams
 from dreambooth_trainer.process.termination import outcome_of, write_termination
 
 
@@ -53,7 +52,5 @@ def _read(file: Path) -> Any:
 
 
 if __name__ == "__main__":
-    # Pods log to a pipe: lines must come out as they are written.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
+    keep_streams()
     typer.run(main)

@@ -3,20 +3,25 @@
 import json
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from dreambooth_api.failures import InvalidConfig, Problem, StorageUnavailable
 from dreambooth_api.printing import printable
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.console import console_observer
 from dreambooth_trainer.monitoring.progress import Progress
-from dreambooth_trainer.monitoring.server import serve
+from dreambooth_trainer.monitoring.server import Server, serve
+from dreambooth_trainer.process.hub_cache import use_hub_cache
+from dreambooth_trainer.process.lock import one_writer
 from dreambooth_trainer.process.termination import Outcome, outcome_of, redact, write_termination
 from dreambooth_trainer.run import Run, RunFolder, StopSignal
 
@@ -43,8 +48,11 @@ def run_job(
     try:
         with ExitStack() as stack:
             if main and port is not None:
-                server = stack.enter_context(serve(progress, port))
+                server = stack.enter_context(_serve(progress, port))
                 console.print(f"serving /progress, /metrics and /healthz on port {server.port}")
+            if main:
+                waiting, lost = partial(say, console), partial(_lost, termination_log)
+                stack.enter_context(one_writer(folder.lock, waiting=waiting, check=stop.check, lost=lost))
             if folder.complete.exists():
                 say(console, f"going through what is finished in {output}")
             result = _run(config, folder, cache, progress, stop)
@@ -61,6 +69,23 @@ def run_job(
         for what, path in results.items():
             say(console, f"{what:14}{path}")
     return outcome.exit_code
+
+
+def _serve(progress: Progress, port: int) -> Server:
+    try:
+        return serve(progress, port)
+    except OSError as error:
+        problem = Problem("--port", port, f"can't be listened on: {error.strerror}", "Choose another, or leave it out")
+        raise InvalidConfig([problem]) from error
+
+
+def _lost(termination_log: Path | None, message: str) -> None:
+    """Ends the process at once: whatever it wrote from now on would be among the files of another run."""
+    outcome = outcome_of(StorageUnavailable(message), os.environ)
+    if termination_log:
+        write_termination(termination_log, outcome)
+    print(printable(f"{outcome.reason}: {outcome.message}"), file=sys.stderr, flush=True)
+    os._exit(outcome.exit_code)
 
 
 def _tell(outcome: Outcome, error: BaseException, rank: int) -> None:
@@ -99,6 +124,8 @@ def _run(
 ) -> Mapping[str, float | str | None]:
     quiet_libraries()
     logging.setLogRecordFactory(_Redacted)
+    if "hf://" in (config.model.source[:5], config.evaluation.encoder[:5]) or Path(config.model.source).is_file():
+        use_hub_cache(folder.hub, os.environ)
     # Imported late: torch and its friends take seconds, for which signals and the health endpoint need not wait. The world
     # comes first, since DeepSpeed looks at the environment when it is imported.
     from dreambooth_trainer.process.distributed import World

@@ -13,6 +13,7 @@ import typer
 
 from dreambooth_api.failures import CommunicationFailure, Interrupted
 from dreambooth_api.printing import printable
+from dreambooth_trainer.process.streams import keep_streams
 
 TRAINER = "dreambooth_trainer"
 JOIN_SECONDS = 900
@@ -68,4 +69,5 @@ def _torchrun(nodes: int, processes: int, master: str, command: list[str]) -> in
 
 
 if __name__ == "__main__":
+    keep_streams()
     typer.run(main)

@@ -1,7 +1,8 @@
 """Results of finished phases on disk, each with a digest of what determined it: what a restart skips. Used by `pipeline.py`."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +15,10 @@ from dreambooth_trainer.process.storage import digest_of, write_json
 
 Result = TypeVar("Result", bound=BaseModel)
 
-PREPARED = ("spec.model.", "spec.subject.", "spec.training.resolution")
+MODEL, PHOTOS = "spec.model", "spec.subject.images"
+"""Fields whose content counts, and not what the manifest calls them."""
+
+PREPARED = ("spec.model", "spec.subject.", "spec.training.resolution")
 """Fields that the identifier and the cropped photos depend on."""
 
 
@@ -41,6 +45,13 @@ class Ledger:
         except ValidationError:
             return None
 
+    def rename(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+        """Gives the phases whose key is still that of `before` the keys of `now`."""
+        for phase, key in before.items():
+            entry = self._read(phase)
+            if entry.get("key") == key:
+                write_json(self.folder / f"{phase}.json", {**entry, "key": now[phase]})
+
     def seconds(self) -> dict[str, float]:
         """How long each phase took, in the start that finished it."""
         entries = (self._read(path.stem) for path in self.folder.glob("*.json"))
@@ -53,33 +64,43 @@ class Ledger:
             return {}
 
 
-def what_determines_the_weights(config: TrainConfig, photos: dict[str, str]) -> dict[str, Any]:
-    """All that a trained model depends on, by field path (`spec.training.steps`).
+@dataclass(frozen=True)
+class Content:
+    """What is behind the paths and names of a manifest: a run is known by it, wherever it lies."""
 
-    Args:
-        config: the manifest.
-        photos: SHA-256 of every photo by name: it is the pictures that matter, not where they are.
-    """
-    sections = config.model_dump(mode="json", by_alias=True, include={"model", "subject", "prior", "training"})
-    sections["subject"]["images"] = photos
-    return _flat("spec", sections)
+    model: str
+    """See `models.base.Identity`."""
+    photos: Sequence[str]
+    """SHA-256 of every photo."""
+    encoder: str | None
+    """SHA-256 of what the evaluation's encoder is read from; None where nothing is evaluated."""
 
 
-def phase_keys(config: TrainConfig, photos: dict[str, str]) -> dict[str, str]:
+def what_determines_the_weights(config: TrainConfig, content: Content) -> dict[str, Any]:
+    """All that a trained model depends on, by field path (`spec.training.steps`)."""
+    sections = config.model_dump(mode="json", by_alias=True, include={"subject", "prior", "training"})
+    sections["subject"]["images"] = sorted(content.photos)
+    return _flat("spec", {"model": content.model, **sections})
+
+
+def phase_keys(config: TrainConfig, content: Content) -> dict[str, str]:
     """For each recorded phase a digest of all that determines its output."""
+    return _keys(config, what_determines_the_weights(config, content), {"encoder": content.encoder})
+
+
+def _keys(config: TrainConfig, trained: Mapping[str, Any], encoder: Mapping[str, str | None]) -> dict[str, str]:
     sections = config.model_dump(mode="json", by_alias=True)
-    trained = what_determines_the_weights(config, photos)
     exported = [trained, sections["output"]]
     return {
         "prepare": digest_of({field: value for field, value in trained.items() if field.startswith(PREPARED)}),
         "train": digest_of(trained),
         "export": digest_of(exported),
         "sample": digest_of([exported, sections["samples"]]),
-        "evaluate": digest_of([exported, sections["samples"], sections["evaluation"]]),
+        "evaluate": digest_of([exported, sections["samples"], {**sections["evaluation"], **encoder}]),
     }
 
 
-def differences(before: dict[str, Any], now: dict[str, Any], folder: Path) -> list[Problem]:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> list[Problem]:
     """One problem for each field in which a manifest differs from the training that a folder already holds."""
     return [
         Problem(
@@ -91,6 +112,67 @@ def differences(before: dict[str, Any], now: dict[str, Any], folder: Path) -> li
         for field in sorted({*before, *now})
         if before.get(field) != now.get(field)
     ]
+
+
+class Beginning(BaseModel, frozen=True):
+    """With what a run began; its folder holds one training."""
+
+    determined: dict[str, Any]
+    """What the weights depend on; see `what_determines_the_weights`."""
+    model: str
+    """What its author called the base model."""
+
+    @classmethod
+    def of(cls, config: TrainConfig, content: Content, commit: str | None) -> "Beginning":
+        """The beginning of a run that starts now."""
+        source = config.model.source
+        return cls(
+            determined=what_determines_the_weights(config, content), model=f"{source} at {commit}" if commit else source
+        )
+
+    def problems(self, now: "Beginning", photos: Mapping[str, str], folder: Path) -> list[Problem]:
+        """Why a start can't go on with the run in a folder: it would mix two trainings, or lose one.
+
+        Args:
+            now: this start.
+            photos: SHA-256 of every photo by its name.
+            folder: where the run is.
+        """
+        before, after = dict(self.determined), dict(now.determined)
+        found = []
+        remedy = "Choose another output folder, or put back what was there"
+        if before.pop(MODEL, None) != after.pop(MODEL):
+            message = f"is another model than the one, {self.model!r}, that the run in {folder} began with"
+            at = ", or name its commit in model.revision" if " at " in self.model else ""
+            found.append(Problem("spec.model.source", now.model, message, remedy + at))
+        old, new = Counter(before.pop(PHOTOS, ())), Counter(after.pop(PHOTOS))
+        if old != new:
+            names = sorted(name for name, digest in photos.items() if digest in new - old)
+            lost = (old - new).total()
+            message = f"are not among the photos that the run in {folder} began with; {lost} of those are missing"
+            found.append(Problem("spec.subject.images", names, message, remedy))
+        return [*found, *differences(before, after, folder)]
+
+
+@dataclass(frozen=True)
+class ByPath:
+    """Records of version 0.1.0, which knew a base model and an encoder by their paths, and photos by their names."""
+
+    config: TrainConfig
+    photos: Mapping[str, str]
+    """SHA-256 of every photo by its name."""
+
+    @property
+    def determined(self) -> dict[str, Any]:
+        """What they held of the weights."""
+        sections = self.config.model_dump(mode="json", by_alias=True, include={"model", "subject", "prior", "training"})
+        sections["subject"]["images"] = dict(self.photos)
+        return _flat("spec", sections)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """What they held of each phase."""
+        return _keys(self.config, self.determined, {})
 
 
 def _flat(path: str, value: Any) -> dict[str, Any]:

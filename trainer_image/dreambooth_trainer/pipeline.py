@@ -6,6 +6,7 @@ Called by `dreambooth run` and, in pods, by `python -m dreambooth_trainer`.
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,9 @@ from pydantic import BaseModel
 
 from dreambooth_api.failures import InvalidConfig
 from dreambooth_api.progress import PhaseName
-from dreambooth_trainer.phase_records import Ledger, differences, phase_keys, what_determines_the_weights
+from dreambooth_trainer.evaluation.clip import digest_of_encoder
+from dreambooth_trainer.models import Identity
+from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger, differences, phase_keys
 from dreambooth_trainer.phases import cache, evaluate, export, prepare, prior, sample, train
 from dreambooth_trainer.process.storage import sha256_of, write_atomically, write_json
 from dreambooth_trainer.result import RunResult, read_result, write_result
@@ -37,12 +40,12 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
         total_steps=config.training.steps,
         class_images=config.prior.images if config.prior.enabled else None,
     )
-    photos = digests_of_photos(run)
-    _refuse_another_training(run, photos)
+    ledger, folder = Ledger(run.folder.state), run.folder
+    keys = _begin(run, ledger) if world.is_main else {}
     if world.size > 1:
         world.connect()
-    keys = phase_keys(config, photos)
-    ledger, folder = Ledger(run.folder.state), run.folder
+        keys = json.loads(world.share(json.dumps(keys)))
+        run.base = Identity(**json.loads(world.share(json.dumps(asdict(run.base) if world.is_main else None))))
 
     def once(
         phase: PhaseName, kind: type[Result], output: Path, work: Callable[[], Result], *first: PhaseName
@@ -107,20 +110,34 @@ def _conclude(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
     if all(path.exists() for path in (folder.complete, folder.result, folder.report)):
         return read_result(folder.result)
     result = write_result(run, ledger, keys)
-    # Weights and training states are in the exported model now; on a volume they would only cost room.
-    for leftover in (folder.weights, folder.checkpoints):
+    # Weights and training states are in the exported model now, pictures in the report; on a volume they would only cost room.
+    for leftover in (folder.weights, folder.checkpoints, folder.base_pictures, folder.hub):
         shutil.rmtree(leftover, ignore_errors=True)
     write_atomically(folder.complete, "")
     return result
 
 
-def _refuse_another_training(run: Run, photos: dict[str, str]) -> None:
-    """A folder holds one training: going on with other settings would mix two, starting anew would lose one."""
-    path = run.folder.state / "training.json"
-    now = what_determines_the_weights(run.config, photos)
+def _begin(run: Run, ledger: Ledger) -> dict[str, str]:
+    """Makes sure that the folder holds no other training, and tells the keys of the phases.
+
+    Models are large: the main process alone reads them to tell what they are.
+    """
+    config, photos, path = run.config, digests_of_photos(run), run.folder.state / "training.json"
+    encoder = digest_of_encoder(config.evaluation.encoder) if config.evaluation.enabled else None
+    content = Content(run.base.digest, list(photos.values()), encoder)
+    keys, now = phase_keys(config, content), Beginning.of(config, content, run.base.commit)
     if not path.exists():
-        if run.world.is_main:
-            write_json(path, now)
-        return
-    if problems := differences(json.loads(path.read_text()), now, run.folder.root):
+        write_json(path, now.model_dump())
+        return keys
+    before = json.loads(path.read_text())
+    if "determined" in before:
+        problems = Beginning.model_validate(before).problems(now, photos, run.folder.root)
+    else:
+        old = ByPath(config, photos)
+        problems = differences(before, old.determined, run.folder.root)
+        if not problems:
+            ledger.rename(old.keys, keys)
+            write_json(path, now.model_dump())
+    if problems:
         raise InvalidConfig(problems)
+    return keys

@@ -105,7 +105,7 @@ def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
         class_=config.subject.class_,
         identifier=run.identifier,
         prompt=run.fill(config.subject.prompt),
-        model=BaseModelUsed(source=config.model.source, commit=run.model.commit, digest=run.model.digest),
+        model=BaseModelUsed(source=config.model.source, commit=run.base.commit, digest=run.base.digest),
         training=_recall(ledger, keys, "train", train.Trained),
         class_images=config.prior.images if config.prior.enabled else 0,
         figures=evaluated.figures if evaluated else None,

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dreambooth_api.failures import Interrupted
+from dreambooth_api.failures import Interrupted, ModelUnavailable
 from dreambooth_api.prompts import fill
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.progress import Progress
 
 if TYPE_CHECKING:
-    from dreambooth_trainer.models.base import ModelFamily
+    from dreambooth_trainer.models.base import Identity, ModelFamily
     from dreambooth_trainer.process.distributed import World
 
 
@@ -30,6 +30,11 @@ class RunFolder:
         return self.root / "state"
 
     @property
+    def lock(self) -> Path:
+        """Says which process writes to the folder; there only while one does, or where it was killed."""
+        return self.state / "lock"
+
+    @property
     def photos(self) -> Path:
         """The subject's photos, upright, square, at the training resolution (PNG)."""
         return self.root / "photos"
@@ -38,6 +43,16 @@ class RunFolder:
     def class_images(self) -> Path:
         """Class images that a shared cache lacks and that can't be put there."""
         return self.root / "class-images"
+
+    @property
+    def base_pictures(self) -> Path:
+        """Pictures for the evaluation that a shared cache lacks and that can't be put there."""
+        return self.root / "base-pictures"
+
+    @property
+    def hub(self) -> Path:
+        """The hub's cache, where the usual one can only be read."""
+        return self.root / "hub"
 
     @property
     def checkpoints(self) -> Path:
@@ -90,8 +105,20 @@ class RunFolder:
         return self.root / "COMPLETE"
 
 
+STOPPING = [
+    number
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGXCPU", "SIGUSR1", "SIGUSR2", "SIGPWR")
+    if (number := getattr(signal, name, None))
+]
+"""Signals by which a supervisor, a terminal that is closed, a keyboard, a limit, a batch system or a failing power supply end a
+process."""
+
+AT_ONCE = signal.SIGINT, signal.SIGQUIT
+"""Those of the keyboard: whoever presses twice does not want to wait."""
+
+
 class StopSignal:
-    """Set by SIGTERM, SIGINT or a test; phases ask between two units of work."""
+    """Set by a signal or a test; phases ask between two units of work."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -106,15 +133,20 @@ class StopSignal:
         return self._event.is_set()
 
     def listen(self) -> None:
-        """Stops gracefully at the first SIGTERM or SIGINT; at once at a second SIGINT."""
+        """Stops gracefully at the first signal, at once at a second one from the keyboard.
+
+        What the process was started to ignore (nohup: SIGHUP) stays ignored.
+        """
 
         def once(number: int, _: object) -> None:
             self.request()
-            if number == signal.SIGINT:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+            if number in AT_ONCE:
+                for one in AT_ONCE:
+                    signal.signal(one, signal.default_int_handler)
 
-        signal.signal(signal.SIGTERM, once)
-        signal.signal(signal.SIGINT, once)
+        for number in STOPPING:
+            if number in (signal.SIGTERM, signal.SIGINT) or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, once)
 
     def check(self) -> None:
         """Raises `Interrupted` if the run shall stop; where nothing but finished units is at stake."""
@@ -137,11 +169,29 @@ class Run:
     """The word of the subject, once `prepare` has found it."""
 
     @cached_property
-    def model(self) -> "ModelFamily":
-        """The frozen base model, loaded when a phase first asks for it."""
-        from dreambooth_trainer.models import load
+    def base(self) -> "Identity":
+        """What the base model is."""
+        from dreambooth_trainer.models import identify
 
-        return load(self.config.model, self.world, self.config.training.mixed_precision)
+        return identify(self.config.model)
+
+    @cached_property
+    def model(self) -> "ModelFamily":
+        """The frozen base model, loaded when a phase first asks for it.
+
+        Raises:
+            ModelUnavailable: it can't be loaded, or is another than at the start of this process.
+        """
+        from dreambooth_trainer.models import identify, load
+
+        # A branch of a repository may move while the run goes on.
+        chosen = self.config.model.model_copy(update={"revision": self.base.commit or self.config.model.revision})
+        if self.world.is_main and identify(chosen).digest != self.base.digest:
+            raise ModelUnavailable(
+                f"model.source: {chosen.source!r} has changed since this run started. Put the model back that the run began "
+                "with, then start it again."
+            )
+        return load(chosen, self.world, self.config.training.mixed_precision, self.base.digest)
 
     @property
     def resolution(self) -> int:
@@ -159,6 +209,11 @@ class Run:
         return fill(prompt, identifier=self.identifier, class_=self.config.subject.class_)
 
 
-def default_cache() -> Path:
-    """The user's cache folder (XDG base directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dreambooth"
+def default_cache() -> Path | None:
+    """The user's cache folder (XDG base directory specification); None for a user without a home."""
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given) / "dreambooth"
+    try:
+        return Path.home() / ".cache" / "dreambooth"
+    except RuntimeError:
+        return None

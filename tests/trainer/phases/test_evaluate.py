@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from dreambooth_api.failures import Interrupted
 from dreambooth_api.training import Evaluation, Images, Sampler, Samples, Subject, TrainConfig
 from dreambooth_trainer.evaluation.clip import Encoder
-from dreambooth_trainer.models.base import Drawn, ModelFamily
+from dreambooth_trainer.models.base import Drawn, Identity, ModelFamily
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import evaluate
 from dreambooth_trainer.phases.evaluate import Evaluated, plan
@@ -34,7 +34,6 @@ def configuration(**evaluation: object) -> TrainConfig:
 class FakeFamily:
     """Draws a square of the prompt's colour at a place of the seed's, on the background that the prompt names."""
 
-    digest = "fake"
     resolution = 64
     device = torch.device("cpu")
 
@@ -75,7 +74,7 @@ def run(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 def started(config: TrainConfig, folder: RunFolder, cache: Path) -> Run:
     run = Run(config, folder, cache, World(), Progress(), identifier="dkv")
-    run.model = cast(ModelFamily, FakeFamily())
+    run.base, run.model = Identity("fake", None), cast(ModelFamily, FakeFamily())
     return run
 
 

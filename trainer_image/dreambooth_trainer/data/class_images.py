@@ -6,10 +6,8 @@ drawn again, to the bit. Against somebody who also rewrites the digests only a c
 are used, and what it lacks is drawn into the run's own folder.
 """
 
-import errno
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from dreambooth_api.training import Sampler
-from dreambooth_trainer.process.storage import atomic_folder, digest_of, sha256_of, write_json
+from dreambooth_trainer.process.storage import atomic_folder, digest_of, is_writable, sha256_of, write_json
 
 SEED_SCHEME = "index"
 """Image i is drawn from seed i; part of the digest, so that another scheme would be another folder."""
@@ -66,7 +64,7 @@ class ClassImages:
         }
         name = digest_of(settings)[:24]
         shared = cache / "class-images" / name
-        images = cls(shared) if _is_writable(shared) else cls(own / name, shared)
+        images = cls(shared) if is_writable(shared) else cls(own / name, shared)
         if not images._settings.exists():
             write_json(images._settings, settings)
         return images
@@ -130,14 +128,3 @@ def _digests(folder: Path) -> dict[str, str] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return digests if whole else None
-
-
-def _is_writable(folder: Path) -> bool:
-    """Whether things can be put into a folder that may have to be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
-        return False
-    return os.access(folder, os.W_OK)

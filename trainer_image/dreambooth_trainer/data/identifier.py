@@ -127,7 +127,7 @@ def pick_words(vocabulary: Mapping[str, int], count: int, excluded: Collection[s
 def examine(identifier: str, vocabulary: Mapping[str, int], encode: Encode, prompt: str) -> Finding:
     """Examines an identifier of the manifest; see `choose` for the arguments."""
     tokens = tokens_inside(prompt, identifier, encode)
-    rank = _rank(vocabulary, tokens[0]) if len(tokens) == 1 else None
+    rank = _rank(vocabulary, tokens[0]) if len(tokens) == 1 and vocabulary else None
     notes = []
     if len(tokens) != 1:
         notes.append(

@@ -18,6 +18,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from dreambooth_api.failures import InvalidData, Problem
 from dreambooth_api.printing import one_line
+from dreambooth_trainer.process.storage import sha256_of
 
 FIELD = "spec.subject.images"
 """The field of the manifest that the photos belong to."""
@@ -43,6 +44,8 @@ class Photo:
 
     name: str
     """Name of its file, in printable letters."""
+    digest: str
+    """SHA-256 of its file."""
     size: tuple[int, int]
     """Width and height of the upright original in pixels."""
     image: Image.Image
@@ -114,7 +117,7 @@ def _examine(folder: Path, resolution: int | None) -> tuple[list[Photo], Finding
         if resolution is not None:
             if min(upright.size) < resolution:
                 notes.append(f"{name} is {_pixels(upright)} and is enlarged to {resolution}x{resolution}")
-            photos.append(Photo(name, upright.size, _square(upright, resolution)))
+            photos.append(Photo(name, sha256_of(path), upright.size, _square(upright, resolution)))
     if not files:
         problems.append(
             Problem(FIELD, str(folder), "holds no photo", "Put photos of the subject there; three to five are usual")

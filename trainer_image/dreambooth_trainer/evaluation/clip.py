@@ -16,6 +16,8 @@ from torch.nn.functional import normalize
 
 from dreambooth_api.failures import ModelUnavailable
 from dreambooth_trainer import embedded
+from dreambooth_trainer.models.sources import CONFIGURATION, digests_of
+from dreambooth_trainer.process.storage import digest_of
 
 if TYPE_CHECKING:
     from transformers import CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerBase
@@ -52,13 +54,7 @@ class Encoder:
         try:
             encoder = _load(model_at, tokenizer_at)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            remedy = (
-                "Check the name and the network, and the token in HF_TOKEN where the repository is gated"
-                if source.startswith("hf://")
-                else "It must hold a CLIP model and its tokenizer as save_pretrained of transformers writes them"
-            )
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ModelUnavailable(f"evaluation.encoder: {source!r} can't be loaded: {reason}. {remedy}.") from error
+            raise _unavailable(source, error) from error
         encoder.model.to(device)
         return encoder
 
@@ -92,6 +88,39 @@ class Encoder:
             ).to(self.model.device)
             batches.append(self.model.get_text_features(tokens.input_ids, tokens.attention_mask).pooler_output)
         return normalize(torch.cat(batches), dim=1).cpu()
+
+
+def digest_of_encoder(source: str) -> str:
+    """SHA-256 over the files that an encoder is loaded from, without loading it; a hub commit stands for its files.
+
+    Raises:
+        ModelUnavailable: there is no such encoder, or it can't be reached.
+    """
+    from transformers.utils import cached_file
+
+    model_at, tokenizer_at = _locations(source)
+    if not source.startswith("hf://"):
+        names = (*CONFIGURATION, "*.safetensors")
+        folders = {Path(model_at), Path(tokenizer_at)}
+        return digest_of(
+            [digests_of(folder, [path for name in names for path in folder.glob(name)]) for folder in sorted(folders)]
+        )
+    try:
+        file = cached_file(model_at, "config.json")
+    except OSError as error:
+        raise _unavailable(source, error) from error
+    # The hub's cache keeps each snapshot in a folder named by its commit.
+    return digest_of(Path(file).parent.name)
+
+
+def _unavailable(source: str, error: Exception) -> ModelUnavailable:
+    remedy = (
+        "Check the name and the network, and the token in HF_TOKEN where the repository is gated"
+        if source.startswith("hf://")
+        else "It must hold a CLIP model and its tokenizer as save_pretrained of transformers writes them"
+    )
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return ModelUnavailable(f"evaluation.encoder: {source!r} can't be loaded: {reason}. {remedy}.")
 
 
 def _locations(source: str) -> tuple[str, str]:

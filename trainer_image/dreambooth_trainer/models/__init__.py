@@ -1,17 +1,23 @@
 """Model families. `load` tells which one a checkpoint belongs to."""
 
 from dreambooth_api.training import Model
-from dreambooth_trainer.models.base import ModelFamily
-from dreambooth_trainer.models.stable_diffusion.loading import load_stable_diffusion
+from dreambooth_trainer.models.base import Identity, ModelFamily
+from dreambooth_trainer.models.stable_diffusion.loading import identify, load_stable_diffusion
 from dreambooth_trainer.process.distributed import World
 
-__all__ = ["ModelFamily", "load"]
+__all__ = ["Identity", "ModelFamily", "identify", "load"]
 
 
-def load(model: Model, world: World, mixed_precision: str) -> ModelFamily:
+def load(model: Model, world: World, mixed_precision: str, digest: str | None = None) -> ModelFamily:
     """Loads a model, frozen, on the world's device.
+
+    Args:
+        model: where it is.
+        world: the processes of the run.
+        mixed_precision: see `training.mixedPrecision`.
+        digest: what `identify` says of it, where that is known.
 
     Raises:
         ModelUnavailable: it is not there, incomplete, or of no known family.
     """
-    return load_stable_diffusion(model, world.device, world.precision(mixed_precision))
+    return load_stable_diffusion(model, world.device, world.precision(mixed_precision), digest)

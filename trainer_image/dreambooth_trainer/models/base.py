@@ -39,13 +39,23 @@ class Drawn:
     latents_BCHW: Tensor
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What a base model is, wherever it is."""
+
+    digest: str
+    """SHA-256 over the weights, configurations and tokenizer that are loaded."""
+    commit: str | None
+    """Commit of the hub repository, where the model comes from one."""
+
+
 class ModelFamily(Protocol):
     """A loaded base model. Its modules are frozen until `train` makes a module trainable."""
 
     digest: str
-    """SHA-256 over the weights and configurations that were loaded."""
+    """See `Identity`."""
     commit: str | None
-    """Commit of the hub repository, where the model came from one."""
+    """See `Identity`."""
     resolution: int
     """Native side of the pictures in pixels."""
     size_multiple: int

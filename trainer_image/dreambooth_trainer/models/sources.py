@@ -1,6 +1,7 @@
 """Where model files come from: shipped with the trainer, a folder or file, or the hub. Used by every loader of models."""
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,10 @@ from pathlib import Path
 from dreambooth_api.failures import ModelUnavailable, StorageFull, classify
 from dreambooth_api.training import Model
 from dreambooth_trainer import embedded
+from dreambooth_trainer.process.storage import sha256_once
+
+CONFIGURATION = ("*.json", "*.txt", "*.model")
+"""Files of a model that hold no weights: configurations and tokenizers."""
 
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Environment variables that may hold the hub's token; huggingface_hub reads them itself, and they are never logged."""
@@ -54,7 +59,31 @@ def locate(model: Model, patterns: Iterable[str] | None = None) -> Files:
     )
 
 
-def _download(repository: str, revision: str | None, patterns: Iterable[str] | None) -> Files:
+def locate_configuration(model: Model) -> Path | None:
+    """The folder with the configuration of a single-file checkpoint, downloaded where `model.config` is a hub repository.
+
+    Returns:
+        None where diffusers is to infer it from the weights.
+    """
+    if model.config is None or Path(model.config).exists():
+        return Path(model.config) if model.config else None
+    return _download(model.config, None, CONFIGURATION, field="model.config").path
+
+
+def digests_of(folder: Path, names: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of files of a folder, by their paths in it; those that the hub's cache keeps under their digest aren't read."""
+    return {path.relative_to(folder).as_posix(): _digest(path) for path in sorted(names)}
+
+
+def _digest(path: Path) -> str:
+    blob = path.resolve()
+    named_by_content = path.is_symlink() and blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name)
+    return blob.name if named_by_content else sha256_once(blob)
+
+
+def _download(
+    repository: str, revision: str | None, patterns: Iterable[str] | None, field: str = "model.source"
+) -> Files:
     from huggingface_hub import snapshot_download
 
     try:
@@ -66,7 +95,7 @@ def _download(repository: str, revision: str | None, patterns: Iterable[str] | N
             raise failure from error
         hint = "is not set" if not any(os.environ.get(name) for name in TOKEN_VARIABLES) else "is set"
         raise ModelUnavailable(
-            f"model.source: hf://{repository} (revision {revision or 'main'}) can't be downloaded: "
+            f"{field}: hf://{repository} (revision {revision or 'main'}) can't be downloaded: "
             f"{str(error).splitlines()[0]}. Check the name and the revision, that its licence is accepted where it is gated "
             f"(a token {hint} in HF_TOKEN), and that the hub is reached from here."
         ) from error

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.prompts import fill, words_of
 from dreambooth_trainer.data.identifier import pick_words
 from dreambooth_trainer.monitoring.progress import RunningPhase
@@ -41,6 +42,8 @@ def run(run: Run, prior: ClassImagesDrawn | None) -> Dataset:
             ids_QL=ids,
             conditioning=run.model.encode_tokens(ids),
         )
+        require_finite("the vae", photos.mean_BCHW, photos.std_BCHW)
+        require_finite("the text_encoder", *dataset.conditioning.values())
         if total == 0:
             return dataset
         last = next((row for row, prompt in enumerate(prompts) if prompt == ""), None)
@@ -95,8 +98,22 @@ def _class_pool(run: Run, phase: RunningPhase, dataset: Dataset, prompt_RK: Tens
     for indices in torch.arange(len(rows), device=latents.device).split(2 * run.config.prior.batch_size):
         run.stop.check()
         targets.append(predicted_by(run.model, rows[indices], dataset.conditioning))
+        require_finite("the unet", targets[-1])
         phase.advance(len(indices))
     return replace(rows, target_NCHW=torch.cat(targets))
+
+
+def require_finite(part: str, *tensors: Tensor) -> None:
+    """Stops before the training what would only end it.
+
+    Raises:
+        NonFiniteLoss: a number is NaN or infinite.
+    """
+    if not all(tensor.isfinite().all() for tensor in tensors):
+        raise NonFiniteLoss(
+            f"{part} of the base model computes numbers that are not finite. Give another model, or another copy of it; with "
+            "training.mixedPrecision fp16, use bf16 or fp32."
+        )
 
 
 def read_pictures(folder: Path) -> Tensor:

@@ -2,7 +2,7 @@
 
 Called by `pipeline.py` in the main process with the tuned model; `run.model` is the base model. Its pictures depend on
 nothing of the run but prompts and sampler, so they are kept in the shared cache, and the next job of the class doesn't
-draw them.
+draw them. Where that can only be read they are kept in the folder of the run until its end.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from dreambooth_trainer.evaluation.figures import Embeddings, Figures, OtherClas
 from dreambooth_trainer.evaluation.pictures import BATCH, Comparison, sampler_of
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.monitoring.progress import RunningPhase
-from dreambooth_trainer.process.storage import atomic_folder, digest_of
+from dreambooth_trainer.process.storage import atomic_folder, digest_of, is_writable
 from dreambooth_trainer.run import Run
 
 SHOWN = 4
@@ -86,13 +87,11 @@ def embed(run: Run, trained: ModelFamily) -> tuple[Embeddings, list[Comparison]]
     encoder = Encoder.load(run.config.evaluation.encoder, run.world.device)
     sampler, size = sampler_of(run.config.samples), run.resolution
     sets = plan(run.config, run.identifier)
-    determining = [run.model.digest, encoder.digest, sampler.model_dump(mode="json"), size]
-    folders = {
-        one.key: run.cache / "evaluation" / digest_of([*determining, one.prompt, one.seeds])
-        for one in sets
-        if one.model == "base"
-    }
-    drawn = {key: _read(folder) for key, folder in folders.items() if folder.exists()}
+    determining = [run.base.digest, encoder.digest, sampler.model_dump(mode="json"), size]
+    names = {one.key: digest_of([*determining, one.prompt, one.seeds]) for one in sets if one.model == "base"}
+    shared, own = run.cache / "evaluation", run.folder.base_pictures
+    found = {key: _read(shared / name) or _read(own / name) for key, name in names.items()}
+    drawn = {key: pictures for key, pictures in found.items() if pictures}
     cached = sum(len(pictures.embeddings_ND) for pictures in drawn.values())
     total = sum(len(one.seeds) for one in sets)
     with run.progress.phase("evaluate", total=total, unit="pictures", done=cached) as phase:
@@ -101,7 +100,7 @@ def embed(run: Run, trained: ModelFamily) -> tuple[Embeddings, list[Comparison]]
             for key, pictures in _draw(run, phase, family, encoder, missing, sampler, size):
                 drawn[key] = pictures
                 if name == "base":
-                    _write(folders[key], pictures)
+                    _write((shared if is_writable(shared) else own) / names[key], pictures)
         embeddings = {key: pictures.embeddings_ND for key, pictures in drawn.items()}
         comparisons = _show(run.folder.root, sets, {key: pictures.shown for key, pictures in drawn.items()})
         return _arrange(run, encoder, embeddings), comparisons
@@ -170,9 +169,15 @@ def _write(folder: Path, pictures: Pictures) -> None:
             image.save(staging / f"{number}.png")
 
 
-def _read(folder: Path) -> Pictures:
-    shown = [Image.open(path) for path in sorted(folder.glob("*.png"))]
-    return Pictures(load_file(folder / "embeddings.safetensors")["embeddings"], shown)
+def _read(folder: Path) -> Pictures | None:
+    """The pictures of a set that are kept; None where there are none, or damaged ones."""
+    try:
+        shown = [Image.open(path) for path in sorted(folder.glob("*.png"))]
+        for image in shown:
+            image.load()
+        return Pictures(load_file(folder / "embeddings.safetensors")["embeddings"], shown)
+    except (OSError, SyntaxError, KeyError, SafetensorError):
+        return None
 
 
 def _arrange(run: Run, encoder: Encoder, drawn: dict[Key, Tensor]) -> Embeddings:

@@ -10,9 +10,11 @@ from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.data import identifier, prompts
 from dreambooth_trainer.data.identifier import Finding
 from dreambooth_trainer.data.photos import FIELD, Photo, inspect_photos, load_photos
+from dreambooth_trainer.evaluation.clip import Encoder
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.process.storage import atomic_folder
 from dreambooth_trainer.run import Run
+from dreambooth_trainer.training.module import unfit_targets
 
 REFERENCE_WORDS = 64
 """Words of the vocabulary that an identifier is compared with."""
@@ -59,7 +61,10 @@ def run(run: Run) -> Prepared:
         # Bad photos are told before the model, which knows the resolution, takes its time to load.
         if problems := inspect_photos(folder, config.training.resolution).problems:
             raise InvalidData(problems)
+        _check_machine(run)
         photos, warnings = load_photos(folder, config.training.resolution or run.model.resolution)
+        # Their order shapes the training, so that it must not come of their names.
+        photos.sort(key=lambda photo: photo.digest)
         finding = _identify(run)
         problems, cut = prompts.judge(prompts.prompts_of(config, finding.identifier), run.model.read_length)
         if problems:
@@ -76,6 +81,21 @@ def run(run: Run) -> Prepared:
             ],
             warnings=[*warnings, *finding.warnings, *cut],
         )
+
+
+def _check_machine(run: Run) -> None:
+    """Finds at once what later phases would stumble over: adapters without layers, and an encoder that can't be loaded.
+
+    Raises:
+        InvalidConfig: names the targets.
+        ModelUnavailable: names the encoder.
+    """
+    config = run.config
+    targets = config.training.lora.targets if config.training.method == "lora" else []
+    if problems := list(unfit_targets(run.model.denoiser, targets)):
+        raise InvalidConfig(problems)
+    if config.evaluation.enabled and run.world.is_main:
+        Encoder.load(config.evaluation.encoder, torch.device("cpu"))
 
 
 def _folder_of(config: TrainConfig) -> Path:
@@ -99,7 +119,11 @@ def _identify(run: Run) -> Finding:
     if finding is None:
         message = "finds no word that stays one token inside subject.prompt"
         remedy = "Give an identifier, or set {identifier} off by spaces in subject.prompt"
+        if not vocabulary:
+            message, remedy = "needs a tokenizer that marks the ends of words, as CLIP's does", "Give an identifier"
         raise InvalidConfig([Problem("spec.subject.identifier", "auto", message, remedy)])
+    if len(vocabulary) < 2:
+        return finding
     reach = reach_of(finding.identifier, run.model, prompt)
     return identifier.weigh(finding, reach, encoder_learns=training.train_text_encoder)
 

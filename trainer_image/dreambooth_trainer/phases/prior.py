@@ -70,7 +70,7 @@ def _images(run: Run, prompt: str) -> ClassImages:
     return ClassImages.of(
         run.cache,
         run.folder.class_images,
-        model=run.model.digest,
+        model=run.base.digest,
         prompt=prompt,
         sampler=sampler,
         size=run.resolution,

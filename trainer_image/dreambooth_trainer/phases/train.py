@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from safetensors.torch import save_file
 
-from dreambooth_api.failures import Interrupted, InvalidConfig, Problem
+from dreambooth_api.failures import Interrupted, InvalidConfig, NonFiniteLoss, Problem
 from dreambooth_api.progress import Report
 from dreambooth_trainer.evaluation.pictures import sampler_of
 from dreambooth_trainer.process.storage import atomic_folder
@@ -78,6 +78,11 @@ def run(run: Run, dataset: Dataset) -> Trained:
             if config.samples.every_steps and done % config.samples.every_steps == 0:
                 _draw_on_the_way(run, trainee, done)
         weights = engine.gather()
+        if broken := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
+            raise NonFiniteLoss(
+                f"the weights became infinite or NaN in the last step ({broken}). Lower training.learningRate, or lengthen "
+                "training.warmupSteps, and choose another output folder."
+            )
         if world.is_main:
             with atomic_folder(run.folder.weights) as folder:
                 save_file(weights, folder / "weights.safetensors")

@@ -104,6 +104,14 @@ class World:
         torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
         return bool(found.item())
 
+    def share(self, text: str) -> str:
+        """The text that the main process gives, in every process; all must ask."""
+        if self.size == 1:
+            return text
+        texts = [text]
+        torch.distributed.broadcast_object_list(texts, src=0, device=self.device)
+        return texts[0]
+
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """The mean of a tensor over the processes; every process must ask."""
         if self.size > 1:

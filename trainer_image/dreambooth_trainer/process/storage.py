@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,34 @@ def write_json(target: Path, value: Any) -> None:
     write_atomically(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether files can be put into a folder, which is made where it is missing.
+
+    It is tried: what permissions say, a read-only mount or a server of files need not hold to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content, read once in a process as long as the file's time and size stay the same."""
+    status = path.stat()
+    return _sha256_at(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sha256_at(path: Path, *_: int) -> str:
+    return sha256_of(path)
 
 
 def digest_of(value: Any) -> str:

@@ -4,7 +4,9 @@ ZeRO, offloading and averaging so treat denoiser, text encoder and adapters alik
 `phases/export.py` to put trained weights into a model.
 """
 
-from collections.abc import Iterator
+import difflib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -12,6 +14,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from dreambooth_api.failures import Problem
 from dreambooth_api.training import Training
 from dreambooth_trainer.models.base import Conditioning, ModelFamily
 from dreambooth_trainer.training.batch import Noised, add_noise
@@ -24,6 +27,9 @@ ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 
 Learner: TypeAlias = ModelMixin | PreTrainedModel
 """A module that takes adapters."""
+
+ADAPTED = nn.Linear, nn.Conv2d
+"""Kinds of layers that take adapters."""
 
 NO_GROWTH = "gaussian"
 """Initialisation of adapters: A normal, B zero, so that training starts from the base model."""
@@ -128,6 +134,30 @@ def _make_trainable(module: Learner, training: Training, targets: list[str]) -> 
                 init_lora_weights=NO_GROWTH,
             )
         )
+
+
+def unfit_targets(module: nn.Module, targets: Sequence[str]) -> Iterator[Problem]:
+    """Problems of those targets of adapters that match nothing in a module, or what takes no adapter."""
+    fitting = [name for name, layer in module.named_modules() if isinstance(layer, ADAPTED)]
+    likely = Counter(_short(name) for name in fitting)
+    for target in targets:
+        matched = [(name, layer) for name, layer in module.named_modules() if f".{name}".endswith(f".{target}")]
+        unfit = next((layer for _, layer in matched if not isinstance(layer, ADAPTED)), None)
+        if matched and unfit is None:
+            continue
+        message = (
+            f"matches a {type(unfit).__name__}, which takes no adapter" if unfit else "matches no layer of the denoiser"
+        )
+        close = difflib.get_close_matches(target, likely, n=3) or [name for name, _ in likely.most_common(8)]
+        yield Problem(
+            "spec.training.lora.targets", target, message, f"Give names of its layers, such as {', '.join(close)}"
+        )
+
+
+def _short(name: str) -> str:
+    """The end of a layer's path that names layers of its kind: `to_q`, `to_out.0`."""
+    *_, parent, last = ["", *name.split(".")]
+    return f"{parent}.{last}" if last.isdigit() else last
 
 
 def learned_tensors(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:

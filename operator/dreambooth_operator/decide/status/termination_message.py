@@ -24,6 +24,7 @@ CLASSES = {
         failures.StorageFull,
         failures.CommunicationFailure,
         failures.Interrupted,
+        failures.StorageUnavailable,
     )
 }
 """Exit code of each class of failure."""

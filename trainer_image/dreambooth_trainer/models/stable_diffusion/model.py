@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
+from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.training import Sampler, Scheduler
 from dreambooth_trainer.models.base import Conditioning, Drawn, LatentMoments, Size
 from dreambooth_trainer.models.stable_diffusion.published import save_configuration, save_pipeline, text_name
@@ -155,6 +156,9 @@ class StableDiffusion:
     ) -> Drawn:
         """One picture for each prompt.
 
+        Raises:
+            NonFiniteLoss: names the part that computes NaN or infinite numbers.
+
         The noise comes from a generator of its own for each picture, on the CPU so that it is the same on every device.
         """
         width, height = (size, size) if isinstance(size, int) else size
@@ -177,6 +181,9 @@ class StableDiffusion:
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
                 output_type="latent",
             ).images
+        if not latents.isfinite().all():
+            conditioning = self.encode_tokens(self.tokenize(prompts))["encoder_hidden_states"]
+            self._refuse("unet" if conditioning.isfinite().all() else "text_encoder")
         return Drawn(self.decode(latents), latents.float())
 
     @torch.no_grad()
@@ -186,7 +193,15 @@ class StableDiffusion:
         pictures = [
             self.vae.decode(part.contiguous(memory_format=torch.channels_last)).sample for part in latents.split(8)
         ]
-        return cast(list[Any], self.pipeline.image_processor.postprocess(torch.cat(pictures), output_type="pil"))
+        decoded = torch.cat(pictures)
+        if not decoded.isfinite().all():
+            self._refuse("vae")
+        return cast(list[Any], self.pipeline.image_processor.postprocess(decoded, output_type="pil"))
+
+    def _refuse(self, part: str) -> NoReturn:
+        half = self.precision == torch.float16
+        remedy = "Set training.mixedPrecision to bf16 or fp32" if half else "Give another model, or another copy of it"
+        raise NonFiniteLoss(f"the {part} computes numbers that are not finite. {remedy}.")
 
     def export(self, folder: Path, formats: Sequence[str]) -> None:
         """Writes stock layouts: `diffusers/` for `from_pretrained`, `model.safetensors` for `from_single_file`.

@@ -1,0 +1,62 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dreambooth_api.model_files import FIRST_LAYER, PIPELINES, why_no_base_model, why_no_encoder
+
+KIND = "StableDiffusionPipeline"
+
+
+def folder(root: Path, kind: str = KIND, channels: int = 4) -> Path:
+    for name in PIPELINES[KIND]:
+        (root / name).mkdir(parents=True)
+    (root / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+    (root / "unet" / "config.json").write_text(json.dumps({"in_channels": channels}))
+    return root
+
+
+def single_file(path: Path, header: Any) -> Path:
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    return path
+
+
+def test_a_model_that_can_be_personalised(tmp_path: Path) -> None:
+    assert why_no_base_model(folder(tmp_path / "folder")) is None
+    layer = {"shape": [320, 4, 3, 3]}
+    assert why_no_base_model(single_file(tmp_path / "a.safetensors", {FIRST_LAYER: layer})) is None
+
+
+@pytest.mark.parametrize(("channels", "words"), [(9, "inpainting"), (8, "given a picture"), (5, "given a picture")])
+def test_a_denoiser_that_takes_more_than_latents(tmp_path: Path, channels: int, words: str) -> None:
+    layer = {"shape": [320, channels, 3, 3]}
+    for path in (
+        folder(tmp_path / "folder", channels=channels),
+        single_file(tmp_path / "a.safetensors", {FIRST_LAYER: layer}),
+    ):
+        reason = why_no_base_model(path) or ""
+        assert f"{channels} input channels" in reason and words in reason
+
+
+def test_another_pipeline_or_a_part_that_is_missing(tmp_path: Path) -> None:
+    assert "is a FluxPipeline" in (why_no_base_model(folder(tmp_path / "flux", "FluxPipeline")) or "")
+    (folder(tmp_path / "part") / "vae").rmdir()
+    assert why_no_base_model(tmp_path / "part") == "lacks vae"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\xff" * 20, b"\x04" + bytes(7) + b"null"])
+def test_a_file_of_another_format(tmp_path: Path, content: bytes) -> None:
+    for name, words in {"a.safetensors": "header", "a.ckpt": "can run code"}.items():
+        (tmp_path / name).write_bytes(content)
+        assert words in (why_no_base_model(tmp_path / name) or "")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"), [({"model_type": "clip"}, None), ({"model_type": "bert"}, "'bert'"), ([], None)]
+)
+def test_an_encoder(tmp_path: Path, config: Any, words: str | None) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    reason = why_no_encoder(tmp_path)
+    assert reason is None if words is None else words in (reason or "")

@@ -1,0 +1,228 @@
+"""One writer in a folder: of this machine, of others, and where the file system has no locks."""
+
+import errno
+import fcntl
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from dreambooth_api.failures import Interrupted, StorageUnavailable
+from dreambooth_trainer.process.lock import Holder, Patience, one_writer
+
+QUICK = Patience(holder=0.4, renewal=0.05, silence=0.4, server=1.5, look=0.02)
+
+
+class Watch:
+    """What a lock told its user."""
+
+    def __init__(self) -> None:
+        """Has heard nothing."""
+        self.waiting: list[str] = []
+        self.lost = threading.Event()
+        self.stop = False
+
+    def check(self) -> None:
+        """Ends the waiting where the test says so."""
+        if self.stop:
+            raise Interrupted("stopped")
+
+    def hold(self, file: Path, patience: Patience = QUICK) -> AbstractContextManager[None]:
+        """The lock."""
+        return one_writer(
+            file,
+            waiting=self.waiting.append,
+            check=self.check,
+            lost=lambda message: self.lost.set(),
+            patience=patience,
+        )
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "state" / "lock"
+
+
+def hold_until_killed(file: Path) -> None:
+    with Watch().hold(file):
+        time.sleep(60)
+
+
+@contextmanager
+def holder(file: Path) -> Iterator[BaseProcess]:
+    """Another process that holds the folder."""
+    process = multiprocessing.get_context("fork").Process(target=hold_until_killed, args=(file,))
+    process.start()
+    while not file.exists() or not file.read_bytes():
+        assert process.is_alive()
+        time.sleep(0.01)
+    yield process
+    process.kill()
+    process.join()
+
+
+def on_another_machine(file: Path) -> Callable[[], None]:
+    """What a process of another machine leaves in the file; the function renews it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+    def write() -> None:
+        said = {"host": "node-b", "pid": 7, "since": "2026-01-01", "kernel": "another", "mark": "b"}
+        file.write_text(json.dumps(said | {"renewed": time.time()}))
+
+    write()
+    return write
+
+
+@contextmanager
+def living(renew: Callable[[], None]) -> Iterator[None]:
+    """Renews like a process of another machine."""
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(QUICK.renewal):
+            renew()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+def test_the_lock_is_there_while_it_is_held(file: Path, watch: Watch) -> None:
+    with watch.hold(file):
+        said = json.loads(file.read_text())
+        assert (said["pid"], said["kernel"]) == (os.getpid(), Holder.this().kernel)
+        time.sleep(3 * QUICK.renewal)
+        assert json.loads(file.read_text())["renewed"] > said["renewed"]
+    assert not file.exists()
+    assert watch.waiting == []
+
+
+def test_the_second_says_who_has_it(file: Path, watch: Watch) -> None:
+    with holder(file) as process:
+        with pytest.raises(StorageUnavailable) as refused, watch.hold(file):
+            pass
+        words = f"another run writes to {file.parent.parent}: process {process.pid} on {Holder.this().host} since 20"
+        assert words in str(refused.value)
+        assert len(watch.waiting) == 1
+        assert file.exists()
+
+
+def test_the_second_goes_on_when_the_first_ends_in_time(file: Path, watch: Watch) -> None:
+    with holder(file) as process:
+        threading.Timer(0.2, process.terminate).start()
+        with watch.hold(file, Patience(holder=20, look=0.02)):
+            assert json.loads(file.read_text())["pid"] == os.getpid()
+
+
+def test_what_a_killed_process_left_does_not_block(file: Path, watch: Watch) -> None:
+    with holder(file) as process:
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert file.exists()
+        with watch.hold(file, Patience(holder=0, silence=60, server=0)):
+            pass
+    assert watch.waiting == []
+
+
+def test_whoever_waits_can_be_stopped(file: Path, watch: Watch) -> None:
+    watch.stop = True
+    with holder(file), pytest.raises(Interrupted), watch.hold(file, Patience(holder=60)):
+        pass
+
+
+@pytest.mark.parametrize("locks", [True, False])
+class TestAnotherMachine:
+    """Its locks are not seen here; or nobody has any."""
+
+    @pytest.fixture(autouse=True)
+    def _file_system(self, locks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        if not locks:
+
+            def refuse(*_: object) -> None:
+                raise OSError(errno.ENOLCK, "No locks available")
+
+            monkeypatch.setattr(fcntl, "flock", refuse)
+
+    def test_that_writes_keeps_the_folder(self, file: Path, watch: Watch) -> None:
+        with (
+            living(on_another_machine(file)),
+            pytest.raises(StorageUnavailable, match="process 7 on node-b since 2026"),
+            watch.hold(file),
+        ):
+            pass
+
+    def test_that_vanished_does_not_block(self, file: Path, watch: Watch) -> None:
+        on_another_machine(file)
+        with watch.hold(file):
+            assert json.loads(file.read_text())["pid"] == os.getpid()
+
+    def test_that_takes_the_folder_from_a_process_that_had_stopped_is_noticed(self, file: Path, watch: Watch) -> None:
+        with watch.hold(file):
+            on_another_machine(file)
+            assert watch.lost.wait(5)
+        assert json.loads(file.read_text())["host"] == "node-b"
+
+    def test_nobody_had_it(self, file: Path, watch: Watch) -> None:
+        with watch.hold(file):
+            pass
+        assert watch.waiting == []
+        assert not file.exists()
+
+
+def test_a_machine_whose_lock_its_server_still_keeps_is_waited_for(file: Path, watch: Watch) -> None:
+    on_another_machine(file)
+    with file.open() as kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        threading.Timer(0.8, lambda: fcntl.flock(kept, fcntl.LOCK_UN)).start()
+        begun = time.monotonic()
+        with watch.hold(file):
+            assert time.monotonic() - begun > 0.7
+
+
+def test_of_many_at_once_one_has_it(file: Path) -> None:
+    inside, most = threading.Semaphore(0), []
+
+    def enter() -> None:
+        with Watch().hold(file, Patience(holder=30, look=0.005)):
+            inside.release()
+            most.append(inside._value)
+            time.sleep(0.01)
+            inside.acquire()
+
+    threads = [threading.Thread(target=enter) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 8
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 1}', b"\xff"])
+def test_a_file_that_says_nothing_does_not_block(file: Path, watch: Watch, content: bytes) -> None:
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    with watch.hold(file, Patience(holder=0, silence=60, server=0)):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, watch: Watch) -> None:
+    (tmp_path / "run").write_text("")
+    refused = pytest.raises(StorageUnavailable, match=r"run can't be written to: (Not a directory|File exists)")
+    with refused, watch.hold(tmp_path / "run" / "state" / "lock"):
+        pass

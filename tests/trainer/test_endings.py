@@ -1,0 +1,130 @@
+"""Whatever ends a process, or takes its streams away: what was done is kept, and the exit code is a documented one."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.warm_start import warm_start
+from dreambooth_api.failures import Interrupted
+from tests.trainer.tiny_training import PATIENCE, Job, environment_of_processes, job_of, signal_when, wait
+
+pytestmark = pytest.mark.slow
+
+LONG = {"training": {"steps": 100_000}, "checkpoints": {"everySteps": 100_000}}
+
+
+def has_trained(job: Job) -> Callable[[], bool]:
+    return lambda: job.output.losses.exists() and job.output.losses.stat().st_size > 0
+
+
+def assert_saved(job: Job) -> None:
+    assert job.termination["reason"] == "Interrupted"
+    assert len(list(job.output.checkpoints.glob("step-*"))) == 1
+    assert not job.output.lock.exists()
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGQUIT", "SIGTERM", "SIGINT", "SIGUSR1", "SIGXCPU"])
+def test_a_signal_saves_the_state(tiny_training: Path, name: str) -> None:
+    job = job_of(tiny_training, f"ended-by-{name}", **LONG)
+    process = job.start()
+    signal_when(process, signal.Signals[name], has_trained(job))
+    assert wait(process) == Interrupted.exit_code, job.log.read_text()
+    assert_saved(job)
+
+
+def test_an_impatient_supervisor_does_not_lose_the_state(tiny_training: Path) -> None:
+    job = job_of(tiny_training, "ended-again-and-again", **LONG)
+    process = job.start()
+    signal_when(process, signal.SIGTERM, has_trained(job))
+    assert process.pid is not None
+    while process.is_alive():
+        os.kill(process.pid, signal.SIGTERM)
+        time.sleep(0.01)
+    assert wait(process) == Interrupted.exit_code
+    assert_saved(job)
+
+
+def ignore_hangups() -> None:
+    """As nohup does."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def test_a_run_under_nohup_outlives_its_terminal(tiny_training: Path) -> None:
+    job = job_of(tiny_training, "nohup", training={"steps": 40})
+    process = warm_start(job.arguments(), job.log, before=ignore_hangups)
+    signal_when(process, signal.SIGHUP, has_trained(job))
+    assert wait(process) == 0
+    assert job.termination["reason"] == "Completed"
+
+
+def lose_the_readers() -> None:
+    """Standard output and error become a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    for stream in (1, 2):
+        os.dup2(writer, stream)
+
+
+def close_the_streams() -> None:
+    """As `<&- >&- 2>&-` of a shell."""
+    for stream in range(3):
+        os.close(stream)
+
+
+def fill_the_log() -> None:
+    """The log may not grow any more, as on a full volume."""
+    file = os.open("/dev/full", os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+
+
+@pytest.mark.parametrize("lose", [lose_the_readers, close_the_streams, fill_the_log])
+def test_streams_that_are_lost_do_not_end_a_run(tiny_training: Path, lose: Callable[[], None]) -> None:
+    job = job_of(tiny_training, lose.__name__)
+    assert wait(warm_start(job.arguments(), job.log, before=lose)) == 0
+    assert job.termination["reason"] == "Completed"
+    assert job.output.complete.exists()
+
+
+def test_a_file_size_limit_is_no_fault_of_the_trainer(tiny_training: Path) -> None:
+    job = job_of(tiny_training, "file-size")
+    assert wait(warm_start(job.arguments(), job.log, before=limit_files)) == 7
+    assert job.termination["reason"] == "StorageFull"
+
+
+def limit_files() -> None:
+    """As `ulimit -f` of a shell: half a megabyte."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+
+
+def test_a_pipe_to_head_of_the_command_line(tiny_training: Path, tmp_path: Path) -> None:
+    manifest = f"""
+apiVersion: dreambooth.io/v1alpha1
+kind: DreamBoothJob
+metadata: {{name: rex}}
+spec:
+  model: {{source: {tiny_training / "model"}}}
+  subject: {{class: dog, identifier: sks, images: {{path: {tiny_training / "photos"}}}}}
+  prior: {{images: 2, sampler: {{steps: 1}}}}
+  training: {{steps: 2, mixedPrecision: fp32}}
+  samples: {{prompts: [], steps: 1}}
+  evaluation: {{enabled: false}}
+"""
+    (tmp_path / "x.yaml").write_text(manifest)
+    command = f"{sys.executable} -c 'import dreambooth_cli; dreambooth_cli.main()' run x.yaml --cache cache | head -1; "
+    ended = subprocess.run(
+        ["bash", "-c", command + "exit ${PIPESTATUS[0]}"],
+        cwd=tmp_path,
+        env=environment_of_processes(),
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert (tmp_path / "runs" / "rex" / "COMPLETE").exists()
