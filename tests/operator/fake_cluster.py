@@ -36,7 +36,7 @@ class FakeCluster:
         self.mount_failures: dict[str, str] = {}
         self.refusals: dict[Reference, str] = {}
         self.snapshot: Snapshot | None = None
-        self.distrust: str | None = None
+        self.progress_error: str | None = None
         self.events: list[Event] = []
         self.gone = False
         self._numbers = itertools.count(1)
@@ -69,18 +69,18 @@ class FakeCluster:
     def observe(self) -> Observed:
         """What the edges of the operator would hand to `reconcile`."""
         observed = Observed(
-            job=deepcopy(self.job),
+            dreamboothjob=deepcopy(self.job),
             jobs=deepcopy(self.jobs),
             pods=deepcopy(self.pods),
             runtimes=deepcopy(self.runtimes),
             mount_failures=dict(self.mount_failures),
             refusals=dict(self.refusals),
             snapshot=self.snapshot,
-            distrust=self.distrust,
+            progress_error=self.progress_error,
         )
         asked = references(observed, self.now, self.settings)
-        present = {reference: deepcopy(self.objects.get(reference)) for reference in asked}
-        return Observed(**{**vars(observed), "present": present})
+        referenced = {reference: deepcopy(self.objects.get(reference)) for reference in asked}
+        return Observed(**{**vars(observed), "referenced": referenced})
 
     def decide(self) -> Plan:
         """What the operator would do now."""

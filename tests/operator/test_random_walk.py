@@ -155,7 +155,7 @@ class RandomWalk(RuleBasedStateMachine):
         cluster = deepcopy(self.cluster)
         plan = cluster.settle()
         resting = plan.status["phase"] in ("Complete", "Failed", "Suspended", "Queued")
-        assert resting or cluster.alive() or plan.again_after
+        assert resting or cluster.alive() or plan.requeue_after
 
     def status(self) -> dict[str, Any]:
         """The status as it is written."""

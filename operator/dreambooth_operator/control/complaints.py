@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import (
-    begun_at,
     condition_of,
     is_alive,
+    is_controlled_by,
     is_finished,
-    is_owned,
+    job_started_at,
     latest,
     name_of,
-    newest_of,
+    newest_job,
     time_of,
     uid_of,
 )
@@ -35,12 +35,12 @@ def awaiting_pods(owner: str, jobs: Sequence[Object], pods: Sequence[Object], no
         pods: the pods of its own Jobs.
         now: the time.
     """
-    newest = newest_of(job for job in jobs if is_owned(job, owner) and not is_finished(job))
+    newest = newest_job(job for job in jobs if is_controlled_by(job, owner) and not is_finished(job))
     if newest is None or newest["spec"].get("suspend") or condition_of(newest, "Suspended"):
         return {}
-    made = [pod for pod in pods if is_owned(pod, uid_of(newest))]
+    made = [pod for pod in pods if is_controlled_by(pod, uid_of(newest))]
     there = [pod for pod in made if is_alive(pod) or pod.get("status", {}).get("phase") == "Succeeded"]
-    begun = begun_at(newest)
+    begun = job_started_at(newest)
     if begun is None or len(there) >= newest["spec"].get("parallelism", 1) or now - begun < PATIENCE:
         return {}
     # What was said before a pod was made is no longer true.

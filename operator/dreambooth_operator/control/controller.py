@@ -71,10 +71,10 @@ class Controller:
                 key = await self._queue.get()
             except QueueClosed:
                 return
-            again_after, failure = None, None
+            requeue_after, failure = None, None
             try:
                 with RECONCILE_SECONDS.time():
-                    again_after = await self._look(key)
+                    requeue_after = await self._look(key)
                 failure = "refused" if self._refusals.get(key) else None
             except ClusterError as error:
                 failure = "conflict" if error.status == 409 else "cluster"
@@ -87,10 +87,10 @@ class Controller:
             finally:
                 # Also when the worker is cancelled: the queue must not believe that somebody has the key.
                 if failure is None:
-                    self._queue.done(key, again_after)
+                    self._queue.done(key, requeue_after)
                 else:
                     RECONCILE_ERRORS.labels(failure).inc()
-                    self._queue.failed(key, again_after)
+                    self._queue.failed(key, requeue_after)
 
     async def _look(self, key: Key) -> float | None:
         """Looks at a DreamBoothJob once; returns seconds until it is due again."""
@@ -115,17 +115,17 @@ class Controller:
             await self._writer.delete(reference, observed)
         for event in plan.events:
             await self._writer.emit(job, event, now)
-        return min((due for due in (soon, plan.again_after) if due is not None), default=None)
+        return min((due for due in (soon, plan.requeue_after) if due is not None), default=None)
 
     async def _observe(self, key: Key, job: Object, now: datetime) -> Observed:
         observed = Observed(
-            job=job,
+            dreamboothjob=job,
             jobs=self._store.jobs(key),
             pods=self._store.pods(key),
             runtimes=self._store.runtimes(),
             refusals=self._refusals.get(key, {}),
             snapshot=self._progress.snapshot(key),
-            distrust=self._progress.distrust(key),
+            progress_error=self._progress.progress_error(key),
         )
         references = sorted(self._policy.references(observed, now, self._settings))
         own = self._store.own_pods(key)
@@ -139,7 +139,7 @@ class Controller:
         )
         return replace(
             observed,
-            present=dict(zip(references, present, strict=True)),
+            referenced=dict(zip(references, present, strict=True)),
             mount_failures={pod: message for pod, message in zip(slow, unmounted, strict=True) if message},
-            pod_refusals={name: message for name, message in zip(short, unmade, strict=True) if message},
+            pod_creation_failures={name: message for name, message in zip(short, unmade, strict=True) if message},
         )

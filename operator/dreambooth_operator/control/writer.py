@@ -89,7 +89,7 @@ class Writer:
             return
         self._begin(reference.kind, "delete")
         uid = known["metadata"]["uid"] if known else None
-        await self._cluster.delete(reference, observed.job["metadata"]["namespace"], uid)
+        await self._cluster.delete(reference, observed.dreamboothjob["metadata"]["namespace"], uid)
 
     async def emit(self, job: Object, event: Event, now: datetime) -> None:
         """Logs and emits an Event; that it can't be emitted is only logged, as nothing depends on it."""
@@ -123,6 +123,6 @@ class Writer:
 
 def _known(reference: Reference, observed: Observed) -> Object | None:
     """The object that a reference meant when it was decided on."""
-    known = [observed.job, *observed.jobs, *(item for item in observed.present.values() if item)]
+    known = [observed.dreamboothjob, *observed.jobs, *(item for item in observed.referenced.values() if item)]
     meant = (reference.kind, reference.name)
     return next((item for item in known if (item["kind"], item["metadata"]["name"]) == meant), None)

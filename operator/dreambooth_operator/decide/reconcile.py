@@ -44,11 +44,11 @@ from dreambooth_operator.objects.observed import Object, Observed, Plan, Referen
 from dreambooth_operator.objects.reading import (
     attempt_of,
     generation_of,
+    is_being_deleted,
+    is_controlled_by,
     is_finished,
-    is_leaving,
-    is_owned,
     name_of,
-    newest_of,
+    newest_job,
     uid_of,
 )
 from dreambooth_operator.settings import Settings
@@ -99,19 +99,19 @@ class Step:
 def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     """What shall be done for a DreamBoothJob, and what its status shall say."""
     now = now.astimezone(UTC).replace(microsecond=0)
-    before = stored_status(observed.job)
-    if is_leaving(observed.job):
+    before = stored_status(observed.dreamboothjob)
+    if is_being_deleted(observed.dreamboothjob):
         # A finalizer may keep it for long: nothing of it may go on as if nobody had deleted it.
         delete = [Reference("Job", name_of(one)) for one in _live(_own_jobs(observed))]
-        return Plan(status=observed.job.get("status", {}), delete=delete)
+        return Plan(status=observed.dreamboothjob.get("status", {}), delete=delete)
     if _has_ended(before):
         return _after_the_end(observed, before, now)
 
-    job, problems = judge(observed.job)
+    job, problems = judge(observed.dreamboothjob)
     jobs = _own_jobs(observed)
     followed = follow(before.attempts, before.failures, jobs, observed.pods, now)
     suspended = suspended_seconds(before, job is not None and job.spec.suspend, now)
-    newest = newest_of(jobs)
+    newest = newest_job(jobs)
     deadline = None
     if job is None:
         step = _unsound(problems, followed.attempts)
@@ -124,7 +124,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
         step = _next_step(Situation(observed, job, followed, deadline, limit, now, settings))
 
     news = News(
-        owner=observed.job,
+        owner=observed.dreamboothjob,
         job=job if step.sound else None,
         finding=step.finding,
         attempts=step.attempts,
@@ -137,6 +137,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
         now=now,
     )
     after = composed(before, news)
+    due = (expiry_of(observed.dreamboothjob, after),) if _has_ended(after) else (step.due, deadline)
     current = step.attempts[-1].number if step.attempts and not step.stop else None
     unwanted = [one for one in _live(jobs) if attempt_of(one) != current] + outlived(jobs, step.attempts)
     return Plan(
@@ -145,16 +146,16 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
         create=step.create,
         delete=[Reference("Job", name_of(one)) for one in unwanted],
         events=events_of(before, after, step.finding),
-        again_after=_seconds(now, *((expiry_of(observed.job, after),) if _has_ended(after) else (step.due, deadline))),
+        requeue_after=_seconds(now, *due),
     )
 
 
 def references(observed: Observed, now: datetime, settings: Settings) -> set[Reference]:
     """What `reconcile` needs to find in `Observed.present`: nothing while an attempt runs, nor after the end."""
-    before, jobs = stored_status(observed.job), _own_jobs(observed)
-    if is_leaving(observed.job) or _has_ended(before) or any(not is_finished(job) for job in jobs):
+    before, jobs = stored_status(observed.dreamboothjob), _own_jobs(observed)
+    if is_being_deleted(observed.dreamboothjob) or _has_ended(before) or any(not is_finished(job) for job in jobs):
         return set()
-    job, _ = judge(observed.job)
+    job, _ = judge(observed.dreamboothjob)
     if job is None:
         return set()
     followed = follow(before.attempts, before.failures, jobs, observed.pods, now)
@@ -188,14 +189,14 @@ def _run(situation: Situation, running: Running) -> Step:
     finding, due = diagnose(running)
     name = names.config_map(situation.job.metadata.name)
     lost = any(name in message for message in running.mount_failures.values())
-    apply = companions(situation.observed.job, situation.job, situation.settings) if lost else []
+    apply = companions(situation.observed.dreamboothjob, situation.job, situation.settings) if lost else []
     return Step(finding, situation.followed.attempts, apply=apply, due=due)
 
 
 def _start(situation: Situation) -> Step:
     """Nothing runs: start the next attempt, unless something is in the way."""
     observed, job, now = situation.observed, situation.job, situation.now
-    namespace = observed.present.get(Reference("Namespace", job.metadata.namespace or ""))
+    namespace = observed.referenced.get(Reference("Namespace", job.metadata.namespace or ""))
     runtime = choice(job, observed.runtimes, namespace, situation.settings)
     if isinstance(runtime, Finding):
         return Step(runtime, situation.followed.attempts, due=now + RECHECK)
@@ -203,11 +204,13 @@ def _start(situation: Situation) -> Step:
         return _unsound(problems, situation.followed.attempts)
     job = equipped(job, runtime)
     attempts = begun(situation.followed.attempts, job.metadata.name)
-    blocked = leftovers(observed.job, observed.jobs, observed.pods, attempts[-1].job_name)
-    blocked = blocked or obstacle(observed.job, job, attempts[-1].number, observed.present, situation.settings)
+    blocked = leftovers(observed.dreamboothjob, observed.jobs, observed.pods, attempts[-1].job_name)
+    blocked = blocked or obstacle(
+        observed.dreamboothjob, job, attempts[-1].number, observed.referenced, situation.settings
+    )
     if blocked:
         return Step(blocked, situation.followed.attempts, due=now + RECHECK)
-    start = start_of(observed.job, job, attempts[-1].number, observed.present, runtime, situation.settings)
+    start = start_of(observed.dreamboothjob, job, attempts[-1].number, observed.referenced, runtime, situation.settings)
     if refused := refusal(start, observed.refusals):
         return Step(refused, situation.followed.attempts, start.apply, start.create, due=now + RETRY)
     return Step(start.finding, attempts, start.apply, start.create, runtime.name, due=now + PATIENCE)
@@ -229,32 +232,32 @@ def _overdue(own: int | None, limit: int | None) -> Finding:
 def _after_the_end(observed: Observed, before: DreamBoothJobStatus, now: datetime) -> Plan:
     """An ended job stays as it is, whatever becomes of its spec; what still runs is stopped, and its time may come."""
     delete = [Reference("Job", name_of(one)) for one in _live(_own_jobs(observed))]
-    expiry = expiry_of(observed.job, before)
+    expiry = expiry_of(observed.dreamboothjob, before)
     if expiry and now >= expiry:
-        delete.append(Reference("DreamBoothJob", name_of(observed.job)))
+        delete.append(Reference("DreamBoothJob", name_of(observed.dreamboothjob)))
         expiry = None
-    status = observed.job["status"]
+    status = observed.dreamboothjob["status"]
     if before.gpus_held_since:
-        status = dumped(metered(before, observed.job, _own_pods(observed), now))
-    status = {**status, "observedGeneration": generation_of(observed.job)}
-    return Plan(status=status, delete=delete, again_after=_seconds(now, expiry))
+        status = dumped(metered(before, observed.dreamboothjob, _own_pods(observed), now))
+    status = {**status, "observedGeneration": generation_of(observed.dreamboothjob)}
+    return Plan(status=status, delete=delete, requeue_after=_seconds(now, expiry))
 
 
 def _running(situation: Situation, attempt: Attempt) -> Running | None:
     """The attempt that has not ended, if its Job is there to stay."""
     observed = situation.observed
-    found = [one for one in _own_jobs(observed) if attempt_of(one) == attempt.number and not is_leaving(one)]
+    found = [one for one in _own_jobs(observed) if attempt_of(one) == attempt.number and not is_being_deleted(one)]
     if attempt.completion_time or not found:
         return None
     return Running(
         number=attempt.number,
         job=found[0],
-        pods=[pod for pod in observed.pods if is_owned(pod, uid_of(found[0]))],
+        pods=[pod for pod in observed.pods if is_controlled_by(pod, uid_of(found[0]))],
         nodes=situation.job.spec.resources.nodes,
         mount_failures=observed.mount_failures,
-        refusal=observed.pod_refusals.get(name_of(found[0])),
+        refusal=observed.pod_creation_failures.get(name_of(found[0])),
         now=situation.now,
-        distrust=observed.distrust,
+        progress_error=observed.progress_error,
     )
 
 
@@ -270,18 +273,22 @@ def _back_off(attempt: Attempt, start: datetime) -> Finding:
 
 def _own_jobs(observed: Observed) -> list[Object]:
     """The Jobs of this very DreamBoothJob, not of an earlier one of its name."""
-    return [job for job in observed.jobs if is_owned(job, uid_of(observed.job)) and attempt_of(job) is not None]
+    return [
+        job
+        for job in observed.jobs
+        if is_controlled_by(job, uid_of(observed.dreamboothjob)) and attempt_of(job) is not None
+    ]
 
 
 def _own_pods(observed: Observed) -> list[Object]:
     """The pods of this very DreamBoothJob, also those whose Job is gone."""
-    uid = uid_of(observed.job)
-    return [pod for pod in observed.pods if pod["metadata"].get("labels", {}).get(names.LABEL_OWNER) == uid]
+    uid = uid_of(observed.dreamboothjob)
+    return [pod for pod in observed.pods if pod["metadata"].get("labels", {}).get(names.LABEL_UID) == uid]
 
 
 def _live(jobs: Sequence[Object]) -> list[Object]:
     """Jobs that have not ended and that nobody has deleted yet."""
-    return [job for job in jobs if not is_finished(job) and not is_leaving(job)]
+    return [job for job in jobs if not is_finished(job) and not is_being_deleted(job)]
 
 
 def _has_ended(status: DreamBoothJobStatus) -> bool:

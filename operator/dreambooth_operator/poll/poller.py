@@ -57,17 +57,17 @@ class Progress:
         self._waiting: dict[Key, tuple[str, Snapshot | None]] = {}
         self._released: dict[str, Snapshot] = {}
         self._refused: dict[str, int] = {}
-        self._distrust: dict[str, str] = {}
+        self._errors: dict[str, str] = {}
 
     def snapshot(self, key: Key) -> Snapshot | None:
         """What was released last of the newest pod with a job's main process."""
         uid = self._newest(key)
         return self._released.get(uid) if uid else None
 
-    def distrust(self, key: Key) -> str | None:
+    def progress_error(self, key: Key) -> str | None:
         """Why that pod's answers are not believed, if they were refused again and again."""
         uid = self._newest(key)
-        return self._distrust.get(uid) if uid else None
+        return self._errors.get(uid) if uid else None
 
     async def run(self) -> None:
         """Asks until cancelled."""
@@ -123,7 +123,7 @@ class Progress:
     def _take(self, trainer: Trainer, snapshot: Snapshot) -> None:
         self._refused.pop(trainer.uid, None)
         released = self._released.get(trainer.uid)
-        if trainer.uid in self._distrust:
+        if trainer.uid in self._errors:
             self._wait(trainer, snapshot)
         elif released is not None and visible(released) == visible(snapshot):
             self._waiting.pop(trainer.key, None)
@@ -139,8 +139,8 @@ class Progress:
     def _refuse(self, trainer: Trainer, why: str) -> None:
         log.debug("%s/%s: its answer about its progress is refused: %s", *trainer.key, why)
         self._refused[trainer.uid] = self._refused.get(trainer.uid, 0) + 1
-        if self._refused[trainer.uid] >= PATIENCE and trainer.uid not in self._distrust:
-            self._distrust[trainer.uid] = why
+        if self._refused[trainer.uid] >= PATIENCE and trainer.uid not in self._errors:
+            self._errors[trainer.uid] = why
             self._wait(trainer, None)
 
     def _wait(self, trainer: Trainer, snapshot: Snapshot | None) -> None:
@@ -150,7 +150,7 @@ class Progress:
     def _release(self, key: Key, uid: str, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
             self._released[uid] = snapshot
-            self._distrust.pop(uid, None)
+            self._errors.pop(uid, None)
         self._queue.add(key)
 
     def _newest(self, key: Key) -> str | None:
@@ -164,9 +164,9 @@ class Progress:
             if uid not in running:
                 del self._waiting[key]
                 self._releases.forget(key)
-        for uid in (self._refused.keys() | self._distrust.keys()) - running:
+        for uid in (self._refused.keys() | self._errors.keys()) - running:
             self._refused.pop(uid, None)
-            self._distrust.pop(uid, None)
+            self._errors.pop(uid, None)
         if self._released.keys() - running:
             present = {pod["metadata"]["uid"] for key in keys for pod in self._store.own_pods(key)}
             for uid in self._released.keys() - present:

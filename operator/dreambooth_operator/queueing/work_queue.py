@@ -97,30 +97,30 @@ class WorkQueue:
             await self._filled.wait()
         raise QueueClosed
 
-    def done(self, key: Key, again_after: float | None) -> None:
+    def done(self, key: Key, requeue_after: float | None) -> None:
         """Ends the work on a key.
 
         Args:
             key: What `get` gave.
-            again_after: Seconds until it is due even if nothing happens; None: never.
+            requeue_after: Seconds until it is due even if nothing happens; None: never.
         """
         self._failures.pop(key, None)
-        self._end(key, again_after)
+        self._end(key, requeue_after)
 
-    def failed(self, key: Key, again_after: float | None = None) -> float:
+    def failed(self, key: Key, requeue_after: float | None = None) -> float:
         """Ends the work on a key that must be repeated.
 
         Args:
             key: What `get` gave.
-            again_after: Seconds after which it is due at the latest.
+            requeue_after: Seconds after which it is due at the latest.
 
         Returns:
             Seconds until it is repeated: they grow from failure to failure.
         """
         self._failures[key] = self._failures.get(key, 0) + 1
         delay = backoff(self._failures[key], random.random())
-        if again_after is not None:
-            delay = min(delay, again_after)
+        if requeue_after is not None:
+            delay = min(delay, requeue_after)
         self._end(key, delay)
         return delay
 
@@ -143,15 +143,15 @@ class WorkQueue:
         for key in list(self._timers):
             self._cancel_timer(key)
 
-    def _end(self, key: Key, again_after: float | None) -> None:
+    def _end(self, key: Key, requeue_after: float | None) -> None:
         del self._started[key]
         self._held[key.namespace] -= 1
         if not self._held[key.namespace]:
             del self._held[key.namespace]
         # A key of the same namespace may have waited for this alone.
         self._filled.set()
-        if again_after is not None and not self._closed:
-            self._timers[key] = asyncio.get_running_loop().call_later(max(0.0, again_after), self._due, key)
+        if requeue_after is not None and not self._closed:
+            self._timers[key] = asyncio.get_running_loop().call_later(max(0.0, requeue_after), self._due, key)
         if key in self._again:
             self._again.discard(key)
             self.add(key)

@@ -84,18 +84,22 @@ async def running(cluster: Cluster, namespace: str, script: Script) -> AsyncIter
 
 
 def config_map(observed: Observed, name: str = "settings", **data: str) -> Object:
-    metadata = {"name": name, "namespace": observed.job["metadata"]["namespace"]}
+    metadata = {"name": name, "namespace": observed.dreamboothjob["metadata"]["namespace"]}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
 def attempt(observed: Observed, name: str = "dog-0") -> Object:
     """A Job that never starts a pod."""
-    owner = {"apiVersion": observed.job["apiVersion"], "kind": observed.job["kind"], "controller": True}
-    owner |= {key: observed.job["metadata"][key] for key in ("name", "uid")}
+    owner = {
+        "apiVersion": observed.dreamboothjob["apiVersion"],
+        "kind": observed.dreamboothjob["kind"],
+        "controller": True,
+    }
+    owner |= {key: observed.dreamboothjob["metadata"][key] for key in ("name", "uid")}
     metadata = {
         "name": name,
-        "namespace": observed.job["metadata"]["namespace"],
-        "labels": {LABEL_JOB: observed.job["metadata"]["name"]},
+        "namespace": observed.dreamboothjob["metadata"]["namespace"],
+        "labels": {LABEL_JOB: observed.dreamboothjob["metadata"]["name"]},
         "ownerReferences": [owner],
     }
     container = {"name": "trainer", "image": "trainer"}
@@ -148,11 +152,11 @@ def test_what_the_plan_depends_on_is_looked_up(namespace: str) -> None:
         script = Script(lambda observed: Plan(status={}), asks={PHOTOS, Reference("PersistentVolumeClaim", "dog")})
         async with running(cluster, namespace, script) as parts:
             await parts.idle()
-            assert set(script.shown[0].present.values()) == {None}
+            assert set(script.shown[0].referenced.values()) == {None}
             await cluster.create(config_map(script.shown[0], "photos", a="b"))
             parts.queue.add(parts.key)
             await parts.idle()
-            photos = script.shown[-1].present[PHOTOS]
+            photos = script.shown[-1].referenced[PHOTOS]
             assert photos is not None and photos["metadata"]["name"] == "photos"
 
     with_cluster(test)
@@ -166,7 +170,7 @@ def test_a_refusal_is_told_in_the_same_look_and_tried_again(namespace: str) -> N
         if observed.jobs:
             return Plan(status={"phase": "Starting"})
         status = {"phase": "Pending", **({"message": observed.refusals[mine]} if mine in observed.refusals else {})}
-        return Plan(status=status, create=[attempt(observed)], again_after=0.3 if observed.refusals else None)
+        return Plan(status=status, create=[attempt(observed)], requeue_after=0.3 if observed.refusals else None)
 
     async def test(cluster: Cluster) -> None:
         async with client.ApiClient(cluster.configuration) as api:
@@ -202,7 +206,10 @@ def test_what_exists_is_not_created_over_and_looked_at_again(namespace: str) -> 
         parts = Running(cluster, namespace, script)
         parts.store.put(await cluster.create(applied_job(namespace)))
         theirs = await cluster.create(
-            {**attempt(Observed(job=await parts.job())), "metadata": {"name": "dog-0", "namespace": namespace}}
+            {
+                **attempt(Observed(dreamboothjob=await parts.job())),
+                "metadata": {"name": "dog-0", "namespace": namespace},
+            }
         )
         assert await parts.controller._look(parts.key) == EXISTED_SECONDS
         found = await cluster.get("Job", namespace, "dog-0")
@@ -216,7 +223,7 @@ def test_a_job_of_somebody_else_with_the_name_of_ours_is_told_and_left_alone(nam
     async def test(cluster: Cluster) -> None:
         parts = Running(cluster, namespace, reconcile)
         parts.store.put(await cluster.create(applied_job(namespace)))
-        seen = Observed(job=await parts.job())
+        seen = Observed(dreamboothjob=await parts.job())
         await cluster.create(config_map(seen, "photos", a="b"))
         theirs = await cluster.create({**attempt(seen), "metadata": {"name": "dog-0", "namespace": namespace}})
         assert await parts.controller._look(parts.key) == reconcile.RECHECK.total_seconds()
@@ -232,7 +239,9 @@ def test_a_job_of_somebody_else_with_the_name_of_ours_is_told_and_left_alone(nam
 
 def test_a_stale_look_is_repeated_on_what_is_newer(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
-        script = Script(lambda observed: Plan(status={"observedGeneration": observed.job["metadata"]["generation"]}))
+        script = Script(
+            lambda observed: Plan(status={"observedGeneration": observed.dreamboothjob["metadata"]["generation"]})
+        )
         parts = Running(cluster, namespace, script)
         made = await cluster.create(applied_job(namespace))
         changed = await cluster.replace({**made, "spec": {**made["spec"], "suspend": True}})
@@ -257,7 +266,7 @@ def test_the_status_is_written_before_anything_is_deleted_and_not_deleted_if_tha
         script = Script(lambda observed: Plan(status={"phase": "Complete"}, delete=[gone]), asks={gone})
         parts = Running(cluster, namespace, script)
         made = await cluster.create(applied_job(namespace))
-        await cluster.create(config_map(Observed(job=made), "photos"))
+        await cluster.create(config_map(Observed(dreamboothjob=made), "photos"))
         await cluster.replace({**made, "spec": {**made["spec"], "suspend": True}})
         parts.store.put(made)
         parts.queue.add(parts.key)

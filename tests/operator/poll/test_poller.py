@@ -374,10 +374,10 @@ def test_answers_that_are_refused_again_and_again_are_the_job_s_matter_until_one
 
         async with trainers.answering(answer) as progress:
             await until(lambda: len(trainers.queue) == 1)
-            assert progress.distrust(DOG) == "it is no JSON."
+            assert progress.progress_error(DOG) == "it is no JSON."
             trainers.queue.done(await trainers.queue.get(), None)
             await until(lambda: len(trainers.queue) == 1)
-            assert (progress.distrust(DOG), progress.snapshot(DOG)) == (None, told())
+            assert (progress.progress_error(DOG), progress.snapshot(DOG)) == (None, told())
 
     asyncio.run(test())
 
@@ -394,7 +394,7 @@ def test_a_trainer_without_a_pod_s_address_is_not_asked_and_its_job_says_so() ->
 
         before = polls("refused")
         async with trainers.answering(answer) as progress:
-            await until(lambda: progress.distrust(DOG) is not None)
+            await until(lambda: progress.progress_error(DOG) is not None)
         assert not asked and polls("refused") >= before + PATIENCE
 
     asyncio.run(test())

@@ -115,7 +115,7 @@ def test_a_failure_waits_no_longer_than_until_the_key_is_due_anyway() -> None:
         queue = WorkQueue()
         for _ in range(12):
             queue.add(A)
-            delay = queue.failed(await queue.get(), again_after=0.5)
+            delay = queue.failed(await queue.get(), requeue_after=0.5)
         assert delay == 0.5
 
     run(test())

@@ -24,7 +24,7 @@ def build_job(owner: Object, job: DreamBoothJob, number: int, runtime: Runtime, 
     """
     name = names.attempt(job.metadata.name, number)
     meta = metadata(owner, name)
-    meta["labels"] |= {names.LABEL_OWNER: owner["metadata"]["uid"], names.LABEL_ATTEMPT: str(number)}
+    meta["labels"] |= {names.LABEL_UID: owner["metadata"]["uid"], names.LABEL_ATTEMPT: str(number)}
     if runtime.name:
         meta["labels"][names.LABEL_RUNTIME] = runtime.name
     if deadline := runtime.spec.limits.active_deadline_seconds:

@@ -14,7 +14,7 @@ from dreambooth_operator.decide.status.reasons import RETRIES_USED_UP, Finding, 
 from dreambooth_operator.decide.status.termination_message import COMPLETED, INTERNAL_ERROR, LastWord
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object
-from dreambooth_operator.objects.reading import attempt_of, earliest, is_owned, started_at, uid_of
+from dreambooth_operator.objects.reading import attempt_of, earliest, is_controlled_by, pod_started_at, uid_of
 
 KEPT = 10
 """Attempts whose records and Jobs are kept."""
@@ -80,8 +80,8 @@ def _followed(
     if job is None:
         gone = Ending(GONE, "Its Job was deleted.", now, disruption=True) if superseded else None
         return (_ended(attempt, gone, now), gone) if gone else (attempt, None)
-    own = [pod for pod in pods if is_owned(pod, uid_of(job))]
-    attempt = attempt.model_copy(update={"start_time": attempt.start_time or earliest(map(started_at, own))})
+    own = [pod for pod in pods if is_controlled_by(pod, uid_of(job))]
+    attempt = attempt.model_copy(update={"start_time": attempt.start_time or earliest(map(pod_started_at, own))})
     ending = ending_of(job, own)
     return (_ended(attempt, ending, now), ending) if ending else (attempt, None)
 

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.objects.observed import Object
-from dreambooth_operator.objects.reading import attempt_of, is_alive, is_finished, is_leaving, is_owned, name_of, uid_of
+from dreambooth_operator.objects.reading import (
+    attempt_of,
+    is_alive,
+    is_being_deleted,
+    is_controlled_by,
+    is_finished,
+    name_of,
+    uid_of,
+)
 
 
 def leftovers(owner: Object, jobs: Sequence[Object], pods: Sequence[Object], name: str) -> Finding | None:
@@ -23,6 +31,11 @@ def leftovers(owner: Object, jobs: Sequence[Object], pods: Sequence[Object], nam
 
 
 def _blocks(job: Object, owner: Object, name: str) -> bool:
-    if is_owned(job, uid_of(owner)) and attempt_of(job) is not None and is_finished(job) and not is_leaving(job):
+    if (
+        is_controlled_by(job, uid_of(owner))
+        and attempt_of(job) is not None
+        and is_finished(job)
+        and not is_being_deleted(job)
+    ):
         return False
     return name_of(job) == name or not is_finished(job)

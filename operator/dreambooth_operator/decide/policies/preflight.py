@@ -9,7 +9,7 @@ from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object, Reference
-from dreambooth_operator.objects.reading import is_leaving, is_owned, owner_of, uid_of
+from dreambooth_operator.objects.reading import controller_of, is_being_deleted, is_controlled_by, uid_of
 from dreambooth_operator.settings import Settings
 
 CLAIM: Final = "PersistentVolumeClaim"
@@ -77,8 +77,8 @@ def _in_the_way(reference: Reference, item: Object, owner: Object) -> Finding | 
     """An object of a name that the job needs, but of somebody else. A claim without an owner is taken over: the output of an
     earlier job of the name was kept on it."""
     kind, name = reference
-    controller = owner_of(item)
-    if is_owned(item, uid_of(owner)) or (kind == CLAIM and controller is None):
+    controller = controller_of(item)
+    if is_controlled_by(item, uid_of(owner)) or (kind == CLAIM and controller is None):
         return _unusable(reference, item)
     if controller and controller.get("kind") == KIND and controller.get("name") == owner["metadata"]["name"]:
         return reasons.BEING_DELETED(kind=kind, name=name)
@@ -88,7 +88,7 @@ def _in_the_way(reference: Reference, item: Object, owner: Object) -> Finding | 
 
 def _unusable(reference: Reference, item: Object) -> Finding | None:
     kind, name = reference
-    if is_leaving(item):
+    if is_being_deleted(item):
         return reasons.BEING_DELETED(kind=kind, name=name)
     if kind == CLAIM and item.get("status", {}).get("phase") == "Lost":
         return reasons.CLAIM_LOST(name=name)

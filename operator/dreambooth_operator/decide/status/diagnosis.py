@@ -12,13 +12,13 @@ from dreambooth_operator.decide.status.refusals import refused
 from dreambooth_operator.objects.names import LABEL_QUEUE
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import (
-    begun_at,
     condition_of,
     container_of,
     is_alive,
-    is_leaving,
+    is_being_deleted,
+    job_started_at,
     name_of,
-    started_at,
+    pod_started_at,
     state_of,
     time_of,
 )
@@ -57,7 +57,7 @@ class Running:
     """Why pods of the Job can't be made."""
     now: datetime
     """The time."""
-    distrust: str | None = None
+    progress_error: str | None = None
     """Why what it answers about its progress is not believed."""
 
 
@@ -91,8 +91,8 @@ def diagnose(attempt: Running) -> Diagnosis:
     if not running:
         return Diagnosis(reasons.ENDING(number=attempt.number, job=name), due)
     pods = "1 pod" if len(running) == 1 else f"{len(running)} pods"
-    if attempt.distrust:
-        doubt = reasons.PROGRESS_REFUSED(number=attempt.number, pods=pods, detail=attempt.distrust)
+    if attempt.progress_error:
+        doubt = reasons.PROGRESS_REFUSED(number=attempt.number, pods=pods, detail=attempt.progress_error)
         return Diagnosis(doubt, due)
     return Diagnosis(reasons.TRAINING(number=attempt.number, pods=pods), due)
 
@@ -117,7 +117,7 @@ def _begun(attempt: Running) -> datetime | None:
     job = attempt.job
     if condition_of(job, "Suspended"):
         return attempt.now  # admitted just now: the controller has yet to note it
-    return begun_at(job)
+    return job_started_at(job)
 
 
 def _between_pods(attempt: Running) -> Finding:
@@ -138,7 +138,7 @@ def _disrupted(pod: Object, attempt: Running) -> _Found | None:
 
 def _overdue(pod: Object, attempt: Running) -> _Found | None:
     """A pod that was told to stop and whose time to do so is over: its node does not answer."""
-    if not is_leaving(pod):
+    if not is_being_deleted(pod):
         return None
     if _is_overdue(pod, attempt.now):
         node = pod.get("spec", {}).get("nodeName", "")
@@ -188,7 +188,7 @@ def _pull_error(message: str) -> str:
 
 def _creating(pod: Object, attempt: Running) -> _Found | None:
     """A pod that its node has taken over and does not get ready."""
-    since = started_at(pod)
+    since = pod_started_at(pod)
     if since is None or state_of(pod, "running") is not None or _is_closing(pod):
         return None
     if attempt.now < since + PATIENCE:

@@ -19,7 +19,7 @@ from dreambooth_operator.objects.reading import (
     condition_of,
     container_of,
     finished_at,
-    is_leaving,
+    is_being_deleted,
     name_of,
     state_of,
     time_of,
@@ -110,11 +110,11 @@ def _deletion(pod: Object) -> Ending | None:
     terminated = state_of(pod, "terminated") or {}
     unknown = terminated.get("reason") == "ContainerStatusUnknown" and terminated.get("startedAt") is None
     # Without a node, Kubernetes' collector of pods ends it and says nothing; a node that does not take a pod says why.
-    unheard = is_leaving(pod) and not terminated and not pod["status"].get("reason")
+    unheard = is_being_deleted(pod) and not terminated and not pod["status"].get("reason")
     if unknown or unheard:
         message = reasons.NEVER_RAN.format(pod=name_of(pod))
         return Ending(INTERRUPTED, message, finished_at(pod), None, True)
-    if is_leaving(pod) and terminated.get("exitCode") in SIGNALLED:
+    if is_being_deleted(pod) and terminated.get("exitCode") in SIGNALLED:
         message = reasons.DELETED.format(pod=name_of(pod))
         return Ending(INTERRUPTED, message, finished_at(pod), _exit_code(pod), True)
     return None

@@ -16,7 +16,7 @@ from dreambooth_operator.objects.reading import (
     finished_at,
     is_alive,
     latest,
-    started_at,
+    pod_started_at,
     time_of,
 )
 
@@ -39,14 +39,14 @@ def gpu_time(before: DreamBoothJobStatus, pods: Sequence[Object], gpus: int, now
         gpus: GPUs of all pods of an attempt together.
         now: end of a stretch whose pods are gone.
     """
-    alive = [pod for pod in pods if is_alive(pod) and started_at(pod)]
+    alive = [pod for pod in pods if is_alive(pod) and pod_started_at(pod)]
     over = [pod for pod in pods if not is_alive(pod)]
     # Pods that came and went unseen, because no operator looked, are those of an attempt whose start is not on record. One that
     # does not say when it ended never ran: its node did not take it.
-    unseen = None if before.start_time else earliest(started_at(pod) for pod in over if _ended_at(pod))
+    unseen = None if before.start_time else earliest(pod_started_at(pod) for pod in over if _ended_at(pod))
     since = before.gpus_held_since or unseen
     if gpus == 0 or alive:
-        first = since or earliest(map(started_at, alive))
+        first = since or earliest(map(pod_started_at, alive))
         return GpuTime(before.gpu_seconds, first if gpus else None)
     if since is None:
         return GpuTime(before.gpu_seconds, None)

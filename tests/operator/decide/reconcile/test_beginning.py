@@ -103,7 +103,7 @@ def test_nothing_starts_while_something_is_missing_or_in_the_way(
     assert reason(plan) == ("Pending", expected)
     assert named in plan.status["message"]
     assert [*plan.apply, *plan.create] == []
-    assert plan.again_after == 15
+    assert plan.requeue_after == 15
     assert [event.reason for event in plan.events] == [expected]
     assert cluster.reconcile().events == []
 
@@ -157,6 +157,6 @@ def test_what_the_api_server_refuses_is_told_and_tried_again() -> None:
     plan = cluster.reconcile()
     assert reason(plan) == ("Pending", "QuotaExceeded")
     assert "Job dog-0: exceeded quota: jobs." in plan.status["message"]
-    assert (plan.create[-1]["metadata"]["name"], plan.again_after) == ("dog-0", 30)
+    assert (plan.create[-1]["metadata"]["name"], plan.requeue_after) == ("dog-0", 30)
     cluster.refusals.clear()
     assert reason(cluster.settle()) == ("Starting", "Starting")

@@ -40,17 +40,17 @@ def test_a_job_that_is_born_suspended_asks_for_nothing() -> None:
 
 def test_the_deadline_does_not_count_suspension() -> None:
     cluster = running(spec(activeDeadlineSeconds=100))
-    assert cluster.decide().again_after == 100
+    assert cluster.decide().requeue_after == 100
     cluster.later(60)
     cluster.job["spec"]["suspend"] = True
     cluster.settle()
     cluster.end(cluster.alive()[0], 9)
     cluster.later(1000)
-    assert cluster.settle().again_after is None
+    assert cluster.settle().requeue_after is None
     cluster.job["spec"]["suspend"] = False
     cluster.settle()
     cluster.run()
-    assert cluster.settle().again_after == 40
+    assert cluster.settle().requeue_after == 40
     cluster.later(40)
     plan = cluster.reconcile()
     assert reason(plan) == ("Failed", "DeadlineExceeded")
@@ -74,7 +74,7 @@ def test_a_finished_job_is_deleted_in_its_time() -> None:
     cluster.end(cluster.alive()[0], 0, DONE)
     cluster.control()
     plan = cluster.reconcile()
-    assert (plan.status["phase"], plan.again_after) == ("Complete", 50), "no watch tells of our own last write"
+    assert (plan.status["phase"], plan.requeue_after) == ("Complete", 50), "no watch tells of our own last write"
     cluster.later(49)
     assert cluster.reconcile().delete == []
     cluster.later(1)

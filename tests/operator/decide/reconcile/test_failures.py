@@ -17,7 +17,7 @@ def test_failures_are_retried_ever_later_and_not_for_ever() -> None:
         cluster.fail_attempt(8, json.dumps({"reason": "CommunicationFailure", "message": "a peer died"}))
         plan = cluster.settle()
         assert reason(plan) == ("Retrying", "BackOff")
-        assert plan.again_after == delay
+        assert plan.requeue_after == delay
         assert f"Attempt {number} ended by CommunicationFailure: a peer died." in plan.status["message"]
         cluster.later(delay)
     cluster.fail_attempt(8, json.dumps({"reason": "CommunicationFailure", "message": "a peer died"}))
@@ -35,7 +35,7 @@ def test_the_longest_delay_is_five_minutes() -> None:
         cluster.settle()
         cluster.later(300)
     cluster.fail_attempt()
-    assert cluster.settle().again_after == 300
+    assert cluster.settle().requeue_after == 300
 
 
 @pytest.mark.parametrize("code", [2, 3, 5, 6])
@@ -73,7 +73,7 @@ def test_wrong_numbers_in_the_status_neither_end_a_job_early_nor_keep_it_from_it
     cluster.settle()
     cluster.job["status"] |= wrong
     plan = cluster.settle()
-    assert (reason(plan), plan.again_after) == (("Retrying", "BackOff"), 10)
+    assert (reason(plan), plan.requeue_after) == (("Retrying", "BackOff"), 10)
     cluster.later(10)
     cluster.fail_attempt()
     plan = cluster.settle()

@@ -19,10 +19,10 @@ def test_nothing_that_was_observed_is_changed() -> None:
 
 def test_answers_that_are_refused_become_a_condition_and_one_event() -> None:
     cluster = running()
-    cluster.distrust = "it is no JSON."
+    cluster.progress_error = "it is no JSON."
     plan = cluster.reconcile()
     assert reason(plan) == ("Running", "ProgressRefused")
     assert [(event.type, event.reason) for event in plan.events] == [("Warning", "ProgressRefused")]
     assert cluster.reconcile().events == []
-    cluster.distrust = None
+    cluster.progress_error = None
     assert reason(cluster.reconcile()) == ("Running", "Training")

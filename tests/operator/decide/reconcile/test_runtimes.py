@@ -26,7 +26,7 @@ def started(plan: Plan) -> dict[str, Any]:
 def test_a_runtime_that_comes_later_lets_the_job_go_on() -> None:
     cluster = FakeCluster(NAMED)
     plan = cluster.reconcile()
-    assert (reason(plan), plan.again_after, plan.create) == (("Pending", "RuntimeNotFound"), 15, ())
+    assert (reason(plan), plan.requeue_after, plan.create) == (("Pending", "RuntimeNotFound"), 15, ())
     assert "DreamBoothRuntime big" in plan.status["message"]
     cluster.publish("big", image="trainer:2")
     plan = cluster.reconcile()
@@ -75,12 +75,12 @@ def test_an_attempt_keeps_what_its_runtime_was_when_it_began() -> None:
     cluster.publish("small", default=True, limits={"activeDeadlineSeconds": 100})
     cluster.settle()
     cluster.run()
-    assert cluster.settle().again_after == 100
+    assert cluster.settle().requeue_after == 100
     cluster.runtimes.clear()
     cluster.publish("smaller", default=True, image="other:1", limits={"steps": 1, "activeDeadlineSeconds": 1})
     cluster.later(99)
     plan = cluster.reconcile()
-    assert (reason(plan), plan.again_after) == (("Running", "Training"), 1)
+    assert (reason(plan), plan.requeue_after) == (("Running", "Training"), 1)
     cluster.job["spec"]["activeDeadlineSeconds"] = 1000
     cluster.later(1)
     plan = cluster.reconcile()
