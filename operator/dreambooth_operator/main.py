@@ -28,7 +28,7 @@ from dreambooth_operator.kube.watches import handlers, watch
 from dreambooth_operator.metrics.counters import BUSY_WORKERS, QUEUE_DEPTH, QUEUE_LONGEST_WAIT
 from dreambooth_operator.metrics.server import HealthServer
 from dreambooth_operator.poll.poller import Progress
-from dreambooth_operator.queueing.work_queue import WorkQueue, share_of
+from dreambooth_operator.queueing.work_queue import WorkQueue, limit_per_namespace
 from dreambooth_operator.settings import PREFIX, Settings, settings_from
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Operator:
         self.settings = settings
         self.cluster = cluster
         self.store = Store()
-        self.queue = WorkQueue(share_of(settings.workers))
+        self.queue = WorkQueue(limit_per_namespace(settings.workers))
         self.leadership = Leadership(cluster, settings)
         self.resync = Resync(cluster, self.store, self.queue, settings)
         self.progress = Progress(self.store, self.queue, settings)
@@ -121,8 +121,8 @@ class Operator:
 
     def trouble(self) -> str | None:
         """What only a restart mends."""
-        if self.queue.longest() > STUCK_SECONDS:
-            return f"a worker has been busy with one DreamBoothJob for {self.queue.longest():.0f} s"
+        if self.queue.longest_run() > STUCK_SECONDS:
+            return f"a worker has been busy with one DreamBoothJob for {self.queue.longest_run():.0f} s"
         if self._tasks and self.leadership.stalled():
             return "the election stands still"
         return None

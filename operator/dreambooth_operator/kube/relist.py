@@ -12,7 +12,7 @@ from dreambooth_api.job import KIND
 from dreambooth_api.runtime import RUNTIME_KIND
 from dreambooth_operator.kube.cache import WATCHED, Store
 from dreambooth_operator.kube.client import CLUSTER_SCOPED, Cluster, ClusterError
-from dreambooth_operator.metrics.counters import MISSED, RESYNCS, STORED_OBJECTS
+from dreambooth_operator.metrics.counters import MISSED_CHANGES, RESYNCS, STORED_OBJECTS
 from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.queueing.work_queue import WorkQueue
@@ -70,5 +70,5 @@ class Resync:
         # A pause between the lists of two namespaces must not make anything old: the first list's version counts.
         changed = self._store.replace(kind, items, min(versions))
         if self.filled.is_set():
-            MISSED.inc(len(changed))
+            MISSED_CHANGES.inc(len(changed))
         self._queue.add_all(changed)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from dreambooth_api.progress import Snapshot
 from dreambooth_operator.kube.cache import Store
-from dreambooth_operator.metrics.counters import POLLS, TRAINERS
+from dreambooth_operator.metrics.counters import POLLS, RUNNING_TRAINERS
 from dreambooth_operator.objects.names import LABEL_INDEX
 from dreambooth_operator.objects.observed import Key, Object
 from dreambooth_operator.poll.addresses import Network, refusal
@@ -90,7 +90,7 @@ class Progress:
         keys = list(self._store.keys())
         found = running_trainers(self._store, keys, self._settings.trainer_networks)
         trainers = {trainer.uid: trainer for trainer in found}
-        TRAINERS.set(len(trainers))
+        RUNNING_TRAINERS.set(len(trainers))
         self._forget_others(trainers.keys(), keys)
         of_namespaces = [(trainer.key.namespace, uid) for uid, trainer in trainers.items()]
         for uid in self._schedule.due(of_namespaces, now, self._settings.polls_at_once - len(self._asking)):

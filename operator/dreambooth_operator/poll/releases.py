@@ -5,7 +5,7 @@ turns. What can't wait is shown at once, and its namespace, no other, waits long
 """
 
 from dreambooth_operator.objects.observed import Key
-from dreambooth_operator.queueing.fair_turns import Turns
+from dreambooth_operator.queueing.fair_turns import FairQueue
 
 
 class Releases:
@@ -15,7 +15,7 @@ class Releases:
         self._rate = rate
         self._credit = 1.0
         # A plain object stands for a release that was not waited for.
-        self._waiting: Turns[Key | object] = Turns()
+        self._waiting: FairQueue[Key | object] = FairQueue()
 
     def wait(self, key: Key) -> None:
         """Lets a job wait for its turn; one that waits already keeps its place."""
@@ -34,7 +34,7 @@ class Releases:
         """Whose turn it is after so many more seconds."""
         self._credit = min(max(1.0, self._rate), self._credit + seconds * self._rate)
         released = []
-        while self._credit >= 1 and (waited := self._waiting.next()) is not None:
+        while self._credit >= 1 and (waited := self._waiting.pop()) is not None:
             self._credit -= 1
             if isinstance(waited, Key):
                 released.append(waited)

@@ -7,12 +7,12 @@ every `poll_seconds`.
 
 from collections.abc import Iterable
 
-from dreambooth_operator.queueing.fair_turns import Turns
+from dreambooth_operator.queueing.fair_turns import FairQueue
 from dreambooth_operator.settings import Settings
 
 
 class Schedule:
-    """Turns of trainers, by the UIDs of their pods."""
+    """FairQueue of trainers, by the UIDs of their pods."""
 
     def __init__(self, settings: Settings) -> None:
         self._pause = settings.poll_seconds
@@ -20,7 +20,7 @@ class Schedule:
         self._credit = self._most
         self._before: float | None = None
         self._asked: dict[str, float] = {}
-        self._due: Turns[str] = Turns()
+        self._due: FairQueue[str] = FairQueue()
 
     def due(self, trainers: Iterable[tuple[str, str]], now: float, free: int) -> list[str]:
         """Who shall be asked now.
@@ -38,7 +38,7 @@ class Schedule:
             if now - self._last(uid) >= self._pause:
                 self._due.add(present[uid], uid)
         chosen: list[str] = []
-        while self._credit >= 1 and len(chosen) < free and (next_ := self._due.next()) is not None:
+        while self._credit >= 1 and len(chosen) < free and (next_ := self._due.pop()) is not None:
             if next_ in present:
                 self._asked[next_] = now
                 self._credit -= 1

@@ -6,7 +6,7 @@ from dreambooth_operator.metrics.counters import QUEUE_DEPTH
 from dreambooth_operator.metrics.server import HealthServer
 
 
-def test_probes_answer_what_the_checks_say_and_metrics_are_published() -> None:
+def test_probes_return_the_results_of_the_checks_and_metrics_are_exposed() -> None:
     trouble: list[str] = []
 
     async def test() -> None:
