@@ -109,7 +109,7 @@ class Operator:
         # kopf waits some seconds for whoever still waits for this flag, though it was a signal that made it end.
         self.ending.set()
         self.queue.close()
-        busy = [task for task in self._tasks if task.get_name() == "leader" and self.leadership.won.is_set()]
+        busy = [task for task in self._tasks if task.get_name() == "leader" and self.leadership.elected.is_set()]
         if busy:
             await asyncio.wait(busy, timeout=STOP_SECONDS)
         for task in self._tasks:
@@ -129,11 +129,11 @@ class Operator:
 
     def unready(self) -> str | None:
         """Why this replica could not act yet."""
-        return None if self.resync.filled.is_set() else "the first list is not complete"
+        return None if self.resync.synced.is_set() else "the first list is not complete"
 
     async def _lead(self) -> None:
         """What only the leader does: on a store as new as its Lease, as the one before may have written until the last moment."""
-        await self.leadership.won.wait()
+        await self.leadership.elected.wait()
         await self.resync.once()
         # Elsewhere the queue fills and nobody empties it.
         QUEUE_DEPTH.set_function(self.queue.__len__)
@@ -152,7 +152,7 @@ class Operator:
         told = False
         while True:
             try:
-                if await self.cluster.serves_our_kinds():
+                if await self.cluster.crds_installed():
                     return
                 if not told:
                     log.warning("waits until the CustomResourceDefinitions of dreambooth.io are installed")

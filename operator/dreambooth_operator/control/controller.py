@@ -94,7 +94,7 @@ class Controller:
 
     async def _look(self, key: Key) -> float | None:
         """Looks at a DreamBoothJob once; returns seconds until it is due again."""
-        job = self._store.job(key)
+        job = self._store.dreamboothjob(key)
         if job is None:
             self._refusals.pop(key, None)
             return None
@@ -131,7 +131,7 @@ class Controller:
         own = self._store.own_pods(key)
         slow = awaiting_volumes(own, now)
         short = awaiting_pods(job["metadata"]["uid"], observed.jobs, own, now)
-        say = self._cluster.complaint
+        say = self._cluster.latest_event_message
         present, unmounted, unmade = await asyncio.gather(
             asyncio.gather(*(self._cluster.get(kind, key.namespace, name) for kind, name in references)),
             asyncio.gather(*(say(key.namespace, "Pod", pod, "FailedMount") for pod in slow)),

@@ -131,7 +131,7 @@ class JobMetrics(Collector):
             yield from metric.collect()
 
     def _read(self, key: Key) -> Told | None:
-        job, known = self._store.job(key), self._told.get(key)
+        job, known = self._store.dreamboothjob(key), self._told.get(key)
         # Objects in the store are never changed, only replaced: most are the same as at the scrape before.
         return known if known and known.job is job else told_of(job) if job else None
 

@@ -108,7 +108,7 @@ class Writer:
         try:
             made = await write(item)
         except ClusterError as error:
-            if not error.final:
+            if not error.permanent:
                 raise
             raise Refused(Reference(item["kind"], item["metadata"]["name"]), error.message) from error
         if made["kind"] in WATCHED:

@@ -252,7 +252,7 @@ def test_a_stale_look_is_repeated_on_what_is_newer(namespace: str) -> None:
         assert "status" not in await parts.job(), "judged by what is no longer so"
         parts.store.put(changed)
         await until(parts.job)
-        await until(lambda: "status" in (parts.store.job(parts.key) or {}))
+        await until(lambda: "status" in (parts.store.dreamboothjob(parts.key) or {}))
         assert (await parts.job())["status"] == {"observedGeneration": 2}
         parts.queue.close()
         await task
@@ -310,7 +310,7 @@ def test_a_fault_in_the_decision_ends_nothing(namespace: str) -> None:
 
     async def test(cluster: Cluster) -> None:
         async with running(cluster, namespace, script) as parts:
-            await until(lambda: (parts.store.job(parts.key) or {}).get("status"))
+            await until(lambda: (parts.store.dreamboothjob(parts.key) or {}).get("status"))
             assert len(script.shown) == 3
 
     with_cluster(test)
