@@ -63,7 +63,7 @@ def supervise(owner: Annotated[int, typer.Option(help="Process with which the cl
     stop = _Stop(owner)
     with _only_one():
         leftovers.sweep()
-        reason = node.obstacle()
+        reason = node.preflight_failure()
         RUN.mkdir()
         processes = Processes()
         try:

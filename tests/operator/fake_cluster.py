@@ -159,15 +159,15 @@ class FakeCluster:
     def _control(self, job: dict[str, Any]) -> None:
         own = [pod for pod in self.pods if _owner(pod) == job["metadata"]["uid"]]
         failed = [(pod, _action(job, pod)) for pod in own if pod["status"]["phase"] == "Failed"]
-        verdict = next((message for _, (action, message) in failed if action == "FailJob"), None)
-        if verdict is None and any(action == "Count" for _, (action, _) in failed):
-            verdict = "Job has reached the specified backoff limit"
-        if verdict is not None or job["spec"]["suspend"]:
+        final_failure = next((message for _, (action, message) in failed if action == "FailJob"), None)
+        if final_failure is None and any(action == "Count" for _, (action, _) in failed):
+            final_failure = "Job has reached the specified backoff limit"
+        if final_failure is not None or job["spec"]["suspend"]:
             for pod in self.alive(job):
                 self.tell_to_stop(pod)
-        if verdict is not None:
+        if final_failure is not None:
             if not self.alive(job):
-                self._end(job, "Failed", verdict)
+                self._end(job, "Failed", final_failure)
             return
         done = {pod["metadata"]["labels"][LABEL_INDEX] for pod in own if pod["status"]["phase"] == "Succeeded"}
         if len(done) == job["spec"]["completions"]:

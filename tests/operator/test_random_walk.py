@@ -12,7 +12,7 @@ from dreambooth_operator.decide.status.endings import ending_of_pod
 from dreambooth_operator.objects.names import LABEL_INDEX
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.fake_cluster import MINIMAL, FakeCluster, condition
-from tests.operator.poll.test_trust import told
+from tests.operator.poll.test_trust import make_snapshot
 
 CODES = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 137])
 DISRUPTIONS = st.sampled_from(["", "", "", "EvictionByEvictionAPI", "DeletionByPodGC"])
@@ -73,7 +73,7 @@ class RandomWalk(RuleBasedStateMachine):
     @precondition(lambda self: self.running())
     @rule(percent=st.floats(0, 100), step=st.integers(0, 400))
     def the_trainer_tells(self, percent: float, step: int) -> None:
-        self.cluster.snapshot = told(percent=percent, step=step)
+        self.cluster.snapshot = make_snapshot(percent=percent, step=step)
 
     @rule(suspend=st.booleans())
     def the_user_suspends_or_resumes(self, suspend: bool) -> None:

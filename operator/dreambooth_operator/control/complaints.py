@@ -20,14 +20,14 @@ from dreambooth_operator.objects.reading import (
     uid_of,
 )
 
-PATIENCE = timedelta(seconds=30)
+GRACE_PERIOD = timedelta(seconds=30)
 """How long creating the containers of a pod, or the pods of a Job, usually takes at most."""
 ASKED = 8
 """So many pods of a job are asked about at most: one says what to mend, and a tenant may have made many."""
 
 
 def awaiting_pods(owner: str, jobs: Sequence[Object], pods: Sequence[Object], now: datetime) -> dict[str, datetime]:
-    """The newest Job if it has had fewer pods than it should for longer than `PATIENCE`, and since when nobody makes one.
+    """The newest Job if it has had fewer pods than it should for longer than `GRACE_PERIOD`, and since when nobody makes one.
 
     Args:
         owner: UID of the DreamBoothJob.
@@ -41,7 +41,7 @@ def awaiting_pods(owner: str, jobs: Sequence[Object], pods: Sequence[Object], no
     made = [pod for pod in pods if is_controlled_by(pod, uid_of(newest))]
     there = [pod for pod in made if is_alive(pod) or pod.get("status", {}).get("phase") == "Succeeded"]
     begun = job_started_at(newest)
-    if begun is None or len(there) >= newest["spec"].get("parallelism", 1) or now - begun < PATIENCE:
+    if begun is None or len(there) >= newest["spec"].get("parallelism", 1) or now - begun < GRACE_PERIOD:
         return {}
     # What was said before a pod was made is no longer true.
     return {
@@ -50,7 +50,7 @@ def awaiting_pods(owner: str, jobs: Sequence[Object], pods: Sequence[Object], no
 
 
 def awaiting_volumes(pods: Sequence[Object], now: datetime) -> list[str]:
-    """Names of the first pods that have had a node for longer than `PATIENCE` while no container of theirs could be created."""
+    """Names of the first pods that have been scheduled for longer than `GRACE_PERIOD` without a created container."""
     waiting = (pod["metadata"]["name"] for pod in pods if _being_created(pod) and _waited(pod, now))
     return list(itertools.islice(waiting, ASKED))
 
@@ -68,4 +68,4 @@ def _waited(pod: Object, now: datetime) -> bool:
     scheduled = next((condition for condition in conditions if condition["type"] == "PodScheduled"), None)
     if scheduled is None or scheduled["status"] != "True":
         return False
-    return now - datetime.fromisoformat(scheduled["lastTransitionTime"]) > PATIENCE
+    return now - datetime.fromisoformat(scheduled["lastTransitionTime"]) > GRACE_PERIOD

@@ -33,12 +33,12 @@ WAITING = "Pending", "Queued", "Starting", "Retrying"
 """Phases of jobs that shall run and don't."""
 BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 10800, 43200, 86400)
 
-_EARLY_ENDS = {reason.word for reason in (reasons.COMPLETE, reasons.DEADLINE_EXCEEDED, reasons.INVALID_CONFIG)}
+_EARLY_ENDS = {reason.reason for reason in (reasons.COMPLETE, reasons.DEADLINE_EXCEEDED, reasons.INVALID_CONFIG)}
 ENDS = sorted((_EARLY_ENDS | {*CLASSES, INTERNAL_ERROR, KILLED, POD_FAILED}) - {INTERRUPTED})
 """Reasons for which jobs end."""
 OTHER = "Other"
 """Stands for a reason that this operator does not give: whoever may write a status can't make series at will."""
-_KNOWN = {*ENDS, *(one.word for one in vars(reasons).values() if isinstance(one, Reason))}
+_KNOWN = {*ENDS, *(one.reason for one in vars(reasons).values() if isinstance(one, Reason))}
 
 
 class Told(NamedTuple):

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from dreambooth_operator.control.complaints import ASKED, PATIENCE, awaiting_pods, awaiting_volumes
+from dreambooth_operator.control.complaints import ASKED, GRACE_PERIOD, awaiting_pods, awaiting_volumes
 from tests.operator import pieces
 from tests.operator.pieces import UID, at, holding
 
@@ -26,7 +26,7 @@ def pod(waited: float = 31, phase: str = "Pending", scheduled: str = "True", **s
     [
         (pod(**waiting("ContainerCreating")), True),
         (pod(), True),
-        (pod(waited=PATIENCE.total_seconds() - 1, **waiting("ContainerCreating")), False),
+        (pod(waited=GRACE_PERIOD.total_seconds() - 1, **waiting("ContainerCreating")), False),
         (pod(**waiting("ImagePullBackOff")), False),
         (pod(phase="Running", containerStatuses=[{"state": {"running": {}}}]), False),
         (pod(scheduled="False"), False),

@@ -229,7 +229,7 @@ def test_a_job_of_somebody_else_with_the_name_of_ours_is_told_and_left_alone(nam
         assert await parts.controller._look(parts.key) == reconcile.RECHECK.total_seconds()
         status = (await parts.job())["status"]
         assert status["phase"] == "Pending"
-        assert status["message"].startswith("Job dog-0 belongs to somebody else")
+        assert status["message"].startswith("Job dog-0 already exists and was not created by the operator")
         found = await cluster.get("Job", namespace, "dog-0")
         assert found is not None and found["metadata"]["uid"] == theirs["metadata"]["uid"]
         assert await cluster.get("PersistentVolumeClaim", namespace, "dog") is None

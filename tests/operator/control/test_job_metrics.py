@@ -5,7 +5,7 @@ import pytest
 
 from dreambooth_api.status import Condition, DreamBoothJobStatus, TrainingProgress
 from dreambooth_operator.control.job_metrics import ENDS, KEPT_SECONDS, OTHER, JobMetrics
-from dreambooth_operator.decide.status.compose import dumped
+from dreambooth_operator.decide.status.compose import to_json
 from dreambooth_operator.kube.cache import Store
 from tests.operator.objects_of import dreambooth_job
 from tests.operator.pieces import at, moment
@@ -24,7 +24,7 @@ class Story:
         self.version += 1
         job = dreambooth_job(name, self.version, spec={"resources": {"gpusPerNode": gpus}})
         job["metadata"]["creationTimestamp"] = moment(0)
-        job["status"] = dict(dumped(DreamBoothJobStatus(**status)))
+        job["status"] = dict(to_json(DreamBoothJobStatus(**status)))
         self.store.put(job)
         return job
 

@@ -15,7 +15,7 @@ from dreambooth_operator.poll.poller import PATIENCE, Progress, running_trainers
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 from tests.operator.objects_of import dreambooth_job, job, pod
-from tests.operator.poll.test_trust import told
+from tests.operator.poll.test_trust import make_snapshot
 
 DOG = Key("space", "dog")
 LOOPBACK = "127.0.0.0/8"
@@ -114,10 +114,10 @@ def test_what_a_trainer_tells_reaches_the_queue_and_the_controller() -> None:
     async def test() -> None:
         trainers = Trainers()
         trainers.add("dog", "127.0.0.1")
-        async with trainers.answering(saying(told(step=1))) as progress:
+        async with trainers.answering(saying(make_snapshot(step=1))) as progress:
             await until(lambda: len(trainers.queue) == 1)
             assert await trainers.queue.get() == DOG
-            assert progress.snapshot(DOG) == told(step=1)
+            assert progress.snapshot(DOG) == make_snapshot(step=1)
 
     asyncio.run(test())
 
@@ -126,12 +126,12 @@ def test_only_news_wakes_the_controller() -> None:
     async def test() -> None:
         trainers = Trainers(poll_seconds=0.01)
         trainers.add("dog", "127.0.0.1")
-        async with trainers.answering(saying(told(memory_bytes=1), told(memory_bytes=2))) as progress:
+        async with trainers.answering(saying(make_snapshot(memory_bytes=1), make_snapshot(memory_bytes=2))) as progress:
             await until(lambda: len(trainers.queue) == 1)
             trainers.queue.done(await trainers.queue.get(), None)
             await asyncio.sleep(0.5)
             assert len(trainers.queue) == 0
-            assert progress.snapshot(DOG) == told(memory_bytes=1), "it shows what was released"
+            assert progress.snapshot(DOG) == make_snapshot(memory_bytes=1), "it shows what was released"
 
     asyncio.run(test())
 
@@ -143,7 +143,7 @@ def test_all_jobs_together_stay_below_the_rate_and_each_has_its_turn() -> None:
         steps = iter(range(1, 10**6))
 
         async def advance(request: web.Request) -> web.Response:
-            return web.Response(body=told(step=next(steps)).model_dump_json())
+            return web.Response(body=make_snapshot(step=next(steps)).model_dump_json())
 
         async with trainers.answering(advance):
             await until(lambda: len(trainers.queue) == len(keys))
@@ -168,7 +168,7 @@ def test_a_new_phase_does_not_wait_for_its_turn() -> None:
         trainers = Trainers(poll_seconds=0.05, status_writes_per_second=0.01)
         trainers.add("dog", "127.0.0.1")
         async with trainers.answering(
-            saying(told(phase="prior"), told(phase="prior", step=1), told(phase="train"))
+            saying(make_snapshot(phase="prior"), make_snapshot(phase="prior", step=1), make_snapshot(phase="train"))
         ) as progress:
             await until(lambda: len(trainers.queue) == 1)
             trainers.queue.done(await trainers.queue.get(), None)
@@ -205,16 +205,16 @@ async def bomb(request: web.Request) -> web.Response:
 
 async def elsewhere(request: web.Request) -> web.Response:
     if request.host.startswith("127.0.0.9"):
-        return web.Response(body=told().model_dump_json())
+        return web.Response(body=make_snapshot().model_dump_json())
     raise web.HTTPFound(f"http://127.0.0.9:{request.url.port}/progress")
 
 
 async def nonsense(request: web.Request) -> web.Response:
-    return web.Response(body=told().model_dump_json().replace("120", "-120"))
+    return web.Response(body=make_snapshot().model_dump_json().replace("120", "-120"))
 
 
 async def failing(request: web.Request) -> web.Response:
-    return web.Response(status=500, body=told().model_dump_json())
+    return web.Response(status=500, body=make_snapshot().model_dump_json())
 
 
 async def closing(request: web.Request) -> web.Response:
@@ -243,14 +243,14 @@ def test_a_trainer_that_misbehaves_is_counted_and_harms_nobody(handler: Handler,
 
         async def answer(request: web.Request) -> web.StreamResponse:
             if request.host.startswith("127.0.0.2"):
-                return web.Response(body=told().model_dump_json())
+                return web.Response(body=make_snapshot().model_dump_json())
             return await handler(request)
 
         before = polls(result)
         async with trainers.answering(answer) as progress:
             await until(lambda: polls(result) > before + 1)
             assert progress.snapshot(DOG) is None
-            assert progress.snapshot(good) == told()
+            assert progress.snapshot(good) == make_snapshot()
 
     asyncio.run(test())
 
@@ -284,12 +284,12 @@ def test_the_last_snapshot_stays_while_the_pod_does() -> None:
     async def test() -> None:
         trainers = Trainers()
         trainers.add("dog", "127.0.0.1")
-        async with trainers.answering(saying(told())) as progress:
+        async with trainers.answering(saying(make_snapshot())) as progress:
             await until(lambda: progress.snapshot(DOG) is not None)
             ended = pod(job(dreambooth_job()), version=2)
             trainers.store.put({**ended, "status": {"phase": "Succeeded"}})
             await asyncio.sleep(0.3)
-            assert progress.snapshot(DOG) == told()
+            assert progress.snapshot(DOG) == make_snapshot()
             trainers.store.remove(ended)
             await until(lambda: not progress._released)
             assert progress.snapshot(DOG) is None
@@ -301,7 +301,7 @@ def test_a_new_pod_does_not_inherit_what_the_one_before_told() -> None:
     async def test() -> None:
         trainers = Trainers()
         trainers.add("dog", "127.0.0.1")
-        async with trainers.answering(saying(told())) as progress:
+        async with trainers.answering(saying(make_snapshot())) as progress:
             await until(lambda: progress.snapshot(DOG) is not None)
             trainers.store.put(job(dreambooth_job(), 1, version=5))
             trainers.store.put(pod(job(dreambooth_job(), 1), version=6, address="127.0.0.77") | {"status": {}})
@@ -311,7 +311,7 @@ def test_a_new_pod_does_not_inherit_what_the_one_before_told() -> None:
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
-BODY = told().model_dump_json().encode()
+BODY = make_snapshot().model_dump_json().encode()
 
 
 @pytest.mark.parametrize(
@@ -370,14 +370,14 @@ def test_answers_that_are_refused_again_and_again_are_the_job_s_matter_until_one
         async def answer(request: web.Request) -> web.Response:
             nonlocal asked
             asked += 1
-            return web.Response(body=b"{" if asked <= PATIENCE else told().model_dump_json())
+            return web.Response(body=b"{" if asked <= PATIENCE else make_snapshot().model_dump_json())
 
         async with trainers.answering(answer) as progress:
             await until(lambda: len(trainers.queue) == 1)
             assert progress.progress_error(DOG) == "it is no JSON."
             trainers.queue.done(await trainers.queue.get(), None)
             await until(lambda: len(trainers.queue) == 1)
-            assert (progress.progress_error(DOG), progress.snapshot(DOG)) == (None, told())
+            assert (progress.progress_error(DOG), progress.snapshot(DOG)) == (None, make_snapshot())
 
     asyncio.run(test())
 
@@ -390,7 +390,7 @@ def test_a_trainer_without_a_pod_s_address_is_not_asked_and_its_job_says_so() ->
 
         async def answer(request: web.Request) -> web.Response:
             asked.append(request)
-            return web.Response(body=told().model_dump_json())
+            return web.Response(body=make_snapshot().model_dump_json())
 
         before = polls("refused")
         async with trainers.answering(answer) as progress:

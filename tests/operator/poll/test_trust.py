@@ -10,7 +10,7 @@ from dreambooth_api.progress import PHASES, Count, PhaseProgress, Snapshot
 from dreambooth_operator.poll.trust import BODY_BYTES, NoSnapshot, snapshot_from, visible
 
 
-def told(**changes: Any) -> Snapshot:
+def make_snapshot(**changes: Any) -> Snapshot:
     """A snapshot in the middle of the training."""
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     fields: dict[str, Any] = {
@@ -40,19 +40,21 @@ def told(**changes: Any) -> Snapshot:
 
 def body(**changes: Any) -> bytes:
     """An answer with some fields replaced, as JSON that Python writes."""
-    return json.dumps({**json.loads(told().model_dump_json()), **changes}).encode()
+    return json.dumps({**json.loads(make_snapshot().model_dump_json()), **changes}).encode()
 
 
 def test_what_the_trainer_writes_is_understood() -> None:
-    early = told(phase=None, total_steps=None, loss=None, prior_loss=None, identifier=None, device=None, percent=0.0)
-    for snapshot in (told(), early):
+    early = make_snapshot(
+        phase=None, total_steps=None, loss=None, prior_loss=None, identifier=None, device=None, percent=0.0
+    )
+    for snapshot in (make_snapshot(), early):
         text = snapshot.model_dump_json().encode()
         assert snapshot_from(text) == snapshot
         assert len(text) < BODY_BYTES / 10
 
 
 def test_fields_of_a_later_trainer_are_passed_over() -> None:
-    assert snapshot_from(body(mood="good")) == told()
+    assert snapshot_from(body(mood="good")) == make_snapshot()
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_fields_of_a_later_trainer_are_passed_over() -> None:
         {"memoryBytes": 1e300},
         {"phase": "lunch"},
         {"phases": "train"},
-        {"phases": json.loads(told().model_dump_json())["phases"] * 2},
+        {"phases": json.loads(make_snapshot().model_dump_json())["phases"] * 2},
         {"classImages": {"done": -1, "total": 5}},
         {"classImages": None},
         {"identifier": "x" * 201},
@@ -114,7 +116,9 @@ JSON = st.recursive(
 
 
 @settings(deadline=None)
-@given(changes=st.dictionaries(st.sampled_from(sorted(json.loads(told().model_dump_json()))), JSON, max_size=3))
+@given(
+    changes=st.dictionaries(st.sampled_from(sorted(json.loads(make_snapshot().model_dump_json()))), JSON, max_size=3)
+)
 def test_whatever_is_answered_is_sound_or_refused(changes: dict[str, Any]) -> None:
     try:
         snapshot = snapshot_from(body(**changes))
@@ -126,11 +130,11 @@ def test_whatever_is_answered_is_sound_or_refused(changes: dict[str, Any]) -> No
 
 
 def test_phases_only_go_on() -> None:
-    assert snapshot_from(body(phase="export"), told()).phase == "export"
-    assert snapshot_from(body(), told(phase=None)).phase == "train"
+    assert snapshot_from(body(phase="export"), make_snapshot()).phase == "export"
+    assert snapshot_from(body(), make_snapshot(phase=None)).phase == "train"
     for phase in ("prior", None):
         with pytest.raises(NoSnapshot, match="earlier phase"):
-            snapshot_from(body(phase=phase), told())
+            snapshot_from(body(phase=phase), make_snapshot())
 
 
 @pytest.mark.parametrize(
@@ -145,9 +149,11 @@ def test_phases_only_go_on() -> None:
     ids=str,
 )
 def test_what_people_look_at_is_visible(changes: dict[str, Any]) -> None:
-    assert visible(told(**changes)) != visible(told())
+    assert visible(make_snapshot(**changes)) != visible(make_snapshot())
 
 
 def test_what_only_accompanies_it_is_not() -> None:
-    later = told().updated_at + timedelta(seconds=30)
-    assert visible(told(memory_bytes=1, updated_at=later, eta_seconds=1.0, percent=31.9)) == visible(told())
+    later = make_snapshot().updated_at + timedelta(seconds=30)
+    assert visible(make_snapshot(memory_bytes=1, updated_at=later, eta_seconds=1.0, percent=31.9)) == visible(
+        make_snapshot()
+    )
