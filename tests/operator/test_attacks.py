@@ -332,7 +332,7 @@ BEYOND: list[tuple[str, Any, str]] = [
     ("path", "value", "field"), BEYOND, ids=[f"{number}-{field}" for number, (_, _, field) in enumerate(BEYOND)]
 )
 @pytest.mark.usefixtures("clean")
-def test_beyond_the_runtime_nothing_is_made(
+def test_nothing_is_created_beyond_the_limits_of_the_runtime(
     tenant: Tenant, kubeconfig: Path, path: str, value: Any, field: str
 ) -> None:
     tenant.cluster.kubectl(
@@ -345,7 +345,7 @@ def test_beyond_the_runtime_nothing_is_made(
 
 
 @pytest.mark.usefixtures("clean")
-def test_no_name_of_a_runtime_leads_around_the_default(tenant: Tenant, kubeconfig: Path) -> None:
+def test_no_name_of_a_runtime_bypasses_the_default(tenant: Tenant, kubeconfig: Path) -> None:
     taken = tenant.create(attacking("spec.runtime", "none"))
     plan = decision(kubeconfig, taken, runtimes=(RUNTIME,))
     assert (plan.status["phase"], [*plan.apply, *plan.create]) == ("Pending", [])
@@ -368,13 +368,13 @@ def test_forbidden_to_tenants(tenant: Tenant, name: str) -> None:
         tenant.kubectl(*FORBIDDEN[name])
 
 
-def test_a_tenant_publishes_no_runtime(tenant: Tenant) -> None:
+def test_a_tenant_can_not_create_a_runtime(tenant: Tenant) -> None:
     with pytest.raises(AssertionError, match="Forbidden"):
         tenant.create(RUNTIME)
 
 
 @pytest.mark.usefixtures("clean")
-def test_what_was_judged_stays(tenant: Tenant) -> None:
+def test_validated_fields_are_immutable(tenant: Tenant) -> None:
     tenant.create(applied_job(tenant.namespace))
     for spec in (
         {"runtime": "big"},
@@ -387,7 +387,7 @@ def test_what_was_judged_stays(tenant: Tenant) -> None:
 
 
 @pytest.mark.usefixtures("clean")
-def test_a_claim_of_another_namespace_is_none(tenant: Tenant, kubeconfig: Path) -> None:
+def test_a_claim_of_another_namespace_is_not_found(tenant: Tenant, kubeconfig: Path) -> None:
     taken = tenant.create(attacking("spec.subject.images", {"configMap": {"name": "kube-root-ca.crt-of-others"}}))
     assert decision(kubeconfig, taken).status["message"].startswith("ConfigMap kube-root-ca.crt-of-others, which")
 
@@ -441,7 +441,7 @@ TAKEN: dict[str, tuple[dict[str, Any], int, str]] = {
 
 @pytest.mark.parametrize("name", TAKEN)
 @pytest.mark.usefixtures("clean")
-def test_what_a_tenant_put_in_the_way_is_neither_taken_over_nor_deleted(
+def test_conflicting_objects_of_a_tenant_are_neither_taken_over_nor_deleted(
     tenant: Tenant, kubeconfig: Path, name: str
 ) -> None:
     item, labelled, word = TAKEN[name]

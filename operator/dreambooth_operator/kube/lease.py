@@ -80,7 +80,7 @@ class Leadership:
 
     async def _on_elected(self) -> None:
         LEADER.set(1)
-        log.info("%s became the leader: it acquired the Lease %s", self._settings.identity, self._settings.lease_name)
+        log.info("%s leads: it acquired the Lease %s", self._settings.identity, self._settings.lease_name)
         self.elected.set()
 
 

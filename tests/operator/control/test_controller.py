@@ -7,8 +7,8 @@ from typing import Any
 
 from kubernetes.aio import client
 
-from dreambooth_operator.control.controller import Controller, Policy
-from dreambooth_operator.control.job_metrics import JobMetrics
+from dreambooth_operator.control.controller import Controller, Reconciler
+from dreambooth_operator.control.job_metrics import DreamBoothJobMetrics
 from dreambooth_operator.control.writer import EXISTED_SECONDS, Writer
 from dreambooth_operator.decide import reconcile
 from dreambooth_operator.kube.cache import Store
@@ -16,7 +16,7 @@ from dreambooth_operator.kube.client import Cluster
 from dreambooth_operator.kube.lease import Leadership
 from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.objects.observed import Event, Key, Object, Observed, Plan, Reference
-from dreambooth_operator.poll.poller import Progress
+from dreambooth_operator.poll.poller import Poller
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 from tests.operator.clusters import applied_job, until, with_cluster
@@ -53,14 +53,14 @@ class Script:
 class Running:
     """A controller at work, without watches: what it sees is what it or the test wrote."""
 
-    def __init__(self, cluster: Cluster, namespace: str, policy: Policy) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, reconciler: Reconciler) -> None:
         settings = Settings(trainer_image="trainer", workers=2)
         self.cluster = cluster
         self.key = Key(namespace, "dog")
         self.store, self.queue, self.lease = Store(), WorkQueue(), HeldLease()
-        writer = Writer(cluster, self.store, self.lease, JobMetrics(self.store), "replica-1")
-        progress = Progress(self.store, self.queue, settings)
-        self.controller = Controller(cluster, self.store, self.queue, progress, writer, settings, policy)
+        writer = Writer(cluster, self.store, self.lease, DreamBoothJobMetrics(self.store), "replica-1")
+        progress = Poller(self.store, self.queue, settings)
+        self.controller = Controller(cluster, self.store, self.queue, progress, writer, settings, reconciler)
 
     async def job(self) -> Any:
         return await self.cluster.get("DreamBoothJob", *self.key)
@@ -112,7 +112,7 @@ def attempt(observed: Observed, name: str = "dog-0") -> Object:
     }
 
 
-def test_a_plan_is_carried_out_and_its_results_are_seen_at_once(namespace: str) -> None:
+def test_a_plan_is_carried_out_and_its_results_are_cached(namespace: str) -> None:
     def decide(observed: Observed) -> Plan:
         if not observed.jobs:
             making = {"apply": [config_map(observed, a="b")], "create": [attempt(observed)]}
@@ -134,7 +134,7 @@ def test_a_plan_is_carried_out_and_its_results_are_seen_at_once(namespace: str) 
     with_cluster(test)
 
 
-def test_nothing_is_written_that_is_so_already(namespace: str) -> None:
+def test_an_unchanged_status_is_not_written(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         async with running(cluster, namespace, Script(lambda observed: Plan(status={"phase": "Complete"}))) as parts:
             await parts.idle()
@@ -147,7 +147,7 @@ def test_nothing_is_written_that_is_so_already(namespace: str) -> None:
     with_cluster(test)
 
 
-def test_what_the_plan_depends_on_is_looked_up(namespace: str) -> None:
+def test_referenced_objects_are_requested(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         script = Script(lambda observed: Plan(status={}), asks={PHOTOS, Reference("PersistentVolumeClaim", "dog")})
         async with running(cluster, namespace, script) as parts:
@@ -162,7 +162,7 @@ def test_what_the_plan_depends_on_is_looked_up(namespace: str) -> None:
     with_cluster(test)
 
 
-def test_a_refusal_is_told_in_the_same_look_and_tried_again(namespace: str) -> None:
+def test_a_refusal_is_reported_in_the_same_reconciliation_and_retried(namespace: str) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
     mine = Reference("Job", "dog-0")
 
@@ -200,7 +200,7 @@ def test_a_refusal_is_told_in_the_same_look_and_tried_again(namespace: str) -> N
     with_cluster(test)
 
 
-def test_what_exists_is_not_created_over_and_looked_at_again(namespace: str) -> None:
+def test_an_existing_object_is_left_unchanged_and_checked_again(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         script = Script(lambda observed: Plan(status={}, create=[attempt(observed)]))
         parts = Running(cluster, namespace, script)
@@ -219,7 +219,7 @@ def test_what_exists_is_not_created_over_and_looked_at_again(namespace: str) -> 
     with_cluster(test)
 
 
-def test_a_job_of_somebody_else_with_the_name_of_ours_is_told_and_left_alone(namespace: str) -> None:
+def test_a_foreign_job_with_the_same_name_is_reported_and_left_unchanged(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         parts = Running(cluster, namespace, reconcile)
         parts.store.put(await cluster.create(applied_job(namespace)))
@@ -237,7 +237,7 @@ def test_a_job_of_somebody_else_with_the_name_of_ours_is_told_and_left_alone(nam
     with_cluster(test)
 
 
-def test_a_stale_look_is_repeated_on_what_is_newer(namespace: str) -> None:
+def test_a_reconciliation_of_an_outdated_object_is_retried(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         script = Script(
             lambda observed: Plan(status={"observedGeneration": observed.dreamboothjob["metadata"]["generation"]})
@@ -300,7 +300,7 @@ def test_without_the_lease_nothing_is_written(namespace: str) -> None:
     with_cluster(test)
 
 
-def test_a_fault_in_the_decision_ends_nothing(namespace: str) -> None:
+def test_an_exception_in_the_reconciler_does_not_stop_the_workers(namespace: str) -> None:
     def decide(observed: Observed) -> Plan:
         if len(script.shown) < 3:
             raise KeyError("a field that nobody thought of")
@@ -330,7 +330,7 @@ def test_the_same_event_is_one_object_with_a_count(namespace: str) -> None:
     with_cluster(test)
 
 
-def test_a_dreamboothjob_that_is_gone_is_forgotten(namespace: str) -> None:
+def test_a_deleted_dreamboothjob_is_forgotten(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         script = Script(lambda observed: Plan(status={}))
         async with running(cluster, namespace, script) as parts:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreambooth_api.progress import PHASES, Count, PhaseProgress, Snapshot
-from dreambooth_operator.poll.trust import BODY_BYTES, NoSnapshot, snapshot_from, visible
+from dreambooth_operator.poll.trust import BODY_BYTES, InvalidProgress, significant, snapshot_from
 
 
 def make_snapshot(**changes: Any) -> Snapshot:
@@ -43,7 +43,7 @@ def body(**changes: Any) -> bytes:
     return json.dumps({**json.loads(make_snapshot().model_dump_json()), **changes}).encode()
 
 
-def test_what_the_trainer_writes_is_understood() -> None:
+def test_a_snapshot_of_the_trainer_is_valid() -> None:
     early = make_snapshot(
         phase=None, total_steps=None, loss=None, prior_loss=None, identifier=None, device=None, percent=0.0
     )
@@ -53,7 +53,7 @@ def test_what_the_trainer_writes_is_understood() -> None:
         assert len(text) < BODY_BYTES / 10
 
 
-def test_fields_of_a_later_trainer_are_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert snapshot_from(body(mood="good")) == make_snapshot()
 
 
@@ -92,8 +92,8 @@ def test_fields_of_a_later_trainer_are_passed_over() -> None:
     ],
     ids=str,
 )
-def test_what_can_not_be_is_not_believed(changes: dict[str, Any]) -> None:
-    with pytest.raises(NoSnapshot) as caught:
+def test_implausible_values_are_rejected(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidProgress) as caught:
         snapshot_from(body(**changes))
     assert not any(str(value) in str(caught.value) for value in changes.values()), "it repeats what a stranger said"
 
@@ -103,8 +103,8 @@ def test_what_can_not_be_is_not_believed(changes: dict[str, Any]) -> None:
     [b"", b"null", b"[]", b"{}", b"<html>", b"\xff\xfe", b"[" * 60_000, b'{"step":' * 8_000, b"1" * 60_000],
     ids=lambda answer: repr(answer[:10]),
 )
-def test_what_is_no_snapshot_is_refused(answer: bytes) -> None:
-    with pytest.raises(NoSnapshot):
+def test_other_content_is_rejected(answer: bytes) -> None:
+    with pytest.raises(InvalidProgress):
         snapshot_from(answer)
 
 
@@ -119,21 +119,21 @@ JSON = st.recursive(
 @given(
     changes=st.dictionaries(st.sampled_from(sorted(json.loads(make_snapshot().model_dump_json()))), JSON, max_size=3)
 )
-def test_whatever_is_answered_is_sound_or_refused(changes: dict[str, Any]) -> None:
+def test_any_content_is_plausible_or_rejected(changes: dict[str, Any]) -> None:
     try:
         snapshot = snapshot_from(body(**changes))
-    except NoSnapshot as refused:
+    except InvalidProgress as refused:
         assert str(refused).isprintable() and len(str(refused)) < 200
     else:
         assert 0 <= snapshot.percent <= 100 and snapshot.step >= 0
         assert all(text.isprintable() and len(text) <= 200 for text in (snapshot.identifier, snapshot.device) if text)
 
 
-def test_phases_only_go_on() -> None:
+def test_phases_never_go_back() -> None:
     assert snapshot_from(body(phase="export"), make_snapshot()).phase == "export"
     assert snapshot_from(body(), make_snapshot(phase=None)).phase == "train"
     for phase in ("prior", None):
-        with pytest.raises(NoSnapshot, match="earlier phase"):
+        with pytest.raises(InvalidProgress, match="phase is earlier"):
             snapshot_from(body(phase=phase), make_snapshot())
 
 
@@ -148,12 +148,12 @@ def test_phases_only_go_on() -> None:
     ],
     ids=str,
 )
-def test_what_people_look_at_is_visible(changes: dict[str, Any]) -> None:
-    assert visible(make_snapshot(**changes)) != visible(make_snapshot())
+def test_significant_values(changes: dict[str, Any]) -> None:
+    assert significant(make_snapshot(**changes)) != significant(make_snapshot())
 
 
-def test_what_only_accompanies_it_is_not() -> None:
+def test_insignificant_values() -> None:
     later = make_snapshot().updated_at + timedelta(seconds=30)
-    assert visible(make_snapshot(memory_bytes=1, updated_at=later, eta_seconds=1.0, percent=31.9)) == visible(
+    assert significant(make_snapshot(memory_bytes=1, updated_at=later, eta_seconds=1.0, percent=31.9)) == significant(
         make_snapshot()
     )

@@ -19,7 +19,7 @@ def test_the_input_is_not_modified() -> None:
 
 def test_rejected_progress_becomes_a_condition_and_one_event() -> None:
     cluster = running()
-    cluster.progress_error = "it is no JSON."
+    cluster.progress_error = "it is not JSON."
     plan = cluster.reconcile()
     assert reason(plan) == ("Running", "ProgressRefused")
     assert [(event.type, event.reason) for event in plan.events] == [("Warning", "ProgressRefused")]

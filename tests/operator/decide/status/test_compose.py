@@ -12,7 +12,7 @@ from tests.operator.poll.test_trust import make_snapshot
 
 NEW = DreamBoothJobStatus()
 TRAINING = reasons.TRAINING(number=0, pods="1 pod")
-REFUSED = reasons.PROGRESS_REFUSED(number=0, pods="1 pod", detail="it is no JSON.")
+REFUSED = reasons.PROGRESS_REFUSED(number=0, pods="1 pod", detail="it is not JSON.")
 COMPLETE = reasons.COMPLETE(path="dog", claim="dog")
 KILLED = reasons.failed("Killed", "killed")
 UNSOUND = reasons.INVALID_CONFIG(problems="x")

@@ -9,7 +9,7 @@ from dreambooth_operator.decide.status.reasons import Finding
 from tests.operator.pieces import at
 
 TRAINING = reasons.TRAINING(number=0, pods="1 pod")
-REFUSED = reasons.PROGRESS_REFUSED(number=0, pods="1 pod", detail="it is no JSON.")
+REFUSED = reasons.PROGRESS_REFUSED(number=0, pods="1 pod", detail="it is not JSON.")
 STARTING = reasons.STARTING(job="dog-0", number=0)
 COMPLETE = reasons.COMPLETE(path="dog", claim="dog")
 UNSOUND = reasons.INVALID_CONFIG(problems="x")

@@ -171,8 +171,8 @@ def test_the_message_contains_the_number_of_running_pods() -> None:
 
 def test_an_attempt_with_rejected_progress_is_running() -> None:
     of, pods = job(), [pod("Running", running())]
-    finding = diagnose(Running(0, of, pods, 1, {}, None, at(100), "it is no JSON.")).finding
+    finding = diagnose(Running(0, of, pods, 1, {}, None, at(100), "it is not JSON.")).finding
     assert (finding.phase, finding.reason) == ("Running", "ProgressRefused")
-    assert "it is no JSON." in finding.message
-    starting = diagnose(Running(0, of, pods, 2, {}, None, at(100), "it is no JSON.")).finding
+    assert "it is not JSON." in finding.message
+    starting = diagnose(Running(0, of, pods, 2, {}, None, at(100), "it is not JSON.")).finding
     assert starting.reason == "Starting"
