@@ -1,7 +1,7 @@
-"""What a tenant may try, each on a real API server with the permissions of a tenant: the role `edit` in one namespace.
+"""Attacks of a tenant on a real API server, with the role `edit` in one namespace.
 
-What the API server takes goes through the operator's decision, with what it would see there. It is harmless if what
-is made for it is what is made for an honest job, or if nothing is.
+Manifests that the API server accepts are passed to `reconcile`. They are harmless if the created objects are the same as for an
+honest DreamBoothJob, or if no objects are created.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class Tenant(NamedTuple):
         return self.cluster.kubectl(*identity, *arguments, stdin=stdin)
 
     def create(self, item: Any) -> Any:
-        """Creates an object without any check of kubectl's; returns what the API server made of it."""
+        """Creates an object without client-side validation; returns the stored object."""
         return json.loads(self.kubectl("create", "--validate=false", "--output=json", "--filename", "-", item=item))
 
 
@@ -80,7 +80,7 @@ def tenant(cluster: Kubectl) -> Iterator[Tenant]:
     binding = "rolebinding", "tenant", "--clusterrole=edit", f"--user={name}-tenant", f"--namespace={name}"
     cluster.kubectl("create", *binding)
     tenant = Tenant(cluster, name)
-    # The role is put together by a controller, some time after its parts were made.
+    # A controller aggregates the role some time after its parts were created.
     asyncio.run(until(lambda: _may_work(tenant), 60))
     tenant.kubectl("create", "configmap", "photos")
     yield tenant
@@ -117,7 +117,7 @@ def attacking(path: str, value: Any) -> dict[str, Any]:
 
 
 def decision(kubeconfig: Path, job: Object, *, runtimes: tuple[Object, ...] = (), others: int = 0) -> Plan:
-    """What the operator would do about a job in this namespace, as `control/controller.py` would ask for it."""
+    """The plan for a DreamBoothJob in this namespace."""
 
     async def decide() -> Plan:
         client = await Cluster.connect()
@@ -139,7 +139,7 @@ def decision(kubeconfig: Path, job: Object, *, runtimes: tuple[Object, ...] = ()
 
 
 def given_settings(plan: Plan) -> Any:
-    """What the trainer is told."""
+    """The settings of the trainer."""
     (given,) = (item for item in plan.apply if item["kind"] == "ConfigMap")
     return json.loads(given["data"]["train.json"])
 
@@ -149,7 +149,7 @@ def without_uid(item: Any, uid: str) -> Any:
 
 
 def made_for(plan: Plan, job: Object) -> Any:
-    """What is made, but for the job's identity."""
+    """The created objects without names and UIDs."""
     return without_uid([*plan.apply, *plan.create], job["metadata"]["uid"])
 
 
@@ -168,7 +168,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("spec.model.config", "pvc://a:b/../../x", "pods see no other path"),
     ("spec.evaluation.encoder", "/var/run/secrets", "pods see no other path"),
     ("spec.model", {"source": "hf://a/b", "tokenSecret": {"name": "../kube-system/token"}}, "should match"),
-    # What is no GPU.
+    # Other resources than GPUs.
     ("spec.resources.gpuResourceName", "hugepages-2Mi", "should match"),
     ("spec.resources.gpuResourceName", "memory", "should match"),
     ("spec.resources.cpu", "-1", "should match"),
@@ -303,7 +303,7 @@ def test_paths_stay_inside_their_volumes(tenant: Tenant, kubeconfig: Path, path:
         "persistentVolumeClaim",
     }
     assert not any("subPath" in mount for mount in container["volumeMounts"])
-    # Kubernetes takes it, at the restricted level.
+    # Kubernetes accepts it under the `restricted` Pod Security Standard.
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}
     tenant.kubectl("create", "--dry-run=server", "--filename", "-", item=pod)
 
@@ -389,7 +389,7 @@ def test_validated_fields_are_immutable(tenant: Tenant) -> None:
 @pytest.mark.usefixtures("clean")
 def test_a_claim_of_another_namespace_is_not_found(tenant: Tenant, kubeconfig: Path) -> None:
     taken = tenant.create(attacking("spec.subject.images", {"configMap": {"name": "kube-root-ca.crt-of-others"}}))
-    assert decision(kubeconfig, taken).status["message"].startswith("ConfigMap kube-root-ca.crt-of-others, which")
+    assert decision(kubeconfig, taken).status["message"].startswith("ConfigMap kube-root-ca.crt-of-others (")
 
 
 POD_SPEC = {

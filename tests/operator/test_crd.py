@@ -1,4 +1,4 @@
-"""The CRD in a real API server, which refuses what `cluster_rules.py` refuses."""
+"""The CRD in an API server, which must refuse the same manifests as `cluster_rules.py`."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ WRONG: list[tuple[str, Any, str]] = [
 
 
 def with_field(namespace: str, path: str, value: Any) -> dict[str, Any]:
-    """A sound job but for one field."""
+    """A DreamBoothJob that is valid except for one field."""
     job = applied_job(namespace)
     *parents, name = path.split(".")
     section = job["spec"]

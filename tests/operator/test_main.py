@@ -41,7 +41,7 @@ async def versions(cluster: Cluster, namespace: str) -> dict[tuple[str, str], st
     """The resource version of everything that an operator may write."""
     kinds = ("DreamBoothJob", "Job", "ConfigMap", "Service", "NetworkPolicy", "PersistentVolumeClaim", "Event")
     found = [item for kind in kinds for item in (await cluster.list(kind, namespace))[0]]
-    # Others tell again and again that a claim finds no volume.
+    # Other components repeat Events about a claim without a volume.
     found = [item for item in found if item.get("involvedObject", {}).get("kind", KIND) == KIND]
     return {(item["kind"], item["metadata"]["name"]): item["metadata"]["resourceVersion"] for item in found}
 
@@ -110,7 +110,7 @@ def test_a_restart_writes_nothing(kubeconfig: Path, namespace: str) -> None:
         cluster = await Cluster.connect()
         await photos(cluster, namespace)
         names = [f"job-{number}" for number in range(30)]
-        # Jobs that wait in a queue have no pods, about which there would be something new to say with time.
+        # Queued Jobs have no pods, so their status does not change with time.
         jobs = [applied_job(namespace, name) for name in names]
         for job in jobs:
             job["spec"]["scheduling"] = {"queueName": "team"}
@@ -195,7 +195,7 @@ def test_the_process_exits_when_it_loses_the_lease(kubeconfig: Path, namespace: 
 
 
 def test_a_list_finds_changes_that_the_watches_missed(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
-    """A deletion during an outage that is longer than what the API server remembers: no watch tells it."""
+    """A deletion during an outage that is longer than the watch cache: no watch reports it."""
 
     async def test() -> None:
         cluster = await Cluster.connect()

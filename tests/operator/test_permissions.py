@@ -1,4 +1,4 @@
-"""The life of jobs under an operator that has the chart's permissions, no others: none is missing, none is left over."""
+"""An operator with exactly the permissions of the chart: none is missing, and none is unused."""
 
 import asyncio
 import secrets
@@ -18,7 +18,7 @@ from tests.permissions import NEVER_REQUESTED, Check, Permission, access_of, ask
 
 RELEASE = "dreambooth"
 CANARY = f"hf_{secrets.token_hex(16)}"
-"""A token of the hub that must never be seen where it has no business."""
+"""A canary token that must not leak."""
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:

@@ -1,4 +1,4 @@
-"""What ResourceQuota and LimitRange forbid, in a real control plane: a condition that says by whom and what to do."""
+"""Violations of ResourceQuota and LimitRange in a real control plane are reported as conditions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

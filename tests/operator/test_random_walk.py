@@ -1,4 +1,4 @@
-"""Whatever happens to a job, in whatever order: the promises that are kept. The rest of Kubernetes is a fake."""
+"""Invariants that hold after any sequence of events, tested against a fake cluster."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -48,7 +48,7 @@ class RandomWalk(RuleBasedStateMachine):
 
     @rule()
     def the_last_status_is_lost(self) -> None:
-        """A decision on what the cache still has of the job, whose write is refused, changes no more than objects."""
+        """A decision from an outdated cache writes objects at most, because its status update is a conflict."""
         plan = self.cluster.decide()
         before = deepcopy(self.cluster.job)
         self.cluster.carry_out(plan)
@@ -151,7 +151,7 @@ class RandomWalk(RuleBasedStateMachine):
 
     @invariant()
     def what_is_decided_waits_for_something(self) -> None:
-        """Either pods run or come, or an ended or suspended job rests, or there is a time to look again."""
+        """Pods are running or starting, or the DreamBoothJob has ended or is suspended, or it is requeued."""
         cluster = deepcopy(self.cluster)
         plan = cluster.settle()
         resting = plan.status["phase"] in ("Complete", "Failed", "Suspended", "Queued")
@@ -163,7 +163,7 @@ class RandomWalk(RuleBasedStateMachine):
         return status
 
     def teardown(self) -> None:
-        """In the end every job ends, if nothing more happens to it."""
+        """Without further events, each DreamBoothJob ends."""
         if not hasattr(self, "cluster"):
             return
         cluster = self.cluster

@@ -68,7 +68,7 @@ def test_runtimes_are_watched_with_a_single_namespace(kubeconfig: Path, namespac
 def test_the_job_has_the_fields_for_kueue_and_keeps_its_changes(
     kubeconfig: Path, namespace: str, cluster: Kubectl
 ) -> None:
-    """Kueue, played by hand: it admits a suspended Job with the node selector of a flavor, and takes the admission back."""
+    """A fake of Kueue: it admits a suspended Job with the node selector of a flavor, and evicts it."""
     cluster.kubectl("--namespace", namespace, "create", "configmap", "photos")
     flavor = '{"spec":{"suspend":false,"template":{"spec":{"nodeSelector":{"flavor":"h200"}}}}}'
     patch = ("--namespace", namespace, "patch", "job", "dog-0", "--type=merge")

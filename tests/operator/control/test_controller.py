@@ -36,7 +36,7 @@ class HeldLease(Leadership):
 
 @dataclass
 class Script:
-    """Decides what a test says, and remembers what it was shown."""
+    """A fake reconciler that records its input."""
 
     decide: Callable[[Observed], Plan]
     asks: set[Reference] = field(default_factory=set)
@@ -51,7 +51,7 @@ class Script:
 
 
 class Running:
-    """A controller at work, without watches: what it sees is what it or the test wrote."""
+    """A running controller without watches."""
 
     def __init__(self, cluster: Cluster, namespace: str, reconciler: Reconciler) -> None:
         settings = Settings(trainer_image="trainer", workers=2)

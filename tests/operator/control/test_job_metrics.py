@@ -12,7 +12,7 @@ from tests.operator.pieces import at, moment
 
 
 class Story:
-    """A store of jobs, made at 0, and what is told of it at any time."""
+    """A cache with DreamBoothJobs that were created at 0, and its metrics at any time."""
 
     def __init__(self) -> None:
         self.now: datetime = at(0)
@@ -33,7 +33,7 @@ class Story:
         self.store.remove(dreambooth_job(name, self.version))
 
     def write(self, job: dict[str, Any], **status: Any) -> dict[str, Any]:
-        """What the operator does with a new status."""
+        """Writes a new status, as the operator does."""
         written = self.put(job["metadata"]["name"], **status)
         self.metrics.observe(job, written["status"])
         return written

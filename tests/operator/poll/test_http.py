@@ -67,7 +67,7 @@ def test_the_number_of_bytes_is_limited() -> None:
         server.close()
 
     asyncio.run(asyncio.wait_for(test(), 30))
-    # What lay in the sockets' buffers was never read.
+    # The rest remained in the buffers of the sockets.
     assert sent < 64 * 2**20
 
 

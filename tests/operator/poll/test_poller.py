@@ -19,7 +19,7 @@ from tests.operator.poll.test_trust import make_snapshot
 
 DOG = Key("space", "dog")
 LOOPBACK = "127.0.0.0/8"
-"""Where the pretended trainers are, and no real one is ever asked."""
+"""Network of the fake trainers; others are never polled."""
 Raw = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -30,7 +30,7 @@ def polls(result: str) -> float:
 
 
 def raw(*parts: bytes, pause: float = 0.0, again: bool = False) -> Raw:
-    """Sends these bytes, whatever was asked; the last of them for ever if `again`."""
+    """Sends these bytes for any request; repeats the last of them without end if `again`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -48,7 +48,7 @@ def raw(*parts: bytes, pause: float = 0.0, again: bool = False) -> Raw:
 
 
 class Trainers:
-    """Pods of which each has an address of the loopback network, and the poller that asks them."""
+    """Pods with addresses in the loopback network, and the poller."""
 
     def __init__(self, **settings: Any) -> None:
         self.store = Store()
@@ -149,7 +149,7 @@ def test_updates_stay_below_the_rate_and_are_fair() -> None:
             await until(lambda: len(trainers.queue) == len(keys))
             for _ in keys:
                 trainers.queue.done(await trainers.queue.get(), None)
-            # What the beginning cost is paid back first: thirty phases, at twenty writes a second.
+            # The thirty immediate updates at the start count first, at twenty updates per second.
             woken: list[Key] = []
             for _ in range(400):
                 while len(trainers.queue):

@@ -9,7 +9,7 @@ SETTINGS = Settings(trainer_image="trainer", poll_seconds=5, polls_at_once=20, p
 
 
 def asked(trainers: dict[str, int], seconds: int, free: int = 20) -> list[tuple[float, str]]:
-    """When who is asked in ticks of a tenth of a second, with so many trainers in each namespace."""
+    """The polls in ticks of 0.1 seconds, for a number of trainers in each namespace."""
     schedule = Schedule(SETTINGS)
     present = [(namespace, f"{namespace}-{number}") for namespace, count in trainers.items() for number in range(count)]
     ticks = [tick / 10 for tick in range(seconds * 10)]

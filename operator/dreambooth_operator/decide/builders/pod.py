@@ -116,13 +116,13 @@ def _literal(text: str) -> str:
 
 
 def _resources(job: DreamBoothJob) -> dict[str, Any]:
-    asked = job.spec.resources
-    limits = {"memory": asked.memory}
-    if asked.ephemeral_storage is not None:
-        limits["ephemeral-storage"] = asked.ephemeral_storage
-    if asked.gpus_per_node:
-        limits[asked.gpu_resource_name] = str(asked.gpus_per_node)
-    return {"requests": {"cpu": asked.cpu, **limits}, "limits": limits}
+    resources = job.spec.resources
+    limits = {"memory": resources.memory}
+    if resources.ephemeral_storage is not None:
+        limits["ephemeral-storage"] = resources.ephemeral_storage
+    if resources.gpus_per_node:
+        limits[resources.gpu_resource_name] = str(resources.gpus_per_node)
+    return {"requests": {"cpu": resources.cpu, **limits}, "limits": limits}
 
 
 def _probes() -> dict[str, Any]:

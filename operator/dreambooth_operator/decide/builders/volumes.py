@@ -80,35 +80,35 @@ def volumes(job: DreamBoothJob) -> list[dict[str, Any]]:
     """The volumes of a pod; each claim is one volume, even if it is mounted several times."""
     images = job.spec.subject.images
     shared = {"medium": "Memory", "sizeLimit": job.spec.resources.shared_memory}
-    made: list[dict[str, Any]] = [
+    items: list[dict[str, Any]] = [
         {"name": "config", "configMap": {"name": names.config_map(job.metadata.name)}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "shared-memory", "emptyDir": shared},
         *({"name": volume, "persistentVolumeClaim": {"claimName": claim}} for claim, volume in _claims(job).items()),
     ]
     if images.config_map:
-        made.append({"name": "photos", "configMap": {"name": images.config_map.name}})
+        items.append({"name": "photos", "configMap": {"name": images.config_map.name}})
     if images.image:
         image = {"reference": images.image.reference, "pullPolicy": images.image.pull_policy}
-        made.append({"name": "photos", "image": image})
-    return made
+        items.append({"name": "photos", "image": image})
+    return items
 
 
 def mounts(job: DreamBoothJob) -> list[dict[str, Any]]:
     """The volume mounts of the trainer's container."""
     claims, images, cache = _claims(job), job.spec.subject.images, job.spec.volumes.cache
-    made: list[dict[str, Any]] = [
+    items: list[dict[str, Any]] = [
         {"name": "config", "mountPath": CONFIG, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "shared-memory", "mountPath": "/dev/shm"},
         {"name": claims[output_claim(job)], "mountPath": OUTPUT},
     ]
     if cache:
-        made.append({"name": claims[cache.claim_name], "mountPath": "/cache"})
-    made += [{"name": claims[claim], "mountPath": _input(claim), "readOnly": True} for claim in claims_read(job)]
+        items.append({"name": claims[cache.claim_name], "mountPath": "/cache"})
+    items += [{"name": claims[claim], "mountPath": _input(claim), "readOnly": True} for claim in claims_read(job)]
     if images.config_map or images.image:
-        made.append({"name": "photos", "mountPath": PHOTOS, "readOnly": True})
-    return made
+        items.append({"name": "photos", "mountPath": PHOTOS, "readOnly": True})
+    return items
 
 
 def _claims(job: DreamBoothJob) -> Mapping[str, str]:

@@ -95,10 +95,10 @@ def gpus_of(dreamboothjob: Object) -> int:
     """Number of GPUs of all pods of an attempt. Reads the raw spec, as other fields may be invalid."""
     spec = dreamboothjob.get("spec")
     try:
-        asked = Resources.model_validate(spec.get("resources", {}) if isinstance(spec, Mapping) else {})
+        resources = Resources.model_validate(spec.get("resources", {}) if isinstance(spec, Mapping) else {})
     except ValidationError:
         return 0
-    return asked.nodes * asked.gpus_per_node
+    return resources.nodes * resources.gpus_per_node
 
 
 def _closed(source: StatusInput) -> list[Attempt]:

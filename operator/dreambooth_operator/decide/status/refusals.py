@@ -25,5 +25,5 @@ def refused(what: str, detail: str) -> Finding:
         _UNSPECIFIED: reasons.QUOTA_UNSPECIFIED,
         _LIMIT_RANGE: reasons.LIMIT_RANGE_EXCEEDED,
     }
-    reason = next((reason for words, reason in known.items() if words.search(detail)), reasons.REFUSED)
+    reason = next((reason for pattern, reason in known.items() if pattern.search(detail)), reasons.REFUSED)
     return reason(what=what, detail=detail)

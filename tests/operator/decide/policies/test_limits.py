@@ -86,8 +86,8 @@ def test_all_violations_are_reported_at_once_with_value_and_limit() -> None:
     asked = read(training={"steps": 800}, resources={"nodes": 4, "gpusPerNode": 2})
     said = [str(problem) for problem in violations(asked, runtime(limits={"steps": 400, "gpus": 4}))]
     assert said == [
-        "spec.training.steps: 800 is more than the runtime small allows: 400. Ask for less, or choose another runtime.",
-        "spec.resources: '4 nodes of 2 GPUs' is more than the runtime small allows: 4. Ask for less, or choose another runtime.",
+        "spec.training.steps: 800 exceeds the limit of the runtime small: 400. Reduce it, or choose another runtime.",
+        "spec.resources: '4 nodes of 2 GPUs' exceeds the limit of the runtime small: 4. Reduce it, or choose another runtime.",
     ]
 
 

@@ -66,7 +66,7 @@ def test_a_violation_of_the_runtime_fails_the_dreamboothjob_before_it_starts() -
     plan = cluster.reconcile()
     assert reason(plan) == ("Failed", "InvalidConfig")
     assert [*plan.apply, *plan.create] == []
-    assert "spec.training.steps: 800 is more than the runtime small allows: 400." in plan.status["message"]
+    assert "spec.training.steps: 800 exceeds the limit of the runtime small: 400." in plan.status["message"]
     assert "spec.scheduling.priorityClassName: 'urgent' is not allowed" in plan.status["message"]
     accepted = condition(plan.status, "Accepted")
     assert accepted is not None and accepted["status"] == "False"
