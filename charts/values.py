@@ -1,10 +1,10 @@
-"""The chart's `values.schema.json` and the table of its README.md, made of the comments of values.yaml: `make chart` runs it.
+"""Generates `values.schema.json` and the table in README.md of the chart from the comments in values.yaml (`make chart`).
 
     values.yaml (defaults, comments)  ->  Value...  ->  a closed JSON schema, rows of a table
     settings.py of the operator       ->  the schema of `settings`, further rows
 
-A value's comment stands above it. A line `# schema: ...` of it adds to what the default tells of the JSON schema. A mapping that
-has no such line is a section: no more than the keys that it has here may be given, and each has a comment.
+The comment of a value is above it. A line `# schema: ...` adds keywords to the JSON schema that is derived from the default. A
+mapping without such a line is a section: it allows only the keys in values.yaml, and each of them has a comment.
 """
 
 import json
@@ -20,7 +20,7 @@ from dreambooth_operator.settings import Settings
 CHART = Path(__file__).parent / "dreambooth-operator"
 VALUES, SCHEMA, README = CHART / "values.yaml", CHART / "values.schema.json", CHART / "README.md"
 BEGIN, END = "<!-- values: made by `make chart` -->\n", "<!-- end of values -->\n"
-"""What the table stands between in the README."""
+"""Markers around the table in the README."""
 SCHEMA_LINE = "schema: "
 SETTINGS = "settings"
 SET_BY_THE_CHART = {
@@ -34,15 +34,15 @@ SET_BY_THE_CHART = {
     "port",
     "trainer_image",
 }
-"""Settings that follow from other values."""
+"""Settings that templates derive from other values."""
 FROM_A_PARENT = {
     "global": {
         "type": "object",
-        "description": "What a parent chart gives to all its charts; nothing is read from it.",
+        "description": "Global values of a parent chart; not used.",
     },
-    "enabled": {"type": "boolean", "description": "Condition by which a parent chart may choose this one."},
+    "enabled": {"type": "boolean", "description": "Condition with which a parent chart can enable this chart."},
 }
-"""Keys that helm itself, or a parent chart, puts among the values."""
+"""Keys that Helm or a parent chart adds to the values."""
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
 
@@ -57,16 +57,16 @@ class Value(NamedTuple):
     default: Any
     description: str
     extra: Mapping[str, Any]
-    """What its schema line says."""
+    """Keywords of its schema line."""
     children: "tuple[Value, ...]"
-    """Values of a section; empty of all else."""
+    """The values of a section; otherwise empty."""
 
 
 def read_values(text: str) -> tuple[Value, ...]:
-    """The values of a values.yaml.
+    """Reads the values from the text of values.yaml.
 
     Raises:
-        CommentMissing: names the value.
+        CommentMissing: a value has no comment.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(root, yaml.MappingNode)
@@ -74,7 +74,7 @@ def read_values(text: str) -> tuple[Value, ...]:
 
 
 def schema_of(values: tuple[Value, ...]) -> dict[str, Any]:
-    """The JSON schema; of a draft that every Helm knows."""
+    """The JSON schema, in a draft that all versions of Helm support."""
     section = _section(values)
     section["properties"] |= FROM_A_PARENT
     return {"$schema": "http://json-schema.org/draft-07/schema#", **section}
@@ -87,7 +87,7 @@ def table_of(values: tuple[Value, ...]) -> str:
 
 
 def with_table(readme: str, table: str) -> str:
-    """The README with another table."""
+    """The README with a new table."""
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table}\n{END}{after}"
@@ -100,7 +100,9 @@ def _read(
         path = (*parent, key.value)
         description, extra = _comment(lines, key.start_mark.line, key.start_mark.column)
         if not description:
-            raise CommentMissing(f"{'.'.join(path)} of values.yaml has no comment: write what it is above it")
+            raise CommentMissing(
+                f"{'.'.join(path)} of values.yaml has no comment: describe the value in a comment above it"
+            )
         default = data[key.value]
         is_section = isinstance(child, yaml.MappingNode) and not extra and path != (SETTINGS,)
         children = tuple(_read(child, lines, default, path)) if is_section else ()
@@ -108,9 +110,9 @@ def _read(
 
 
 def _comment(lines: list[str], line: int, column: int) -> tuple[str, dict[str, Any]]:
-    """The comment above a line, at the same column: what it says, and what its schema line adds."""
+    """The comment above a line, at the same column: its text, and the keywords of its schema line."""
     prefix = " " * column + "#"
-    said: list[str] = []
+    words: list[str] = []
     extra: dict[str, Any] = {}
     while line and lines[line - 1].startswith(prefix):
         line -= 1
@@ -118,8 +120,8 @@ def _comment(lines: list[str], line: int, column: int) -> tuple[str, dict[str, A
         if text.startswith(SCHEMA_LINE):
             extra = yaml.safe_load(text.removeprefix(SCHEMA_LINE))
         else:
-            said.insert(0, text)
-    return " ".join(said), extra
+            words.insert(0, text)
+    return " ".join(words), extra
 
 
 def _described(values: tuple[Value, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
@@ -132,7 +134,7 @@ def _described(values: tuple[Value, ...]) -> Iterator[tuple[tuple[str, ...], Map
 
 
 def _section(values: tuple[Value, ...]) -> dict[str, Any]:
-    # Required: a key that is set to null is taken out by helm, and templates count on it.
+    # Required: Helm removes keys with the value null, but templates need them.
     return {
         "type": "object",
         "additionalProperties": False,
@@ -157,7 +159,7 @@ def _schema(value: Value) -> dict[str, Any]:
 
 
 def _settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The schema of each setting, as the operator has it, with the chart's defaults."""
+    """The schema of each setting of the operator, with the defaults of the chart."""
     properties = Settings.model_json_schema()["properties"]
     found = {to_camel(name): schema for name, schema in properties.items() if name not in SET_BY_THE_CHART}
     return {

@@ -1,4 +1,4 @@
-"""How log lines look: set up once by `main.py`."""
+"""Configures logging; called once by `main.py`."""
 
 import json
 import logging
@@ -8,11 +8,11 @@ from dreambooth_operator.settings import Settings
 
 _PLAIN = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _QUIET = ("kopf", "aiohttp", "asyncio", "kubernetes")
-"""Libraries of which only warnings are shown: kopf has a line for each event of a watch."""
+"""Libraries that only log warnings: kopf would log each event of a watch."""
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line, for collectors of logs."""
+    """Formats each record as a JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
@@ -28,7 +28,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure(settings: Settings) -> None:
-    """Sends all log lines to stderr in the format and from the level that the settings name."""
+    """Logs to stderr, with the format and level from the settings."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if settings.log_format == "json" else logging.Formatter(_PLAIN))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)

@@ -1,8 +1,8 @@
-"""The operator, as a table of contents: which parts there are, who knows whom, what starts and what ends when.
+"""Assembles the operator, and starts and stops its parts.
 
-kube/watches.py   kopf's events  ->  kube/cache.py, queueing/  ->  control/  ->  decide/ (decides), kube/client.py (writes)
-kube/relist.py    lists          ->  kube/cache.py, queueing/
-poll/poller.py    trainers       ->  queueing/
+kube/watches.py   events of kopf  ->  kube/cache.py, queueing/  ->  control/  ->  decide/ (decisions), kube/client.py (writes)
+kube/relist.py    lists           ->  kube/cache.py, queueing/
+poll/poller.py    trainers        ->  queueing/
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from dreambooth_operator import logs
 from dreambooth_operator.control.controller import Controller
-from dreambooth_operator.control.job_metrics import JobMetrics
+from dreambooth_operator.control.job_metrics import DreamBoothJobMetrics
 from dreambooth_operator.control.writer import Writer
 from dreambooth_operator.decide import reconcile
 from dreambooth_operator.kube.cache import Store
@@ -27,22 +27,22 @@ from dreambooth_operator.kube.relist import Resync
 from dreambooth_operator.kube.watches import handlers, watch
 from dreambooth_operator.metrics.counters import BUSY_WORKERS, QUEUE_DEPTH, QUEUE_LONGEST_WAIT
 from dreambooth_operator.metrics.server import HealthServer
-from dreambooth_operator.poll.poller import Progress
-from dreambooth_operator.queueing.work_queue import WorkQueue, share_of
+from dreambooth_operator.poll.poller import Poller
+from dreambooth_operator.queueing.work_queue import WorkQueue, limit_per_namespace
 from dreambooth_operator.settings import PREFIX, Settings, settings_from
 
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS = 120.0
-"""A worker that has had one key for longer is taken for stuck; the longest request takes 30 s."""
+"""A worker that processes one key for longer is considered stuck; the longest request takes 30 seconds."""
 STOP_SECONDS = 10.0
-"""What workers get to end what they have begun when the process ends."""
+"""Time for workers to finish their current keys when the process exits."""
 INSTALLED_SECONDS = 5.0
-"""Between two looks whether the CustomResourceDefinitions are installed."""
+"""Interval between two checks whether the CustomResourceDefinitions are installed."""
 
 
 def main() -> None:
-    """Runs the operator until it is told to end; the settings come from the environment."""
+    """Runs the operator with settings from the environment, until it receives a signal."""
     try:
         settings = settings_from(os.environ)
     except ValidationError as error:
@@ -72,44 +72,46 @@ class Operator:
         self.settings = settings
         self.cluster = cluster
         self.store = Store()
-        self.queue = WorkQueue(share_of(settings.workers))
+        self.queue = WorkQueue(limit_per_namespace(settings.workers))
         self.leadership = Leadership(cluster, settings)
         self.resync = Resync(cluster, self.store, self.queue, settings)
-        self.progress = Progress(self.store, self.queue, settings)
-        self.metrics = JobMetrics(self.store)
+        self.progress = Poller(self.store, self.queue, settings)
+        self.metrics = DreamBoothJobMetrics(self.store)
         writer = Writer(cluster, self.store, self.leadership, self.metrics, settings.identity)
-        self.controller = Controller(cluster, self.store, self.queue, self.progress, writer, settings, policy=reconcile)
-        self.server = HealthServer(settings.port, self.trouble, self.unready)
+        self.controller = Controller(
+            cluster, self.store, self.queue, self.progress, writer, settings, reconciler=reconcile
+        )
+        self.server = HealthServer(settings.port, self.liveness_problem, self.readiness_problem)
         self.ending = asyncio.Event()
-        """Makes kopf, and with it the process, end."""
+        """Stops kopf, and with it the process."""
         self.failed = False
-        """Whether a part ended that never should."""
+        """Whether a part ended unexpectedly."""
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
         BUSY_WORKERS.set_function(self.queue.busy)
 
     async def serve(self) -> None:
-        """Answers probes, whatever else may have to be waited for."""
+        """Starts the server for probes and metrics, before all other parts."""
         port = await self.server.start()
         log.info("dreambooth-operator %s: probes and metrics on port %d", self.settings.identity, port)
 
     async def start(self) -> None:
-        """Starts all parts, once the CustomResourceDefinitions are installed; kopf watches afterwards."""
+        """Waits for the CustomResourceDefinitions, then starts all parts except kopf's watches, which start afterwards."""
         await self._wait_until_installed()
         self._begin(self.resync.run(), "resync")
         self._begin(self.leadership.run(), "election")
         self._begin(self._lead(), "leader")
 
     async def stop(self) -> None:
-        """Ends what was begun, gives the Lease back and closes all connections."""
+        """Stops all parts, releases the Lease and closes all connections."""
         if self._stopped:
             return
         self._stopped = True
-        log.info("ends")
-        # kopf waits some seconds for whoever still waits for this flag, though it was a signal that made it end.
+        log.info("stopping")
+        # After a signal, kopf waits some seconds for tasks that wait for this flag.
         self.ending.set()
         self.queue.close()
-        busy = [task for task in self._tasks if task.get_name() == "leader" and self.leadership.won.is_set()]
+        busy = [task for task in self._tasks if task.get_name() == "leader" and self.leadership.elected.is_set()]
         if busy:
             await asyncio.wait(busy, timeout=STOP_SECONDS)
         for task in self._tasks:
@@ -119,26 +121,26 @@ class Operator:
         await self.server.stop()
         await self.cluster.close()
 
-    def trouble(self) -> str | None:
-        """What only a restart mends."""
-        if self.queue.longest() > STUCK_SECONDS:
-            return f"a worker has been busy with one DreamBoothJob for {self.queue.longest():.0f} s"
+    def liveness_problem(self) -> str | None:
+        """A problem that only a restart can resolve."""
+        if self.queue.longest_run() > STUCK_SECONDS:
+            return f"a worker has been processing one DreamBoothJob for {self.queue.longest_run():.0f} s"
         if self._tasks and self.leadership.stalled():
-            return "the election stands still"
+            return "the leader election has stalled"
         return None
 
-    def unready(self) -> str | None:
-        """Why this replica could not act yet."""
-        return None if self.resync.filled.is_set() else "the first list is not complete"
+    def readiness_problem(self) -> str | None:
+        """Why this replica is not ready yet."""
+        return None if self.resync.synced.is_set() else "the cache has not synced"
 
     async def _lead(self) -> None:
-        """What only the leader does: on a store as new as its Lease, as the one before may have written until the last moment."""
-        await self.leadership.won.wait()
+        """Runs the parts that only run in the leader. The cache is synced first, as the previous leader may just have written."""
+        await self.leadership.elected.wait()
         await self.resync.once()
-        # Elsewhere the queue fills and nobody empties it.
+        # In other replicas, the queue is filled but has no workers.
         QUEUE_DEPTH.set_function(self.queue.__len__)
         QUEUE_LONGEST_WAIT.set_function(self.queue.longest_wait)
-        # Jobs are counted by one replica, and never before all of them are known.
+        # Only one replica counts DreamBoothJobs, and only after the cache has synced.
         REGISTRY.register(self.metrics)
         self.queue.add_all(self.store.keys())
         poller = asyncio.create_task(self.progress.run())
@@ -149,16 +151,16 @@ class Operator:
             REGISTRY.unregister(self.metrics)
 
     async def _wait_until_installed(self) -> None:
-        told = False
+        logged = False
         while True:
             try:
-                if await self.cluster.serves_our_kinds():
+                if await self.cluster.crds_installed():
                     return
-                if not told:
-                    log.warning("waits until the CustomResourceDefinitions of dreambooth.io are installed")
-                    told = True
+                if not logged:
+                    log.warning("waiting for the CustomResourceDefinitions of dreambooth.io")
+                    logged = True
             except ClusterError as error:
-                log.warning("waits for the API server: %s", error)
+                log.warning("waiting for the API server: %s", error)
             await asyncio.sleep(INSTALLED_SECONDS)
 
     def _begin(self, part: Coroutine[Any, Any, None], name: str) -> None:
@@ -167,9 +169,9 @@ class Operator:
         self._tasks.append(task)
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        """Ends the process when a part ends that never should."""
+        """Stops the process when a part ends unexpectedly."""
         if self._stopped or task.cancelled():
             return
-        log.critical("%s ended", task.get_name(), exc_info=task.exception())
+        log.critical("%s ended unexpectedly", task.get_name(), exc_info=task.exception())
         self.failed = True
         self.ending.set()

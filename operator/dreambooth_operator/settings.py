@@ -1,7 +1,6 @@
-"""Settings of the operator, read from the environment once, at start.
+"""Settings of the operator. They are read from the environment once, at the start.
 
-Each field's variable is `DREAMBOOTH_` and its name in capitals: `DREAMBOOTH_TRAINER_IMAGE`. Lists are written as JSON or with
-commas.
+The variable of a field is `DREAMBOOTH_` and its name in upper case: `DREAMBOOTH_TRAINER_IMAGE`. Lists are comma-separated.
 """
 
 import os
@@ -21,71 +20,71 @@ def _split(value: Any) -> Any:
 
 
 class Settings(BaseModel):
-    """What the administrator decides for all jobs."""
+    """The settings of the operator, which apply to all DreamBoothJobs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     trainer_image: Annotated[str, Field(min_length=1)]
     """Image of the trainer."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    """When nodes pull the trainer's image."""
+    """Image pull policy of the trainer."""
     image_pull_secrets: Annotated[list[str], BeforeValidator(_split)] = []
-    """Names of Secrets in the jobs' namespaces by which nodes pull the image."""
+    """Names of image pull Secrets in the namespaces of DreamBoothJobs."""
     allowed_images: Annotated[list[AllowedImage], BeforeValidator(_split)] = []
-    """Images that `spec.image` may name where no DreamBoothRuntime says it: whole references, or prefixes that end with `/*`,
-    `:*` or `@*`. Default: none."""
+    """Images that `spec.image` may name in namespaces without a DreamBoothRuntime: complete references, or prefixes that end with
+    `/*`, `:*` or `@*`. Default: none."""
     trainer_port: Annotated[int, Field(ge=1024, le=65535)] = 8080
     """Port of `/progress`, `/metrics` and `/healthz` in trainer pods."""
 
     network_policies: bool = True
-    """Whether a NetworkPolicy is made around the pods of each job."""
+    """Whether to create a NetworkPolicy for the pods of each DreamBoothJob."""
     monitoring_namespaces: Annotated[list[str], BeforeValidator(_split)] = []
-    """Namespaces whose pods, Prometheus among them, may reach the port of trainers. Default: none but the operator."""
+    """Namespaces from which pods, such as Prometheus, may connect to the port of trainers. Default: only the operator may."""
     hub_networks: Annotated[list[IPvAnyNetwork], BeforeValidator(_split)] = [
         IPv4Network("0.0.0.0/0"),
         IPv6Network("::/0"),
     ]
-    """Networks where trainers whose model or encoder is of a hub may reach it, at port 443. Private networks inside of them
-    are left out, unless they are named themselves; an empty list closes the way."""
+    """Networks in which trainers may connect to a model hub on port 443, if their spec names one. Private networks inside are
+    excluded, unless they are listed themselves. With an empty list, no connections are allowed."""
     trainer_networks: Annotated[list[IPvAnyNetwork], BeforeValidator(_split)] = []
-    """Networks (CIDR) in which trainers are asked about their progress. Default: all but loopback and link-local ones."""
+    """Networks (CIDR) in which trainers are polled for their progress. Default: all except loopback and link-local networks."""
 
     namespaces: Annotated[list[str], BeforeValidator(_split)] = []
-    """Namespaces whose jobs are served. Default: all."""
+    """Namespaces that the operator watches. Default: all."""
     namespace: str = "default"
-    """The operator's own namespace, where the Lease is."""
+    """Namespace of the operator and its Lease."""
     identity: str = Field(default_factory=lambda: os.environ.get("HOSTNAME", "operator"))
-    """This replica's name in the Lease."""
+    """Identity of this replica in the Lease."""
     lease_name: str = "dreambooth-operator"
-    """Name of the Lease by which replicas choose a leader."""
+    """Name of the Lease for leader election."""
     lease_seconds: Annotated[int, Field(ge=3, le=300)] = 15
-    """Seconds after which another replica may take an unrenewed Lease over."""
+    """Duration of the Lease in seconds; if it is not renewed, another replica takes it over afterwards."""
     port: Annotated[int, Field(ge=0, le=65535)] = 9090
-    """Port of the operator's own `/healthz`, `/readyz` and `/metrics`; 0: any free one."""
+    """Port of `/healthz`, `/readyz` and `/metrics` of the operator; 0: any free port."""
     log_format: Literal["plain", "json"] = "plain"
-    """How log lines are written: for people, or one JSON object a line."""
+    """Format of log lines: plain text, or one JSON object per line."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least level of the log lines that are written."""
+    """Minimum level of log lines."""
 
     workers: Annotated[int, Field(ge=1, le=100)] = 8
-    """Jobs that are reconciled at the same time."""
+    """Number of DreamBoothJobs that are reconciled at the same time."""
     resync_seconds: Annotated[float, Field(gt=0)] = 300
-    """Seconds after which everything is listed anew, whatever the watches said."""
+    """Interval in seconds between two complete lists of all watched kinds."""
     poll_seconds: Annotated[float, Field(gt=0)] = 5
-    """Seconds between two questions to the same trainer about its progress, if not more of them run than can be asked."""
+    """Interval in seconds between two polls of a trainer; longer if there are more trainers than can be polled in it."""
     polls_at_once: Annotated[int, Field(ge=1, le=500)] = 20
-    """Trainers that are asked at the same time."""
+    """Number of trainers that are polled at the same time."""
     poll_timeout_seconds: Annotated[float, Field(gt=0)] = 2
-    """Seconds within which a trainer must have answered in full."""
+    """Timeout of a poll in seconds."""
     status_writes_per_second: Annotated[float, Field(gt=0)] = 10
-    """Writes of progress alone, over all jobs together; changes of a phase or a condition are written at once."""
+    """Largest rate of status updates for progress, over all DreamBoothJobs. Changes of phases and conditions are not limited."""
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
-    """The settings that an environment gives.
+    """Reads the settings from environment variables.
 
     Raises:
-        pydantic.ValidationError: names each variable that is missing, unknown or out of bounds.
+        pydantic.ValidationError: lists all variables that are missing, unknown or out of range.
     """
     given = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)}
     return Settings.model_validate(given)

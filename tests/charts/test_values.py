@@ -114,7 +114,10 @@ def test_the_table_has_a_row_for_each_value_section_and_setting() -> None:
     )
     rows = table_of(read_values(text)).splitlines()
     assert rows[2:4] == ["| `section` |  |  | A section. |", '| `section.inner` | `a`, `b` | `"a"` | A &#124; B. |']
-    assert "| `settings.workers` | integer | `3` | Jobs that are reconciled at the same time. |" in rows
+    assert (
+        "| `settings.workers` | integer | `3` | Number of DreamBoothJobs that are reconciled at the same time. |"
+        in rows
+    )
 
 
 def test_only_the_table_of_the_readme_is_replaced() -> None:

@@ -76,7 +76,7 @@ def supervise(
     stop = _Stop(owner)
     with _only_one():
         leftovers.sweep()
-        reason = node.obstacle() if with_node else "the cluster was started for tests that need none"
+        reason = node.preflight_failure() if with_node else "the cluster was started for tests that need none"
         RUN.mkdir()
         processes = Processes()
         try:

@@ -32,7 +32,7 @@ GPUS = 8
 READY_SECONDS = 60
 
 
-def obstacle() -> str | None:
+def preflight_failure() -> str | None:
     """Why no node can run here."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "containers need root on Linux"

@@ -19,7 +19,7 @@ FLAVOR = "test"
 READY_SECONDS = 120
 
 
-def obstacle() -> str | None:
+def preflight_failure() -> str | None:
     """Why Kueue can't run here; None: it can."""
     missing = [str(file) for file in (MANAGER, MANIFESTS) if not file.exists()]
     return f"{' and '.join(missing)} are not there" if missing else None

@@ -1,4 +1,4 @@
-"""What tests against a real API server share: running a coroutine with a client, a DreamBoothJob, a network that fails."""
+"""Helpers for tests against an API server: a client, a DreamBoothJob, and a network with failures."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ def with_cluster(test: Callable[[Cluster], Awaitable[None]], seconds: float = 60
 
 
 def applied_job(namespace: str, name: str = "dog") -> dict[str, Any]:
-    """A DreamBoothJob with what must be said, with photos from the ConfigMap `photos`."""
+    """A minimal DreamBoothJob with photos from the ConfigMap `photos`."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -74,12 +74,12 @@ class Network:
             writer.close()
 
     def heal(self) -> None:
-        """Everything passes again; what was said while it hung arrives."""
+        """Forwards data again, including the data that was held back."""
         self._refuses = False
         self._flows.set()
 
     def forget(self) -> None:
-        """As after a time without traffic: what hung is lost, the connections are not closed, new ones work."""
+        """Drops the data that was held back without closing connections; new connections work."""
         old, self._flows = self._flows, asyncio.Event()
         self._flows.set()
         assert not old.is_set()

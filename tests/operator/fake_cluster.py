@@ -1,5 +1,5 @@
-"""A fake: one namespace of a cluster in memory, with what Kubernetes' Job controller, garbage collector and kubelet do to the
-objects of one DreamBoothJob. For tests of decisions; what the real ones do is tested on a real cluster."""
+"""A fake cluster in memory: a namespace with a DreamBoothJob, and the behaviour of the Job controller, the garbage collector and the
+kubelet. For tests of decisions; other tests use a real cluster."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class FakeCluster:
         self.mount_failures: dict[str, str] = {}
         self.refusals: dict[Reference, str] = {}
         self.snapshot: Snapshot | None = None
-        self.distrust: str | None = None
+        self.progress_error: str | None = None
         self.events: list[Event] = []
         self.gone = False
         self._numbers = itertools.count(1)
@@ -64,30 +64,30 @@ class FakeCluster:
         metadata = {"name": name, "uid": self.uid(), "creationTimestamp": stamp(self.now)}
         self.runtimes.append({"kind": "DreamBoothRuntime", "metadata": metadata, "spec": spec})
 
-    # What the operator does.
+    # The operator.
 
     def observe(self) -> Observed:
-        """What the edges of the operator would hand to `reconcile`."""
+        """The input of `reconcile`."""
         observed = Observed(
-            job=deepcopy(self.job),
+            dreamboothjob=deepcopy(self.job),
             jobs=deepcopy(self.jobs),
             pods=deepcopy(self.pods),
             runtimes=deepcopy(self.runtimes),
             mount_failures=dict(self.mount_failures),
             refusals=dict(self.refusals),
             snapshot=self.snapshot,
-            distrust=self.distrust,
+            progress_error=self.progress_error,
         )
         asked = references(observed, self.now, self.settings)
-        present = {reference: deepcopy(self.objects.get(reference)) for reference in asked}
-        return Observed(**{**vars(observed), "present": present})
+        referenced = {reference: deepcopy(self.objects.get(reference)) for reference in asked}
+        return Observed(**{**vars(observed), "referenced": referenced})
 
     def decide(self) -> Plan:
-        """What the operator would do now."""
+        """The plan of the operator."""
         return reconcile(self.observe(), self.now, self.settings)
 
     def carry_out(self, plan: Plan, writes: int | None = None) -> None:
-        """Writes what is planned, or only the first writes of it, as if the operator had been killed then."""
+        """Carries out a plan, or only its first writes, as if the operator was killed after them."""
         steps: list[Any] = [*(("apply", item) for item in plan.apply), *(("create", item) for item in plan.create)]
         steps += [("status", plan.status)] if plan.status != self.job.get("status", {}) else []
         steps += [("delete", reference) for reference in plan.delete]
@@ -103,7 +103,7 @@ class FakeCluster:
         return plan
 
     def settle(self) -> Plan:
-        """Lets operator and Job controller take turns until neither has anything to do."""
+        """Runs the operator and the Job controller in turn until nothing changes."""
         for _ in range(20):
             before = deepcopy((self.job, self.objects, self.pods))
             plan = self.reconcile()
@@ -132,11 +132,11 @@ class FakeCluster:
             item["metadata"].setdefault("deletionTimestamp", stamp(self.now))
             self.collect()
 
-    # What Kubernetes does.
+    # Kubernetes.
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
-        """All Jobs that bear the label by which the operator watches them."""
+        """All Jobs with the label that the operator watches."""
         return [item for reference, item in self.objects.items() if reference.kind == "Job" and _is_labelled(item)]
 
     @property
@@ -145,12 +145,12 @@ class FakeCluster:
         return self.jobs[-1]
 
     def alive(self, job: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Pods, of one Job or of all, that have not ended."""
+        """The pods of one Job, or of all Jobs, that have not ended."""
         pods = [pod for pod in self.pods if pod["status"]["phase"] in ("Pending", "Running")]
         return [pod for pod in pods if job is None or _owner(pod) == job["metadata"]["uid"]]
 
     def control(self) -> None:
-        """The Job controller: makes pods, replaces them, suspends, completes and fails Jobs by their policy."""
+        """The Job controller: creates and replaces pods, and suspends, completes and fails Jobs."""
         self.collect()
         for job in self.jobs:
             if not _ended(job) and "deletionTimestamp" not in job["metadata"]:
@@ -159,15 +159,15 @@ class FakeCluster:
     def _control(self, job: dict[str, Any]) -> None:
         own = [pod for pod in self.pods if _owner(pod) == job["metadata"]["uid"]]
         failed = [(pod, _action(job, pod)) for pod in own if pod["status"]["phase"] == "Failed"]
-        verdict = next((message for _, (action, message) in failed if action == "FailJob"), None)
-        if verdict is None and any(action == "Count" for _, (action, _) in failed):
-            verdict = "Job has reached the specified backoff limit"
-        if verdict is not None or job["spec"]["suspend"]:
+        final_failure = next((message for _, (action, message) in failed if action == "FailJob"), None)
+        if final_failure is None and any(action == "Count" for _, (action, _) in failed):
+            final_failure = "Job has reached the specified backoff limit"
+        if final_failure is not None or job["spec"]["suspend"]:
             for pod in self.alive(job):
                 self.tell_to_stop(pod)
-        if verdict is not None:
+        if final_failure is not None:
             if not self.alive(job):
-                self._end(job, "Failed", verdict)
+                self._end(job, "Failed", final_failure)
             return
         done = {pod["metadata"]["labels"][LABEL_INDEX] for pod in own if pod["status"]["phase"] == "Succeeded"}
         if len(done) == job["spec"]["completions"]:
@@ -195,7 +195,7 @@ class FakeCluster:
         )
 
     def collect(self) -> None:
-        """The garbage collector: a Job that is deleted goes after its pods."""
+        """The garbage collector: removes a deleted Job after its pods."""
         for reference, item in list(self.objects.items()):
             if "deletionTimestamp" not in item["metadata"]:
                 continue
@@ -220,7 +220,7 @@ class FakeCluster:
                 one["status"].update(status)
 
     def wait(self, pod: dict[str, Any], reason: str, message: str = "") -> None:
-        """The kubelet takes a pod over but can't start its container."""
+        """The kubelet accepts a pod but can't start its container."""
         state = {"waiting": {"reason": reason, "message": message}}
         pod["status"].update(startTime=stamp(self.now), containerStatuses=_statuses(state))
 
@@ -273,7 +273,7 @@ def _ended(job: Mapping[str, Any]) -> bool:
 
 
 def _action(job: Mapping[str, Any], pod: Mapping[str, Any]) -> tuple[str, str]:
-    """What the first rule of a Job's podFailurePolicy that matches a failed pod says."""
+    """The action of the first rule of the podFailurePolicy that matches a failed pod."""
     terminated = pod["status"].get("containerStatuses", [{}])[0].get("state", {}).get("terminated")
     conditions = pod["status"].get("conditions", ())
     for index, rule in enumerate(job["spec"]["podFailurePolicy"]["rules"]):

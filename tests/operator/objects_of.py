@@ -1,4 +1,4 @@
-"""Small objects of Kubernetes, as the API server would tell them."""
+"""Small Kubernetes objects, as the API server returns them."""
 
 from typing import Any
 

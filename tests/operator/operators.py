@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Operator:
-    """A running operator, with what it logged."""
+    """A running operator and its log."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -37,7 +37,7 @@ class Operator:
                 await self._said.wait()
 
     async def get(self, path: str) -> tuple[int, str]:
-        """What it answers to a probe."""
+        """The response to a probe."""
         found = re.search(r"on port (\d+)", await self.said("probes and metrics on port"))
         assert found
         address = f"http://127.0.0.1:{found[1]}{path}"

@@ -1,4 +1,4 @@
-"""Small Jobs and pods of the DreamBoothJob `dog`, in the states that policies and status tell apart."""
+"""Small Jobs and pods of the DreamBoothJob `dog`, in all relevant states."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ UID = OWNER["metadata"]["uid"]
 
 
 def at(seconds: float = 0) -> datetime:
-    """A time of the story."""
+    """A time after the start."""
     return START + timedelta(seconds=seconds)
 
 

@@ -1,7 +1,7 @@
-"""What a tenant may try, each on a real API server with the permissions of a tenant: the role `edit` in one namespace.
+"""Attacks of a tenant on a real API server, with the role `edit` in one namespace.
 
-What the API server takes goes through the operator's decision, with what it would see there. It is harmless if what
-is made for it is what is made for an honest job, or if nothing is.
+Manifests that the API server accepts are passed to `reconcile`. They are harmless if the created objects are the same as for an
+honest DreamBoothJob, or if no objects are created.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import pytest
 
 from dreambooth_operator.decide.reconcile import reconcile, references
 from dreambooth_operator.kube.client import Cluster
-from dreambooth_operator.objects.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_OWNER, LABEL_QUEUE
+from dreambooth_operator.objects.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_QUEUE, LABEL_UID
 from dreambooth_operator.objects.observed import Object, Observed, Plan
 from dreambooth_operator.settings import Settings
 from tests.conftest import Cluster as Kubectl
@@ -67,7 +67,7 @@ class Tenant(NamedTuple):
         return self.cluster.kubectl(*identity, *arguments, stdin=stdin)
 
     def create(self, item: Any) -> Any:
-        """Creates an object without any check of kubectl's; returns what the API server made of it."""
+        """Creates an object without client-side validation; returns the stored object."""
         return json.loads(self.kubectl("create", "--validate=false", "--output=json", "--filename", "-", item=item))
 
 
@@ -80,7 +80,7 @@ def tenant(cluster: Kubectl) -> Iterator[Tenant]:
     binding = "rolebinding", "tenant", "--clusterrole=edit", f"--user={name}-tenant", f"--namespace={name}"
     cluster.kubectl("create", *binding)
     tenant = Tenant(cluster, name)
-    # The role is put together by a controller, some time after its parts were made.
+    # A controller aggregates the role some time after its parts were created.
     asyncio.run(until(lambda: _may_work(tenant), 60))
     tenant.kubectl("create", "configmap", "photos")
     yield tenant
@@ -117,7 +117,7 @@ def attacking(path: str, value: Any) -> dict[str, Any]:
 
 
 def decision(kubeconfig: Path, job: Object, *, runtimes: tuple[Object, ...] = (), others: int = 0) -> Plan:
-    """What the operator would do about a job in this namespace, as `control/controller.py` would ask for it."""
+    """The plan for a DreamBoothJob in this namespace."""
 
     async def decide() -> Plan:
         client = await Cluster.connect()
@@ -126,10 +126,12 @@ def decision(kubeconfig: Path, job: Object, *, runtimes: tuple[Object, ...] = ()
         pods, _ = await client.list("Pod", namespace, f"{LABEL_JOB}={name}")
         assert len(jobs) + len(pods) == others
         now = datetime.now(UTC)
-        seen = Observed(job=job, jobs=jobs, pods=pods, runtimes=runtimes)
+        seen = Observed(dreamboothjob=job, jobs=jobs, pods=pods, runtimes=runtimes)
         found = {one: await client.get(one.kind, namespace, one.name) for one in references(seen, now, SETTINGS)}
         await client.close()
-        return reconcile(Observed(job=job, jobs=jobs, pods=pods, runtimes=runtimes, present=found), now, SETTINGS)
+        return reconcile(
+            Observed(dreamboothjob=job, jobs=jobs, pods=pods, runtimes=runtimes, referenced=found), now, SETTINGS
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(kubeconfig))
@@ -137,7 +139,7 @@ def decision(kubeconfig: Path, job: Object, *, runtimes: tuple[Object, ...] = ()
 
 
 def given_settings(plan: Plan) -> Any:
-    """What the trainer is told."""
+    """The settings of the trainer."""
     (given,) = (item for item in plan.apply if item["kind"] == "ConfigMap")
     return json.loads(given["data"]["train.json"])
 
@@ -147,7 +149,7 @@ def without_uid(item: Any, uid: str) -> Any:
 
 
 def made_for(plan: Plan, job: Object) -> Any:
-    """What is made, but for the job's identity."""
+    """The created objects without names and UIDs."""
     return without_uid([*plan.apply, *plan.create], job["metadata"]["uid"])
 
 
@@ -166,7 +168,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("spec.model.config", "pvc://a:b/../../x", "pods see no other path"),
     ("spec.evaluation.encoder", "/var/run/secrets", "pods see no other path"),
     ("spec.model", {"source": "hf://a/b", "tokenSecret": {"name": "../kube-system/token"}}, "should match"),
-    # What is no GPU.
+    # Other resources than GPUs.
     ("spec.resources.gpuResourceName", "hugepages-2Mi", "should match"),
     ("spec.resources.gpuResourceName", "memory", "should match"),
     ("spec.resources.cpu", "-1", "should match"),
@@ -221,7 +223,7 @@ SMUGGLED: list[tuple[str, Any]] = [
     ("spec.initContainers", [{"name": "evil", "image": "evil"}]),
     # Metadata, of which nothing is handed on.
     ("metadata.labels", {LABEL_QUEUE: "of-others", "kueue.x-k8s.io/priority-class": "high", LABEL_JOB: "cat"}),
-    ("metadata.labels", {"dreambooth.io/runtime": "big", LABEL_ATTEMPT: "7", LABEL_OWNER: "uid"}),
+    ("metadata.labels", {"dreambooth.io/runtime": "big", LABEL_ATTEMPT: "7", LABEL_UID: "uid"}),
     ("metadata.annotations", {"dreambooth.io/active-deadline-seconds": "99999999", "container.seccomp": "unconfined"}),
     ("metadata.finalizers", ["example.com/never"]),
     (
@@ -301,7 +303,7 @@ def test_paths_stay_inside_their_volumes(tenant: Tenant, kubeconfig: Path, path:
         "persistentVolumeClaim",
     }
     assert not any("subPath" in mount for mount in container["volumeMounts"])
-    # Kubernetes takes it, at the restricted level.
+    # Kubernetes accepts it under the `restricted` Pod Security Standard.
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}
     tenant.kubectl("create", "--dry-run=server", "--filename", "-", item=pod)
 
@@ -330,7 +332,7 @@ BEYOND: list[tuple[str, Any, str]] = [
     ("path", "value", "field"), BEYOND, ids=[f"{number}-{field}" for number, (_, _, field) in enumerate(BEYOND)]
 )
 @pytest.mark.usefixtures("clean")
-def test_beyond_the_runtime_nothing_is_made(
+def test_nothing_is_created_beyond_the_limits_of_the_runtime(
     tenant: Tenant, kubeconfig: Path, path: str, value: Any, field: str
 ) -> None:
     tenant.cluster.kubectl(
@@ -343,7 +345,7 @@ def test_beyond_the_runtime_nothing_is_made(
 
 
 @pytest.mark.usefixtures("clean")
-def test_no_name_of_a_runtime_leads_around_the_default(tenant: Tenant, kubeconfig: Path) -> None:
+def test_no_name_of_a_runtime_bypasses_the_default(tenant: Tenant, kubeconfig: Path) -> None:
     taken = tenant.create(attacking("spec.runtime", "none"))
     plan = decision(kubeconfig, taken, runtimes=(RUNTIME,))
     assert (plan.status["phase"], [*plan.apply, *plan.create]) == ("Pending", [])
@@ -366,13 +368,13 @@ def test_forbidden_to_tenants(tenant: Tenant, name: str) -> None:
         tenant.kubectl(*FORBIDDEN[name])
 
 
-def test_a_tenant_publishes_no_runtime(tenant: Tenant) -> None:
+def test_a_tenant_can_not_create_a_runtime(tenant: Tenant) -> None:
     with pytest.raises(AssertionError, match="Forbidden"):
         tenant.create(RUNTIME)
 
 
 @pytest.mark.usefixtures("clean")
-def test_what_was_judged_stays(tenant: Tenant) -> None:
+def test_validated_fields_are_immutable(tenant: Tenant) -> None:
     tenant.create(applied_job(tenant.namespace))
     for spec in (
         {"runtime": "big"},
@@ -385,9 +387,9 @@ def test_what_was_judged_stays(tenant: Tenant) -> None:
 
 
 @pytest.mark.usefixtures("clean")
-def test_a_claim_of_another_namespace_is_none(tenant: Tenant, kubeconfig: Path) -> None:
+def test_a_claim_of_another_namespace_is_not_found(tenant: Tenant, kubeconfig: Path) -> None:
     taken = tenant.create(attacking("spec.subject.images", {"configMap": {"name": "kube-root-ca.crt-of-others"}}))
-    assert decision(kubeconfig, taken).status["message"].startswith("ConfigMap kube-root-ca.crt-of-others, which")
+    assert decision(kubeconfig, taken).status["message"].startswith("ConfigMap kube-root-ca.crt-of-others (")
 
 
 POD_SPEC = {
@@ -439,7 +441,7 @@ TAKEN: dict[str, tuple[dict[str, Any], int, str]] = {
 
 @pytest.mark.parametrize("name", TAKEN)
 @pytest.mark.usefixtures("clean")
-def test_what_a_tenant_put_in_the_way_is_neither_taken_over_nor_deleted(
+def test_conflicting_objects_of_a_tenant_are_neither_taken_over_nor_deleted(
     tenant: Tenant, kubeconfig: Path, name: str
 ) -> None:
     item, labelled, word = TAKEN[name]

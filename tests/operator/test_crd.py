@@ -1,4 +1,4 @@
-"""The CRD in a real API server, which refuses what `cluster_rules.py` refuses."""
+"""The CRD in an API server, which must refuse the same manifests as `cluster_rules.py`."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ WRONG: list[tuple[str, Any, str]] = [
 
 
 def with_field(namespace: str, path: str, value: Any) -> dict[str, Any]:
-    """A sound job but for one field."""
+    """A DreamBoothJob that is valid except for one field."""
     job = applied_job(namespace)
     *parents, name = path.split(".")
     section = job["spec"]
@@ -56,7 +56,7 @@ def with_field(namespace: str, path: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("path", "value", "words"), WRONG, ids=[f"{path}={value}" for path, value, _ in WRONG])
-def test_what_is_wrong_is_refused_at_apply_time_and_would_be_by_the_operator(
+def test_invalid_fields_are_refused_by_the_api_server_and_the_operator(
     namespace: str, path: str, value: Any, words: str
 ) -> None:
     wrong = with_field(namespace, path, value)
@@ -73,7 +73,7 @@ def test_what_is_wrong_is_refused_at_apply_time_and_would_be_by_the_operator(
 
 
 @pytest.mark.parametrize("name", ["9dogs", "d" * 51, "dog.one"])
-def test_names_that_pods_could_not_have_are_refused(namespace: str, name: str) -> None:
+def test_names_that_are_invalid_for_pods_are_refused(namespace: str, name: str) -> None:
     async def test(cluster: Cluster) -> None:
         with pytest.raises(ApiException, match=r"metadata\.name must have"):
             job = applied_job(namespace, name)
@@ -82,7 +82,7 @@ def test_names_that_pods_could_not_have_are_refused(namespace: str, name: str) -
     with_cluster(test)
 
 
-def test_defaults_are_filled_in_and_are_sound(namespace: str) -> None:
+def test_defaults_are_set_and_valid(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         job = await cluster.create(applied_job(namespace))
         assert job["spec"]["prior"]["sampler"] == {"scheduler": "ddpm", "steps": 25, "guidanceScale": 1}
@@ -104,7 +104,7 @@ def test_defaults_are_filled_in_and_are_sound(namespace: str) -> None:
         ("runtime", "big"),
     ],
 )
-def test_what_has_begun_can_not_be_changed(namespace: str, path: str, value: Any) -> None:
+def test_the_spec_is_immutable(namespace: str, path: str, value: Any) -> None:
     async def test(cluster: Cluster) -> None:
         await cluster.create(applied_job(namespace))
         changed = with_field(namespace, path, value)
@@ -117,7 +117,7 @@ def test_what_has_begun_can_not_be_changed(namespace: str, path: str, value: Any
 @pytest.mark.parametrize(
     "change", [{"suspend": True}, {"activeDeadlineSeconds": 9}, {"ttlSecondsAfterFinished": 9}, {"retries": 9}]
 )
-def test_what_steers_a_job_can_be_changed(namespace: str, change: dict[str, Any]) -> None:
+def test_mutable_fields(namespace: str, change: dict[str, Any]) -> None:
     async def test(cluster: Cluster) -> None:
         await cluster.create(applied_job(namespace))
         changed = await _patch(cluster, namespace, change)

@@ -19,7 +19,7 @@ def restored() -> Iterator[None]:
         library.setLevel(before)
 
 
-def test_json_lines_hold_the_message_and_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_lines_contain_the_message_and_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Settings(trainer_image="trainer", log_format="json"))
     log = logging.getLogger("dreambooth_operator.some")
     log.info("%s: started\nreally", "space/dog")
@@ -33,7 +33,7 @@ def test_json_lines_hold_the_message_and_the_traceback(capsys: pytest.CaptureFix
     assert "ValueError: broken" in second["exception"]
 
 
-def test_plain_lines_begin_with_time_and_level(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_lines_start_with_time_and_level(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Settings(trainer_image="trainer"))
     logging.getLogger("dreambooth_operator.some").info("started")
     assert capsys.readouterr().err.rstrip().endswith("INFO    dreambooth_operator.some: started")

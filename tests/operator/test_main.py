@@ -16,7 +16,7 @@ from dreambooth_operator.objects.observed import Reference
 from tests.operator.clusters import applied_job, network, until
 from tests.operator.operators import COMMAND, operator
 
-LEADS = "leads: it has the Lease"
+LEADS = "leads: it acquired the Lease"
 Check = Callable[[], Awaitable[bool]]
 
 
@@ -41,12 +41,12 @@ async def versions(cluster: Cluster, namespace: str) -> dict[tuple[str, str], st
     """The resource version of everything that an operator may write."""
     kinds = ("DreamBoothJob", "Job", "ConfigMap", "Service", "NetworkPolicy", "PersistentVolumeClaim", "Event")
     found = [item for kind in kinds for item in (await cluster.list(kind, namespace))[0]]
-    # Others tell again and again that a claim finds no volume.
+    # Other components repeat Events about a claim without a volume.
     found = [item for item in found if item.get("involvedObject", {}).get("kind", KIND) == KIND]
     return {(item["kind"], item["metadata"]["name"]): item["metadata"]["resourceVersion"] for item in found}
 
 
-def test_wrong_settings_are_told_in_a_line_each() -> None:
+def test_invalid_settings_are_reported_on_one_line_each() -> None:
     environment = {**os.environ, "DREAMBOOTH_WORKERS": "0", "DREAMBOOTH_NO_SUCH_SETTING": "1"}
     ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
@@ -54,7 +54,7 @@ def test_wrong_settings_are_told_in_a_line_each() -> None:
     assert sorted(lines) == ["DREAMBOOTH_NO_SUCH_SETTING", "DREAMBOOTH_TRAINER_IMAGE", "DREAMBOOTH_WORKERS"]
 
 
-def test_from_applying_to_the_job_and_a_graceful_end(kubeconfig: Path, namespace: str) -> None:
+def test_a_job_is_created_and_the_operator_stops_gracefully(kubeconfig: Path, namespace: str) -> None:
     async def test() -> None:
         cluster = await Cluster.connect()
         await photos(cluster, namespace)
@@ -81,7 +81,7 @@ async def _is(answer: Awaitable[tuple[int, str]], status: int) -> bool:
     return (await answer)[0] == status
 
 
-def test_a_killed_leader_is_followed_within_twenty_seconds(kubeconfig: Path, namespace: str) -> None:
+def test_a_killed_leader_is_replaced_within_twenty_seconds(kubeconfig: Path, namespace: str) -> None:
     async def test() -> None:
         cluster = await Cluster.connect()
         await photos(cluster, namespace)
@@ -110,7 +110,7 @@ def test_a_restart_writes_nothing(kubeconfig: Path, namespace: str) -> None:
         cluster = await Cluster.connect()
         await photos(cluster, namespace)
         names = [f"job-{number}" for number in range(30)]
-        # Jobs that wait in a queue have no pods, about which there would be something new to say with time.
+        # Queued Jobs have no pods, so their status does not change with time.
         jobs = [applied_job(namespace, name) for name in names]
         for job in jobs:
             job["spec"]["scheduling"] = {"queueName": "team"}
@@ -140,7 +140,9 @@ async def _counts(metric: Awaitable[float], least: float) -> bool:
 
 
 @pytest.mark.parametrize("way", ["break_off", "hang"])
-def test_an_outage_of_the_api_server_passes(way: str, kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
+def test_the_operator_survives_an_outage_of_the_api_server(
+    way: str, kubeconfig: Path, namespace: str, tmp_path: Path
+) -> None:
     async def test() -> None:
         cluster = await Cluster.connect()
         await photos(cluster, namespace)
@@ -162,9 +164,7 @@ def test_an_outage_of_the_api_server_passes(way: str, kubeconfig: Path, namespac
 
 
 @pytest.mark.slow
-def test_watches_that_hang_for_ever_are_noticed_in_about_a_minute(
-    kubeconfig: Path, namespace: str, tmp_path: Path
-) -> None:
+def test_hanging_watches_are_detected_within_about_a_minute(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
     async def test() -> None:
         cluster = await Cluster.connect()
         await photos(cluster, namespace)
@@ -183,7 +183,7 @@ def test_watches_that_hang_for_ever_are_noticed_in_about_a_minute(
     run(test(), 150)
 
 
-def test_a_lost_lease_ends_the_process(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
+def test_the_process_exits_when_it_loses_the_lease(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
     async def test() -> None:
         async with network(kubeconfig, tmp_path) as (wire, path), operator(path, namespace, lease_seconds=3) as one:
             await one.said(LEADS)
@@ -194,8 +194,8 @@ def test_a_lost_lease_ends_the_process(kubeconfig: Path, namespace: str, tmp_pat
     run(test())
 
 
-def test_what_no_watch_told_is_found_by_listing(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
-    """A deletion during an outage that is longer than what the API server remembers: no watch tells it."""
+def test_a_list_finds_changes_that_the_watches_missed(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
+    """A deletion during an outage that is longer than the watch cache: no watch reports it."""
 
     async def test() -> None:
         cluster = await Cluster.connect()

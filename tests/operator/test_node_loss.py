@@ -1,4 +1,4 @@
-"""What becomes of a job whose node is gone, with Kubernetes' own controllers; the node and its kubelet are pretended."""
+"""A DreamBoothJob whose node is lost, with real controllers and a fake node."""
 
 import asyncio
 import json
@@ -13,11 +13,11 @@ from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
 
 SECONDS = 120
-"""Kubernetes looks for pods of missing nodes every 20 s and waits another 40 s for each."""
+"""Kubernetes checks for pods of missing nodes every 20 s and waits another 40 s."""
 
 
 class PretendedNode:
-    """A node that says it is ready, without a kubelet, and a volume for the claim of the job `dog`."""
+    """A fake node that is ready, and a volume for the claim of the DreamBoothJob `dog`."""
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self._cluster = cluster
@@ -46,15 +46,15 @@ class PretendedNode:
         self._write_status("node", self.name, {"capacity": room, "allocatable": room, "conditions": [ready]})
 
     def delete(self) -> None:
-        """Takes the node away, as a cloud does; its pods are still there."""
+        """Deletes the node, as a cloud provider does; its pods remain."""
         self._cluster.kubectl("delete", "node", self.name, "--ignore-not-found")
 
     def delete_volume(self) -> None:
-        """Takes the volume away."""
+        """Deletes the volume."""
         self._cluster.kubectl("delete", "persistentvolume", self.name, "--wait=false")
 
     def run(self, pod: dict[str, Any]) -> None:
-        """Says that a pod runs, as a kubelet would."""
+        """Marks a pod as running, as a kubelet would."""
         container = pod["spec"]["containers"][0]["name"]
         started = pod["metadata"]["creationTimestamp"]
         status = {"name": container, "ready": True, "restartCount": 0, "image": "i", "imageID": "i", "started": True}

@@ -1,4 +1,4 @@
-"""The life of jobs under an operator that has the chart's permissions, no others: none is missing, none is left over."""
+"""An operator with exactly the permissions of the chart: none is missing, and none is unused."""
 
 import asyncio
 import secrets
@@ -18,7 +18,7 @@ from tests.permissions import NEVER_REQUESTED, Check, Permission, access_of, ask
 
 RELEASE = "dreambooth"
 CANARY = f"hf_{secrets.token_hex(16)}"
-"""A token of the hub that must never be seen where it has no business."""
+"""A canary token that must not leak."""
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
@@ -50,7 +50,7 @@ def test_no_rule_has_a_wildcard_or_reads_secrets(access: list[dict[str, Any]]) -
     assert not [one for one in permissions if one.resource.startswith("secrets")]
 
 
-def test_the_permissions_are_those_that_are_used_and_no_token_is_seen(
+def test_the_permissions_are_exactly_the_used_ones_and_no_token_is_logged(
     cluster: SharedCluster, namespace: str, access: list[dict[str, Any]], restricted: Path
 ) -> None:
     if not AUDIT_LOG.exists():
@@ -89,7 +89,7 @@ async def no_complaint(one: Operator) -> None:
 
 
 @pytest.mark.parametrize("missing", sorted(NEVER_REQUESTED), ids=lambda one: f"{one.verb} {one.resource}")
-def test_what_no_request_asks_for_is_needed_all_the_same(
+def test_permissions_without_requests_are_required(
     cluster: SharedCluster, namespace: str, access: list[dict[str, Any]], restricted: Path, missing: Permission
 ) -> None:
     role = next(one for one in access if one["kind"] == "Role" and one["metadata"]["name"] == RELEASE)

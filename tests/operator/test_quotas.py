@@ -1,4 +1,4 @@
-"""What ResourceQuota and LimitRange forbid, in a real control plane: a condition that says by whom and what to do."""
+"""Violations of ResourceQuota and LimitRange in a real control plane are reported as conditions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -50,7 +50,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.slow
-def test_what_is_forbidden_is_told_with_who_and_what_to_do(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
+def test_quota_violations_are_reported_with_a_remedy(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
     cluster.kubectl("--namespace", namespace, "apply", "--filename", "-", stdin=BOUNDS)
     cluster.kubectl("--namespace", namespace, "create", "configmap", "photos")
     wait = "--for=jsonpath={.status.hard.requests\\.storage}=100Gi", "resourcequota/team", "--timeout=30s"

@@ -1,4 +1,4 @@
-"""Whatever happens to a job, in whatever order: the promises that are kept. The rest of Kubernetes is a fake."""
+"""Invariants that hold after any sequence of events, tested against a fake cluster."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -12,7 +12,7 @@ from dreambooth_operator.decide.status.endings import ending_of_pod
 from dreambooth_operator.objects.names import LABEL_INDEX
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.fake_cluster import MINIMAL, FakeCluster, condition
-from tests.operator.poll.test_trust import told
+from tests.operator.poll.test_trust import make_snapshot
 
 CODES = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 137])
 DISRUPTIONS = st.sampled_from(["", "", "", "EvictionByEvictionAPI", "DeletionByPodGC"])
@@ -48,7 +48,7 @@ class RandomWalk(RuleBasedStateMachine):
 
     @rule()
     def the_last_status_is_lost(self) -> None:
-        """A decision on what the cache still has of the job, whose write is refused, changes no more than objects."""
+        """A decision from an outdated cache writes objects at most, because its status update is a conflict."""
         plan = self.cluster.decide()
         before = deepcopy(self.cluster.job)
         self.cluster.carry_out(plan)
@@ -73,7 +73,7 @@ class RandomWalk(RuleBasedStateMachine):
     @precondition(lambda self: self.running())
     @rule(percent=st.floats(0, 100), step=st.integers(0, 400))
     def the_trainer_tells(self, percent: float, step: int) -> None:
-        self.cluster.snapshot = told(percent=percent, step=step)
+        self.cluster.snapshot = make_snapshot(percent=percent, step=step)
 
     @rule(suspend=st.booleans())
     def the_user_suspends_or_resumes(self, suspend: bool) -> None:
@@ -151,11 +151,11 @@ class RandomWalk(RuleBasedStateMachine):
 
     @invariant()
     def what_is_decided_waits_for_something(self) -> None:
-        """Either pods run or come, or an ended or suspended job rests, or there is a time to look again."""
+        """Pods are running or starting, or the DreamBoothJob has ended or is suspended, or it is requeued."""
         cluster = deepcopy(self.cluster)
         plan = cluster.settle()
         resting = plan.status["phase"] in ("Complete", "Failed", "Suspended", "Queued")
-        assert resting or cluster.alive() or plan.again_after
+        assert resting or cluster.alive() or plan.requeue_after
 
     def status(self) -> dict[str, Any]:
         """The status as it is written."""
@@ -163,7 +163,7 @@ class RandomWalk(RuleBasedStateMachine):
         return status
 
     def teardown(self) -> None:
-        """In the end every job ends, if nothing more happens to it."""
+        """Without further events, each DreamBoothJob ends."""
         if not hasattr(self, "cluster"):
             return
         cluster = self.cluster

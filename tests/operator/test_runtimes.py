@@ -41,7 +41,7 @@ def runtime(namespace: str, **spec: Any) -> Object:
     }
 
 
-def test_a_runtime_is_watched_though_only_one_namespace_is(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
+def test_runtimes_are_watched_with_a_single_namespace(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
     cluster.kubectl("--namespace", namespace, "create", "configmap", "photos")
 
     async def test() -> None:
@@ -65,8 +65,10 @@ def test_a_runtime_is_watched_though_only_one_namespace_is(kubeconfig: Path, nam
         cluster.kubectl("delete", "dreamboothruntime", namespace, "--ignore-not-found")
 
 
-def test_what_kueue_needs_is_there_and_what_it_writes_stays(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
-    """Kueue, played by hand: it admits a suspended Job with the node selector of a flavor, and takes the admission back."""
+def test_the_job_has_the_fields_for_kueue_and_keeps_its_changes(
+    kubeconfig: Path, namespace: str, cluster: Kubectl
+) -> None:
+    """A fake of Kueue: it admits a suspended Job with the node selector of a flavor, and evicts it."""
     cluster.kubectl("--namespace", namespace, "create", "configmap", "photos")
     flavor = '{"spec":{"suspend":false,"template":{"spec":{"nodeSelector":{"flavor":"h200"}}}}}'
     patch = ("--namespace", namespace, "patch", "job", "dog-0", "--type=merge")
@@ -98,7 +100,7 @@ def test_what_kueue_needs_is_there_and_what_it_writes_stays(kubeconfig: Path, na
     asyncio.run(asyncio.wait_for(test(), 120))
 
 
-def test_the_api_server_takes_the_examples_of_the_docs(namespace: str, cluster: Kubectl) -> None:
+def test_the_api_server_accepts_the_examples_of_the_docs(namespace: str, cluster: Kubectl) -> None:
     text = (ROOT / "docs" / "tenancy.md").read_text()
     blocks = "\n---\n".join(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
     taken = [item for item in yaml.safe_load_all(blocks) if not item["apiVersion"].startswith("kueue.")]

@@ -7,7 +7,7 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Pods of `helm test`, which the operator's Service, Deployment and budget must not take for its own. */}}
+{{/* Labels of the `helm test` pods; the selectors of Service, Deployment and PodDisruptionBudget must not match them. */}}
 {{- define "dreambooth.testSelector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -44,7 +44,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* What lets a pod of ours be pulled and scheduled. */}}
+{{/* Image pull Secrets and scheduling fields of pods. */}}
 {{- define "dreambooth.placement" -}}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
@@ -65,7 +65,7 @@ tolerations:
 {{- end }}
 {{- end -}}
 
-{{/* What the operator may do where it serves jobs. */}}
+{{/* Rules of the operator in watched namespaces. */}}
 {{- define "dreambooth.rules" -}}
 - apiGroups: [dreambooth.io]
   resources: [dreamboothjobs]
@@ -95,7 +95,7 @@ tolerations:
   verbs: [get, list, create, update]
 {{- end -}}
 
-{{/* What it may do everywhere, whichever namespaces it serves: runtimes, and the labels of namespaces that they select. */}}
+{{/* Cluster-wide rules of the operator: runtimes, and namespaces for their selectors. */}}
 {{- define "dreambooth.clusterRules" -}}
 - apiGroups: [dreambooth.io]
   resources: [dreamboothruntimes]

@@ -1,5 +1,5 @@
-"""Which pods wait for their volumes, and which Job for its pods, for longer than usual: `controller.py` asks for the cluster's
-complaints about these. It asks of no more than a DreamBoothJob has itself, whatever else bears its labels.
+"""Finds pods that lack volumes and Jobs that lack pods for longer than usual; `controller.py` reads the Events about them. Only
+objects of the DreamBoothJob are considered, not other objects with its labels.
 """
 
 import itertools
@@ -8,51 +8,50 @@ from datetime import datetime, timedelta
 
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import (
-    begun_at,
     condition_of,
     is_alive,
+    is_controlled_by,
     is_finished,
-    is_owned,
+    job_started_at,
     latest,
     name_of,
-    newest_of,
+    newest_job,
     time_of,
     uid_of,
 )
 
-PATIENCE = timedelta(seconds=30)
-"""How long creating the containers of a pod, or the pods of a Job, usually takes at most."""
-ASKED = 8
-"""So many pods of a job are asked about at most: one says what to mend, and a tenant may have made many."""
+GRACE_PERIOD = timedelta(seconds=30)
+"""Time after which the creation of containers or pods takes longer than usual."""
+MAX_PODS = 8
+"""Largest number of pods whose Events are read: one Event explains the problem, and a tenant may create many pods."""
 
 
-def awaiting_pods(owner: str, jobs: Sequence[Object], pods: Sequence[Object], now: datetime) -> dict[str, datetime]:
-    """The newest Job if it has had fewer pods than it should for longer than `PATIENCE`, and since when nobody makes one.
+def jobs_lacking_pods(uid: str, jobs: Sequence[Object], pods: Sequence[Object], now: datetime) -> dict[str, datetime]:
+    """The name of the newest Job if it lacks pods for longer than `GRACE_PERIOD`, and the time of its last pod creation.
 
     Args:
-        owner: UID of the DreamBoothJob.
-        jobs: the Jobs that bear its name as their label.
+        uid: UID of the DreamBoothJob.
+        jobs: the Jobs with the label of its name.
         pods: the pods of its own Jobs.
         now: the time.
     """
-    newest = newest_of(job for job in jobs if is_owned(job, owner) and not is_finished(job))
+    newest = newest_job(job for job in jobs if is_controlled_by(job, uid) and not is_finished(job))
     if newest is None or newest["spec"].get("suspend") or condition_of(newest, "Suspended"):
         return {}
-    made = [pod for pod in pods if is_owned(pod, uid_of(newest))]
-    there = [pod for pod in made if is_alive(pod) or pod.get("status", {}).get("phase") == "Succeeded"]
-    begun = begun_at(newest)
-    if begun is None or len(there) >= newest["spec"].get("parallelism", 1) or now - begun < PATIENCE:
+    created = [pod for pod in pods if is_controlled_by(pod, uid_of(newest))]
+    counted = [pod for pod in created if is_alive(pod) or pod.get("status", {}).get("phase") == "Succeeded"]
+    start = job_started_at(newest)
+    if start is None or len(counted) >= newest["spec"].get("parallelism", 1) or now - start < GRACE_PERIOD:
         return {}
-    # What was said before a pod was made is no longer true.
-    return {
-        name_of(newest): latest([begun, *(time_of(pod["metadata"].get("creationTimestamp")) for pod in made)]) or begun
-    }
+    # Events before the creation of a pod are outdated.
+    times = [time_of(pod["metadata"].get("creationTimestamp")) for pod in created]
+    return {name_of(newest): latest([start, *times]) or start}
 
 
-def awaiting_volumes(pods: Sequence[Object], now: datetime) -> list[str]:
-    """Names of the first pods that have had a node for longer than `PATIENCE` while no container of theirs could be created."""
+def pods_lacking_volumes(pods: Sequence[Object], now: datetime) -> list[str]:
+    """Names of the first pods that have been scheduled for longer than `GRACE_PERIOD` without a created container."""
     waiting = (pod["metadata"]["name"] for pod in pods if _being_created(pod) and _waited(pod, now))
-    return list(itertools.islice(waiting, ASKED))
+    return list(itertools.islice(waiting, MAX_PODS))
 
 
 def _being_created(pod: Object) -> bool:
@@ -68,4 +67,4 @@ def _waited(pod: Object, now: datetime) -> bool:
     scheduled = next((condition for condition in conditions if condition["type"] == "PodScheduled"), None)
     if scheduled is None or scheduled["status"] != "True":
         return False
-    return now - datetime.fromisoformat(scheduled["lastTransitionTime"]) > PATIENCE
+    return now - datetime.fromisoformat(scheduled["lastTransitionTime"]) > GRACE_PERIOD

@@ -1,14 +1,14 @@
-"""Carries the decisions of `decide/reconcile.py` out: every write about DreamBoothJobs, for `controller.py`.
+"""Carries out the plans of `decide/reconcile.py`: all writes about DreamBoothJobs, for `controller.py`.
 
-Before each it is made sure that this replica still holds the Lease. What the API server answers goes to the store, so that the
-next look sees what this one did even if the watch is late.
+Before each write, it checks that this replica holds the Lease. Responses of the API server are stored in the cache, so that the
+next reconciliation sees them even if the watch is delayed.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from dreambooth_operator.control.job_metrics import JobMetrics
+from dreambooth_operator.control.job_metrics import DreamBoothJobMetrics
 from dreambooth_operator.kube.cache import WATCHED, Store
 from dreambooth_operator.kube.client import Cluster, ClusterError
 from dreambooth_operator.kube.events import event_object, repeated
@@ -19,27 +19,27 @@ from dreambooth_operator.objects.observed import Event, Object, Observed, Plan, 
 log = logging.getLogger(__name__)
 
 EXISTED_SECONDS = 5.0
-"""Until the next look when an object that should be created was there already: no watch may tell when it goes."""
+"""Seconds until the next reconciliation if an object to create exists: its deletion may not be watched."""
 
 _LEVELS = {"Normal": logging.INFO, "Warning": logging.WARNING}
 
 
-class Refused(Exception):
-    """The API server will not make an object, however often it is asked: quota, admission, permissions."""
+class WriteRefused(Exception):
+    """The API server refuses an object, and a retry would fail too: quota, admission, permissions."""
 
     def __init__(self, reference: Reference, message: str) -> None:
         super().__init__(f"{reference.kind} {reference.name}: {message}")
         self.reference = reference
-        """What it will not make."""
+        """The refused object."""
         self.message = message
-        """What it said."""
+        """Message of the API server."""
 
 
 class Writer:
-    """Writes to the API server and keeps the store up to it."""
+    """Writes to the API server and updates the cache."""
 
     def __init__(
-        self, cluster: Cluster, store: Store, leadership: Leadership, metrics: JobMetrics, identity: str
+        self, cluster: Cluster, store: Store, leadership: Leadership, metrics: DreamBoothJobMetrics, identity: str
     ) -> None:
         self._cluster = cluster
         self._store = store
@@ -47,22 +47,22 @@ class Writer:
         self._metrics = metrics
         self._identity = identity
 
-    async def make(self, plan: Plan) -> float | None:
-        """Applies and creates the objects of a plan, in their order. What should be created and exists is left as it is.
+    async def write_objects(self, plan: Plan) -> float | None:
+        """Applies and creates the objects of a plan, in this order. An object to create that exists is left unchanged.
 
         Returns:
-            Seconds until the next look is due by that; None: it isn't.
+            Seconds after which to reconcile again; None: no need.
 
         Raises:
-            Refused: The first object that was refused for good.
-            ClusterError: An error that may pass.
+            WriteRefused: The API server refused an object.
+            ClusterError: A transient error.
         """
         due = None
         for item in plan.apply:
-            await self._make(item, "apply", self._cluster.apply)
+            await self._write(item, "apply", self._cluster.apply)
         for item in plan.create:
             try:
-                await self._make(item, "create", self._cluster.create)
+                await self._write(item, "create", self._cluster.create)
                 due = 0.0 if due is None and item["kind"] in WATCHED else due
             except ClusterError as error:
                 if error.status != 409:
@@ -70,59 +70,58 @@ class Writer:
                 due = EXISTED_SECONDS
         return due
 
-    async def write_status(self, job: Object, status: Object) -> None:
-        """Writes a status if it differs from the one of `job`."""
-        if status == job.get("status", {}):
+    async def write_status(self, dreamboothjob: Object, status: Object) -> None:
+        """Writes a status if it differs from the current one."""
+        if status == dreamboothjob.get("status", {}):
             return
         self._begin("DreamBoothJob", "status")
         STATUS_WRITES.inc()
-        written = await self._cluster.write_status(job, status)
+        written = await self._cluster.write_status(dreamboothjob, status)
         self._store.put(written)
-        self._metrics.note(job, status)
+        self._metrics.observe(dreamboothjob, status)
         if written.get("status", {}) != status:
-            log.error("the API server changed the status that it was given for %s", job["metadata"]["name"])
+            log.error("the API server stored a different status for %s", dreamboothjob["metadata"]["name"])
 
     async def delete(self, reference: Reference, observed: Observed) -> None:
-        """Deletes an object with what it owns, unless that has begun already."""
+        """Deletes an object and its dependents, unless it is already being deleted."""
         known = _known(reference, observed)
         if known and "deletionTimestamp" in known["metadata"]:
             return
         self._begin(reference.kind, "delete")
         uid = known["metadata"]["uid"] if known else None
-        await self._cluster.delete(reference, observed.job["metadata"]["namespace"], uid)
+        await self._cluster.delete(reference, observed.dreamboothjob["metadata"]["namespace"], uid)
 
-    async def emit(self, job: Object, event: Event, now: datetime) -> None:
-        """Logs and emits an Event; that it can't be emitted is only logged, as nothing depends on it."""
-        namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
+    async def record(self, dreamboothjob: Object, event: Event, now: datetime) -> None:
+        """Logs and records an Event. An error is only logged, because nothing depends on the Event."""
+        namespace, name = dreamboothjob["metadata"]["namespace"], dreamboothjob["metadata"]["name"]
         log.log(_LEVELS[event.type], "%s/%s: %s: %s", namespace, name, event.reason, event.message)
-        item = event_object(job, event, now, self._identity)
+        item = event_object(dreamboothjob, event, now, self._identity)
         try:
             self._begin("Event", "emit")
             known = await self._cluster.get("Event", namespace, item["metadata"]["name"])
             await (self._cluster.replace(repeated(known, now)) if known else self._cluster.create(item))
         except ClusterError as error:
-            log.warning("%s/%s: Event %s was not emitted: %s", namespace, name, event.reason, error)
+            log.warning("%s/%s: Event %s was not recorded: %s", namespace, name, event.reason, error)
 
-    async def _make(self, item: Object, verb: str, write: Callable[[Object], Awaitable[Object]]) -> Object:
+    async def _write(self, item: Object, verb: str, write: Callable[[Object], Awaitable[Object]]) -> Object:
         self._begin(item["kind"], verb)
         try:
-            made = await write(item)
+            written = await write(item)
         except ClusterError as error:
-            if not error.final:
+            if not error.permanent:
                 raise
-            raise Refused(Reference(item["kind"], item["metadata"]["name"]), error.message) from error
-        if made["kind"] in WATCHED:
-            self._store.put(made)
-        return made
+            raise WriteRefused(Reference(item["kind"], item["metadata"]["name"]), error.message) from error
+        if written["kind"] in WATCHED:
+            self._store.put(written)
+        return written
 
     def _begin(self, kind: str, verb: str) -> None:
         if not self._leadership.held():
-            raise ClusterError(0, "the Lease has run out, nothing is written")
+            raise ClusterError(0, "the Lease has expired, nothing was written")
         WRITES.labels(kind, verb).inc()
 
 
 def _known(reference: Reference, observed: Observed) -> Object | None:
-    """The object that a reference meant when it was decided on."""
-    known = [observed.job, *observed.jobs, *(item for item in observed.present.values() if item)]
-    meant = (reference.kind, reference.name)
-    return next((item for item in known if (item["kind"], item["metadata"]["name"]) == meant), None)
+    """The observed object of a reference."""
+    known = [observed.dreamboothjob, *observed.jobs, *(item for item in observed.referenced.values() if item)]
+    return next((item for item in known if (item["kind"], item["metadata"]["name"]) == tuple(reference)), None)

@@ -1,8 +1,7 @@
-"""What the watches told last: the objects that `control/controller.py` and `poll/poller.py` read instead of asking the API
-server.
+"""Cache of all watched objects. `control/controller.py` and `poll/poller.py` read it instead of the API server.
 
-Filled by `watches.py` (events), `relist.py` (lists) and `control/controller.py` (answers to its own writes); whichever is newest
-wins, by the resource version. One event loop uses it; nothing is locked. Objects in it are never changed, only replaced.
+`watches.py` (events), `relist.py` (lists) and `control/writer.py` (responses to its own writes) fill it; the highest resource
+version wins. It is used by one event loop, without locks. Objects in it are never modified, only replaced.
 """
 
 from collections import defaultdict
@@ -15,7 +14,7 @@ from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.objects.observed import Key, Object
 
 WATCHED = (KIND, RUNTIME_KIND, "Job", "Pod")
-"""Kinds of the objects in the store."""
+"""Kinds of the objects in the cache."""
 
 
 class _Name(NamedTuple):
@@ -24,14 +23,14 @@ class _Name(NamedTuple):
     name: str
 
 
-def version(item: Object) -> int:
-    """The resource version; Kubernetes promises that it grows (since 1.35 officially, in fact always)."""
+def resource_version(item: Object) -> int:
+    """The resource version of an object. Since Kubernetes 1.35, clients may compare resource versions."""
     return int(item["metadata"].get("resourceVersion", 0))
 
 
 def key_of(item: Object) -> Key | None:
-    """The DreamBoothJob that an object is or belongs to by its label. A runtime belongs to none: jobs that wait for one look
-    again by themselves."""
+    """The key of a DreamBoothJob, or of the one that the label of a Job or pod names. A runtime has no key: DreamBoothJobs that
+    wait for a runtime are requeued at intervals."""
     metadata = item["metadata"]
     if item["kind"] == RUNTIME_KIND:
         return None
@@ -40,28 +39,28 @@ def key_of(item: Object) -> Key | None:
 
 
 def controller_uid(item: Object) -> str | None:
-    """UID of the object's controller."""
-    owners = item["metadata"].get("ownerReferences", ())
-    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
+    """UID of the controller of an object."""
+    references = item["metadata"].get("ownerReferences", ())
+    return next((reference["uid"] for reference in references if reference.get("controller")), None)
 
 
 class Store:
-    """The newest known state of all watched objects."""
+    """The latest known state of all watched objects."""
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[_Name, Object]] = {kind: {} for kind in WATCHED}
         self._children: defaultdict[Key, set[_Name]] = defaultdict(set)
-        self._gone: dict[_Name, int] = {}
+        self._deleted: dict[_Name, int] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._objects.values()))
 
     def keys(self) -> Iterator[Key]:
-        """All DreamBoothJobs."""
+        """Keys of all DreamBoothJobs."""
         return (Key(name.namespace, name.name) for name in self._objects[KIND])
 
-    def job(self, key: Key) -> Object | None:
-        """A DreamBoothJob."""
+    def dreamboothjob(self, key: Key) -> Object | None:
+        """A DreamBoothJob; None if it is not in the cache."""
         return self._objects[KIND].get(_Name(KIND, *key))
 
     def runtimes(self) -> list[Object]:
@@ -69,52 +68,52 @@ class Store:
         return list(self._objects[RUNTIME_KIND].values())
 
     def jobs(self, key: Key) -> list[Object]:
-        """All Jobs with a DreamBoothJob's label, whoever owns them, oldest first."""
+        """All Jobs with the label of a DreamBoothJob, oldest first; their controller may be another object."""
         return self._labelled(key, "Job")
 
     def pods(self, key: Key) -> list[Object]:
-        """All pods with a DreamBoothJob's label, whoever owns them, oldest first."""
+        """All pods with the label of a DreamBoothJob, oldest first; their controller may be another object."""
         return self._labelled(key, "Pod")
 
     def own_pods(self, key: Key) -> list[Object]:
-        """The pods of the Jobs that a DreamBoothJob controls, oldest first: anybody may set our label, but not that."""
-        job = self.job(key)
-        if job is None:
+        """The pods of the Jobs that a DreamBoothJob controls, oldest first. Tenants can forge the label, but not this."""
+        dreamboothjob = self.dreamboothjob(key)
+        if dreamboothjob is None:
             return []
-        owner = job["metadata"]["uid"]
-        uids = {item["metadata"]["uid"] for item in self.jobs(key) if controller_uid(item) == owner}
-        return [item for item in self.pods(key) if controller_uid(item) in uids]
+        uid = dreamboothjob["metadata"]["uid"]
+        job_uids = {job["metadata"]["uid"] for job in self.jobs(key) if controller_uid(job) == uid}
+        return [pod for pod in self.pods(key) if controller_uid(pod) in job_uids]
 
     def put(self, item: Object) -> bool:
-        """Takes an object that was seen; returns whether it was news."""
+        """Stores an object from an event, a list or a response; returns whether it is newer than the cached one."""
         name = _name(item)
         known = self._objects[name.kind].get(name)
-        newest = max(version(known) if known else -1, self._gone.get(name, -1))
-        if version(item) <= newest:
+        newest = max(resource_version(known) if known else -1, self._deleted.get(name, -1))
+        if resource_version(item) <= newest:
             return False
         self._set(name, item)
         return True
 
     def remove(self, item: Object) -> bool:
-        """Takes the last state of an object that is gone; returns whether that was news."""
+        """Removes a deleted object; returns whether it was in the cache. `item` is its last state."""
         name = _name(item)
         known = self._objects[name.kind].get(name)
-        self._gone[name] = max(version(item), self._gone.get(name, -1))
-        if known is None or version(known) > version(item):
+        self._deleted[name] = max(resource_version(item), self._deleted.get(name, -1))
+        if known is None or resource_version(known) > resource_version(item):
             return False
         self._drop(name)
         return True
 
     def replace(self, kind: str, items: Iterable[Object], listed: int) -> set[Key]:
-        """Takes a complete list of a kind.
+        """Replaces all objects of a kind with a complete list.
 
         Args:
             kind: One of `WATCHED`.
             items: All objects of the kind.
-            listed: Resource version of the list; what the store knows that is newer stays.
+            listed: Resource version of the list; newer objects in the cache are kept.
 
         Returns:
-            Whose objects differ from what was known: nothing that watches may have missed remains unnoticed.
+            Keys of the DreamBoothJobs whose objects changed, including changes that the watches missed.
         """
         touched: set[Key | None] = set()
         names = set()
@@ -123,10 +122,10 @@ class Store:
             if self.put(item):
                 touched.add(key_of(item))
         for name, known in list(self._objects[kind].items()):
-            if name not in names and version(known) <= listed:
+            if name not in names and resource_version(known) <= listed:
                 touched.add(key_of(known))
                 self._drop(name)
-        self._gone = {name: gone for name, gone in self._gone.items() if name.kind != kind or gone > listed}
+        self._deleted = {name: gone for name, gone in self._deleted.items() if name.kind != kind or gone > listed}
         return {key for key in touched if key is not None}
 
     def _labelled(self, key: Key, kind: str) -> list[Object]:
@@ -154,6 +153,6 @@ def _name(item: Object) -> _Name:
 
 
 def _trimmed(item: Object) -> Object:
-    """The object without its field managers, which nobody here reads and which are half of it."""
+    """The object without `managedFields`, which the operator does not read and which is half of its size."""
     metadata: dict[str, Any] = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
     return {**item, "metadata": metadata}

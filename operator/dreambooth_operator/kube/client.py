@@ -1,6 +1,6 @@
-"""All that is said to the API server, beside what kopf watches: by `control/controller.py`, `relist.py` and `lease.py`.
+"""Client of the API server for all requests except kopf's watches. Used by `control/`, `relist.py` and `lease.py`.
 
-Objects go in and come out as their JSON. Every error, of the network or of the server, is a `ClusterError`.
+Objects are passed and returned as JSON. Each error of the network or the API server is raised as a `ClusterError`.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from dreambooth_operator.objects.names import OPERATOR
 from dreambooth_operator.objects.observed import Object, Reference
 
 TIMEOUT_SECONDS = 30.0
-"""Within which a request must be answered in full."""
-PAGE = 500
-"""Objects of one page of a list."""
+"""Timeout of a request, including the response body."""
+PAGE_SIZE = 500
+"""Number of objects in one page of a list."""
 
 PATHS = {
     KIND: (API_VERSION, PLURAL),
@@ -40,39 +40,39 @@ PATHS = {
     "Pod": ("v1", "pods"),
     "Service": ("v1", "services"),
 }
-"""API version and plural by kind."""
+"""API version and plural of each kind."""
 CLUSTER_SCOPED = RUNTIME_KIND, "Namespace"
-"""Kinds whose objects are in no namespace."""
+"""Kinds that are not namespaced."""
 
 _METADATA_ALONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-_NOT_FINAL = {401, 408, 409, 429}
+_TRANSIENT = {401, 408, 409, 429}
 
 
 class ClusterError(Exception):
-    """The API server could not be reached or said no."""
+    """The API server could not be reached or returned an error."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{message} ({status})" if status else message)
         self.status = status
-        """HTTP status; 0 where there was no answer."""
+        """HTTP status code; 0 if there was no response."""
         self.message = message
-        """What the server said."""
+        """Message of the API server."""
 
     @property
-    def final(self) -> bool:
-        """Whether the same request would be refused again: what is wrong is in the request, a policy or a permission."""
-        return 400 <= self.status < 500 and self.status not in _NOT_FINAL
+    def permanent(self) -> bool:
+        """Whether a retry would fail too, because of the request itself, an admission policy or missing permissions."""
+        return 400 <= self.status < 500 and self.status not in _TRANSIENT
 
 
 class Cluster:
-    """A client of the API server. Used in one event loop; `close` it."""
+    """A client of the API server for one event loop; call `close` after use."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
 
     @classmethod
     async def connect(cls) -> "Cluster":
-        """A client with the credentials of `KUBECONFIG` if set, else of the pod, else of `~/.kube/config`."""
+        """Creates a client with credentials from `KUBECONFIG` if it is set, else from the pod, else from `~/.kube/config`."""
         configuration = client.Configuration()
         if not os.environ.get("KUBECONFIG"):
             with suppress(config.ConfigException):
@@ -87,10 +87,10 @@ class Cluster:
 
     @property
     def configuration(self) -> client.Configuration:
-        """Address and credentials, for kopf's own client."""
+        """Address and credentials; kopf's own client uses the same."""
         return self._api.configuration
 
-    async def serves_our_kinds(self) -> bool:
+    async def crds_installed(self) -> bool:
         """Whether the CustomResourceDefinitions are installed."""
         try:
             found = await self._request("GET", f"/apis/{API_VERSION}")
@@ -101,7 +101,7 @@ class Cluster:
         return {PLURAL, RUNTIME_PLURAL} <= {resource["name"] for resource in found["resources"]}
 
     async def get(self, kind: str, namespace: str, name: str, timeout: float = TIMEOUT_SECONDS) -> Object | None:
-        """An object, of a ConfigMap its metadata alone; None if there is none."""
+        """Gets an object, or None if it does not exist. Only the metadata of a ConfigMap is requested."""
         accept = _METADATA_ALONE if kind == "ConfigMap" else "application/json"
         try:
             return await self._request("GET", _path(kind, namespace, name), accept=accept, timeout=timeout)
@@ -111,36 +111,36 @@ class Cluster:
             raise
 
     async def list(self, kind: str, namespace: str | None, labels: str = "") -> tuple[list[Object], int]:
-        """All objects of a kind, page by page, and the resource version of the list.
+        """Lists all objects of a kind, page by page; returns them with the resource version of the list.
 
         Args:
             kind: One of `PATHS`.
-            namespace: None: of all namespaces.
+            namespace: Namespace; None: all namespaces.
             labels: Label selector.
         """
-        query = {"limit": str(PAGE), "labelSelector": labels}
+        query = {"limit": str(PAGE_SIZE), "labelSelector": labels}
         items: list[Object] = []
         while True:
             page = await self._request("GET", _path(kind, namespace), query=query)
             items += [{"apiVersion": PATHS[kind][0], "kind": kind, **item} for item in page["items"]]
-            following = page["metadata"].get("continue")
-            if not following:
+            token = page["metadata"].get("continue")
+            if not token:
                 return items, int(page["metadata"]["resourceVersion"])
-            query["continue"] = following
+            query["continue"] = token
 
     async def create(self, item: Object, timeout: float = TIMEOUT_SECONDS) -> Object:
-        """Creates an object; one that exists is a conflict (409)."""
+        """Creates an object; if it exists, the error is a conflict (409)."""
         path = _path(item["kind"], item["metadata"].get("namespace"))
         return await self._request("POST", path, body=item, timeout=timeout)
 
     async def replace(self, item: Object, timeout: float = TIMEOUT_SECONDS) -> Object:
-        """Replaces an object; one that changed since `resourceVersion` is a conflict (409)."""
+        """Replaces an object; if it changed since its `resourceVersion`, the error is a conflict (409)."""
         metadata = item["metadata"]
         path = _path(item["kind"], metadata["namespace"], metadata["name"])
         return await self._request("PUT", path, body=item, timeout=timeout)
 
     async def apply(self, item: Object) -> Object:
-        """Applies an object server-side: what it says becomes ours, whoever said it before."""
+        """Applies an object server-side and takes over fields of other field managers."""
         metadata = item["metadata"]
         return await self._request(
             "PATCH",
@@ -150,24 +150,24 @@ class Cluster:
             content_type="application/apply-patch+yaml",
         )
 
-    async def write_status(self, job: Object, status: Object) -> Object:
+    async def write_status(self, dreamboothjob: Object, status: Object) -> Object:
         """Replaces the status of a DreamBoothJob.
 
-        Neither a patch nor applying: fields that are left out vanish, and if the job has changed since `job` was read, by
-        whomever, it is a conflict (409) and nothing is written.
+        This is an update, not a patch: it removes fields that `status` does not have, and if the DreamBoothJob has changed
+        since it was read, the error is a conflict (409).
         """
-        metadata = {key: job["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
+        metadata = {key: dreamboothjob["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": status}
         path = _path(KIND, metadata["namespace"], metadata["name"]) + "/status"
         return await self._request("PUT", path, query={"fieldManager": OPERATOR}, body=body)
 
     async def delete(self, reference: Reference, namespace: str, uid: str | None) -> None:
-        """Deletes an object after all that it owns; nothing if it is gone or another one has its name now.
+        """Deletes an object with foreground propagation. Does nothing if the object is gone or was replaced by a new one.
 
         Args:
             reference: Kind and name.
-            namespace: Its namespace.
-            uid: Which one of that name; None: any.
+            namespace: Namespace of the object.
+            uid: UID of the object; None: any.
         """
         body: dict[str, Any] = {"propagationPolicy": "Foreground"}
         if uid is not None:
@@ -178,20 +178,20 @@ class Cluster:
             if error.status not in (404, 409):
                 raise
 
-    async def complaint(
+    async def latest_event_message(
         self, namespace: str, kind: str, name: str, reason: str, since: datetime | None = None
     ) -> str | None:
-        """What the latest Event about an object says; of one page of them, as a tenant may make as many as it likes.
+        """Message of the latest Event about an object. Reads one page of Events, as a tenant can create any number of them.
 
         Args:
-            namespace: Its namespace.
-            kind: Its kind.
-            name: Its name.
-            reason: The Event's reason.
-            since: Older ones count no more.
+            namespace: Namespace of the object.
+            kind: Kind of the object.
+            name: Name of the object.
+            reason: Reason of the Event.
+            since: Older Events are ignored.
         """
         fields = f"involvedObject.kind={kind},involvedObject.name={name},reason={reason}"
-        query = {"limit": str(PAGE), "fieldSelector": fields}
+        query = {"limit": str(PAGE_SIZE), "fieldSelector": fields}
         page = await self._request("GET", _path("Event", namespace), query=query)
         latest = max(page["items"], key=_last_seen, default=None)
         if latest is None or (since and datetime.fromisoformat(_last_seen(latest)) < since):
@@ -223,7 +223,7 @@ class Cluster:
         except ApiException as error:
             raise ClusterError(error.status or 0, str(error.reason)) from error
         except TimeoutError as error:
-            raise ClusterError(0, f"no answer within {timeout:g} s to {method} {path}") from error
+            raise ClusterError(0, f"no response within {timeout:g} s to {method} {path}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ClusterError(0, f"{method} {path}: {error}") from error
         finally:
@@ -241,7 +241,7 @@ def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
 
 
 def _message(text: bytes) -> str | None:
-    """What a `Status` of the API server says; a proxy's page says nothing."""
+    """Message of a `Status` object; None for other content, such as the error page of a proxy."""
     try:
         return str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):

@@ -1,7 +1,7 @@
-"""The Events that are emitted about a DreamBoothJob, as Kubernetes' objects; `control/controller.py` sends them.
+"""Builds the Event objects about a DreamBoothJob; `control/writer.py` writes them.
 
-Those of the core group and not of `events.k8s.io`: `kubectl describe` shows both, but only these have a count that may be
-raised, by which the same event an hour long remains one object.
+They are Events of the core group, not of `events.k8s.io`. `kubectl describe` shows both, but only a core Event has a `count`
+that can be increased, so a repeated event remains one object.
 """
 
 import hashlib
@@ -12,30 +12,30 @@ from dreambooth_operator.objects.names import OPERATOR
 from dreambooth_operator.objects.observed import Event, Object
 
 MESSAGE_LENGTH = 1024
-"""Longest message that the API server takes."""
+"""Longest message that the API server accepts."""
 NAME_LENGTH = 200
-"""Characters of the job's name that an Event's name begins with at most."""
+"""Longest part of the name of the DreamBoothJob that becomes part of the name of an Event."""
 
 
-def event_object(job: Object, event: Event, now: datetime, identity: str) -> Object:
-    """The object for an event that happens for the first time; the same event has the same name.
+def event_object(dreamboothjob: Object, event: Event, now: datetime, identity: str) -> Object:
+    """The object for the first occurrence of an event. Repeated events have the same name.
 
     Args:
-        job: What it is about.
-        event: What happened.
-        now: When.
-        identity: Which replica says it.
+        dreamboothjob: The involved object.
+        event: The event.
+        now: Time of the event.
+        identity: Identity of this replica.
     """
-    metadata = job["metadata"]
-    words = "\n".join((metadata["uid"], event.type, event.reason, event.message))
-    digest = hashlib.sha256(words.encode()).hexdigest()[:16]
+    metadata = dreamboothjob["metadata"]
+    content = "\n".join((metadata["uid"], event.type, event.reason, event.message))
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": f"{metadata['name'][:NAME_LENGTH]}.{digest}", "namespace": metadata["namespace"]},
         "involvedObject": {
-            "apiVersion": job["apiVersion"],
-            "kind": job["kind"],
+            "apiVersion": dreamboothjob["apiVersion"],
+            "kind": dreamboothjob["kind"],
             "name": metadata["name"],
             "namespace": metadata["namespace"],
             "uid": metadata["uid"],
@@ -54,7 +54,7 @@ def event_object(job: Object, event: Event, now: datetime, identity: str) -> Obj
 
 
 def repeated(known: Object, now: datetime) -> Object:
-    """The object for an event that happened again."""
+    """The object for a repeated event: with a higher count."""
     again: dict[str, Any] = {**known, "count": known.get("count", 0) + 1, "lastTimestamp": _time(now)}
     return again
 

@@ -1,4 +1,4 @@
-"""Which replica acts: the one that holds the Lease. Run by `main.py`; asked by `control/controller.py` before every write."""
+"""Leader election with a Lease. Run by `main.py`; `control/writer.py` checks it before every write."""
 
 import asyncio
 import json
@@ -21,18 +21,18 @@ from dreambooth_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 ATTEMPTS_PER_LEASE = 10
-"""How often a Lease is renewed, or tried to be had, within the time that it lasts."""
+"""Number of attempts to acquire or renew the Lease within its duration."""
 
 
 class LeadershipLost(Exception):
-    """The Lease could not be renewed in time: another replica may act now, so this one must not."""
+    """The Lease could not be renewed in time. Another replica may lead now, so this one must stop."""
 
 
 class Leadership:
-    """One replica's part in the election.
+    """Participation of this replica in the leader election.
 
-    Another replica takes over when it saw the same renewal for `lease_seconds`, and looks ten times within that; so the Lease
-    of a killed leader is taken over after 1.2 times `lease_seconds` at the latest.
+    Another replica takes the Lease over if it has not changed for `lease_seconds`. Each replica checks the Lease ten times in
+    that period, so the Lease of a killed leader is taken over after at most 1.2 times `lease_seconds`.
     """
 
     def __init__(self, cluster: Cluster, settings: Settings) -> None:
@@ -45,18 +45,18 @@ class Leadership:
                 lease_duration=settings.lease_seconds,
                 renew_deadline=settings.lease_seconds - retry / 2,
                 retry_period=retry,
-                onstarted_leading=self._win,
+                onstarted_leading=self._on_elected,
                 onstopped_leading=None,  # type: ignore[arg-type]  # the library tests for None
             )
         )
-        self.won = asyncio.Event()
-        """Set when this replica became the leader; it remains so until the process ends."""
+        self.elected = asyncio.Event()
+        """Set when this replica becomes the leader. It stays the leader until the process exits."""
 
     async def run(self) -> None:
-        """Takes part in the election and, once won, renews the Lease.
+        """Acquires the Lease, then renews it.
 
         Raises:
-            LeadershipLost: The Lease was had and could not be renewed in time.
+            LeadershipLost: The Lease could not be renewed in time.
         """
         self._lock.attempted = time.monotonic()
         await self._election.run()
@@ -64,31 +64,31 @@ class Leadership:
         raise LeadershipLost(f"the Lease {self._settings.lease_name} could not be renewed")
 
     def held(self) -> bool:
-        """Whether no other replica can have taken the Lease over yet; true also after a pause of the whole process."""
+        """Whether this replica certainly still holds the Lease, also if the process was paused."""
         return time.monotonic() < self._lock.renewed + self._settings.lease_seconds
 
     def stalled(self) -> bool:
-        """Whether the election has made no attempt for twice the time that a Lease lasts."""
+        """Whether the last attempt was longer ago than twice the duration of the Lease."""
         return time.monotonic() > self._lock.attempted + 2 * self._settings.lease_seconds
 
     async def release(self) -> None:
-        """Gives the Lease back if it is had, so that another replica acts at once; called when nothing more is written."""
-        if self.won.is_set() and self.held():
+        """Releases the Lease if this replica holds it, so that another replica can lead at once. Call it after the last write."""
+        if self.elected.is_set() and self.held():
             LEADER.set(0)
             await self._lock.release()
             log.info("released the Lease %s", self._settings.lease_name)
 
-    async def _win(self) -> None:
+    async def _on_elected(self) -> None:
         LEADER.set(1)
-        log.info("%s leads: it has the Lease %s", self._settings.identity, self._settings.lease_name)
-        self.won.set()
+        log.info("%s leads: it acquired the Lease %s", self._settings.identity, self._settings.lease_name)
+        self.elected.set()
 
 
 class _LeaseLock(BaseLock):
-    """The Lease, for the library's election.
+    """The Lease as a lock for the election of the client library.
 
-    Not the library's own lock: that waits for an answer of the API server for longer than a Lease lasts, and errors of the
-    network pass through it and end the election at once.
+    It replaces the lock of the library, whose requests can take longer than the duration of a Lease, and which ends the election
+    on a network error.
     """
 
     def __init__(self, cluster: Cluster, settings: Settings, timeout: float) -> None:
@@ -97,12 +97,12 @@ class _LeaseLock(BaseLock):
         self._timeout = timeout
         self._lease: Object = {}
         self.renewed = float("-inf")
-        """When the last renewal that succeeded was begun, on the monotonic clock."""
+        """Start of the last successful renewal, on the monotonic clock."""
         self.attempted = float("-inf")
-        """When the election last asked, on the monotonic clock."""
+        """Start of the last attempt, on the monotonic clock."""
 
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
-        """The Lease as (True, record), or (False, error)."""
+        """Gets the Lease; returns (True, record) or (False, error)."""
         self.attempted = time.monotonic()
         try:
             lease = await self._cluster.get("Lease", namespace, name, self._timeout)
@@ -121,17 +121,17 @@ class _LeaseLock(BaseLock):
         return True, LeaderElectionRecord(holder, str(duration) if duration else None, *times)
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        """Creates the Lease; false where that failed."""
+        """Creates the Lease; returns whether it succeeded."""
         metadata = {"name": name, "namespace": namespace}
         return await self._write(metadata, election_record)
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
-        """Takes or renews the Lease that `get` read; false where that failed or somebody was faster."""
+        """Acquires or renews the Lease that `get` returned; returns False on an error or if another replica was faster."""
         metadata = {"name": name, "namespace": namespace, "resourceVersion": self._lease["metadata"]["resourceVersion"]}
         return await self._write(metadata, updated_record)
 
     async def release(self) -> None:
-        """Tells that nobody has the Lease; an error is only logged, as it ends by itself."""
+        """Clears the holder of the Lease. An error is only logged, because the Lease expires anyway."""
         spec = {**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
         self.renewed = float("-inf")
         try:
@@ -162,6 +162,6 @@ class _LeaseLock(BaseLock):
 
 
 def _micro_time(text: str | None) -> str:
-    """Kubernetes' MicroTime of what the library gives: local time without an offset, or what we gave it."""
+    """A MicroTime from a timestamp of the library: local time without an offset, or a MicroTime that `get` returned."""
     moment = datetime.fromisoformat(text) if text else datetime.now(UTC)
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,7 +1,7 @@
-"""kopf's handlers: each takes note of an event and puts the key of the DreamBoothJob that it concerns on the queue.
+"""kopf's handlers. Each updates the cache from an event and queues the key of the DreamBoothJob.
 
-Nothing else is asked of kopf: no change handlers (they keep the last spec in an annotation), no timers or daemons (a finalizer
-and a task per object), no Events, no peering.
+Other features of kopf are not used: change handlers store the last spec in an annotation, timers and daemons need a finalizer and
+a task for each object, and Events and peering are not needed.
 """
 
 import asyncio
@@ -15,49 +15,49 @@ from kopf._core.engines.peering import Identity
 from dreambooth_api.job import GROUP, PLURAL, VERSION
 from dreambooth_api.runtime import RUNTIME_PLURAL
 from dreambooth_operator.kube.cache import Store, key_of
-from dreambooth_operator.kube.client import PAGE, Cluster
+from dreambooth_operator.kube.client import PAGE_SIZE, Cluster
 from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 
 WATCH_SECONDS = 45
-"""After which the API server ends a watch, which is then begun anew where it was; it says so two seconds before."""
-SILENCE_SECONDS = 60.0
-"""After which a watch that said nothing, not even that, is taken for dead."""
+"""Timeout after which the API server ends a watch; kopf continues it. A bookmark arrives two seconds earlier."""
+INACTIVITY_SECONDS = 60.0
+"""Time without any data, bookmarks included, after which a watch is considered dead."""
 RETRY_SECONDS = (1, 2, 5, 10, 20)
-"""Seconds between attempts of a request of kopf's; the last is repeated for ever."""
+"""Delays between the attempts of kopf's requests; the last one is repeated without end."""
 
 
-class _ForEver:
-    """Pauses between attempts without an end: an API server that is away, or forbids, for long ends no watch."""
+class _RetryForever:
+    """Endless delays between attempts: a watch survives an API server that is unavailable or forbids it for a long time."""
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1]))
 
 
 def _settings() -> kopf.OperatorSettings:
-    """How kopf watches."""
+    """Settings of kopf."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.process.ultimate_exiting_timeout = 25
-    settings.networking.error_backoffs = _ForEver()
+    settings.networking.error_backoffs = _RetryForever()
     settings.networking.connect_timeout = 10
     settings.watching.server_timeout = WATCH_SECONDS
-    settings.watching.inactivity_timeout = SILENCE_SECONDS
-    settings.watching.chunk_size = PAGE
+    settings.watching.inactivity_timeout = INACTIVITY_SECONDS
+    settings.watching.chunk_size = PAGE_SIZE
     settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_JOB
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_JOB
     return settings
 
 
 async def watch(registry: kopf.OperatorRegistry, settings: Settings, ending: asyncio.Event) -> None:
-    """Watches until the flag is set or a signal ends the process."""
+    """Watches until the flag is set or the process receives a signal."""
     await kopf.operator(
         registry=registry,
         settings=_settings(),
-        # kopf would ask for the name of the user, and a user of a pod has none.
+        # By default, kopf uses the name of the user, and the user in the pod has no name.
         identity=Identity(settings.identity),
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
@@ -72,14 +72,14 @@ def handlers(
     start: Callable[[], Awaitable[None]],
     stop: Callable[[], Awaitable[None]],
 ) -> kopf.OperatorRegistry:
-    """All handlers.
+    """Registers all handlers.
 
     Args:
-        store: What takes note of events.
-        queue: What gets the keys.
-        cluster: Whose credentials kopf uses.
-        start: Called before anything is watched.
-        stop: Called when nothing is watched any more, before the process ends.
+        store: The cache that events update.
+        queue: The queue for the keys.
+        cluster: The client whose credentials kopf uses.
+        start: Called before the watches start.
+        stop: Called after the watches have ended, before the process exits.
     """
     registry = kopf.OperatorRegistry()
     logins = itertools.count()
@@ -88,7 +88,7 @@ def handlers(
     @kopf.on.event(GROUP, VERSION, RUNTIME_PLURAL, registry=registry)
     @kopf.on.event("batch", "v1", "jobs", registry=registry)
     @kopf.on.event("", "v1", "pods", registry=registry)
-    async def notice(event: Any, **_: Any) -> None:
+    async def on_event(event: Any, **_: Any) -> None:
         if (store.remove if event["type"] == "DELETED" else store.put)(event["object"]):
             queue.add_all(filter(None, [key_of(event["object"])]))
 
@@ -110,10 +110,10 @@ def handlers(
 
 
 async def _connection(cluster: Cluster, attempt: int) -> kopf.ConnectionInfo:
-    """Our client's address and credentials.
+    """Address and credentials of the operator's own client.
 
-    The attempt makes each login a new one: kopf ends rather than try the same credentials again, but a server that starts may
-    refuse good ones for a moment.
+    The number of the attempt makes each login different. kopf would exit instead of trying the same credentials again, but an API
+    server that is starting may reject valid credentials for a moment.
     """
     configuration = cluster.configuration
     header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")

@@ -1,4 +1,4 @@
-"""What Prometheus is told about the operator itself; `server.py` publishes it. For DreamBoothJobs see
+"""Metrics about the operator itself; `server.py` exposes them. For metrics about DreamBoothJobs, see
 `control/job_metrics.py`."""
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -7,35 +7,38 @@ PREFIX = "dreambooth_operator_"
 
 RECONCILE_SECONDS = Histogram(
     PREFIX + "reconcile_seconds",
-    "Seconds that looking at one DreamBoothJob took, requests to the API server included.",
+    "Duration of a reconciliation of one DreamBoothJob, including its requests to the API server.",
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-RECONCILE_ERRORS = Counter(PREFIX + "reconcile_errors", "Looks at a DreamBoothJob that must be repeated.", ["cause"])
-QUEUE_DEPTH = Gauge(PREFIX + "queue_depth", "DreamBoothJobs that wait for a worker.")
+RECONCILE_ERRORS = Counter(PREFIX + "reconcile_errors", "Reconciliations that failed and will be retried.", ["cause"])
+QUEUE_DEPTH = Gauge(PREFIX + "queue_depth", "DreamBoothJobs in the work queue.")
 QUEUE_LONGEST_WAIT = Gauge(
-    PREFIX + "queue_longest_wait_seconds", "Seconds that the DreamBoothJob which waits longest has waited for a worker."
+    PREFIX + "queue_longest_wait_seconds",
+    "Time that the oldest DreamBoothJob in the work queue has waited for a worker.",
 )
-BUSY_WORKERS = Gauge(PREFIX + "busy_workers", "Workers that have a DreamBoothJob.")
-STORED_OBJECTS = Gauge(PREFIX + "stored_objects", "Objects known from watches and lists.")
+BUSY_WORKERS = Gauge(PREFIX + "busy_workers", "Workers that are reconciling a DreamBoothJob.")
+STORED_OBJECTS = Gauge(PREFIX + "stored_objects", "Objects in the cache.")
 API_SECONDS = Histogram(
     PREFIX + "api_request_seconds",
-    "Seconds until the API server had answered in full, watches and kopf's own lists left out. Code: none without an answer.",
+    "Latency of requests to the API server, except watches and lists by kopf. The code is none if there was no response.",
     ["verb", "code"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-WRITES = Counter(PREFIX + "writes", "Requests to the API server that change something.", ["kind", "verb"])
-STATUS_WRITES = Counter(PREFIX + "status_writes", "Writes of a DreamBoothJob's status.")
-RESYNCS = Counter(PREFIX + "resyncs", "Complete lists of what is watched.", ["result"])
-MISSED = Counter(PREFIX + "missed_changes", "DreamBoothJobs of which such a list showed what no watch had told.")
+WRITES = Counter(PREFIX + "writes", "Write requests to the API server.", ["kind", "verb"])
+STATUS_WRITES = Counter(PREFIX + "status_writes", "Writes to the status of DreamBoothJobs.")
+RESYNCS = Counter(PREFIX + "resyncs", "Complete lists of all watched kinds.", ["result"])
+MISSED_CHANGES = Counter(
+    PREFIX + "missed_changes", "DreamBoothJobs with changes that a list found and the watches had missed."
+)
 POLLS = Counter(
     PREFIX + "polls",
-    "Questions to trainers about their progress, those included that their addresses forbid.",
+    "Polls of trainers for their progress, including those that were skipped because of the address.",
     ["result"],
 )
-TRAINERS = Gauge(PREFIX + "running_trainers", "Trainers that are asked about their progress.")
+RUNNING_TRAINERS = Gauge(PREFIX + "running_trainers", "Running trainers that are polled for their progress.")
 LEADER = Gauge(PREFIX + "leader", "1 while this replica holds the Lease.")
 
-# A rate can be told of what has been 0 before.
+# Start each series at 0, so that rate() counts the first increase.
 for cause in ("refused", "conflict", "cluster", "bug"):
     RECONCILE_ERRORS.labels(cause)
 for result in ("ok", "invalid", "timeout", "unreachable", "refused"):

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics` of the operator, for the kubelet and Prometheus; started by `main.py`."""
+"""HTTP server for `/healthz`, `/readyz` and `/metrics` of the operator; started by `main.py`."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,11 +6,11 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 Check = Callable[[], str | None]
-"""Tells what is wrong, or None."""
+"""Returns the problem, or None."""
 
 
 class HealthServer:
-    """The HTTP server. That it answers at all shows that the event loop turns."""
+    """The HTTP server. It runs in the operator's event loop, so a blocked loop fails the probes."""
 
     def __init__(self, port: int, alive: Check, ready: Check) -> None:
         self._port = port
@@ -21,26 +21,26 @@ class HealthServer:
         self._runner = web.AppRunner(application, access_log=None)
 
     async def start(self) -> int:
-        """Begins to answer, on all addresses.
+        """Starts to listen on all addresses.
 
         Returns:
-            The port; of IPv4, where any free ones were asked for.
+            The port. With port 0, IPv4 and IPv6 get different ports; this is the one of IPv4.
         """
         await self._runner.setup()
         await web.TCPSite(self._runner, port=self._port).start()
         return max((len(address) == 2, int(address[1])) for address in self._runner.addresses)[1]
 
     async def stop(self) -> None:
-        """Closes the port."""
+        """Stops the server."""
         await self._runner.cleanup()
 
 
 def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        wrong = check()
-        return web.Response(text=wrong or "ok", status=503 if wrong else 200)
+    async def respond(request: web.Request) -> web.StreamResponse:
+        problem = check()
+        return web.Response(text=problem or "ok", status=503 if problem else 200)
 
-    return answer
+    return respond
 
 
 async def _metrics(request: web.Request) -> web.StreamResponse:

@@ -1,68 +1,68 @@
-"""Names and labels of all that the operator makes: by builders, who write them, and by whoever finds objects by them."""
+"""Names and labels of the objects that the operator creates. Builders set them; other modules find objects by them."""
 
 OPERATOR = "dreambooth-operator"
-"""Who manages the objects (`app.kubernetes.io/managed-by`)."""
+"""Manager of the objects (`app.kubernetes.io/managed-by`)."""
 TRAINER = "dreambooth-trainer"
-"""What the pods are (`app.kubernetes.io/name`)."""
+"""Application that runs in the pods (`app.kubernetes.io/name`)."""
 
 LABEL_JOB = "dreambooth.io/job"
-"""Name of the DreamBoothJob; on everything that is its own."""
-LABEL_OWNER = "dreambooth.io/job-uid"
-"""UID of the DreamBoothJob, which tells it from an earlier one of the name; on Jobs and pods."""
+"""Name of the DreamBoothJob; on every object that is created for it."""
+LABEL_UID = "dreambooth.io/job-uid"
+"""UID of the DreamBoothJob, which distinguishes it from an earlier one with the same name; on Jobs and pods."""
 LABEL_ATTEMPT = "dreambooth.io/attempt"
 """Number of the attempt; on Jobs and pods."""
 LABEL_RUNTIME = "dreambooth.io/runtime"
 """Name of the DreamBoothRuntime; on Jobs and pods."""
 LABEL_INDEX = "batch.kubernetes.io/job-completion-index"
-"""Number of a pod in its Job, set by Kubernetes; pod 0 runs the main process."""
+"""Completion index of a pod, set by Kubernetes; the pod with index 0 runs the main process."""
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
-"""Kueue's LocalQueue that admits a Job."""
+"""Kueue's LocalQueue to which a Job is submitted."""
 
 ANNOTATION_DEADLINE = "dreambooth.io/active-deadline-seconds"
-"""The runtime's limit on `activeDeadlineSeconds` when the attempt was made; on Jobs."""
+"""The runtime's limit on `activeDeadlineSeconds` when the attempt was created; on Jobs."""
 
 CONTAINER = "trainer"
-"""The container of the pods."""
+"""Name of the trainer's container in the pods."""
 PORT = "metrics"
-"""Port of `/progress`, `/metrics` and `/healthz`."""
+"""Name of the port of `/progress`, `/metrics` and `/healthz`."""
 
 
-def config_map(job: str) -> str:
-    """The ConfigMap with the settings of the trainer."""
-    return f"{job}-config"
+def config_map(name: str) -> str:
+    """Name of the ConfigMap with the settings of the trainer."""
+    return f"{name}-config"
 
 
-def claim(job: str) -> str:
-    """The claim that is created for the output."""
-    return job
+def claim(name: str) -> str:
+    """Name of the PersistentVolumeClaim that is created for the output."""
+    return name
 
 
-def service(job: str) -> str:
-    """The headless Service by which pods of several nodes find each other."""
-    return job
+def service(name: str) -> str:
+    """Name of the headless Service through which the pods of several nodes find each other."""
+    return name
 
 
-def network_policy(job: str) -> str:
-    """The NetworkPolicy around the pods."""
-    return job
+def network_policy(name: str) -> str:
+    """Name of the NetworkPolicy that selects the pods."""
+    return name
 
 
-def attempt(job: str, number: int) -> str:
-    """The Job of an attempt."""
-    return f"{job}-{number}"
+def attempt(name: str, number: int) -> str:
+    """Name of the Job of an attempt."""
+    return f"{name}-{number}"
 
 
-def selector(job: str, uid: str) -> dict[str, str]:
-    """Labels by which the pods of a DreamBoothJob are found, and of no earlier one of its name."""
-    return {LABEL_JOB: job, LABEL_OWNER: uid}
+def selector(name: str, uid: str) -> dict[str, str]:
+    """Labels that select the pods of a DreamBoothJob, but not those of an earlier one with the same name."""
+    return {LABEL_JOB: name, LABEL_UID: uid}
 
 
-def labels(job: str) -> dict[str, str]:
-    """Labels of everything that belongs to a DreamBoothJob."""
+def labels(name: str) -> dict[str, str]:
+    """Labels of every object that is created for a DreamBoothJob."""
     return {
         "app.kubernetes.io/name": TRAINER,
-        "app.kubernetes.io/instance": job,
+        "app.kubernetes.io/instance": name,
         "app.kubernetes.io/component": "trainer",
         "app.kubernetes.io/managed-by": OPERATOR,
-        LABEL_JOB: job,
+        LABEL_JOB: name,
     }

@@ -1,5 +1,5 @@
-"""What reconciling reads and what it decides: the data between the edges (`kube/client.py`, `poll/poller.py`) and
-`decide/reconcile.py`."""
+"""Input and output of `decide/reconcile.py`: `Observed` and `Plan`. The input comes from `kube/cache.py`, `kube/client.py` and
+`poll/poller.py`; `control/writer.py` carries out the plan."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,18 +8,18 @@ from typing import Any, Literal, NamedTuple
 from dreambooth_api.progress import Snapshot
 
 Object = Mapping[str, Any]
-"""An object of Kubernetes, as its JSON has it."""
+"""A Kubernetes object as JSON."""
 
 
 class Key(NamedTuple):
-    """Which DreamBoothJob."""
+    """Namespace and name of a DreamBoothJob."""
 
     namespace: str
     name: str
 
 
 class Reference(NamedTuple):
-    """An object of the job's own namespace, or that namespace."""
+    """An object in the namespace of the DreamBoothJob, or the namespace itself."""
 
     kind: Literal["PersistentVolumeClaim", "ConfigMap", "Job", "Service", "NetworkPolicy", "DreamBoothJob", "Namespace"]
     name: str
@@ -27,36 +27,36 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True)
 class Observed:
-    """All that a decision about one DreamBoothJob depends on, beside the time and the settings."""
+    """Everything that a decision about one DreamBoothJob depends on, except the time and the settings."""
 
-    job: Object
+    dreamboothjob: Object
     """The DreamBoothJob."""
     jobs: Sequence[Object] = ()
-    """All Jobs that bear the label of its name: its own, of all attempts, and leftovers of an earlier DreamBoothJob."""
+    """All Jobs with the label of its name: those of its attempts, and leftovers of an earlier DreamBoothJob."""
     pods: Sequence[Object] = ()
-    """All pods that bear the label of its name, likewise."""
+    """All pods with the label of its name: those of its attempts, and leftovers of an earlier DreamBoothJob."""
     runtimes: Sequence[Object] = ()
     """All DreamBoothRuntimes."""
-    present: Mapping[Reference, Object | None] = field(default_factory=dict)
-    """What `references` of `decide/reconcile.py` asked for: the object, of a ConfigMap its metadata alone, or None where it does
-    not exist."""
+    referenced: Mapping[Reference, Object | None] = field(default_factory=dict)
+    """The objects that `references` in `decide/reconcile.py` requests; None for an object that does not exist. A ConfigMap has
+    only its metadata."""
     mount_failures: Mapping[str, str] = field(default_factory=dict)
-    """Why volumes of a pod can't be mounted: message of its latest FailedMount Event, by the pod's name; asked for only while
-    a pod is being created for longer than usual."""
-    pod_refusals: Mapping[str, str] = field(default_factory=dict)
-    """Why pods of a Job can't be made: message of its latest FailedCreate Event, by the Job's name; asked for only while it
-    lacks pods for longer than usual."""
+    """Why volumes of a pod can't be mounted: the message of its latest FailedMount Event, by the name of the pod. Read only
+    while the creation of a pod takes longer than usual."""
+    pod_creation_failures: Mapping[str, str] = field(default_factory=dict)
+    """Why pods of a Job can't be created: the message of its latest FailedCreate Event, by the name of the Job. Read only while
+    the Job lacks pods for longer than usual."""
     refusals: Mapping[Reference, str] = field(default_factory=dict)
-    """What the API server refused to apply or create the last time, and its message: quota, admission, permissions."""
+    """The objects that the API server refused to apply or create last time, and its messages: quota, admission, permissions."""
     snapshot: Snapshot | None = None
-    """What the trainer of the newest attempt told last, in this life of the operator."""
-    distrust: str | None = None
-    """Why nothing that it answers is believed; None while its answers are, or while it gives none."""
+    """The latest progress that the trainer of the newest attempt reported since the operator started."""
+    progress_error: str | None = None
+    """Why the operator rejects the trainer's answers; None while it accepts them or gets none."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """An Event to emit about the DreamBoothJob."""
+    """An Event to record about the DreamBoothJob."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -65,18 +65,18 @@ class Event:
 
 @dataclass(frozen=True)
 class Plan:
-    """What shall be done for one DreamBoothJob, in this order: make objects, write the status, delete, emit."""
+    """The writes for one DreamBoothJob, in this order: apply, create, write the status, delete, record Events."""
 
     status: Object
-    """The whole status; written if it differs from the one in `Observed.job`."""
+    """The whole status; written if it differs from the one in `Observed.dreamboothjob`."""
     apply: Sequence[Object] = ()
-    """Objects to apply (server-side), in their order."""
+    """Objects to apply (server-side), in this order."""
     create: Sequence[Object] = ()
-    """Objects to create after those, in their order. One that exists is left as it is: it can't be changed, or others write
-    into it too."""
+    """Objects to create, in this order. An object that exists is left unchanged: it is immutable, or other controllers write
+    to it as well."""
     delete: Sequence[Reference] = ()
-    """Objects to delete after all that they own; they stay visible until that is gone."""
+    """Objects to delete with foreground propagation: they exist until their dependents are deleted."""
     events: Sequence[Event] = ()
-    """What is worth an Event: transitions only."""
-    again_after: float | None = None
-    """Seconds until something is due that no event will announce; None for nothing."""
+    """Events about transitions."""
+    requeue_after: float | None = None
+    """Seconds after which the DreamBoothJob is reconciled again even if nothing changes; None: never."""

@@ -1,6 +1,6 @@
-"""Reads off objects of Kubernetes what decisions need. Used by `decide/reconcile.py`, policies and status.
+"""Reads fields of Kubernetes objects. Used by `decide/` and `control/`.
 
-What the API server hands out has passed its schema; still, optional parts are taken as optional.
+The API server has validated the objects against their schemas, so only optional fields may be missing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,11 +11,11 @@ from dreambooth_operator.objects.names import CONTAINER, LABEL_ATTEMPT
 from dreambooth_operator.objects.observed import Object
 
 FINISHED = "Succeeded", "Failed"
-"""Phases of pods that hold nothing any more."""
+"""Phases of pods that have released their resources."""
 
 
 def time_of(text: str | None) -> datetime | None:
-    """A time of the API (RFC 3339) in whole seconds."""
+    """A timestamp of the API (RFC 3339), truncated to whole seconds."""
     return datetime.fromisoformat(text).astimezone(UTC).replace(microsecond=0) if text else None
 
 
@@ -34,18 +34,18 @@ def generation_of(item: Object) -> int:
     return int(item["metadata"].get("generation", 0))
 
 
-def owner_of(item: Object) -> Mapping[str, Any] | None:
+def controller_of(item: Object) -> Mapping[str, Any] | None:
     """The owner reference of an object's controller."""
-    return next((owner for owner in item["metadata"].get("ownerReferences", ()) if owner.get("controller")), None)
+    return next((one for one in item["metadata"].get("ownerReferences", ()) if one.get("controller")), None)
 
 
-def is_owned(item: Object, uid: str) -> bool:
+def is_controlled_by(item: Object, uid: str) -> bool:
     """Whether the controller of an object has this UID."""
-    owner = owner_of(item)
-    return owner is not None and owner.get("uid") == uid
+    controller = controller_of(item)
+    return controller is not None and controller.get("uid") == uid
 
 
-def is_leaving(item: Object) -> bool:
+def is_being_deleted(item: Object) -> bool:
     """Whether an object is being deleted."""
     return item["metadata"].get("deletionTimestamp") is not None
 
@@ -57,13 +57,13 @@ def attempt_of(item: Object) -> int | None:
 
 
 def condition_of(item: Object, type_: str) -> Mapping[str, Any] | None:
-    """A condition of an object, if it holds."""
+    """A condition of an object, if its status is True."""
     conditions = item.get("status", {}).get("conditions") or ()
     return next((one for one in conditions if one.get("type") == type_ and one.get("status") == "True"), None)
 
 
 def is_finished(job: Object) -> bool:
-    """Whether a Job has ended."""
+    """Whether a Job is complete or has failed."""
     return condition_of(job, "Complete") is not None or condition_of(job, "Failed") is not None
 
 
@@ -73,29 +73,29 @@ def is_alive(pod: Object) -> bool:
 
 
 def state_of(pod: Object, kind: str) -> Mapping[str, Any] | None:
-    """The state of the trainer's container, if it is `waiting`, `running` or `terminated` as asked."""
+    """The state of the trainer's container if it is of this kind: `waiting`, `running` or `terminated`."""
     containers = pod.get("status", {}).get("containerStatuses") or ()
     states = (one.get("state") or {} for one in containers if one.get("name") == CONTAINER)
     return next(states, {}).get(kind)
 
 
 def container_of(pod: Object) -> Mapping[str, Any]:
-    """The trainer's container as the spec of a pod has it; others may stand beside it, or before it."""
+    """The trainer's container in the spec of a pod; admission webhooks may have added other containers."""
     containers = pod["spec"]["containers"]
     return next((one for one in containers if one.get("name") == CONTAINER), {})
 
 
-def started_at(pod: Object) -> datetime | None:
-    """When a node took a pod over, which is about when its GPUs were bound."""
+def pod_started_at(pod: Object) -> datetime | None:
+    """When the kubelet accepted a pod, which is about when it allocated the GPUs."""
     return time_of(pod.get("status", {}).get("startTime"))
 
 
-def begun_at(job: Object) -> datetime | None:
-    """Since when a Job's controller is to make pods."""
+def job_started_at(job: Object) -> datetime | None:
+    """When the Job controller first had to create the pods of a Job."""
     return time_of(job.get("status", {}).get("startTime") or job["metadata"].get("creationTimestamp"))
 
 
-def newest_of(jobs: Iterable[Object]) -> Object | None:
+def newest_job(jobs: Iterable[Object]) -> Object | None:
     """The Job of the latest attempt; None where there is none."""
     return max(jobs, key=lambda job: attempt_of(job) or 0, default=None)
 
@@ -107,10 +107,10 @@ def finished_at(pod: Object) -> datetime | None:
 
 
 def earliest(times: Iterable[datetime | None]) -> datetime | None:
-    """The first of some times, those that are unknown left out."""
+    """The earliest of the times that are known."""
     return min((time for time in times if time is not None), default=None)
 
 
 def latest(times: Iterable[datetime | None]) -> datetime | None:
-    """The last of some times, those that are unknown left out."""
+    """The latest of the times that are known."""
     return max((time for time in times if time is not None), default=None)

@@ -1,7 +1,7 @@
-"""Which addresses of pods are asked for progress: pure functions for `poller.py`.
+"""Checks the addresses of pods before they are polled: pure functions for `poller.py`.
 
-A pod of a job is a tenant's: it may run beside ours with our labels and owners, and be on its node's own network. So that nobody
-can make the operator call what only the operator or a node reaches, its address must be one of a pod.
+Pods are not trusted: a tenant may create a pod with the labels and owner references of a trainer, or use the network of the node.
+The check prevents requests to addresses that only the operator or a node can reach (server-side request forgery).
 """
 
 from collections.abc import Sequence
@@ -14,26 +14,26 @@ Network = IPv4Network | IPv6Network
 
 
 def refusal(pod: Object, networks: Sequence[Network]) -> str | None:
-    """Why the address of a running pod is not asked; None: it is.
+    """Why a running pod must not be polled; None: it may be polled.
 
     Args:
         pod: The pod, with `status.podIP`.
-        networks: Where pods are, if the administrator says so (`trainer_networks`); else everywhere but on loopback, link-local
-            (metadata services of clouds), multicast and unspecified addresses.
+        networks: Allowed networks (`trainer_networks`); if empty, all addresses except loopback, link-local (metadata services of
+            clouds), multicast and unspecified addresses.
     """
     status = pod["status"]
     try:
         address = _plain(status["podIP"])
         hosts = {_plain(one) for one in (status.get("hostIP"), *_ips(status.get("hostIPs"))) if one}
     except ValueError:
-        return "its pod's address is none."
+        return "the pod has no valid IP address."
     if pod.get("spec", {}).get("hostNetwork") or address in hosts:
-        return "its pod is on the network of its node. Remove hostNetwork."
+        return "the pod uses the network of its node. Remove hostNetwork."
     if networks:
         inside = any(address in network for network in networks)
-        return None if inside else "its pod's address is in none of the networks that the administrator allows."
+        return None if inside else "the IP address of the pod is not in the networks that the administrator allows."
     if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
-        return "its pod's address is none of a pod network."
+        return "the IP address of the pod is not in a pod network."
     return None
 
 
@@ -42,6 +42,6 @@ def _ips(entries: Sequence[Object] | None) -> list[str]:
 
 
 def _plain(text: str) -> Address:
-    """The address; that of IPv4 where IPv6 only wraps it."""
+    """The address; for an IPv4-mapped IPv6 address, the IPv4 address."""
     address = ip_address(text)
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

@@ -1,65 +1,65 @@
-"""One question to a stranger by HTTP, for `poller.py`: a modest number of bytes is read, whatever they are, and no more.
+"""Minimal HTTP client for untrusted servers, for `poller.py`. It reads a limited number of bytes, headers included.
 
-No client library is asked: those follow what a server wants (interim answers, chunks, compression, connections kept open) and
-count the body alone. By HTTP/1.0 an answer is what comes until the connection ends.
+HTTP libraries support interim responses, chunks, compression and persistent connections, and limit only the body. With HTTP/1.0,
+the response is everything until the connection is closed.
 """
 
 import asyncio
 import re
 
-from dreambooth_operator.poll.trust import BODY_BYTES, NoSnapshot
+from dreambooth_operator.poll.trust import BODY_BYTES, InvalidProgress
 
 HEAD_BYTES = 8 * 1024
-"""Longest status line and headers together; a trainer sends some two hundred bytes."""
+"""Longest status line and headers; those of a trainer have about 200 bytes."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?\Z")
 
 
-async def ask(host: str, port: int, path: str) -> bytes:
-    """The body of the answer to a GET. The caller bounds the time.
+async def get(host: str, port: int, path: str) -> bytes:
+    """Sends a GET request and returns the body of the response. The caller sets the timeout.
 
     Args:
-        host: A numeric address.
-        port: Where it listens.
-        path: What is asked for.
+        host: IP address.
+        port: Port.
+        path: Path of the request.
 
     Raises:
-        NoSnapshot: It is no plain answer of a modest size.
-        OSError: There is no answer.
+        InvalidProgress: The response is invalid or too long.
+        OSError: There is no response.
     """
     reader, writer = await asyncio.open_connection(host, port)
     try:
         named = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         writer.write(f"GET {path} HTTP/1.0\r\nHost: {named}\r\nAccept: application/json\r\n\r\n".encode())
-        answer = bytearray()
+        response = bytearray()
         while chunk := await reader.read(HEAD_BYTES + BODY_BYTES):
-            answer += chunk
-            if len(answer) > HEAD_BYTES + BODY_BYTES:
-                raise NoSnapshot(f"it is longer than {BODY_BYTES} bytes.")
+            response += chunk
+            if len(response) > HEAD_BYTES + BODY_BYTES:
+                raise InvalidProgress(f"it is longer than {BODY_BYTES} bytes.")
     finally:
         writer.transport.abort()
-    if not answer:
-        raise ConnectionError("the connection ended without an answer")
-    return body_of(bytes(answer))
+    if not response:
+        raise ConnectionError("the connection was closed without a response")
+    return body_of(bytes(response))
 
 
-def body_of(answer: bytes) -> bytes:
-    """The body of a whole answer.
+def body_of(response: bytes) -> bytes:
+    """The body of a complete response.
 
     Raises:
-        NoSnapshot: It is not plain HTTP with status 200, or too long.
+        InvalidProgress: The response is not plain HTTP with status 200, or it is too long.
     """
-    head, separator, body = answer.partition(b"\r\n\r\n")
+    head, separator, body = response.partition(b"\r\n\r\n")
     status, *lines = head.split(b"\r\n")
     found = _STATUS.match(status)
     if not separator or found is None or len(head) > HEAD_BYTES:
-        raise NoSnapshot("it is no sound HTTP.")
+        raise InvalidProgress("it is not valid HTTP.")
     if found[1] != b"200":
-        raise NoSnapshot(f"its HTTP status is {found[1].decode()}.")
+        raise InvalidProgress(f"its HTTP status is {found[1].decode()}.")
     headers = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
     if any(name in (b"content-encoding", b"transfer-encoding") for name, _ in headers):
-        raise NoSnapshot("it is compressed or in pieces.")
+        raise InvalidProgress("it is compressed or chunked.")
     if any(name == b"content-length" and value != str(len(body)).encode() for name, value in headers):
-        raise NoSnapshot("it is not as long as it says.")
+        raise InvalidProgress("its length differs from its Content-Length.")
     if len(body) > BODY_BYTES:
-        raise NoSnapshot(f"it is longer than {BODY_BYTES} bytes.")
+        raise InvalidProgress(f"it is longer than {BODY_BYTES} bytes.")
     return body

@@ -1,10 +1,9 @@
-"""The poller: asks running trainers for `/progress`. Started by `main.py` in the replica that leads; read by
-`control/controller.py`.
+"""Polls running trainers for `/progress`. `main.py` starts it in the leader; `control/controller.py` reads the results.
 
-What a trainer says is not trusted: only pods' addresses are asked (`addresses.py`), in little time, for few bytes
-(`http.py`), and only what `trust.py` lets through is believed. Namespaces have their turns in who is asked
-(`schedule.py`). What a trainer says becomes visible to the controller when it is *released*: at once if its phase changed,
-else in turn (`releases.py`). One whose answers are refused again and again is a matter for the job's status.
+Trainers are not trusted: addresses are checked (`addresses.py`), the time and size of responses are limited (`http.py`), and
+their content is validated (`trust.py`). Namespaces are polled in round-robin order (`schedule.py`). The controller sees a
+snapshot when it is *published*: at once if the phase changed, otherwise at a limited rate (`releases.py`). Repeated rejections
+are reported in the status of the DreamBoothJob.
 """
 
 import asyncio
@@ -15,166 +14,166 @@ from typing import NamedTuple
 
 from dreambooth_api.progress import Snapshot
 from dreambooth_operator.kube.cache import Store
-from dreambooth_operator.metrics.counters import POLLS, TRAINERS
+from dreambooth_operator.metrics.counters import POLLS, RUNNING_TRAINERS
 from dreambooth_operator.objects.names import LABEL_INDEX
 from dreambooth_operator.objects.observed import Key, Object
 from dreambooth_operator.poll.addresses import Network, refusal
-from dreambooth_operator.poll.http import ask
-from dreambooth_operator.poll.releases import Releases
+from dreambooth_operator.poll.http import get
+from dreambooth_operator.poll.releases import UpdateLimiter
 from dreambooth_operator.poll.schedule import Schedule
-from dreambooth_operator.poll.trust import NoSnapshot, snapshot_from, visible
+from dreambooth_operator.poll.trust import InvalidProgress, significant, snapshot_from
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
-"""Between two looks at what is due."""
-PATIENCE = 5
-"""Answers in a row that must be refused until the status says so."""
+"""Interval between two checks of the schedule."""
+REJECTION_THRESHOLD = 5
+"""Number of rejections in a row after which the status reports them."""
 
 
 class Trainer(NamedTuple):
-    """A pod whose main process can be asked."""
+    """A pod whose main process can be polled."""
 
     uid: str
     key: Key
     address: str
     refusal: str | None
-    """Why it is not asked."""
+    """Why it must not be polled."""
 
 
-class Progress:
-    """What trainers told, and the task that asks them."""
+class Poller:
+    """The task that polls trainers, and their latest progress."""
 
     def __init__(self, store: Store, queue: WorkQueue, settings: Settings) -> None:
         self._store = store
         self._queue = queue
         self._settings = settings
         self._schedule = Schedule(settings)
-        self._releases = Releases(settings.status_writes_per_second)
-        self._asking: set[asyncio.Task[None]] = set()
+        self._limiter = UpdateLimiter(settings.status_writes_per_second)
+        self._in_flight: set[asyncio.Task[None]] = set()
         self._waiting: dict[Key, tuple[str, Snapshot | None]] = {}
-        self._released: dict[str, Snapshot] = {}
-        self._refused: dict[str, int] = {}
-        self._distrust: dict[str, str] = {}
+        self._published: dict[str, Snapshot] = {}
+        self._rejections: dict[str, int] = {}
+        self._errors: dict[str, str] = {}
 
     def snapshot(self, key: Key) -> Snapshot | None:
-        """What was released last of the newest pod with a job's main process."""
+        """The latest published progress of the newest main pod of a DreamBoothJob."""
         uid = self._newest(key)
-        return self._released.get(uid) if uid else None
+        return self._published.get(uid) if uid else None
 
-    def distrust(self, key: Key) -> str | None:
-        """Why that pod's answers are not believed, if they were refused again and again."""
+    def progress_error(self, key: Key) -> str | None:
+        """Why the responses of that pod are rejected, after repeated rejections."""
         uid = self._newest(key)
-        return self._distrust.get(uid) if uid else None
+        return self._errors.get(uid) if uid else None
 
     async def run(self) -> None:
-        """Asks until cancelled."""
+        """Polls until it is cancelled."""
         last = time.monotonic()
         try:
             while True:
                 now = time.monotonic()
-                self._ask_due(now)
-                for key in self._releases.due(now - last):
-                    self._release(key, *self._waiting.pop(key))
+                self._poll_due(now)
+                for key in self._limiter.due(now - last):
+                    self._publish(key, *self._waiting.pop(key))
                 last = now
                 await asyncio.sleep(TICK_SECONDS)
         finally:
-            for task in self._asking:
+            for task in self._in_flight:
                 task.cancel()
-            await asyncio.gather(*self._asking, return_exceptions=True)
+            await asyncio.gather(*self._in_flight, return_exceptions=True)
 
-    def _ask_due(self, now: float) -> None:
-        """Begins to ask those whose turn it is."""
+    def _poll_due(self, now: float) -> None:
+        """Starts the polls that are due."""
         keys = list(self._store.keys())
         found = running_trainers(self._store, keys, self._settings.trainer_networks)
         trainers = {trainer.uid: trainer for trainer in found}
-        TRAINERS.set(len(trainers))
-        self._forget_others(trainers.keys(), keys)
-        of_namespaces = [(trainer.key.namespace, uid) for uid, trainer in trainers.items()]
-        for uid in self._schedule.due(of_namespaces, now, self._settings.polls_at_once - len(self._asking)):
-            task = asyncio.create_task(self._ask(trainers[uid]))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+        RUNNING_TRAINERS.set(len(trainers))
+        self._prune(trainers.keys(), keys)
+        candidates = [(trainer.key.namespace, uid) for uid, trainer in trainers.items()]
+        for uid in self._schedule.due(candidates, now, self._settings.polls_at_once - len(self._in_flight)):
+            task = asyncio.create_task(self._poll(trainers[uid]))
+            self._in_flight.add(task)
+            task.add_done_callback(self._in_flight.discard)
 
-    async def _ask(self, trainer: Trainer) -> None:
+    async def _poll(self, trainer: Trainer) -> None:
         if trainer.refusal:
             POLLS.labels("refused").inc()
-            self._refuse(trainer, trainer.refusal)
+            self._reject(trainer, trainer.refusal)
             return
         try:
             async with asyncio.timeout(self._settings.poll_timeout_seconds):
-                body = await ask(trainer.address, self._settings.trainer_port, "/progress")
-            snapshot = snapshot_from(body, self._released.get(trainer.uid))
+                body = await get(trainer.address, self._settings.trainer_port, "/progress")
+            snapshot = snapshot_from(body, self._published.get(trainer.uid))
         except TimeoutError:
             POLLS.labels("timeout").inc()
-            self._refuse(trainer, f"it takes longer than {self._settings.poll_timeout_seconds:g} s.")
-        except NoSnapshot as error:
+            self._reject(trainer, f"no response within {self._settings.poll_timeout_seconds:g} s.")
+        except InvalidProgress as error:
             POLLS.labels("invalid").inc()
-            self._refuse(trainer, str(error))
+            self._reject(trainer, str(error))
         except OSError:
-            # Many a trainer takes its time before it answers, and some ends before its pod does.
+            # A trainer may not listen yet, or it may have ended before its pod.
             POLLS.labels("unreachable").inc()
         else:
             POLLS.labels("ok").inc()
-            self._take(trainer, snapshot)
+            self._accept(trainer, snapshot)
 
-    def _take(self, trainer: Trainer, snapshot: Snapshot) -> None:
-        self._refused.pop(trainer.uid, None)
-        released = self._released.get(trainer.uid)
-        if trainer.uid in self._distrust:
-            self._wait(trainer, snapshot)
-        elif released is not None and visible(released) == visible(snapshot):
+    def _accept(self, trainer: Trainer, snapshot: Snapshot) -> None:
+        self._rejections.pop(trainer.uid, None)
+        published = self._published.get(trainer.uid)
+        if trainer.uid in self._errors:
+            self._enqueue(trainer, snapshot)
+        elif published is not None and significant(published) == significant(snapshot):
             self._waiting.pop(trainer.key, None)
-            self._releases.forget(trainer.key)
-        elif released is None or released.phase != snapshot.phase:
-            # Phases only go on, so this can't happen often.
+            self._limiter.discard(trainer.key)
+        elif published is None or published.phase != snapshot.phase:
+            # There are few phases and they never go back, so this can't exceed the rate.
             self._waiting.pop(trainer.key, None)
-            self._releases.at_once(trainer.key)
-            self._release(trainer.key, trainer.uid, snapshot)
+            self._limiter.add_immediate(trainer.key)
+            self._publish(trainer.key, trainer.uid, snapshot)
         else:
-            self._wait(trainer, snapshot)
+            self._enqueue(trainer, snapshot)
 
-    def _refuse(self, trainer: Trainer, why: str) -> None:
-        log.debug("%s/%s: its answer about its progress is refused: %s", *trainer.key, why)
-        self._refused[trainer.uid] = self._refused.get(trainer.uid, 0) + 1
-        if self._refused[trainer.uid] >= PATIENCE and trainer.uid not in self._distrust:
-            self._distrust[trainer.uid] = why
-            self._wait(trainer, None)
+    def _reject(self, trainer: Trainer, error: str) -> None:
+        log.debug("%s/%s: rejected the progress: %s", *trainer.key, error)
+        self._rejections[trainer.uid] = self._rejections.get(trainer.uid, 0) + 1
+        if self._rejections[trainer.uid] >= REJECTION_THRESHOLD and trainer.uid not in self._errors:
+            self._errors[trainer.uid] = error
+            self._enqueue(trainer, None)
 
-    def _wait(self, trainer: Trainer, snapshot: Snapshot | None) -> None:
+    def _enqueue(self, trainer: Trainer, snapshot: Snapshot | None) -> None:
         self._waiting[trainer.key] = trainer.uid, snapshot
-        self._releases.wait(trainer.key)
+        self._limiter.add(trainer.key)
 
-    def _release(self, key: Key, uid: str, snapshot: Snapshot | None) -> None:
+    def _publish(self, key: Key, uid: str, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
-            self._released[uid] = snapshot
-            self._distrust.pop(uid, None)
+            self._published[uid] = snapshot
+            self._errors.pop(uid, None)
         self._queue.add(key)
 
     def _newest(self, key: Key) -> str | None:
         pods = [pod for pod in self._store.own_pods(key) if _is_main(pod)]
         return pods[-1]["metadata"]["uid"] if pods else None
 
-    def _forget_others(self, running: Iterable[str], keys: Iterable[Key]) -> None:
-        """Forgets pods that are gone; the last snapshot of a pod that ended stays as long as the pod."""
+    def _prune(self, running: Iterable[str], keys: Iterable[Key]) -> None:
+        """Removes data of pods that no longer run. The last progress of a finished pod is kept until the pod is deleted."""
         running = set(running)
         for key, (uid, _) in list(self._waiting.items()):
             if uid not in running:
                 del self._waiting[key]
-                self._releases.forget(key)
-        for uid in (self._refused.keys() | self._distrust.keys()) - running:
-            self._refused.pop(uid, None)
-            self._distrust.pop(uid, None)
-        if self._released.keys() - running:
+                self._limiter.discard(key)
+        for uid in (self._rejections.keys() | self._errors.keys()) - running:
+            self._rejections.pop(uid, None)
+            self._errors.pop(uid, None)
+        if self._published.keys() - running:
             present = {pod["metadata"]["uid"] for key in keys for pod in self._store.own_pods(key)}
-            for uid in self._released.keys() - present:
-                del self._released[uid]
+            for uid in self._published.keys() - present:
+                del self._published[uid]
 
 
 def running_trainers(store: Store, keys: Iterable[Key], networks: Sequence[Network]) -> Iterable[Trainer]:
-    """The pods that can be asked: of each job the newest with its main process (index 0), while it runs."""
+    """The pods to poll: the newest main pod (index 0) of each DreamBoothJob, while it runs."""
     for key in keys:
         running = [pod for pod in store.own_pods(key) if _is_main(pod) and _has_address(pod)]
         if running:

@@ -1,41 +1,41 @@
-"""Whose progress is shown, and when: for `poller.py`. No clock: the seconds are told.
+"""Limits the rate at which progress is written to the status, for `poller.py`. It reads no clock.
 
-Each release makes a write of a status, and all together are bounded by `status_writes_per_second`. The namespaces have their
-turns. What can't wait is shown at once, and its namespace, no other, waits longer for it afterwards.
+A token bucket limits all updates together to `status_writes_per_second`. Namespaces are served in round-robin order. Urgent
+updates are made at once; later updates of the same namespace, and of no other, wait longer for them.
 """
 
 from dreambooth_operator.objects.observed import Key
-from dreambooth_operator.queueing.fair_turns import Turns
+from dreambooth_operator.queueing.fair_turns import FairQueue
 
 
-class Releases:
-    """Jobs that have something to show."""
+class UpdateLimiter:
+    """A queue of DreamBoothJobs with progress to publish."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._credit = 1.0
-        # A plain object stands for a release that was not waited for.
-        self._waiting: Turns[Key | object] = Turns()
+        self._tokens = 1.0
+        # A plain object stands for an update that was made at once.
+        self._waiting: FairQueue[Key | object] = FairQueue()
 
-    def wait(self, key: Key) -> None:
-        """Lets a job wait for its turn; one that waits already keeps its place."""
+    def add(self, key: Key) -> None:
+        """Queues a DreamBoothJob; if it is already queued, it keeps its position."""
         self._waiting.add(key.namespace, key)
 
-    def at_once(self, key: Key) -> None:
-        """Takes note that a job was shown without its turn."""
-        self.forget(key)
+    def add_immediate(self, key: Key) -> None:
+        """Counts an update that was made at once."""
+        self.discard(key)
         self._waiting.add(key.namespace, object())
 
-    def forget(self, key: Key) -> None:
-        """Lets a job wait no longer."""
+    def discard(self, key: Key) -> None:
+        """Removes a DreamBoothJob from the queue."""
         self._waiting.discard(key.namespace, key)
 
     def due(self, seconds: float) -> list[Key]:
-        """Whose turn it is after so many more seconds."""
-        self._credit = min(max(1.0, self._rate), self._credit + seconds * self._rate)
-        released = []
-        while self._credit >= 1 and (waited := self._waiting.next()) is not None:
-            self._credit -= 1
-            if isinstance(waited, Key):
-                released.append(waited)
-        return released
+        """The DreamBoothJobs to publish after some more seconds."""
+        self._tokens = min(max(1.0, self._rate), self._tokens + seconds * self._rate)
+        due = []
+        while self._tokens >= 1 and (item := self._waiting.pop()) is not None:
+            self._tokens -= 1
+            if isinstance(item, Key):
+                due.append(item)
+        return due

@@ -1,4 +1,4 @@
-"""What of a trainer's `/progress` is believed: pure functions for `poller.py`."""
+"""Validates the response of a trainer to `/progress`: pure functions for `poller.py`."""
 
 import math
 from datetime import datetime
@@ -9,49 +9,49 @@ from pydantic import ValidationError
 from dreambooth_api.progress import PHASES, Snapshot
 
 BODY_BYTES = 64 * 1024
-"""Longest answer that is read; a snapshot has two kilobytes."""
+"""Longest response body; a snapshot has about 2 KiB."""
 LARGEST_NUMBER = 1e15
-"""Larger numbers are no counts, bytes or seconds of a training."""
+"""Largest plausible number of steps, bytes or seconds."""
 LONGEST_TEXT = 200
-"""Longest identifier or name of a device."""
+"""Longest string, such as an identifier or the name of a device."""
 
 
-class NoSnapshot(Exception):
-    """An answer that is not believed; its text says why, in our own words."""
+class InvalidProgress(Exception):
+    """A response was rejected. The message contains no content of the response."""
 
 
 def snapshot_from(body: bytes, before: Snapshot | None = None) -> Snapshot:
-    """The snapshot that an answer is.
+    """Parses a response.
 
     Args:
-        body: The answer.
-        before: What the same pod told before.
+        body: The body of the response.
+        before: The previous snapshot of the same pod.
 
     Raises:
-        NoSnapshot: It isn't one, or says what can't be.
+        InvalidProgress: The body is not a valid snapshot, or its values are implausible.
     """
     try:
         snapshot = Snapshot.model_validate_json(body, strict=True)
     except ValidationError as error:
-        # Places are names of our own schema: what else an answer holds is passed over.
+        # The location consists of field names of the schema; unknown fields of the response are ignored.
         place = ".".join(map(str, error.errors(include_url=False, include_input=False)[0]["loc"]))
-        raise NoSnapshot(f"it breaks the schema at {place}." if place else "it is no JSON.") from None
+        raise InvalidProgress(f"{place} does not match the schema." if place else "it is not JSON.") from None
     if len(snapshot.phases) > len(PHASES):
-        raise NoSnapshot("it has more phases than there are.")
+        raise InvalidProgress("it has too many phases.")
     for name, value in snapshot.model_dump(by_alias=True).items():
-        if not _sound(value):
-            raise NoSnapshot(f"{name} has a value that can't be.")
+        if not _is_plausible(value):
+            raise InvalidProgress(f"{name} has an implausible value.")
     if snapshot.percent > 100 or _beyond(snapshot.step, snapshot.total_steps):
-        raise NoSnapshot("it claims more than the whole.")
+        raise InvalidProgress("percent or step exceeds its total.")
     if _beyond(snapshot.class_images.done, snapshot.class_images.total):
-        raise NoSnapshot("it claims more class images than are wanted.")
-    if before is not None and _place(snapshot) < _place(before):
-        raise NoSnapshot("it claims to be in an earlier phase than before.")
+        raise InvalidProgress("the number of class images exceeds its total.")
+    if before is not None and _phase_index(snapshot) < _phase_index(before):
+        raise InvalidProgress("its phase is earlier than before.")
     return snapshot
 
 
-def visible(snapshot: Snapshot) -> tuple[Any, ...]:
-    """What of a snapshot is worth a write of the status; the rest only accompanies it."""
+def significant(snapshot: Snapshot) -> tuple[Any, ...]:
+    """The values whose changes cause a status update; the others are written along with them."""
     images = snapshot.class_images
     return (
         snapshot.phase,
@@ -69,17 +69,17 @@ def _beyond(done: int, total: int | None) -> bool:
     return total is not None and done > total
 
 
-def _place(snapshot: Snapshot) -> int:
+def _phase_index(snapshot: Snapshot) -> int:
     return -1 if snapshot.phase is None else PHASES.index(snapshot.phase)
 
 
-def _sound(value: Any) -> bool:
-    """Whether all numbers are finite and none is negative, texts are short and printable, times have an offset."""
+def _is_plausible(value: Any) -> bool:
+    """Whether all numbers are finite and not negative, strings are short and printable, and times have an offset."""
     match value:
         case dict():
-            return all(_sound(entry) for entry in value.values())
+            return all(_is_plausible(entry) for entry in value.values())
         case list():
-            return all(_sound(entry) for entry in value)
+            return all(_is_plausible(entry) for entry in value)
         case int() | float():
             return math.isfinite(value) and 0 <= value <= LARGEST_NUMBER
         case str():

@@ -1,5 +1,5 @@
-"""A queue that is fair among namespaces: of those in which something waits, each has its turn. Used wherever jobs of many tenants
-wait for the same thing: by `work_queue.py`, `poll/schedule.py` and `poll/releases.py`."""
+"""A queue that serves namespaces in round-robin order, so that no tenant can starve another. Used by `work_queue.py`,
+`poll/schedule.py` and `poll/releases.py`."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -8,46 +8,46 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item", bound=Hashable)
 
 
-class Turns(Generic[Item]):
-    """Items of namespaces: each once, first in first out within a namespace, the namespaces in turn."""
+class FairQueue(Generic[Item]):
+    """A set of queued items: first in, first out within a namespace, and round-robin among namespaces."""
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[str, OrderedDict[Item, None]] = OrderedDict()
+        self._queues: OrderedDict[str, OrderedDict[Item, None]] = OrderedDict()
         self._length = 0
 
     def __len__(self) -> int:
         return self._length
 
     def add(self, namespace: str, item: Item) -> None:
-        """Lets an item wait; one that waits already keeps its place."""
-        line = self._lines.setdefault(namespace, OrderedDict())
-        if item not in line:
-            line[item] = None
+        """Adds an item; an item that is already queued keeps its position."""
+        queue = self._queues.setdefault(namespace, OrderedDict())
+        if item not in queue:
+            queue[item] = None
             self._length += 1
 
     def discard(self, namespace: str, item: Item) -> None:
-        """Lets an item wait no longer, if it did."""
-        line = self._lines.get(namespace)
-        if line is None or item not in line:
+        """Removes an item if it is queued."""
+        queue = self._queues.get(namespace)
+        if queue is None or item not in queue:
             return
-        del line[item]
+        del queue[item]
         self._length -= 1
-        if not line:
-            del self._lines[namespace]
+        if not queue:
+            del self._queues[namespace]
 
-    def next(self, may: Callable[[str], bool] = lambda _: True) -> Item | None:
-        """Takes what comes next; None if nothing waits that may come.
+    def pop(self, eligible: Callable[[str], bool] = lambda _: True) -> Item | None:
+        """Removes and returns the next item; None if there is no eligible one.
 
         Args:
-            may: Whether anything of a namespace may come now; it keeps its place in the round where not.
+            eligible: Whether items of a namespace may be returned now. A namespace that is skipped keeps its position.
         """
-        namespace = next((one for one in self._lines if may(one)), None)
+        namespace = next((one for one in self._queues if eligible(one)), None)
         if namespace is None:
             return None
-        line = self._lines[namespace]
-        item, _ = line.popitem(last=False)
+        queue = self._queues[namespace]
+        item, _ = queue.popitem(last=False)
         self._length -= 1
-        self._lines.move_to_end(namespace)
-        if not line:
-            del self._lines[namespace]
+        self._queues.move_to_end(namespace)
+        if not queue:
+            del self._queues[namespace]
         return item

@@ -1,10 +1,9 @@
-"""The queue between what happens (`kube/watches.py`, `kube/relist.py`, `poll/poller.py`) and the workers of
+"""The work queue between the sources of events (`kube/watches.py`, `kube/relist.py`, `poll/poller.py`) and the workers of
 `control/controller.py`.
 
-A key is in the queue at most once and with one worker at a time. One that is added while a worker has it is queued again as
-soon as the worker is done, so that nothing that happened meanwhile is missed. The namespaces have their turns, and none gets all
-workers: however many and however slow a tenant's jobs are, those of another are looked at. One event loop uses it; nothing is
-locked.
+A key is queued at most once and processed by one worker at a time. A key that is added while a worker processes it is queued
+again when the worker is done, so no change is missed. Namespaces are served in round-robin order, and no namespace gets all
+workers, so slow DreamBoothJobs of one tenant can't delay those of another. The queue is used by one event loop, without locks.
 """
 
 import asyncio
@@ -15,145 +14,145 @@ from collections import Counter
 from collections.abc import Iterable
 
 from dreambooth_operator.objects.observed import Key
-from dreambooth_operator.queueing.fair_turns import Turns
+from dreambooth_operator.queueing.fair_turns import FairQueue
 
 FIRST_DELAY = 0.2
-"""Seconds until the first repetition after an error; each further one doubles it."""
+"""Seconds before the first retry after an error; each further error doubles the delay."""
 LONGEST_DELAY = 300.0
-"""Upper bound of the seconds between two repetitions."""
+"""Longest delay between two retries, in seconds."""
 
 
-def backoff(failures: int, chance: float) -> float:
-    """Seconds to wait after so many failures in a row (1: the first).
+def backoff(failures: int, jitter: float) -> float:
+    """Exponential back-off delay in seconds.
 
     Args:
-        failures: Failures in a row.
-        chance: Uniform in [0, 1): spreads what failed together over the second half of the delay.
+        failures: Number of failures in a row, at least 1.
+        jitter: Random number in [0, 1): spreads retries over the second half of the delay.
     """
     delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 30))
-    return delay * (0.5 + chance / 2)
+    return delay * (0.5 + jitter / 2)
 
 
 class QueueClosed(Exception):
-    """No key is given any more."""
+    """The queue has been closed."""
 
 
-def share_of(workers: int) -> int:
-    """Workers that one namespace may have at the same time: half of them, at least one."""
+def limit_per_namespace(workers: int) -> int:
+    """Number of workers that one namespace may use at the same time: half of them, at least one."""
     return max(1, workers // 2)
 
 
 class WorkQueue:
-    """Keys that wait for a worker, each once.
+    """A work queue of unique keys.
 
     Args:
-        share: Workers that one namespace may have at the same time.
+        namespace_limit: Number of workers that one namespace may use at the same time.
     """
 
-    def __init__(self, share: int = sys.maxsize) -> None:
-        self._share = share
-        self._waiting: Turns[Key] = Turns()
+    def __init__(self, namespace_limit: int = sys.maxsize) -> None:
+        self._namespace_limit = namespace_limit
+        self._waiting: FairQueue[Key] = FairQueue()
         self._queued: dict[Key, float] = {}
-        self._held: Counter[str] = Counter()
+        self._in_progress: Counter[str] = Counter()
         self._started: dict[Key, float] = {}
-        self._again: set[Key] = set()
+        self._readd: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
-        self._filled = asyncio.Event()
+        self._wake = asyncio.Event()
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, key: Key) -> None:
-        """Lets a worker look at a key soon."""
+        """Queues a key."""
         if key in self._started:
-            self._again.add(key)
+            self._readd.add(key)
         else:
             self._queued.setdefault(key, time.monotonic())
             self._waiting.add(key.namespace, key)
-            self._filled.set()
+            self._wake.set()
 
     def add_all(self, keys: Iterable[Key]) -> None:
-        """Adds each of the keys."""
+        """Queues several keys."""
         for key in keys:
             self.add(key)
 
     async def get(self) -> Key:
-        """Waits for a key; the caller must end with `done` or `failed`.
+        """Waits for a key and returns it; the caller must call `done` or `failed` afterwards.
 
         Raises:
-            QueueClosed: The queue is closed.
+            QueueClosed: The queue has been closed.
         """
         while not self._closed:
-            key = self._waiting.next(lambda namespace: self._held[namespace] < self._share)
+            key = self._waiting.pop(lambda namespace: self._in_progress[namespace] < self._namespace_limit)
             if key is not None:
                 del self._queued[key]
                 self._cancel_timer(key)
                 self._started[key] = time.monotonic()
-                self._held[key.namespace] += 1
+                self._in_progress[key.namespace] += 1
                 return key
-            self._filled.clear()
-            await self._filled.wait()
+            self._wake.clear()
+            await self._wake.wait()
         raise QueueClosed
 
-    def done(self, key: Key, again_after: float | None) -> None:
-        """Ends the work on a key.
+    def done(self, key: Key, requeue_after: float | None) -> None:
+        """Marks a key as processed.
 
         Args:
-            key: What `get` gave.
-            again_after: Seconds until it is due even if nothing happens; None: never.
+            key: The key from `get`.
+            requeue_after: Seconds until the key is queued again without an event; None: never.
         """
         self._failures.pop(key, None)
-        self._end(key, again_after)
+        self._end(key, requeue_after)
 
-    def failed(self, key: Key, again_after: float | None = None) -> float:
-        """Ends the work on a key that must be repeated.
+    def failed(self, key: Key, requeue_after: float | None = None) -> float:
+        """Marks a key as failed; it is retried after an exponential back-off delay.
 
         Args:
-            key: What `get` gave.
-            again_after: Seconds after which it is due at the latest.
+            key: The key from `get`.
+            requeue_after: Upper bound of the delay, in seconds.
 
         Returns:
-            Seconds until it is repeated: they grow from failure to failure.
+            The delay in seconds.
         """
         self._failures[key] = self._failures.get(key, 0) + 1
         delay = backoff(self._failures[key], random.random())
-        if again_after is not None:
-            delay = min(delay, again_after)
+        if requeue_after is not None:
+            delay = min(delay, requeue_after)
         self._end(key, delay)
         return delay
 
     def longest_wait(self) -> float:
-        """Seconds that the key which waits longest has waited for a worker."""
+        """Seconds that the oldest key has been queued."""
         return time.monotonic() - min(self._queued.values()) if self._queued else 0.0
 
-    def longest(self) -> float:
-        """Seconds that the worker which is busiest with one key has had it."""
+    def longest_run(self) -> float:
+        """Seconds that the longest running worker has spent on its current key."""
         return time.monotonic() - min(self._started.values()) if self._started else 0.0
 
     def busy(self) -> int:
-        """Number of keys that workers have."""
+        """Number of keys that workers are processing."""
         return len(self._started)
 
     def close(self) -> None:
-        """Gives out no key any more; what workers have they still end."""
+        """Stops `get` from returning keys; workers may finish their current keys."""
         self._closed = True
-        self._filled.set()
+        self._wake.set()
         for key in list(self._timers):
             self._cancel_timer(key)
 
-    def _end(self, key: Key, again_after: float | None) -> None:
+    def _end(self, key: Key, requeue_after: float | None) -> None:
         del self._started[key]
-        self._held[key.namespace] -= 1
-        if not self._held[key.namespace]:
-            del self._held[key.namespace]
-        # A key of the same namespace may have waited for this alone.
-        self._filled.set()
-        if again_after is not None and not self._closed:
-            self._timers[key] = asyncio.get_running_loop().call_later(max(0.0, again_after), self._due, key)
-        if key in self._again:
-            self._again.discard(key)
+        self._in_progress[key.namespace] -= 1
+        if not self._in_progress[key.namespace]:
+            del self._in_progress[key.namespace]
+        # A queued key of the same namespace may now be eligible.
+        self._wake.set()
+        if requeue_after is not None and not self._closed:
+            self._timers[key] = asyncio.get_running_loop().call_later(max(0.0, requeue_after), self._due, key)
+        if key in self._readd:
+            self._readd.discard(key)
             self.add(key)
 
     def _due(self, key: Key) -> None:

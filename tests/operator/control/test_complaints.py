@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from dreambooth_operator.control.complaints import ASKED, PATIENCE, awaiting_pods, awaiting_volumes
+from dreambooth_operator.control.complaints import GRACE_PERIOD, MAX_PODS, jobs_lacking_pods, pods_lacking_volumes
 from tests.operator import pieces
 from tests.operator.pieces import UID, at, holding
 
@@ -26,7 +26,7 @@ def pod(waited: float = 31, phase: str = "Pending", scheduled: str = "True", **s
     [
         (pod(**waiting("ContainerCreating")), True),
         (pod(), True),
-        (pod(waited=PATIENCE.total_seconds() - 1, **waiting("ContainerCreating")), False),
+        (pod(waited=GRACE_PERIOD.total_seconds() - 1, **waiting("ContainerCreating")), False),
         (pod(**waiting("ImagePullBackOff")), False),
         (pod(phase="Running", containerStatuses=[{"state": {"running": {}}}]), False),
         (pod(scheduled="False"), False),
@@ -34,14 +34,12 @@ def pod(waited: float = 31, phase: str = "Pending", scheduled: str = "True", **s
         ({"metadata": {"name": "dog-0-0"}}, False),
     ],
 )
-def test_pods_that_have_a_node_and_no_container_for_long_are_asked_about(
-    described: dict[str, Any], asked: bool
-) -> None:
-    assert awaiting_volumes([described], NOW) == (["dog-0-0"] if asked else [])
+def test_pods_without_a_container_after_the_grace_period_are_found(described: dict[str, Any], asked: bool) -> None:
+    assert pods_lacking_volumes([described], NOW) == (["dog-0-0"] if asked else [])
 
 
-def test_of_many_pods_only_some_are_asked_about() -> None:
-    assert len(awaiting_volumes([pod()] * (ASKED + 1), NOW)) == ASKED
+def test_the_number_of_pods_is_limited() -> None:
+    assert len(pods_lacking_volumes([pod()] * (MAX_PODS + 1), NOW)) == MAX_PODS
 
 
 def made(number: int = 0, *conditions: Any, suspend: bool = False, parallelism: int = 1, **more: Any) -> dict[str, Any]:
@@ -64,6 +62,6 @@ def made(number: int = 0, *conditions: Any, suspend: bool = False, parallelism: 
         ([], [], {}),
     ],
 )
-def test_a_job_that_lacks_pods_for_long_is_asked_about(jobs: Any, pods: Any, expected: Any) -> None:
-    assert awaiting_pods(UID, jobs, pods, at(30)) == expected
-    assert awaiting_pods(UID, jobs, pods, at(29)) == {}
+def test_a_job_that_lacks_pods_after_the_grace_period_is_found(jobs: Any, pods: Any, expected: Any) -> None:
+    assert jobs_lacking_pods(UID, jobs, pods, at(30)) == expected
+    assert jobs_lacking_pods(UID, jobs, pods, at(29)) == {}

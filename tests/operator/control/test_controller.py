@@ -7,8 +7,8 @@ from typing import Any
 
 from kubernetes.aio import client
 
-from dreambooth_operator.control.controller import Controller, Policy
-from dreambooth_operator.control.job_metrics import JobMetrics
+from dreambooth_operator.control.controller import Controller, Reconciler
+from dreambooth_operator.control.job_metrics import DreamBoothJobMetrics
 from dreambooth_operator.control.writer import EXISTED_SECONDS, Writer
 from dreambooth_operator.decide import reconcile
 from dreambooth_operator.kube.cache import Store
@@ -16,7 +16,7 @@ from dreambooth_operator.kube.client import Cluster
 from dreambooth_operator.kube.lease import Leadership
 from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.objects.observed import Event, Key, Object, Observed, Plan, Reference
-from dreambooth_operator.poll.poller import Progress
+from dreambooth_operator.poll.poller import Poller
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 from tests.operator.clusters import applied_job, until, with_cluster
@@ -36,7 +36,7 @@ class HeldLease(Leadership):
 
 @dataclass
 class Script:
-    """Decides what a test says, and remembers what it was shown."""
+    """A fake reconciler that records its input."""
 
     decide: Callable[[Observed], Plan]
     asks: set[Reference] = field(default_factory=set)
@@ -51,16 +51,16 @@ class Script:
 
 
 class Running:
-    """A controller at work, without watches: what it sees is what it or the test wrote."""
+    """A running controller without watches."""
 
-    def __init__(self, cluster: Cluster, namespace: str, policy: Policy) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, reconciler: Reconciler) -> None:
         settings = Settings(trainer_image="trainer", workers=2)
         self.cluster = cluster
         self.key = Key(namespace, "dog")
         self.store, self.queue, self.lease = Store(), WorkQueue(), HeldLease()
-        writer = Writer(cluster, self.store, self.lease, JobMetrics(self.store), "replica-1")
-        progress = Progress(self.store, self.queue, settings)
-        self.controller = Controller(cluster, self.store, self.queue, progress, writer, settings, policy)
+        writer = Writer(cluster, self.store, self.lease, DreamBoothJobMetrics(self.store), "replica-1")
+        progress = Poller(self.store, self.queue, settings)
+        self.controller = Controller(cluster, self.store, self.queue, progress, writer, settings, reconciler)
 
     async def job(self) -> Any:
         return await self.cluster.get("DreamBoothJob", *self.key)
@@ -84,18 +84,22 @@ async def running(cluster: Cluster, namespace: str, script: Script) -> AsyncIter
 
 
 def config_map(observed: Observed, name: str = "settings", **data: str) -> Object:
-    metadata = {"name": name, "namespace": observed.job["metadata"]["namespace"]}
+    metadata = {"name": name, "namespace": observed.dreamboothjob["metadata"]["namespace"]}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
 def attempt(observed: Observed, name: str = "dog-0") -> Object:
     """A Job that never starts a pod."""
-    owner = {"apiVersion": observed.job["apiVersion"], "kind": observed.job["kind"], "controller": True}
-    owner |= {key: observed.job["metadata"][key] for key in ("name", "uid")}
+    owner = {
+        "apiVersion": observed.dreamboothjob["apiVersion"],
+        "kind": observed.dreamboothjob["kind"],
+        "controller": True,
+    }
+    owner |= {key: observed.dreamboothjob["metadata"][key] for key in ("name", "uid")}
     metadata = {
         "name": name,
-        "namespace": observed.job["metadata"]["namespace"],
-        "labels": {LABEL_JOB: observed.job["metadata"]["name"]},
+        "namespace": observed.dreamboothjob["metadata"]["namespace"],
+        "labels": {LABEL_JOB: observed.dreamboothjob["metadata"]["name"]},
         "ownerReferences": [owner],
     }
     container = {"name": "trainer", "image": "trainer"}
@@ -108,7 +112,7 @@ def attempt(observed: Observed, name: str = "dog-0") -> Object:
     }
 
 
-def test_a_plan_is_carried_out_and_its_results_are_seen_at_once(namespace: str) -> None:
+def test_a_plan_is_carried_out_and_its_results_are_cached(namespace: str) -> None:
     def decide(observed: Observed) -> Plan:
         if not observed.jobs:
             making = {"apply": [config_map(observed, a="b")], "create": [attempt(observed)]}
@@ -130,7 +134,7 @@ def test_a_plan_is_carried_out_and_its_results_are_seen_at_once(namespace: str) 
     with_cluster(test)
 
 
-def test_nothing_is_written_that_is_so_already(namespace: str) -> None:
+def test_an_unchanged_status_is_not_written(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         async with running(cluster, namespace, Script(lambda observed: Plan(status={"phase": "Complete"}))) as parts:
             await parts.idle()
@@ -143,22 +147,22 @@ def test_nothing_is_written_that_is_so_already(namespace: str) -> None:
     with_cluster(test)
 
 
-def test_what_the_plan_depends_on_is_looked_up(namespace: str) -> None:
+def test_referenced_objects_are_requested(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         script = Script(lambda observed: Plan(status={}), asks={PHOTOS, Reference("PersistentVolumeClaim", "dog")})
         async with running(cluster, namespace, script) as parts:
             await parts.idle()
-            assert set(script.shown[0].present.values()) == {None}
+            assert set(script.shown[0].referenced.values()) == {None}
             await cluster.create(config_map(script.shown[0], "photos", a="b"))
             parts.queue.add(parts.key)
             await parts.idle()
-            photos = script.shown[-1].present[PHOTOS]
+            photos = script.shown[-1].referenced[PHOTOS]
             assert photos is not None and photos["metadata"]["name"] == "photos"
 
     with_cluster(test)
 
 
-def test_a_refusal_is_told_in_the_same_look_and_tried_again(namespace: str) -> None:
+def test_a_refusal_is_reported_in_the_same_reconciliation_and_retried(namespace: str) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
     mine = Reference("Job", "dog-0")
 
@@ -166,7 +170,7 @@ def test_a_refusal_is_told_in_the_same_look_and_tried_again(namespace: str) -> N
         if observed.jobs:
             return Plan(status={"phase": "Starting"})
         status = {"phase": "Pending", **({"message": observed.refusals[mine]} if mine in observed.refusals else {})}
-        return Plan(status=status, create=[attempt(observed)], again_after=0.3 if observed.refusals else None)
+        return Plan(status=status, create=[attempt(observed)], requeue_after=0.3 if observed.refusals else None)
 
     async def test(cluster: Cluster) -> None:
         async with client.ApiClient(cluster.configuration) as api:
@@ -196,13 +200,16 @@ def test_a_refusal_is_told_in_the_same_look_and_tried_again(namespace: str) -> N
     with_cluster(test)
 
 
-def test_what_exists_is_not_created_over_and_looked_at_again(namespace: str) -> None:
+def test_an_existing_object_is_left_unchanged_and_checked_again(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         script = Script(lambda observed: Plan(status={}, create=[attempt(observed)]))
         parts = Running(cluster, namespace, script)
         parts.store.put(await cluster.create(applied_job(namespace)))
         theirs = await cluster.create(
-            {**attempt(Observed(job=await parts.job())), "metadata": {"name": "dog-0", "namespace": namespace}}
+            {
+                **attempt(Observed(dreamboothjob=await parts.job())),
+                "metadata": {"name": "dog-0", "namespace": namespace},
+            }
         )
         assert await parts.controller._look(parts.key) == EXISTED_SECONDS
         found = await cluster.get("Job", namespace, "dog-0")
@@ -212,17 +219,17 @@ def test_what_exists_is_not_created_over_and_looked_at_again(namespace: str) -> 
     with_cluster(test)
 
 
-def test_a_job_of_somebody_else_with_the_name_of_ours_is_told_and_left_alone(namespace: str) -> None:
+def test_a_foreign_job_with_the_same_name_is_reported_and_left_unchanged(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         parts = Running(cluster, namespace, reconcile)
         parts.store.put(await cluster.create(applied_job(namespace)))
-        seen = Observed(job=await parts.job())
+        seen = Observed(dreamboothjob=await parts.job())
         await cluster.create(config_map(seen, "photos", a="b"))
         theirs = await cluster.create({**attempt(seen), "metadata": {"name": "dog-0", "namespace": namespace}})
         assert await parts.controller._look(parts.key) == reconcile.RECHECK.total_seconds()
         status = (await parts.job())["status"]
         assert status["phase"] == "Pending"
-        assert status["message"].startswith("Job dog-0 belongs to somebody else")
+        assert status["message"].startswith("Job dog-0 already exists and was not created by the operator")
         found = await cluster.get("Job", namespace, "dog-0")
         assert found is not None and found["metadata"]["uid"] == theirs["metadata"]["uid"]
         assert await cluster.get("PersistentVolumeClaim", namespace, "dog") is None
@@ -230,9 +237,11 @@ def test_a_job_of_somebody_else_with_the_name_of_ours_is_told_and_left_alone(nam
     with_cluster(test)
 
 
-def test_a_stale_look_is_repeated_on_what_is_newer(namespace: str) -> None:
+def test_a_reconciliation_of_an_outdated_object_is_retried(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
-        script = Script(lambda observed: Plan(status={"observedGeneration": observed.job["metadata"]["generation"]}))
+        script = Script(
+            lambda observed: Plan(status={"observedGeneration": observed.dreamboothjob["metadata"]["generation"]})
+        )
         parts = Running(cluster, namespace, script)
         made = await cluster.create(applied_job(namespace))
         changed = await cluster.replace({**made, "spec": {**made["spec"], "suspend": True}})
@@ -243,7 +252,7 @@ def test_a_stale_look_is_repeated_on_what_is_newer(namespace: str) -> None:
         assert "status" not in await parts.job(), "judged by what is no longer so"
         parts.store.put(changed)
         await until(parts.job)
-        await until(lambda: "status" in (parts.store.job(parts.key) or {}))
+        await until(lambda: "status" in (parts.store.dreamboothjob(parts.key) or {}))
         assert (await parts.job())["status"] == {"observedGeneration": 2}
         parts.queue.close()
         await task
@@ -257,7 +266,7 @@ def test_the_status_is_written_before_anything_is_deleted_and_not_deleted_if_tha
         script = Script(lambda observed: Plan(status={"phase": "Complete"}, delete=[gone]), asks={gone})
         parts = Running(cluster, namespace, script)
         made = await cluster.create(applied_job(namespace))
-        await cluster.create(config_map(Observed(job=made), "photos"))
+        await cluster.create(config_map(Observed(dreamboothjob=made), "photos"))
         await cluster.replace({**made, "spec": {**made["spec"], "suspend": True}})
         parts.store.put(made)
         parts.queue.add(parts.key)
@@ -291,7 +300,7 @@ def test_without_the_lease_nothing_is_written(namespace: str) -> None:
     with_cluster(test)
 
 
-def test_a_fault_in_the_decision_ends_nothing(namespace: str) -> None:
+def test_an_exception_in_the_reconciler_does_not_stop_the_workers(namespace: str) -> None:
     def decide(observed: Observed) -> Plan:
         if len(script.shown) < 3:
             raise KeyError("a field that nobody thought of")
@@ -301,7 +310,7 @@ def test_a_fault_in_the_decision_ends_nothing(namespace: str) -> None:
 
     async def test(cluster: Cluster) -> None:
         async with running(cluster, namespace, script) as parts:
-            await until(lambda: (parts.store.job(parts.key) or {}).get("status"))
+            await until(lambda: (parts.store.dreamboothjob(parts.key) or {}).get("status"))
             assert len(script.shown) == 3
 
     with_cluster(test)
@@ -321,7 +330,7 @@ def test_the_same_event_is_one_object_with_a_count(namespace: str) -> None:
     with_cluster(test)
 
 
-def test_a_dreamboothjob_that_is_gone_is_forgotten(namespace: str) -> None:
+def test_a_deleted_dreamboothjob_is_forgotten(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         script = Script(lambda observed: Plan(status={}))
         async with running(cluster, namespace, script) as parts:

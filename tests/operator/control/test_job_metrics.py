@@ -4,27 +4,27 @@ from typing import Any
 import pytest
 
 from dreambooth_api.status import Condition, DreamBoothJobStatus, TrainingProgress
-from dreambooth_operator.control.job_metrics import ENDS, KEPT_SECONDS, OTHER, JobMetrics
-from dreambooth_operator.decide.status.compose import dumped
+from dreambooth_operator.control.job_metrics import END_REASONS, NAMESPACE_SECONDS, OTHER, DreamBoothJobMetrics
+from dreambooth_operator.decide.status.compose import to_json
 from dreambooth_operator.kube.cache import Store
 from tests.operator.objects_of import dreambooth_job
 from tests.operator.pieces import at, moment
 
 
 class Story:
-    """A store of jobs, made at 0, and what is told of it at any time."""
+    """A cache with DreamBoothJobs that were created at 0, and its metrics at any time."""
 
     def __init__(self) -> None:
         self.now: datetime = at(0)
         self.store = Store()
-        self.metrics = JobMetrics(self.store, lambda: self.now)
+        self.metrics = DreamBoothJobMetrics(self.store, lambda: self.now)
         self.version = 0
 
     def put(self, name: str = "dog", gpus: int = 0, **status: Any) -> dict[str, Any]:
         self.version += 1
         job = dreambooth_job(name, self.version, spec={"resources": {"gpusPerNode": gpus}})
         job["metadata"]["creationTimestamp"] = moment(0)
-        job["status"] = dict(dumped(DreamBoothJobStatus(**status)))
+        job["status"] = dict(to_json(DreamBoothJobStatus(**status)))
         self.store.put(job)
         return job
 
@@ -33,9 +33,9 @@ class Story:
         self.store.remove(dreambooth_job(name, self.version))
 
     def write(self, job: dict[str, Any], **status: Any) -> dict[str, Any]:
-        """What the operator does with a new status."""
+        """Writes a new status, as the operator does."""
         written = self.put(job["metadata"]["name"], **status)
-        self.metrics.note(job, written["status"])
+        self.metrics.observe(job, written["status"])
         return written
 
     def scrape(self, seconds: float | None = None) -> None:
@@ -79,7 +79,7 @@ def standing(phase: str, reason: str, after: float = 0, **more: Any) -> dict[str
     return {"phase": phase, "conditions": [condition("Running", held, reason, after)], **more}
 
 
-def test_jobs_are_counted_by_what_they_are_now(story: Story) -> None:
+def test_dreamboothjobs_are_counted_by_phase_and_reason(story: Story) -> None:
     story.put("new")
     story.put("dog", **standing("Running", "Training"))
     story.put("cat", **standing("Running", "Training"))
@@ -95,7 +95,7 @@ def test_jobs_are_counted_by_what_they_are_now(story: Story) -> None:
     assert story.value("jobs", "Pending", "Unschedulable") is None
 
 
-def test_a_reason_that_no_operator_gives_makes_no_series(story: Story) -> None:
+def test_an_unknown_reason_creates_no_series(story: Story) -> None:
     for number in range(5):
         story.put(f"job-{number}", **standing("Failed", f"Invented{number}"))
     story.scrape()
@@ -103,13 +103,13 @@ def test_a_reason_that_no_operator_gives_makes_no_series(story: Story) -> None:
     assert not any("Invented" in label for labels in story.samples for label in labels)
 
 
-def test_no_series_has_the_name_of_a_job(story: Story) -> None:
+def test_no_series_has_the_name_of_a_dreamboothjob(story: Story) -> None:
     story.put("very-own-name", **standing("Running", "Training"))
     story.scrape()
     assert not any("very-own-name" in label for labels in story.samples for label in labels)
 
 
-def test_the_longest_wait_is_told_until_it_ends(story: Story) -> None:
+def test_the_longest_wait_is_reported_until_it_ends(story: Story) -> None:
     story.put("dog", **standing("Pending", "Unschedulable", 10))
     story.put("cat", **standing("Pending", "Unschedulable", 40))
     story.put("fox", **standing("Complete", "Complete", 0))
@@ -123,14 +123,14 @@ def test_the_longest_wait_is_told_until_it_ends(story: Story) -> None:
     assert not any(labels[0] == "jobs_longest_wait_seconds" for labels in story.samples)
 
 
-def test_a_job_that_was_suspended_waits_since_it_no_longer_is(story: Story) -> None:
+def test_a_wait_starts_when_a_suspension_ends(story: Story) -> None:
     conditions = [condition("Running", "False", "Unschedulable", 10), condition("Suspended", "False", "Resumed", 500)]
     story.put(phase="Pending", conditions=conditions)
     story.scrape(600)
     assert story.value("jobs_longest_wait_seconds", "Pending", "Unschedulable") == 100
 
 
-def test_a_running_job_is_silent_while_its_progress_stays(story: Story) -> None:
+def test_the_longest_silence_grows_while_progress_does_not_change(story: Story) -> None:
     story.put(**standing("Running", "Training", 10))
     story.scrape(100)
     assert story.value("jobs_longest_silence_seconds") == 90
@@ -142,7 +142,7 @@ def test_a_running_job_is_silent_while_its_progress_stays(story: Story) -> None:
     assert story.value("jobs_longest_silence_seconds") is None
 
 
-def test_gpu_time_grows_with_the_time_and_never_falls(story: Story) -> None:
+def test_gpu_time_never_decreases(story: Story) -> None:
     story.scrape(0)
     story.put(gpus=2, gpu_seconds=0, gpus_held_since=at(10))
     told = []
@@ -162,7 +162,7 @@ def test_gpu_time_grows_with_the_time_and_never_falls(story: Story) -> None:
     assert story.value("gpu_seconds_total") == 130
 
 
-def test_another_leader_counts_gpu_time_from_when_it_begins(story: Story) -> None:
+def test_another_leader_counts_gpu_time_from_its_start(story: Story) -> None:
     story.put(gpus=1, gpu_seconds=1000, gpus_held_since=at(0))
     story.scrape(100)
     assert story.value("gpu_seconds_total") == 0
@@ -173,7 +173,7 @@ def test_another_leader_counts_gpu_time_from_when_it_begins(story: Story) -> Non
     assert story.value("gpu_seconds_total") == 37
 
 
-def test_what_happens_once_is_counted_once(story: Story) -> None:
+def test_transitions_are_counted_once(story: Story) -> None:
     job = story.put()
     story.scrape(0)
     assert story.value("jobs_finished_total", reason="NonFiniteLoss") == 0
@@ -190,10 +190,10 @@ def test_what_happens_once_is_counted_once(story: Story) -> None:
     assert (story.value("job_queueing_seconds_count"), story.value("job_queueing_seconds_sum")) == (1, 45)
     assert (story.value("job_first_step_seconds_count"), story.value("job_first_step_seconds_sum")) == (1, 100)
     assert story.value("jobs_finished_total", reason="NonFiniteLoss") == 1
-    assert sum(story.value("jobs_finished_total", reason=reason) or 0 for reason in (*ENDS, OTHER)) == 1
+    assert sum(story.value("jobs_finished_total", reason=reason) or 0 for reason in (*END_REASONS, OTHER)) == 1
 
 
-def test_of_a_job_whose_end_was_all_that_was_seen_no_first_step_is_told(story: Story) -> None:
+def test_no_first_step_is_observed_if_only_the_end_was_seen(story: Story) -> None:
     job = story.put(**standing("Starting", "Starting"))
     story.write(job, **standing("Complete", "Complete", completion_time=at(50), progress=TrainingProgress(step=20)))
     story.scrape(60)
@@ -201,18 +201,18 @@ def test_of_a_job_whose_end_was_all_that_was_seen_no_first_step_is_told(story: S
     assert story.value("jobs_finished_total", reason="Complete") == 1
 
 
-def test_a_namespace_without_jobs_is_told_of_for_an_hour(story: Story) -> None:
+def test_series_of_a_namespace_without_dreamboothjobs_are_kept_for_an_hour(story: Story) -> None:
     job = story.put(gpus=1)
     story.write(job, **standing("Failed", "OutOfMemory", completion_time=at(5)))
     story.remove()
-    story.scrape(KEPT_SECONDS - 1)
+    story.scrape(NAMESPACE_SECONDS - 1)
     assert story.value("jobs_finished_total", reason="OutOfMemory") == 1
     assert story.value("jobs", "Failed", "OutOfMemory") is None
-    story.scrape(KEPT_SECONDS + 1)
+    story.scrape(NAMESPACE_SECONDS + 1)
     assert story.samples == {}
 
 
-def test_times_of_clocks_that_differ_are_not_negative(story: Story) -> None:
+def test_times_are_not_negative_if_clocks_differ(story: Story) -> None:
     job = story.put()
     story.now = at(0) - timedelta(seconds=30)
     story.write(job, **standing("Running", "Training", 60, start_time=story.now))

@@ -24,7 +24,7 @@ def test_children_are_found_by_their_label() -> None:
     dog, cat = dreambooth_job("dog"), dreambooth_job("cat")
     store = filled(dog, cat, job(dog, 1, version=2), job(dog, 0), job(cat), pod(job(dog)), pod(job(cat)))
     assert set(store.keys()) == {DOG, Key("space", "cat")}
-    assert store.job(DOG) == dog
+    assert store.dreamboothjob(DOG) == dog
     assert names(store.jobs(DOG)) == ["dog-0", "dog-1"], "oldest first"
     assert names(store.pods(DOG)) == ["dog-0-0-xyz"]
     assert len(store) == 7
@@ -35,7 +35,7 @@ def test_field_managers_are_not_kept() -> None:
     assert "managedFields" not in store.jobs(DOG)[0]["metadata"]
 
 
-def test_only_pods_of_jobs_that_the_dreamboothjob_controls_are_its_own() -> None:
+def test_own_pods_are_those_of_jobs_that_the_dreamboothjob_controls() -> None:
     dog = dreambooth_job()
     former = job(dreambooth_job(uid="uid-of-an-earlier-dog"), 7)
     loose = pod(job(dog), index=3)
@@ -46,7 +46,7 @@ def test_only_pods_of_jobs_that_the_dreamboothjob_controls_are_its_own() -> None
     assert filled(job(dog), pod(job(dog))).own_pods(DOG) == []
 
 
-def test_runtimes_are_nobodys_and_in_no_namespace() -> None:
+def test_runtimes_have_no_key_and_no_namespace() -> None:
     metadata = {"name": "big", "uid": "uid-big", "resourceVersion": "3"}
     big = {"kind": "DreamBoothRuntime", "metadata": metadata, "spec": {}}
     store = filled(dreambooth_job(), big)
@@ -59,7 +59,7 @@ def test_runtimes_are_nobodys_and_in_no_namespace() -> None:
 def test_the_newest_version_wins(version: int, news: bool) -> None:
     store = filled(dreambooth_job(version=5))
     assert store.put(dreambooth_job(version=version)) is news
-    known = store.job(DOG)
+    known = store.dreamboothjob(DOG)
     assert known is not None and known["metadata"]["resourceVersion"] == str(max(5, version))
 
 
@@ -68,18 +68,18 @@ def test_versions_are_numbers() -> None:
     assert store.put(dreambooth_job(version=100))
 
 
-def test_a_late_event_does_not_bring_back_what_is_gone() -> None:
+def test_a_late_event_does_not_restore_a_deleted_object() -> None:
     store = filled(dreambooth_job(version=5))
     assert store.remove(dreambooth_job(version=8))
     assert not store.put(dreambooth_job(version=7))
-    assert store.job(DOG) is None
+    assert store.dreamboothjob(DOG) is None
     assert store.put(dreambooth_job(version=9)), "a new one of the name"
 
 
-def test_a_late_deletion_does_not_remove_the_next_of_the_name() -> None:
+def test_a_late_deletion_does_not_remove_a_new_object_with_the_same_name() -> None:
     store = filled(dreambooth_job(version=9))
     assert not store.remove(dreambooth_job(version=8))
-    assert store.job(DOG) is not None
+    assert store.dreamboothjob(DOG) is not None
     assert not store.remove(dreambooth_job("cat"))
 
 
@@ -90,7 +90,7 @@ def test_removed_children_are_no_longer_found() -> None:
     assert names(store.jobs(DOG)) == ["dog-1"]
 
 
-def test_a_label_that_moves_takes_the_object_with_it() -> None:
+def test_an_object_follows_its_label() -> None:
     dog, cat = dreambooth_job("dog"), dreambooth_job("cat")
     moved = job(cat, version=3)
     moved["metadata"]["name"] = "dog-0"
@@ -100,7 +100,7 @@ def test_a_label_that_moves_takes_the_object_with_it() -> None:
     assert names(store.jobs(Key("space", "cat"))) == ["dog-0"]
 
 
-def test_a_list_tells_whose_objects_differ_and_only_those() -> None:
+def test_a_list_returns_only_keys_with_changed_objects() -> None:
     dog, cat, owl, fox = (dreambooth_job(name, version=5) for name in ("dog", "cat", "owl", "fox"))
     store = filled(dog, cat, owl)
     changed = store.replace("DreamBoothJob", [dog, dreambooth_job("cat", version=6), fox], listed=10)
@@ -109,22 +109,22 @@ def test_a_list_tells_whose_objects_differ_and_only_those() -> None:
     assert store.replace("DreamBoothJob", [dog, dreambooth_job("cat", version=6), fox], listed=11) == set()
 
 
-def test_a_list_is_of_one_kind_and_does_not_undo_what_is_newer() -> None:
+def test_a_list_replaces_one_kind_and_keeps_newer_objects() -> None:
     dog = dreambooth_job()
     store = filled(dog, job(dog), job(dog, 1, version=20))
     assert store.replace("Job", [], listed=10) == {DOG}
     assert names(store.jobs(DOG)) == ["dog-1"], "made after the list"
-    assert store.job(DOG) is not None
+    assert store.dreamboothjob(DOG) is not None
 
 
-def test_a_list_forgets_what_was_gone_before_it() -> None:
+def test_a_list_forgets_earlier_deletions() -> None:
     store = filled(dreambooth_job(version=5))
     store.remove(dreambooth_job(version=8))
     store.replace("DreamBoothJob", [], listed=8)
-    assert store._gone == {}
+    assert store._deleted == {}
 
 
-def test_objects_without_our_label_belong_to_nobody() -> None:
+def test_objects_without_the_label_have_no_key() -> None:
     stranger = job(dreambooth_job())
     del stranger["metadata"]["labels"]
     assert key_of(stranger) is None

@@ -33,14 +33,14 @@ def failed_mount(namespace: str, name: str, pod: str, message: str, second: int)
     }
 
 
-def test_the_kinds_are_served(namespace: str) -> None:
+def test_crds_are_installed(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
-        assert await cluster.serves_our_kinds()
+        assert await cluster.crds_installed()
 
     with_cluster(test)
 
 
-def test_what_does_not_exist_is_none_and_of_config_maps_only_the_metadata_is_read(namespace: str) -> None:
+def test_a_missing_object_is_none_and_only_the_metadata_of_config_maps_is_read(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         assert await cluster.get("ConfigMap", namespace, "settings") is None
         await cluster.create(config_map(namespace, key="value"))
@@ -68,7 +68,7 @@ def test_answers_are_counted_by_verb_and_code(namespace: str) -> None:
     with_cluster(test)
 
 
-def test_applying_takes_fields_over_and_drops_those_that_are_no_longer_said(namespace: str) -> None:
+def test_apply_takes_over_fields_and_removes_those_that_are_left_out(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         await cluster.create(config_map(namespace, a="theirs", b="theirs"))
         assert (await cluster.apply(config_map(namespace, a="ours", c="ours")))["data"] == {
@@ -85,7 +85,7 @@ def test_applying_takes_fields_over_and_drops_those_that_are_no_longer_said(name
 
 
 def test_lists_come_in_pages_with_their_kind(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAGE", 2)
+    monkeypatch.setattr(module, "PAGE_SIZE", 2)
 
     async def test(cluster: Cluster) -> None:
         made = [await cluster.create(config_map(namespace, f"settings-{number}")) for number in range(5)]
@@ -112,19 +112,19 @@ def test_a_status_is_replaced_as_a_whole_and_nothing_else_is_written(namespace: 
     with_cluster(test)
 
 
-def test_a_status_that_was_judged_by_an_older_state_is_not_written(namespace: str) -> None:
+def test_a_status_from_an_outdated_object_is_not_written(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         job = await cluster.create(applied_job(namespace))
         changed = await cluster.replace({**job, "spec": {**job["spec"], "suspend": True}})
         with pytest.raises(ClusterError) as caught:
             await cluster.write_status(job, {"phase": "Running"})
-        assert caught.value.status == 409 and not caught.value.final
+        assert caught.value.status == 409 and not caught.value.permanent
         assert await cluster.get("DreamBoothJob", namespace, "dog") == changed
 
     with_cluster(test)
 
 
-def test_only_the_object_that_was_meant_is_deleted(namespace: str) -> None:
+def test_only_the_object_with_the_uid_is_deleted(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         made = await cluster.create(config_map(namespace))
         settings = Reference("ConfigMap", "settings")
@@ -137,9 +137,9 @@ def test_only_the_object_that_was_meant_is_deleted(namespace: str) -> None:
     with_cluster(test)
 
 
-def test_the_latest_reason_why_a_volume_can_not_be_mounted(namespace: str) -> None:
+def test_the_message_of_the_latest_event(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
-        assert await cluster.complaint(namespace, "Pod", "dog-0-0", "FailedMount") is None
+        assert await cluster.latest_event_message(namespace, "Pod", "dog-0-0", "FailedMount") is None
         for event in [
             failed_mount(namespace, "a", "dog-0-0", "older", 10),
             failed_mount(namespace, "b", "dog-0-0", "latest", 30),
@@ -147,10 +147,10 @@ def test_the_latest_reason_why_a_volume_can_not_be_mounted(namespace: str) -> No
             failed_mount(namespace, "d", "cat-0-0", "of another", 40),
         ]:
             await cluster.create(event)
-        assert await cluster.complaint(namespace, "Pod", "dog-0-0", "FailedMount") == "latest"
+        assert await cluster.latest_event_message(namespace, "Pod", "dog-0-0", "FailedMount") == "latest"
         for second, expected in {30: "latest", 31: None}.items():
             since = datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
-            assert await cluster.complaint(namespace, "Pod", "dog-0-0", "FailedMount", since) == expected
+            assert await cluster.latest_event_message(namespace, "Pod", "dog-0-0", "FailedMount", since) == expected
 
     with_cluster(test)
 
@@ -163,29 +163,29 @@ def test_the_latest_reason_why_a_volume_can_not_be_mounted(namespace: str) -> No
         ({"kind": "ConfigMap", "metadata": {"name": "dog", "namespace": "no-such-namespace"}}, 404, "not found"),
     ],
 )
-def test_what_would_be_refused_again_is_final(namespace: str, item: dict[str, Any], status: int, words: str) -> None:
+def test_refused_requests_are_permanent_errors(namespace: str, item: dict[str, Any], status: int, words: str) -> None:
     async def test(cluster: Cluster) -> None:
         api_version = "batch/v1" if item["kind"] == "Job" else "v1"
         metadata = {"namespace": namespace, **item["metadata"]}
         with pytest.raises(ClusterError) as caught:
             await cluster.create({"apiVersion": api_version, **item, "metadata": metadata})
-        assert caught.value.status == status and caught.value.final
+        assert caught.value.status == status and caught.value.permanent
         assert words in caught.value.message
 
     with_cluster(test)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 422])
-def test_what_the_request_itself_is_to_blame_for_is_final(status: int) -> None:
-    assert ClusterError(status, "no").final
+def test_client_errors_are_permanent(status: int) -> None:
+    assert ClusterError(status, "no").permanent
 
 
 @pytest.mark.parametrize("status", [0, 401, 408, 409, 429, 500, 503])
-def test_what_may_pass_is_not_final(status: int) -> None:
-    assert not ClusterError(status, "no").final
+def test_transient_errors_are_not_permanent(status: int) -> None:
+    assert not ClusterError(status, "no").permanent
 
 
-def test_a_server_that_is_away_or_hangs_is_an_error_in_time(
+def test_an_unavailable_or_hanging_server_is_an_error_within_the_timeout(
     kubeconfig: Path, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:

@@ -8,7 +8,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 EVENT = Event("Warning", "OutOfMemory", "Ask for more memory.")
 
 
-def test_an_event_names_what_it_is_about() -> None:
+def test_an_event_names_its_involved_object() -> None:
     item = event_object(dreambooth_job(version=7), EVENT, NOW, "replica-1")
     assert item["involvedObject"] == {
         "apiVersion": "dreambooth.io/v1alpha1",
@@ -23,7 +23,7 @@ def test_an_event_names_what_it_is_about() -> None:
     assert item["count"] == 1
 
 
-def test_the_same_event_has_the_same_name_and_others_have_not() -> None:
+def test_only_the_same_event_has_the_same_name() -> None:
     def name(job: str = "dog", uid: str = "1", message: str = EVENT.message) -> str:
         event = Event(EVENT.type, EVENT.reason, message)
         found: str = event_object(dreambooth_job(job, uid=uid), event, NOW, "replica-1")["metadata"]["name"]

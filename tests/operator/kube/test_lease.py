@@ -36,30 +36,30 @@ async def lease(cluster: Cluster, namespace: str) -> dict[str, Any]:
     return spec
 
 
-def test_one_of_two_leads_and_renews(namespace: str) -> None:
+def test_one_of_two_replicas_leads_and_renews_the_lease(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         async with replica(cluster, namespace, "one") as (one, _), replica(cluster, namespace, "two") as (two, _):
-            await until(lambda: one.won.is_set() or two.won.is_set())
+            await until(lambda: one.elected.is_set() or two.elected.is_set())
             await asyncio.sleep(2 * LEASE_SECONDS)
-            assert one.won.is_set() + two.won.is_set() == 1
+            assert one.elected.is_set() + two.elected.is_set() == 1
             assert one.held() + two.held() == 1
             assert not one.stalled() and not two.stalled()
             spec = await lease(cluster, namespace)
-            assert spec["holderIdentity"] == ("one" if one.won.is_set() else "two")
+            assert spec["holderIdentity"] == ("one" if one.elected.is_set() else "two")
             assert (spec["leaseTransitions"], spec["leaseDurationSeconds"]) == (0, LEASE_SECONDS)
             assert spec["acquireTime"] < spec["renewTime"]
 
     with_cluster(test)
 
 
-def test_the_lease_of_a_replica_that_vanished_is_taken_over_and_not_before_it_ran_out(namespace: str) -> None:
+def test_the_lease_of_a_killed_replica_is_taken_over_once_it_expires(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         async with replica(cluster, namespace, "one") as (one, dying):
-            await one.won.wait()
+            await one.elected.wait()
             async with replica(cluster, namespace, "two") as (two, _):
                 await asyncio.sleep(1)
                 dying.cancel()
-                while not two.won.is_set():
+                while not two.elected.is_set():
                     assert one.held() or not two.held(), "nobody noticed"
                     assert not (one.held() and two.held()), "two could write at the same time"
                     await asyncio.sleep(0.02)
@@ -69,17 +69,17 @@ def test_the_lease_of_a_replica_that_vanished_is_taken_over_and_not_before_it_ra
     with_cluster(test, seconds=LEASE_SECONDS * 1.5 + 5)
 
 
-def test_a_lease_that_was_given_back_is_had_at_once(namespace: str) -> None:
+def test_a_released_lease_is_acquired_at_once(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         async with replica(cluster, namespace, "one") as (one, ending):
-            await one.won.wait()
+            await one.elected.wait()
             async with replica(cluster, namespace, "two") as (two, _):
                 await asyncio.sleep(0.2)
                 ending.cancel()
                 begun = time.monotonic()
                 await one.release()
                 assert not one.held()
-                await two.won.wait()
+                await two.elected.wait()
                 assert time.monotonic() - begun < LEASE_SECONDS / 2
                 await one.release()
                 assert (await lease(cluster, namespace))["holderIdentity"] == "two"
@@ -88,7 +88,7 @@ def test_a_lease_that_was_given_back_is_had_at_once(namespace: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["hang", "break_off"])
-def test_a_replica_that_can_not_renew_stops_in_time(
+def test_a_replica_that_can_not_renew_the_lease_stops_in_time(
     way: str, kubeconfig: Path, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:
@@ -96,7 +96,7 @@ def test_a_replica_that_can_not_renew_stops_in_time(
             monkeypatch.setenv("KUBECONFIG", str(path))
             cluster = await Cluster.connect()
             async with replica(cluster, namespace, "one") as (one, task):
-                await one.won.wait()
+                await one.elected.wait()
                 getattr(wire, way)()
                 begun = time.monotonic()
                 with pytest.raises(LeadershipLost):
@@ -109,7 +109,7 @@ def test_a_replica_that_can_not_renew_stops_in_time(
     asyncio.run(test())
 
 
-def test_a_short_outage_costs_nothing(
+def test_a_short_outage_does_not_end_leadership(
     kubeconfig: Path, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:
@@ -117,7 +117,7 @@ def test_a_short_outage_costs_nothing(
             monkeypatch.setenv("KUBECONFIG", str(path))
             cluster = await Cluster.connect()
             async with replica(cluster, namespace, "one") as (one, task):
-                await one.won.wait()
+                await one.elected.wait()
                 for outage in (wire.break_off, wire.hang):
                     outage()
                     await asyncio.sleep(LEASE_SECONDS / 2)
@@ -129,10 +129,10 @@ def test_a_short_outage_costs_nothing(
     asyncio.run(test())
 
 
-def test_an_election_that_stands_still_is_noticed(namespace: str) -> None:
+def test_a_stalled_election_is_detected(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         async with replica(cluster, namespace, "one") as (one, task):
-            await one.won.wait()
+            await one.elected.wait()
             assert not one.stalled()
             task.cancel()
             await until(one.stalled, 3 * LEASE_SECONDS)

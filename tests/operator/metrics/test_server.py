@@ -6,7 +6,7 @@ from dreambooth_operator.metrics.counters import QUEUE_DEPTH
 from dreambooth_operator.metrics.server import HealthServer
 
 
-def test_probes_answer_what_the_checks_say_and_metrics_are_published() -> None:
+def test_probes_return_the_results_of_the_checks_and_metrics_are_exposed() -> None:
     trouble: list[str] = []
 
     async def test() -> None:
@@ -20,8 +20,8 @@ def test_probes_answer_what_the_checks_say_and_metrics_are_published() -> None:
 
             assert await get("/healthz") == await get("/readyz") == (200, "ok")
             QUEUE_DEPTH.set_function(lambda: 7)
-            trouble.append("the first list is not complete")
-            assert await get("/readyz") == (503, "the first list is not complete")
+            trouble.append("the cache has not synced")
+            assert await get("/readyz") == (503, "the cache has not synced")
             assert await get("/healthz") == (200, "ok")
             status, text = await get("/metrics")
             assert status == 200 and "dreambooth_operator_queue_depth 7.0" in text

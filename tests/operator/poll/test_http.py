@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from dreambooth_operator.poll.http import HEAD_BYTES, ask, body_of
-from dreambooth_operator.poll.trust import BODY_BYTES, NoSnapshot, snapshot_from
+from dreambooth_operator.poll.http import HEAD_BYTES, body_of, get
+from dreambooth_operator.poll.trust import BODY_BYTES, InvalidProgress, snapshot_from
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.monitoring.server import serve
 
@@ -18,36 +18,36 @@ OK = b"HTTP/1.1 200 OK\r\n"
         OK + b"content-LENGTH:2\r\n\r\n{}",
     ],
 )
-def test_a_plain_answer_has_a_body(answer: bytes) -> None:
+def test_a_plain_response_has_a_body(answer: bytes) -> None:
     assert body_of(answer) == b"{}"
 
 
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (b"", "no sound HTTP"),
-        (b"SSH-2.0\r\n\r\n", "no sound HTTP"),
-        (OK + b"X: 1", "no sound HTTP"),
-        (b"HTTP/2 200 OK\r\n\r\n{}", "no sound HTTP"),
-        (b"HTTP/1.1 200OK\r\n\r\n{}", "no sound HTTP"),
-        (b"HTTP/1.1 \xd9\xa2\xd9\xa0\xd9\xa0 OK\r\n\r\n{}", "no sound HTTP"),
-        (OK + b"X: " + b"x" * HEAD_BYTES + b"\r\n\r\n{}", "no sound HTTP"),
+        (b"", "not valid HTTP"),
+        (b"SSH-2.0\r\n\r\n", "not valid HTTP"),
+        (OK + b"X: 1", "not valid HTTP"),
+        (b"HTTP/2 200 OK\r\n\r\n{}", "not valid HTTP"),
+        (b"HTTP/1.1 200OK\r\n\r\n{}", "not valid HTTP"),
+        (b"HTTP/1.1 \xd9\xa2\xd9\xa0\xd9\xa0 OK\r\n\r\n{}", "not valid HTTP"),
+        (OK + b"X: " + b"x" * HEAD_BYTES + b"\r\n\r\n{}", "not valid HTTP"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\n\r\n", "302"),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"\r\n{}", "100"),
         (OK + b"Content-Encoding: gzip\r\n\r\n{}", "compressed"),
-        (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "pieces"),
-        (OK + b"Content-Length: 3\r\n\r\n{}", "as long as it says"),
-        (OK + b"Content-Length: -2\r\n\r\n{}", "as long as it says"),
-        (OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "as long as it says"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "chunked"),
+        (OK + b"Content-Length: 3\r\n\r\n{}", "Content-Length"),
+        (OK + b"Content-Length: -2\r\n\r\n{}", "Content-Length"),
+        (OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "Content-Length"),
         (OK + b"\r\n" + b" " * (BODY_BYTES + 1), "longer than"),
     ],
 )
-def test_anything_else_is_refused(answer: bytes, why: str) -> None:
-    with pytest.raises(NoSnapshot, match=why):
+def test_other_responses_are_rejected(answer: bytes, why: str) -> None:
+    with pytest.raises(InvalidProgress, match=why):
         body_of(answer)
 
 
-def test_no_more_is_read_than_is_allowed() -> None:
+def test_the_number_of_bytes_is_limited() -> None:
     sent = 0
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,22 +62,22 @@ def test_no_more_is_read_than_is_allowed() -> None:
 
     async def test() -> None:
         server = await asyncio.start_server(flood, "127.0.0.1", 0)
-        with pytest.raises(NoSnapshot, match="longer than"):
-            await ask("127.0.0.1", server.sockets[0].getsockname()[1], "/progress")
+        with pytest.raises(InvalidProgress, match="longer than"):
+            await get("127.0.0.1", server.sockets[0].getsockname()[1], "/progress")
         server.close()
 
     asyncio.run(asyncio.wait_for(test(), 30))
-    # What lay in the sockets' buffers was never read.
+    # The rest remained in the buffers of the sockets.
     assert sent < 64 * 2**20
 
 
-def test_the_trainer_itself_is_understood() -> None:
+def test_the_response_of_the_trainer_is_valid() -> None:
     with serve(Progress(), 0, "127.0.0.1") as server:
-        body = asyncio.run(asyncio.wait_for(ask("127.0.0.1", server.port, "/progress"), 30))
+        body = asyncio.run(asyncio.wait_for(get("127.0.0.1", server.port, "/progress"), 30))
     assert snapshot_from(body).phase is None
 
 
-def test_a_server_that_says_nothing_gave_no_answer() -> None:
+def test_a_closed_connection_is_an_error() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.close()
@@ -85,7 +85,7 @@ def test_a_server_that_says_nothing_gave_no_answer() -> None:
     async def test() -> None:
         server = await asyncio.start_server(silent, "127.0.0.1", 0)
         with pytest.raises(OSError):
-            await ask("127.0.0.1", server.sockets[0].getsockname()[1], "/progress")
+            await get("127.0.0.1", server.sockets[0].getsockname()[1], "/progress")
         server.close()
 
     asyncio.run(asyncio.wait_for(test(), 30))

@@ -11,15 +11,15 @@ from dreambooth_api.progress import Snapshot
 from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.metrics.counters import POLLS
 from dreambooth_operator.objects.observed import Key
-from dreambooth_operator.poll.poller import PATIENCE, Progress, running_trainers
+from dreambooth_operator.poll.poller import REJECTION_THRESHOLD, Poller, running_trainers
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 from tests.operator.objects_of import dreambooth_job, job, pod
-from tests.operator.poll.test_trust import told
+from tests.operator.poll.test_trust import make_snapshot
 
 DOG = Key("space", "dog")
 LOOPBACK = "127.0.0.0/8"
-"""Where the pretended trainers are, and no real one is ever asked."""
+"""Network of the fake trainers; others are never polled."""
 Raw = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -30,7 +30,7 @@ def polls(result: str) -> float:
 
 
 def raw(*parts: bytes, pause: float = 0.0, again: bool = False) -> Raw:
-    """Sends these bytes, whatever was asked; the last of them for ever if `again`."""
+    """Sends these bytes for any request; repeats the last of them without end if `again`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -48,7 +48,7 @@ def raw(*parts: bytes, pause: float = 0.0, again: bool = False) -> Raw:
 
 
 class Trainers:
-    """Pods of which each has an address of the loopback network, and the poller that asks them."""
+    """Pods with addresses in the loopback network, and the poller."""
 
     def __init__(self, **settings: Any) -> None:
         self.store = Store()
@@ -63,7 +63,7 @@ class Trainers:
         return Key("space", name)
 
     @asynccontextmanager
-    async def answering(self, handler: Handler) -> AsyncIterator[Progress]:
+    async def answering(self, handler: Handler) -> AsyncIterator[Poller]:
         application = web.Application()
         application.router.add_get("/progress", handler)
         runner = web.AppRunner(application, access_log=None, handler_cancellation=True)
@@ -74,17 +74,17 @@ class Trainers:
         await runner.cleanup()
 
     @asynccontextmanager
-    async def sending(self, serve: Raw) -> AsyncIterator[Progress]:
+    async def sending(self, serve: Raw) -> AsyncIterator[Poller]:
         server = await asyncio.start_server(serve, "0.0.0.0", 0)
         async with self._asking(server.sockets[0].getsockname()[1]) as progress:
             yield progress
         server.close()
 
     @asynccontextmanager
-    async def _asking(self, port: int) -> AsyncIterator[Progress]:
+    async def _asking(self, port: int) -> AsyncIterator[Poller]:
         values = {"trainer_image": "trainer", "trainer_port": port, "poll_seconds": 0.2, "trainer_networks": LOOPBACK}
         values |= self.settings
-        progress = Progress(self.store, self.queue, Settings.model_validate(values))
+        progress = Poller(self.store, self.queue, Settings.model_validate(values))
         task = asyncio.create_task(progress.run())
         try:
             yield progress
@@ -110,46 +110,46 @@ async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_what_a_trainer_tells_reaches_the_queue_and_the_controller() -> None:
+def test_progress_reaches_the_queue_and_the_controller() -> None:
     async def test() -> None:
         trainers = Trainers()
         trainers.add("dog", "127.0.0.1")
-        async with trainers.answering(saying(told(step=1))) as progress:
+        async with trainers.answering(saying(make_snapshot(step=1))) as progress:
             await until(lambda: len(trainers.queue) == 1)
             assert await trainers.queue.get() == DOG
-            assert progress.snapshot(DOG) == told(step=1)
+            assert progress.snapshot(DOG) == make_snapshot(step=1)
 
     asyncio.run(test())
 
 
-def test_only_news_wakes_the_controller() -> None:
+def test_only_changes_are_queued() -> None:
     async def test() -> None:
         trainers = Trainers(poll_seconds=0.01)
         trainers.add("dog", "127.0.0.1")
-        async with trainers.answering(saying(told(memory_bytes=1), told(memory_bytes=2))) as progress:
+        async with trainers.answering(saying(make_snapshot(memory_bytes=1), make_snapshot(memory_bytes=2))) as progress:
             await until(lambda: len(trainers.queue) == 1)
             trainers.queue.done(await trainers.queue.get(), None)
             await asyncio.sleep(0.5)
             assert len(trainers.queue) == 0
-            assert progress.snapshot(DOG) == told(memory_bytes=1), "it shows what was released"
+            assert progress.snapshot(DOG) == make_snapshot(memory_bytes=1), "it shows what was released"
 
     asyncio.run(test())
 
 
-def test_all_jobs_together_stay_below_the_rate_and_each_has_its_turn() -> None:
+def test_updates_stay_below_the_rate_and_are_fair() -> None:
     async def test() -> None:
         trainers = Trainers(poll_seconds=0.01, status_writes_per_second=20)
         keys = [trainers.add(f"job-{number}", f"127.0.1.{number}") for number in range(1, 31)]
         steps = iter(range(1, 10**6))
 
         async def advance(request: web.Request) -> web.Response:
-            return web.Response(body=told(step=next(steps)).model_dump_json())
+            return web.Response(body=make_snapshot(step=next(steps)).model_dump_json())
 
         async with trainers.answering(advance):
             await until(lambda: len(trainers.queue) == len(keys))
             for _ in keys:
                 trainers.queue.done(await trainers.queue.get(), None)
-            # What the beginning cost is paid back first: thirty phases, at twenty writes a second.
+            # The thirty immediate updates at the start count first, at twenty updates per second.
             woken: list[Key] = []
             for _ in range(400):
                 while len(trainers.queue):
@@ -163,12 +163,12 @@ def test_all_jobs_together_stay_below_the_rate_and_each_has_its_turn() -> None:
     asyncio.run(test())
 
 
-def test_a_new_phase_does_not_wait_for_its_turn() -> None:
+def test_a_new_phase_is_published_at_once() -> None:
     async def test() -> None:
         trainers = Trainers(poll_seconds=0.05, status_writes_per_second=0.01)
         trainers.add("dog", "127.0.0.1")
         async with trainers.answering(
-            saying(told(phase="prior"), told(phase="prior", step=1), told(phase="train"))
+            saying(make_snapshot(phase="prior"), make_snapshot(phase="prior", step=1), make_snapshot(phase="train"))
         ) as progress:
             await until(lambda: len(trainers.queue) == 1)
             trainers.queue.done(await trainers.queue.get(), None)
@@ -205,16 +205,16 @@ async def bomb(request: web.Request) -> web.Response:
 
 async def elsewhere(request: web.Request) -> web.Response:
     if request.host.startswith("127.0.0.9"):
-        return web.Response(body=told().model_dump_json())
+        return web.Response(body=make_snapshot().model_dump_json())
     raise web.HTTPFound(f"http://127.0.0.9:{request.url.port}/progress")
 
 
 async def nonsense(request: web.Request) -> web.Response:
-    return web.Response(body=told().model_dump_json().replace("120", "-120"))
+    return web.Response(body=make_snapshot().model_dump_json().replace("120", "-120"))
 
 
 async def failing(request: web.Request) -> web.Response:
-    return web.Response(status=500, body=told().model_dump_json())
+    return web.Response(status=500, body=make_snapshot().model_dump_json())
 
 
 async def closing(request: web.Request) -> web.Response:
@@ -235,7 +235,7 @@ async def closing(request: web.Request) -> web.Response:
         (closing, "unreachable"),
     ],
 )
-def test_a_trainer_that_misbehaves_is_counted_and_harms_nobody(handler: Handler, result: str) -> None:
+def test_a_misbehaving_trainer_is_counted_and_does_not_affect_others(handler: Handler, result: str) -> None:
     async def test() -> None:
         trainers = Trainers(poll_timeout_seconds=0.5)
         trainers.add("dog", "127.0.0.1")
@@ -243,19 +243,19 @@ def test_a_trainer_that_misbehaves_is_counted_and_harms_nobody(handler: Handler,
 
         async def answer(request: web.Request) -> web.StreamResponse:
             if request.host.startswith("127.0.0.2"):
-                return web.Response(body=told().model_dump_json())
+                return web.Response(body=make_snapshot().model_dump_json())
             return await handler(request)
 
         before = polls(result)
         async with trainers.answering(answer) as progress:
             await until(lambda: polls(result) > before + 1)
             assert progress.snapshot(DOG) is None
-            assert progress.snapshot(good) == told()
+            assert progress.snapshot(good) == make_snapshot()
 
     asyncio.run(test())
 
 
-def test_no_more_than_some_are_asked_at_once() -> None:
+def test_the_number_of_concurrent_polls_is_limited() -> None:
     async def test() -> None:
         trainers = Trainers(polls_at_once=3, poll_timeout_seconds=0.2)
         for number in range(1, 13):
@@ -280,28 +280,28 @@ def test_no_more_than_some_are_asked_at_once() -> None:
     asyncio.run(test())
 
 
-def test_the_last_snapshot_stays_while_the_pod_does() -> None:
+def test_the_last_snapshot_is_kept_until_the_pod_is_deleted() -> None:
     async def test() -> None:
         trainers = Trainers()
         trainers.add("dog", "127.0.0.1")
-        async with trainers.answering(saying(told())) as progress:
+        async with trainers.answering(saying(make_snapshot())) as progress:
             await until(lambda: progress.snapshot(DOG) is not None)
             ended = pod(job(dreambooth_job()), version=2)
             trainers.store.put({**ended, "status": {"phase": "Succeeded"}})
             await asyncio.sleep(0.3)
-            assert progress.snapshot(DOG) == told()
+            assert progress.snapshot(DOG) == make_snapshot()
             trainers.store.remove(ended)
-            await until(lambda: not progress._released)
+            await until(lambda: not progress._published)
             assert progress.snapshot(DOG) is None
 
     asyncio.run(test())
 
 
-def test_a_new_pod_does_not_inherit_what_the_one_before_told() -> None:
+def test_a_new_pod_does_not_inherit_a_snapshot() -> None:
     async def test() -> None:
         trainers = Trainers()
         trainers.add("dog", "127.0.0.1")
-        async with trainers.answering(saying(told())) as progress:
+        async with trainers.answering(saying(make_snapshot())) as progress:
             await until(lambda: progress.snapshot(DOG) is not None)
             trainers.store.put(job(dreambooth_job(), 1, version=5))
             trainers.store.put(pod(job(dreambooth_job(), 1), version=6, address="127.0.0.77") | {"status": {}})
@@ -311,7 +311,7 @@ def test_a_new_pod_does_not_inherit_what_the_one_before_told() -> None:
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
-BODY = told().model_dump_json().encode()
+BODY = make_snapshot().model_dump_json().encode()
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ BODY = told().model_dump_json().encode()
         "more answers than questions",
     ],
 )
-def test_no_trick_of_http_gets_through(serve: Raw, result: str) -> None:
+def test_malicious_http_is_rejected(serve: Raw, result: str) -> None:
     async def test() -> None:
         trainers = Trainers(poll_timeout_seconds=0.5)
         trainers.add("dog", "127.0.0.1")
@@ -361,7 +361,7 @@ def test_no_trick_of_http_gets_through(serve: Raw, result: str) -> None:
     asyncio.run(test())
 
 
-def test_answers_that_are_refused_again_and_again_are_the_job_s_matter_until_one_is_sound() -> None:
+def test_repeated_rejections_are_reported_until_a_valid_response() -> None:
     async def test() -> None:
         trainers = Trainers(poll_seconds=0.01)
         trainers.add("dog", "127.0.0.1")
@@ -370,19 +370,19 @@ def test_answers_that_are_refused_again_and_again_are_the_job_s_matter_until_one
         async def answer(request: web.Request) -> web.Response:
             nonlocal asked
             asked += 1
-            return web.Response(body=b"{" if asked <= PATIENCE else told().model_dump_json())
+            return web.Response(body=b"{" if asked <= REJECTION_THRESHOLD else make_snapshot().model_dump_json())
 
         async with trainers.answering(answer) as progress:
             await until(lambda: len(trainers.queue) == 1)
-            assert progress.distrust(DOG) == "it is no JSON."
+            assert progress.progress_error(DOG) == "it is not JSON."
             trainers.queue.done(await trainers.queue.get(), None)
             await until(lambda: len(trainers.queue) == 1)
-            assert (progress.distrust(DOG), progress.snapshot(DOG)) == (None, told())
+            assert (progress.progress_error(DOG), progress.snapshot(DOG)) == (None, make_snapshot())
 
     asyncio.run(test())
 
 
-def test_a_trainer_without_a_pod_s_address_is_not_asked_and_its_job_says_so() -> None:
+def test_a_refused_address_is_not_polled_but_reported() -> None:
     async def test() -> None:
         trainers = Trainers(poll_seconds=0.01, trainer_networks="10.0.0.0/8")
         trainers.add("dog", "127.0.0.1")
@@ -390,17 +390,17 @@ def test_a_trainer_without_a_pod_s_address_is_not_asked_and_its_job_says_so() ->
 
         async def answer(request: web.Request) -> web.Response:
             asked.append(request)
-            return web.Response(body=told().model_dump_json())
+            return web.Response(body=make_snapshot().model_dump_json())
 
         before = polls("refused")
         async with trainers.answering(answer) as progress:
-            await until(lambda: progress.distrust(DOG) is not None)
-        assert not asked and polls("refused") >= before + PATIENCE
+            await until(lambda: progress.progress_error(DOG) is not None)
+        assert not asked and polls("refused") >= before + REJECTION_THRESHOLD
 
     asyncio.run(test())
 
 
-def test_of_each_job_only_the_newest_running_main_pod_is_asked() -> None:
+def test_only_the_newest_running_main_pod_of_each_dreamboothjob_is_polled() -> None:
     dog = dreambooth_job()
     main, other = pod(job(dog), address="fd00::7"), pod(job(dog), index=1)
     older, pending = pod(job(dog, 3), version=0), pod(job(dog, 1)) | {"status": {"phase": "Pending"}}
@@ -413,7 +413,7 @@ def test_of_each_job_only_the_newest_running_main_pod_is_asked() -> None:
     assert [trainer.address for trainer in found] == ["fd00::7"]
 
 
-def test_a_pod_on_its_node_s_network_is_refused() -> None:
+def test_a_pod_with_host_network_is_refused() -> None:
     dog = dreambooth_job()
     outside = pod(job(dog), address="192.0.2.7")
     outside["status"]["hostIP"] = "192.0.2.7"

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreambooth_api.progress import PHASES, Count, PhaseProgress, Snapshot
-from dreambooth_operator.poll.trust import BODY_BYTES, NoSnapshot, snapshot_from, visible
+from dreambooth_operator.poll.trust import BODY_BYTES, InvalidProgress, significant, snapshot_from
 
 
-def told(**changes: Any) -> Snapshot:
+def make_snapshot(**changes: Any) -> Snapshot:
     """A snapshot in the middle of the training."""
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     fields: dict[str, Any] = {
@@ -40,19 +40,21 @@ def told(**changes: Any) -> Snapshot:
 
 def body(**changes: Any) -> bytes:
     """An answer with some fields replaced, as JSON that Python writes."""
-    return json.dumps({**json.loads(told().model_dump_json()), **changes}).encode()
+    return json.dumps({**json.loads(make_snapshot().model_dump_json()), **changes}).encode()
 
 
-def test_what_the_trainer_writes_is_understood() -> None:
-    early = told(phase=None, total_steps=None, loss=None, prior_loss=None, identifier=None, device=None, percent=0.0)
-    for snapshot in (told(), early):
+def test_a_snapshot_of_the_trainer_is_valid() -> None:
+    early = make_snapshot(
+        phase=None, total_steps=None, loss=None, prior_loss=None, identifier=None, device=None, percent=0.0
+    )
+    for snapshot in (make_snapshot(), early):
         text = snapshot.model_dump_json().encode()
         assert snapshot_from(text) == snapshot
         assert len(text) < BODY_BYTES / 10
 
 
-def test_fields_of_a_later_trainer_are_passed_over() -> None:
-    assert snapshot_from(body(mood="good")) == told()
+def test_unknown_fields_are_ignored() -> None:
+    assert snapshot_from(body(mood="good")) == make_snapshot()
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_fields_of_a_later_trainer_are_passed_over() -> None:
         {"memoryBytes": 1e300},
         {"phase": "lunch"},
         {"phases": "train"},
-        {"phases": json.loads(told().model_dump_json())["phases"] * 2},
+        {"phases": json.loads(make_snapshot().model_dump_json())["phases"] * 2},
         {"classImages": {"done": -1, "total": 5}},
         {"classImages": None},
         {"identifier": "x" * 201},
@@ -90,8 +92,8 @@ def test_fields_of_a_later_trainer_are_passed_over() -> None:
     ],
     ids=str,
 )
-def test_what_can_not_be_is_not_believed(changes: dict[str, Any]) -> None:
-    with pytest.raises(NoSnapshot) as caught:
+def test_implausible_values_are_rejected(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidProgress) as caught:
         snapshot_from(body(**changes))
     assert not any(str(value) in str(caught.value) for value in changes.values()), "it repeats what a stranger said"
 
@@ -101,8 +103,8 @@ def test_what_can_not_be_is_not_believed(changes: dict[str, Any]) -> None:
     [b"", b"null", b"[]", b"{}", b"<html>", b"\xff\xfe", b"[" * 60_000, b'{"step":' * 8_000, b"1" * 60_000],
     ids=lambda answer: repr(answer[:10]),
 )
-def test_what_is_no_snapshot_is_refused(answer: bytes) -> None:
-    with pytest.raises(NoSnapshot):
+def test_other_content_is_rejected(answer: bytes) -> None:
+    with pytest.raises(InvalidProgress):
         snapshot_from(answer)
 
 
@@ -114,23 +116,25 @@ JSON = st.recursive(
 
 
 @settings(deadline=None)
-@given(changes=st.dictionaries(st.sampled_from(sorted(json.loads(told().model_dump_json()))), JSON, max_size=3))
-def test_whatever_is_answered_is_sound_or_refused(changes: dict[str, Any]) -> None:
+@given(
+    changes=st.dictionaries(st.sampled_from(sorted(json.loads(make_snapshot().model_dump_json()))), JSON, max_size=3)
+)
+def test_any_content_is_plausible_or_rejected(changes: dict[str, Any]) -> None:
     try:
         snapshot = snapshot_from(body(**changes))
-    except NoSnapshot as refused:
+    except InvalidProgress as refused:
         assert str(refused).isprintable() and len(str(refused)) < 200
     else:
         assert 0 <= snapshot.percent <= 100 and snapshot.step >= 0
         assert all(text.isprintable() and len(text) <= 200 for text in (snapshot.identifier, snapshot.device) if text)
 
 
-def test_phases_only_go_on() -> None:
-    assert snapshot_from(body(phase="export"), told()).phase == "export"
-    assert snapshot_from(body(), told(phase=None)).phase == "train"
+def test_phases_never_go_back() -> None:
+    assert snapshot_from(body(phase="export"), make_snapshot()).phase == "export"
+    assert snapshot_from(body(), make_snapshot(phase=None)).phase == "train"
     for phase in ("prior", None):
-        with pytest.raises(NoSnapshot, match="earlier phase"):
-            snapshot_from(body(phase=phase), told())
+        with pytest.raises(InvalidProgress, match="phase is earlier"):
+            snapshot_from(body(phase=phase), make_snapshot())
 
 
 @pytest.mark.parametrize(
@@ -144,10 +148,12 @@ def test_phases_only_go_on() -> None:
     ],
     ids=str,
 )
-def test_what_people_look_at_is_visible(changes: dict[str, Any]) -> None:
-    assert visible(told(**changes)) != visible(told())
+def test_significant_values(changes: dict[str, Any]) -> None:
+    assert significant(make_snapshot(**changes)) != significant(make_snapshot())
 
 
-def test_what_only_accompanies_it_is_not() -> None:
-    later = told().updated_at + timedelta(seconds=30)
-    assert visible(told(memory_bytes=1, updated_at=later, eta_seconds=1.0, percent=31.9)) == visible(told())
+def test_insignificant_values() -> None:
+    later = make_snapshot().updated_at + timedelta(seconds=30)
+    assert significant(make_snapshot(memory_bytes=1, updated_at=later, eta_seconds=1.0, percent=31.9)) == significant(
+        make_snapshot()
+    )

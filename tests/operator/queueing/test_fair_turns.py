@@ -1,46 +1,46 @@
-from dreambooth_operator.queueing.fair_turns import Turns
+from dreambooth_operator.queueing.fair_turns import FairQueue
 
 
-def emptied(turns: Turns[str]) -> list[str]:
-    taken = []
-    while (item := turns.next()) is not None:
-        taken.append(item)
-    return taken
+def drain(queue: FairQueue[str]) -> list[str]:
+    items = []
+    while (item := queue.pop()) is not None:
+        items.append(item)
+    return items
 
 
-def filled(*items: str) -> Turns[str]:
+def filled(*items: str) -> FairQueue[str]:
     """Items whose first letter is their namespace."""
-    turns: Turns[str] = Turns()
+    queue: FairQueue[str] = FairQueue()
     for item in items:
-        turns.add(item[0], item)
-    return turns
+        queue.add(item[0], item)
+    return queue
 
 
-def test_namespaces_have_their_turns_and_within_each_the_first_is_first() -> None:
-    assert emptied(filled("a1", "a2", "a3", "b1", "c1", "c2")) == ["a1", "b1", "c1", "a2", "c2", "a3"]
+def test_namespaces_are_served_round_robin_and_each_in_fifo_order() -> None:
+    assert drain(filled("a1", "a2", "a3", "b1", "c1", "c2")) == ["a1", "b1", "c1", "a2", "c2", "a3"]
 
 
-def test_what_waits_is_there_once_and_keeps_its_place() -> None:
-    turns = filled("a1", "a2", "a1")
-    assert (len(turns), emptied(turns), len(turns)) == (2, ["a1", "a2"], 0)
+def test_an_item_is_queued_once_and_keeps_its_position() -> None:
+    queue = filled("a1", "a2", "a1")
+    assert (len(queue), drain(queue), len(queue)) == (2, ["a1", "a2"], 0)
 
 
-def test_who_comes_back_comes_behind_those_that_wait() -> None:
-    turns = filled("a1", "b1", "b2")
-    assert turns.next() == "a1"
-    turns.add("a", "a2")
-    assert emptied(turns) == ["b1", "a2", "b2"]
+def test_a_namespace_that_was_served_goes_to_the_end() -> None:
+    queue = filled("a1", "b1", "b2")
+    assert queue.pop() == "a1"
+    queue.add("a", "a2")
+    assert drain(queue) == ["b1", "a2", "b2"]
 
 
-def test_who_may_not_come_keeps_the_turn() -> None:
-    turns = filled("a1", "a2", "b1", "b2")
-    assert turns.next(lambda namespace: namespace == "b") == "b1"
-    assert turns.next(lambda namespace: False) is None
-    assert emptied(turns) == ["a1", "b2", "a2"]
+def test_a_namespace_that_is_not_eligible_keeps_its_position() -> None:
+    queue = filled("a1", "a2", "b1", "b2")
+    assert queue.pop(lambda namespace: namespace == "b") == "b1"
+    assert queue.pop(lambda namespace: False) is None
+    assert drain(queue) == ["a1", "b2", "a2"]
 
 
-def test_what_is_discarded_does_not_come() -> None:
-    turns = filled("a1", "a2", "b1")
+def test_a_discarded_item_is_not_returned() -> None:
+    queue = filled("a1", "a2", "b1")
     for item in ("a1", "a1", "b1", "c9"):
-        turns.discard(item[0], item)
-    assert (len(turns), emptied(turns)) == (1, ["a2"])
+        queue.discard(item[0], item)
+    assert (len(queue), drain(queue)) == (1, ["a2"])

@@ -12,7 +12,7 @@ from dreambooth_operator.queueing.work_queue import (
     QueueClosed,
     WorkQueue,
     backoff,
-    share_of,
+    limit_per_namespace,
 )
 
 A, B, C = (Key("space", name) for name in "abc")
@@ -22,7 +22,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(test, 10))
 
 
-def test_keys_come_once_and_in_their_order() -> None:
+def test_keys_are_unique_and_in_order() -> None:
     async def test() -> None:
         queue = WorkQueue()
         queue.add_all([A, B, A, C, B])
@@ -33,7 +33,7 @@ def test_keys_come_once_and_in_their_order() -> None:
     run(test())
 
 
-def test_what_happens_during_the_work_brings_the_key_once_more_but_never_to_two_workers() -> None:
+def test_a_key_that_is_added_while_processed_is_queued_again_but_never_has_two_workers() -> None:
     async def test() -> None:
         queue = WorkQueue()
         queue.add(A)
@@ -49,7 +49,7 @@ def test_what_happens_during_the_work_brings_the_key_once_more_but_never_to_two_
     run(test())
 
 
-def test_the_longest_wait_is_that_of_the_first_that_still_waits() -> None:
+def test_the_longest_wait_is_that_of_the_oldest_key() -> None:
     async def test() -> None:
         queue = WorkQueue()
         assert queue.longest_wait() == 0
@@ -77,7 +77,7 @@ def test_an_idle_worker_is_woken() -> None:
     run(test())
 
 
-def test_a_key_comes_again_when_it_is_due_and_the_last_word_counts() -> None:
+def test_a_key_is_requeued_after_the_latest_delay() -> None:
     async def test() -> None:
         queue = WorkQueue()
         queue.add(A)
@@ -94,7 +94,7 @@ def test_a_key_comes_again_when_it_is_due_and_the_last_word_counts() -> None:
     run(test())
 
 
-def test_failures_wait_longer_each_time_until_a_success() -> None:
+def test_the_delay_grows_with_each_failure_until_a_success() -> None:
     async def test() -> None:
         queue = WorkQueue()
         delays = []
@@ -110,19 +110,19 @@ def test_failures_wait_longer_each_time_until_a_success() -> None:
     run(test())
 
 
-def test_a_failure_waits_no_longer_than_until_the_key_is_due_anyway() -> None:
+def test_a_retry_waits_no_longer_than_requeue_after() -> None:
     async def test() -> None:
         queue = WorkQueue()
         for _ in range(12):
             queue.add(A)
-            delay = queue.failed(await queue.get(), again_after=0.5)
+            delay = queue.failed(await queue.get(), requeue_after=0.5)
         assert delay == 0.5
 
     run(test())
 
 
 @pytest.mark.parametrize(
-    ("failures", "chance", "seconds"),
+    ("failures", "jitter", "seconds"),
     [
         (1, 0.0, FIRST_DELAY / 2),
         (1, 1.0, FIRST_DELAY),
@@ -131,11 +131,11 @@ def test_a_failure_waits_no_longer_than_until_the_key_is_due_anyway() -> None:
         (10**6, 0.0, 150),
     ],
 )
-def test_backoff(failures: int, chance: float, seconds: float) -> None:
-    assert backoff(failures, chance) == pytest.approx(seconds)
+def test_backoff(failures: int, jitter: float, seconds: float) -> None:
+    assert backoff(failures, jitter) == pytest.approx(seconds)
 
 
-def test_a_closed_queue_gives_nothing_and_lets_workers_end() -> None:
+def test_a_closed_queue_returns_nothing_and_lets_workers_finish() -> None:
     async def test() -> None:
         queue = WorkQueue()
         queue.add_all([A, B])
@@ -165,22 +165,22 @@ def test_closing_wakes_idle_workers() -> None:
     run(test())
 
 
-def test_the_longest_work_is_known() -> None:
+def test_longest_run() -> None:
     async def test() -> None:
         queue = WorkQueue()
-        assert queue.longest() == 0
+        assert queue.longest_run() == 0
         queue.add_all([A, B])
         await queue.get()
         await asyncio.sleep(0.05)
         await queue.get()
-        assert 0.04 < queue.longest() < 5
+        assert 0.04 < queue.longest_run() < 5
         queue.done(A, None)
-        assert queue.longest() < 0.04
+        assert queue.longest_run() < 0.04
 
     run(test())
 
 
-def test_many_workers_share_many_keys_without_two_at_one() -> None:
+def test_no_key_is_processed_by_two_workers() -> None:
     async def test() -> None:
         queue, seen, held = WorkQueue(), [], set()
 
@@ -222,9 +222,9 @@ def test_a_namespace_with_many_keys_delays_one_with_few_by_a_single_key() -> Non
     run(test())
 
 
-def test_a_namespace_gets_no_more_than_its_share_of_the_workers() -> None:
+def test_a_namespace_uses_no_more_workers_than_its_limit() -> None:
     async def test() -> None:
-        queue = WorkQueue(share_of(4))
+        queue = WorkQueue(limit_per_namespace(4))
         loud = [Key("loud", str(number)) for number in range(10)]
         queue.add_all(loud)
         assert [await queue.get() for _ in range(2)] == loud[:2]
@@ -243,5 +243,5 @@ def test_a_namespace_gets_no_more_than_its_share_of_the_workers() -> None:
 
 
 @pytest.mark.parametrize(("workers", "share"), [(1, 1), (2, 1), (3, 1), (8, 4)])
-def test_half_of_the_workers_are_one_namespace_s(workers: int, share: int) -> None:
-    assert share_of(workers) == share
+def test_limit_per_namespace(workers: int, share: int) -> None:
+    assert limit_per_namespace(workers) == share

@@ -1,4 +1,4 @@
-"""The claim of the output, where the spec names none. Created once: most of a claim can't be changed afterwards."""
+"""Builds the PersistentVolumeClaim for the output if the spec names none. It is created once: most of its spec is immutable."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from dreambooth_operator.decide.builders.volumes import output_claim
 from dreambooth_operator.objects.observed import Object
 
 
-def build_claim(owner: Object, job: DreamBoothJob) -> dict[str, Any]:
-    """The PersistentVolumeClaim; it outlives the job unless `deletionPolicy` says otherwise.
+def build_claim(dreamboothjob: Object, job: DreamBoothJob) -> dict[str, Any]:
+    """The PersistentVolumeClaim. It is kept when the DreamBoothJob is deleted, unless `deletionPolicy` is `Delete`.
 
     Args:
-        owner: the DreamBoothJob as it stands in the API server.
-        job: the same, read.
+        dreamboothjob: the DreamBoothJob as an object of the API server.
+        job: the same, parsed.
     """
     create = job.spec.volumes.output.create
-    usual = "ReadWriteMany" if job.spec.resources.nodes > 1 else "ReadWriteOnce"
+    default = "ReadWriteMany" if job.spec.resources.nodes > 1 else "ReadWriteOnce"
     spec: dict[str, Any] = {
-        "accessModes": [usual] if create.access_modes is None else list(create.access_modes),
+        "accessModes": [default] if create.access_modes is None else list(create.access_modes),
         "resources": {"requests": {"storage": create.size}},
     }
     if create.storage_class_name is not None:
@@ -26,6 +26,6 @@ def build_claim(owner: Object, job: DreamBoothJob) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": metadata(owner, output_claim(job), owned=create.deletion_policy == "Delete"),
+        "metadata": metadata(dreamboothjob, output_claim(job), owned=create.deletion_policy == "Delete"),
         "spec": spec,
     }

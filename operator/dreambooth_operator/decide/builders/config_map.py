@@ -1,4 +1,4 @@
-"""The ConfigMap with the settings of the trainer: the spec's training sections, with paths as pods see them."""
+"""Builds the ConfigMap with the settings of the trainer: the training sections of the spec, with paths inside the pods."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object
 
 
-def build_config_map(owner: Object, job: DreamBoothJob) -> dict[str, Any]:
-    """The ConfigMap of a job.
+def build_config_map(dreamboothjob: Object, job: DreamBoothJob) -> dict[str, Any]:
+    """The ConfigMap of a DreamBoothJob.
 
     Args:
-        owner: the DreamBoothJob as it stands in the API server.
-        job: the same, read.
+        dreamboothjob: the DreamBoothJob as an object of the API server.
+        job: the same, parsed.
     """
-    # Fields that the manifest did not give stay out, so that the trainer tells them from those that it did.
+    # Leave unset fields out, so that the trainer can distinguish them from fields that the manifest sets.
     settings = train_config(job).model_dump_json(by_alias=True, exclude_unset=True, exclude_none=True, indent=2)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata(owner, names.config_map(job.metadata.name)),
+        "metadata": metadata(dreamboothjob, names.config_map(job.metadata.name)),
         "data": {CONFIG_FILE: settings + "\n"},
     }
 
@@ -31,12 +31,12 @@ def train_config(job: DreamBoothJob) -> TrainConfig:
     """The settings of the trainer inside a pod."""
     spec = job.spec
     images = Images(path=photos_folder(job))
-    seen: dict[str, Any] = {"subject": spec.subject.model_copy(update={"images": images})}
+    sections: dict[str, Any] = {"subject": spec.subject.model_copy(update={"images": images})}
     model: dict[str, Any] = {"source": model_folder(spec.model.source), "token_secret": None}
     if spec.model.config:
         model["config"] = model_folder(spec.model.config)
-    seen["model"] = spec.model.model_copy(update=model)
+    sections["model"] = spec.model.model_copy(update=model)
     if "evaluation" in spec.model_fields_set:
         encoder = {"encoder": model_folder(spec.evaluation.encoder)}
-        seen["evaluation"] = spec.evaluation.model_copy(update=encoder)
-    return spec.train_config.model_copy(update=seen)
+        sections["evaluation"] = spec.evaluation.model_copy(update=encoder)
+    return spec.train_config.model_copy(update=sections)

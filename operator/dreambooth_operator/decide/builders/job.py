@@ -1,4 +1,4 @@
-"""The Indexed Job of an attempt. Created once: its template can't be changed, and Kueue writes into it."""
+"""Builds the Indexed Job of an attempt. It is created once: its template is immutable, and Kueue writes to it."""
 
 from typing import Any
 
@@ -12,19 +12,21 @@ from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.settings import Settings
 
 
-def build_job(owner: Object, job: DreamBoothJob, number: int, runtime: Runtime, settings: Settings) -> dict[str, Any]:
-    """The Job of an attempt; one that names a queue waits for Kueue.
+def build_job(
+    dreamboothjob: Object, job: DreamBoothJob, number: int, runtime: Runtime, settings: Settings
+) -> dict[str, Any]:
+    """The Job of an attempt; with a queue name, it is created suspended and waits for Kueue.
 
     Args:
-        owner: the DreamBoothJob as it stands in the API server.
-        job: the same, read and equipped.
+        dreamboothjob: the DreamBoothJob as an object of the API server.
+        job: the same, parsed, with the fields that its runtime sets.
         number: number of the attempt.
-        runtime: what it is equipped with.
-        settings: what the administrator decides.
+        runtime: the runtime.
+        settings: the settings of the operator.
     """
     name = names.attempt(job.metadata.name, number)
-    meta = metadata(owner, name)
-    meta["labels"] |= {names.LABEL_OWNER: owner["metadata"]["uid"], names.LABEL_ATTEMPT: str(number)}
+    meta = metadata(dreamboothjob, name)
+    meta["labels"] |= {names.LABEL_UID: dreamboothjob["metadata"]["uid"], names.LABEL_ATTEMPT: str(number)}
     if runtime.name:
         meta["labels"][names.LABEL_RUNTIME] = runtime.name
     if deadline := runtime.spec.limits.active_deadline_seconds:
@@ -48,13 +50,12 @@ def build_job(owner: Object, job: DreamBoothJob, number: int, runtime: Runtime, 
 
 
 def _rules(nodes: int) -> list[dict[str, Any]]:
-    """What the Job makes of failed pods; the first rule that matches decides.
+    """The rules of the podFailurePolicy; the first one that matches applies.
 
-    A single pod that the cluster took away is replaced by the Job itself. Of several, the others can't go on without it: the
-    attempt fails as a whole, and the operator starts the next one. Pods that saved their state when told to stop are
-    replaced in any case: Kueue stops them all when it takes the admission back, and the Job must live on to wait for the
-    next. All else ends the attempt; that it is a rule which says so makes the Job remember the exit code even when the pods
-    are gone.
+    After a disruption, the Job controller replaces a single pod. With several nodes, the other pods can't continue without it, so
+    the attempt fails and the operator starts the next one. Pods that saved their state after SIGTERM are always replaced: Kueue
+    stops all pods when it evicts a workload, and the Job must remain to be admitted again. All other failures end the attempt;
+    because a rule matches them, the Job records the exit code, which remains known after the pods are deleted.
     """
     disrupted = [{"type": "DisruptionTarget", "status": "True"}]
     return [

@@ -1,4 +1,4 @@
-"""Metadata of all that is made for a DreamBoothJob."""
+"""Builds the metadata of every object that is created for a DreamBoothJob."""
 
 from typing import Any
 
@@ -7,22 +7,22 @@ from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object
 
 
-def metadata(job: Object, name: str, *, owned: bool = True) -> dict[str, Any]:
+def metadata(dreamboothjob: Object, name: str, *, owned: bool = True) -> dict[str, Any]:
     """Metadata of an object.
 
     Args:
-        job: the DreamBoothJob that it is made for.
+        dreamboothjob: the DreamBoothJob.
         name: name of the object.
-        owned: whether it goes when the DreamBoothJob goes.
+        owned: whether the object gets an owner reference, so that it is deleted with the DreamBoothJob.
     """
-    owner = job["metadata"]
+    own = dreamboothjob["metadata"]
     reference = {
         "apiVersion": API_VERSION,
         "kind": KIND,
-        "name": owner["name"],
-        "uid": owner["uid"],
+        "name": own["name"],
+        "uid": own["uid"],
         "controller": True,
         "blockOwnerDeletion": True,
     }
-    made = {"name": name, "namespace": owner["namespace"], "labels": names.labels(owner["name"])}
-    return made | {"ownerReferences": [reference]} if owned else made
+    common = {"name": name, "namespace": own["namespace"], "labels": names.labels(own["name"])}
+    return common | {"ownerReferences": [reference]} if owned else common

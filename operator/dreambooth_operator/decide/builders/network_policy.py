@@ -1,7 +1,8 @@
-"""The NetworkPolicy around the pods of a job, which no namespace's own policy could give: it alone knows their peers.
+"""Builds the NetworkPolicy that selects the pods of a DreamBoothJob.
 
-In: peers of the same job, the operator and Prometheus at the trainer's port. Out: those peers, names, and a model hub where the
-job names one. Images are pulled and volumes mounted by the node, which no policy concerns.
+Ingress: from the pods of the same DreamBoothJob, and from the operator and Prometheus to the port of the trainer. Egress: to the
+pods of the same DreamBoothJob, to DNS, and to a model hub if the spec names one. Nodes pull images and mount volumes; a
+NetworkPolicy does not affect that.
 """
 
 from ipaddress import ip_network
@@ -17,7 +18,7 @@ HUB_SCHEME = "hf://"
 HUB_PORT = 443
 DNS_PORT = 53
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
-"""Label that every namespace has, with its own name."""
+"""Label that Kubernetes sets on each namespace to its name."""
 PRIVATE = [
     ip_network(network)
     for network in (
@@ -31,34 +32,34 @@ PRIVATE = [
         "fe80::/10",
     )
 ]
-"""Networks of clusters and clouds, with their metadata services (RFC 1918, 3927, 4193, 4291, 6598)."""
+"""Private networks of clusters and clouds, including metadata services (RFC 1918, 3927, 4193, 4291, 6598)."""
 
 
-def build_network_policy(owner: Object, job: DreamBoothJob, settings: Settings) -> dict[str, Any]:
-    """The NetworkPolicy of a job.
+def build_network_policy(dreamboothjob: Object, job: DreamBoothJob, settings: Settings) -> dict[str, Any]:
+    """The NetworkPolicy of a DreamBoothJob.
 
     Args:
-        owner: the DreamBoothJob as it stands in the API server.
-        job: the same, read.
-        settings: what the administrator decides.
+        dreamboothjob: the DreamBoothJob as an object of the API server.
+        job: the same, parsed.
+        settings: the settings of the operator.
     """
-    own = names.selector(job.metadata.name, owner["metadata"]["uid"])
+    own = names.selector(job.metadata.name, dreamboothjob["metadata"]["uid"])
     peers = [{"podSelector": {"matchLabels": own}}] if job.spec.resources.nodes > 1 else []
     readers = [_operator(settings.namespace), *map(_namespace, settings.monitoring_namespaces)]
     ingress: list[dict[str, Any]] = [{"from": readers, "ports": [_port("TCP", settings.trainer_port)]}]
-    # A library that asks for the name of an address would wait long for an answer that a closed port 53 never gives.
+    # Without DNS, a library that resolves a name would block until a timeout.
     egress: list[dict[str, Any]] = [{"ports": [_port("UDP", DNS_PORT), _port("TCP", DNS_PORT)]}]
     if peers:
-        # NCCL and Gloo choose their ports.
+        # NCCL and Gloo use random ports.
         ingress.append({"from": peers})
         egress.append({"to": peers})
-    if _asks_a_hub(job) and settings.hub_networks:
-        networks = [_outside(str(network)) for network in settings.hub_networks]
+    if _uses_hub(job) and settings.hub_networks:
+        networks = [_without_private(str(network)) for network in settings.hub_networks]
         egress.append({"to": networks, "ports": [_port("TCP", HUB_PORT)]})
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": metadata(owner, names.network_policy(job.metadata.name)),
+        "metadata": metadata(dreamboothjob, names.network_policy(job.metadata.name)),
         "spec": {
             "podSelector": {"matchLabels": own},
             "policyTypes": ["Ingress", "Egress"],
@@ -68,7 +69,7 @@ def build_network_policy(owner: Object, job: DreamBoothJob, settings: Settings) 
     }
 
 
-def _asks_a_hub(job: DreamBoothJob) -> bool:
+def _uses_hub(job: DreamBoothJob) -> bool:
     evaluation = job.spec.evaluation
     sources = [job.spec.model.source, *([evaluation.encoder] if evaluation.enabled else [])]
     return any(source.startswith(HUB_SCHEME) for source in sources)
@@ -82,15 +83,15 @@ def _namespace(name: str) -> dict[str, Any]:
     return {"namespaceSelector": {"matchLabels": {NAMESPACE_LABEL: name}}}
 
 
-def _outside(cidr: str) -> dict[str, Any]:
-    """A network without the private ones inside of it; one that is private itself was meant."""
+def _without_private(cidr: str) -> dict[str, Any]:
+    """A network except the private networks that it contains; a network that is itself private is allowed as a whole."""
     network = ip_network(cidr)
-    inside = [
+    private = [
         str(one)
         for one in PRIVATE
         if one.version == network.version and one != network and one.subnet_of(network)  # type: ignore[arg-type]
     ]
-    return {"ipBlock": {"cidr": cidr, **({"except": inside} if inside else {})}}
+    return {"ipBlock": {"cidr": cidr, **({"except": private} if private else {})}}
 
 
 def _port(protocol: str, port: int) -> dict[str, Any]:

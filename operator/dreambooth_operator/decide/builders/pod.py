@@ -1,4 +1,4 @@
-"""The template of the pods: the trainer in one container, restricted as Pod Security's `restricted` level asks."""
+"""Builds the pod template: one container with the trainer, according to the `restricted` Pod Security Standard."""
 
 from typing import Any
 
@@ -9,29 +9,29 @@ from dreambooth_operator.objects import names
 from dreambooth_operator.settings import Settings
 
 USER = 65532
-"""User and group of the trainer; volumes that support it are given to this group."""
+"""User ID and group ID of the trainer; also the `fsGroup` of its volumes."""
 GRACE_SECONDS = 300
-"""Time to save the state after SIGTERM."""
+"""Time for the trainer to save a checkpoint after SIGTERM."""
 TERMINATION_LOG = "/dev/termination-log"
 MASTER_PORT = 29500
-"""Where the pods of several nodes meet: at the first, on torchrun's usual port."""
+"""Port of the first pod where the processes of several nodes rendezvous; the default of torchrun."""
 
 
 def build_pod_template(job: DreamBoothJob, attempt: str, labels: dict[str, str], settings: Settings) -> dict[str, Any]:
     """The pod template of an attempt.
 
     Args:
-        job: the job.
-        attempt: name of the attempt's Job.
+        job: the DreamBoothJob.
+        attempt: name of the Job.
         labels: labels of the pods.
-        settings: what the administrator decides.
+        settings: the settings of the operator.
     """
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        # As process 1 of its own namespace, a trainer that has yet to load its libraries would not even notice SIGTERM.
+        # PID 1 ignores SIGTERM until it installs a handler, so a trainer that is still importing libraries would not stop.
         "shareProcessNamespace": True,
         "securityContext": {
             "runAsNonRoot": True,
@@ -73,7 +73,7 @@ def _container(job: DreamBoothJob, attempt: str, settings: Settings) -> dict[str
             "capabilities": {"drop": ["ALL"]},
         },
     }
-    # Only the main process answers, and all pods of a Job are of one template.
+    # With several nodes, only the pod of the main process serves /healthz, but all pods share this template.
     return container | (_probes() if job.spec.resources.nodes == 1 else {})
 
 
@@ -95,7 +95,7 @@ def _command(job: DreamBoothJob, attempt: str, port: int) -> list[str]:
 
 def _environment(job: DreamBoothJob) -> list[dict[str, Any]]:
     threads = amount(job.spec.resources.cpu) / _processes(job)
-    # The root is read-only and the user has no entry in /etc/passwd: libraries must be told where to keep things, and as whom.
+    # The root file system is read-only and the user has no entry in /etc/passwd, so libraries need HOME and USER.
     values = {
         "HOME": "/tmp",
         "USER": "dreambooth",
@@ -111,26 +111,26 @@ def _environment(job: DreamBoothJob) -> list[dict[str, Any]]:
 
 
 def _literal(text: str) -> str:
-    """A text into which Kubernetes puts no variable's value: `$(HF_TOKEN)` in a path would be the token."""
+    """Escapes variable references: Kubernetes would replace `$(HF_TOKEN)` in an argument with the token."""
     return text.replace("$", "$$")
 
 
 def _resources(job: DreamBoothJob) -> dict[str, Any]:
-    asked = job.spec.resources
-    limits = {"memory": asked.memory}
-    if asked.ephemeral_storage is not None:
-        limits["ephemeral-storage"] = asked.ephemeral_storage
-    if asked.gpus_per_node:
-        limits[asked.gpu_resource_name] = str(asked.gpus_per_node)
-    return {"requests": {"cpu": asked.cpu, **limits}, "limits": limits}
+    resources = job.spec.resources
+    limits = {"memory": resources.memory}
+    if resources.ephemeral_storage is not None:
+        limits["ephemeral-storage"] = resources.ephemeral_storage
+    if resources.gpus_per_node:
+        limits[resources.gpu_resource_name] = str(resources.gpus_per_node)
+    return {"requests": {"cpu": resources.cpu, **limits}, "limits": limits}
 
 
 def _probes() -> dict[str, Any]:
-    """Ends a trainer that has told nothing for twenty minutes: ten until it calls itself stale, and ten more."""
-    answer = {"httpGet": {"path": "/healthz", "port": names.PORT}, "timeoutSeconds": 10}
+    """Probes that end a trainer after 20 minutes without progress: `/healthz` fails after 10, the liveness probe 10 later."""
+    probe = {"httpGet": {"path": "/healthz", "port": names.PORT}, "timeoutSeconds": 10}
     return {
-        "startupProbe": answer | {"periodSeconds": 10, "failureThreshold": 60},
-        "livenessProbe": answer | {"periodSeconds": 60, "failureThreshold": 10, "terminationGracePeriodSeconds": 60},
+        "startupProbe": probe | {"periodSeconds": 10, "failureThreshold": 60},
+        "livenessProbe": probe | {"periodSeconds": 60, "failureThreshold": 10, "terminationGracePeriodSeconds": 60},
     }
 
 

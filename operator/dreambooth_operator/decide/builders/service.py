@@ -1,4 +1,4 @@
-"""The headless Service by which the pods of several nodes find each other, before they are ready."""
+"""Builds the headless Service through which the pods of several nodes find each other before they are ready."""
 
 from typing import Any
 
@@ -8,20 +8,20 @@ from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object
 
 
-def build_service(owner: Object, job: DreamBoothJob) -> dict[str, Any]:
-    """The Service of a job.
+def build_service(dreamboothjob: Object, job: DreamBoothJob) -> dict[str, Any]:
+    """The Service of a DreamBoothJob.
 
     Args:
-        owner: the DreamBoothJob as it stands in the API server.
-        job: the same, read.
+        dreamboothjob: the DreamBoothJob as an object of the API server.
+        job: the same, parsed.
     """
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(owner, names.service(job.metadata.name)),
+        "metadata": metadata(dreamboothjob, names.service(job.metadata.name)),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": names.selector(job.metadata.name, owner["metadata"]["uid"]),
+            "selector": names.selector(job.metadata.name, dreamboothjob["metadata"]["uid"]),
         },
     }

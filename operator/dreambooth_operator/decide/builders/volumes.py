@@ -1,12 +1,12 @@
-"""What the pods of a job mount, and where: the one place that knows the paths inside them.
+"""Builds the volumes and volume mounts of the pods. All paths inside the pods are defined here.
 
-/config       train.json
-/input/photos photos of a ConfigMap or of an image
-/input/claims/NAME  a claim from which photos or models are read
-/output       claim of the output; the run is in a folder of it
-/cache        claim of the cache, where there is one
-/tmp          scratch, also the home
-/dev/shm      memory shared by the processes of a pod
+/config             train.json
+/input/photos       photos from a ConfigMap or an image
+/input/claims/NAME  a claim with photos or models
+/output             the claim for the output; the run has a folder in it
+/cache              the claim for the cache, if there is one
+/tmp                temporary files and the home directory
+/dev/shm            shared memory for the processes of a pod
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ CLAIM_SCHEME = "pvc://"
 
 
 def output_claim(job: DreamBoothJob) -> str:
-    """Name of the claim that holds the output."""
+    """Name of the claim for the output."""
     return job.spec.volumes.output.claim_name or names.claim(job.metadata.name)
 
 
 def output_path(job: DreamBoothJob) -> str:
-    """Folder of the run inside that claim's volume."""
+    """Folder of the run in the volume of the output."""
     return job.spec.volumes.output.path or job.metadata.name
 
 
@@ -53,7 +53,7 @@ def photos_folder(job: DreamBoothJob) -> str | None:
 
 
 def model_folder(source: str) -> str:
-    """Where pods find a model: `pvc://claim/path` becomes a path inside them, other sources stay."""
+    """Path of a model inside the pods for a source `pvc://claim/path`; other sources are unchanged."""
     if not source.startswith(CLAIM_SCHEME):
         return source
     claim, _, path = source.removeprefix(CLAIM_SCHEME).partition("/")
@@ -61,7 +61,7 @@ def model_folder(source: str) -> str:
 
 
 def claims_read(job: DreamBoothJob) -> Mapping[str, str]:
-    """The claims that photos and models are read from: name, and the field of the spec that says so."""
+    """The claims with photos and models: the name, and the field of the spec that contains it."""
     images = job.spec.subject.images.persistent_volume_claim
     named = {images.claim_name: "subject.images.persistentVolumeClaim.claimName"} if images else {}
     model = job.spec.model
@@ -77,42 +77,42 @@ def claims_read(job: DreamBoothJob) -> Mapping[str, str]:
 
 
 def volumes(job: DreamBoothJob) -> list[dict[str, Any]]:
-    """The volumes of a pod; each claim once, however often it is mounted."""
+    """The volumes of a pod; each claim is one volume, even if it is mounted several times."""
     images = job.spec.subject.images
     shared = {"medium": "Memory", "sizeLimit": job.spec.resources.shared_memory}
-    made: list[dict[str, Any]] = [
+    items: list[dict[str, Any]] = [
         {"name": "config", "configMap": {"name": names.config_map(job.metadata.name)}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "shared-memory", "emptyDir": shared},
         *({"name": volume, "persistentVolumeClaim": {"claimName": claim}} for claim, volume in _claims(job).items()),
     ]
     if images.config_map:
-        made.append({"name": "photos", "configMap": {"name": images.config_map.name}})
+        items.append({"name": "photos", "configMap": {"name": images.config_map.name}})
     if images.image:
         image = {"reference": images.image.reference, "pullPolicy": images.image.pull_policy}
-        made.append({"name": "photos", "image": image})
-    return made
+        items.append({"name": "photos", "image": image})
+    return items
 
 
 def mounts(job: DreamBoothJob) -> list[dict[str, Any]]:
-    """Where the trainer's container mounts the volumes."""
+    """The volume mounts of the trainer's container."""
     claims, images, cache = _claims(job), job.spec.subject.images, job.spec.volumes.cache
-    made: list[dict[str, Any]] = [
+    items: list[dict[str, Any]] = [
         {"name": "config", "mountPath": CONFIG, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "shared-memory", "mountPath": "/dev/shm"},
         {"name": claims[output_claim(job)], "mountPath": OUTPUT},
     ]
     if cache:
-        made.append({"name": claims[cache.claim_name], "mountPath": "/cache"})
-    made += [{"name": claims[claim], "mountPath": _input(claim), "readOnly": True} for claim in claims_read(job)]
+        items.append({"name": claims[cache.claim_name], "mountPath": "/cache"})
+    items += [{"name": claims[claim], "mountPath": _input(claim), "readOnly": True} for claim in claims_read(job)]
     if images.config_map or images.image:
-        made.append({"name": "photos", "mountPath": PHOTOS, "readOnly": True})
-    return made
+        items.append({"name": "photos", "mountPath": PHOTOS, "readOnly": True})
+    return items
 
 
 def _claims(job: DreamBoothJob) -> Mapping[str, str]:
-    """Name of the volume of each claim."""
+    """The name of the volume for each claim."""
     cache = job.spec.volumes.cache
     named = {output_claim(job): "output"}
     if cache:
@@ -127,5 +127,5 @@ def _input(claim: str) -> str:
 
 
 def _inside(folder: str, path: str) -> str:
-    """A path inside a folder, whatever it says: `..` doesn't lead out."""
+    """A path inside a folder; `..` can't leave the folder."""
     return normpath(join(folder, normpath(f"/{path}").lstrip("/")))

@@ -1,5 +1,5 @@
-"""What a job gets of its runtime. Used by `decide/reconcile.py` and `runtimes.py` before anything is built: builders see one job,
-whoever said what.
+"""Applies a DreamBoothRuntime to a DreamBoothJob. Used by `decide/reconcile.py` and `runtimes.py`, so that builders get one spec
+that contains the fields of both.
 """
 
 from typing import Any
@@ -8,8 +8,8 @@ from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.runtime import Runtime
 
 
-def equipped(job: DreamBoothJob, runtime: Runtime) -> DreamBoothJob:
-    """The job with what its runtime gives. What it asks for beyond that is not this function's to judge."""
+def with_runtime(job: DreamBoothJob, runtime: Runtime) -> DreamBoothJob:
+    """The DreamBoothJob with the fields that its runtime sets. `limits.py` checks whether the runtime allows the others."""
     spec, given = job.spec, runtime.spec
     if runtime.name is None:
         return job

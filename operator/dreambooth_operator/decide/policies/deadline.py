@@ -1,4 +1,4 @@
-"""`activeDeadlineSeconds`: how long a job may take from the start of its first attempt, suspension not counted. Used by
+"""`activeDeadlineSeconds`: how long a DreamBoothJob may take from the start of its first attempt, without suspensions. Used by
 `decide/reconcile.py`."""
 
 from datetime import datetime, timedelta
@@ -8,20 +8,20 @@ from dreambooth_operator.objects.observed import Object
 
 
 def limit_of(attempt: Object) -> int | None:
-    """The seconds that the runtime of an attempt allowed when its Job was made."""
-    said = str(attempt["metadata"].get("annotations", {}).get(ANNOTATION_DEADLINE, ""))
-    return int(said) if said.isascii() and said.isdigit() else None
+    """The limit in seconds that the runtime of an attempt set when its Job was created."""
+    value = str(attempt["metadata"].get("annotations", {}).get(ANNOTATION_DEADLINE, ""))
+    return int(value) if value.isascii() and value.isdigit() else None
 
 
 def deadline_of(start: datetime | None, seconds: int | None, suspended_seconds: int) -> datetime | None:
-    """When a job that is not suspended must have ended; None where nothing limits it or it has not started.
+    """Deadline of a DreamBoothJob that is not suspended; None without a limit, or before the start.
 
     Args:
-        start: when its first pod started.
+        start: start of the first pod.
         seconds: `activeDeadlineSeconds`.
-        suspended_seconds: how long it was suspended since.
+        suspended_seconds: duration of suspensions after the start.
     """
     if seconds is None or start is None:
         return None
-    # What the status says of the suspension may be beyond all bounds.
+    # The status may contain any number; timedelta can't represent all of them.
     return start + timedelta(seconds=min(seconds + suspended_seconds, 10**9))

@@ -1,6 +1,4 @@
-"""What a job may ask for: everything that its runtime does not allow, each with field, value and remedy. Used by
-`decide/reconcile.py` before an attempt starts.
-"""
+"""Checks a DreamBoothJob against the limits of its runtime. Used by `decide/reconcile.py` before an attempt starts."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -9,11 +7,11 @@ from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.runtime import Runtime
 
 
-def excesses(job: DreamBoothJob, runtime: Runtime) -> list[Problem]:
-    """What a job says that its runtime does not allow. Without a runtime, that is an image alone.
+def violations(job: DreamBoothJob, runtime: Runtime) -> list[Problem]:
+    """The fields that the runtime does not allow, each with its value and a remedy. Without a runtime, only images are checked.
 
     Args:
-        job: the job as it was applied.
+        job: the DreamBoothJob as it was applied.
         runtime: its runtime.
     """
     rules = _RULES if runtime.name else [_image]
@@ -23,27 +21,27 @@ def excesses(job: DreamBoothJob, runtime: Runtime) -> list[Problem]:
 def _image(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
     image = job.spec.image
     if image is not None and not is_allowed(image, runtime.spec.allowed_images):
-        whose = _said(runtime) if runtime.name else "operator"
-        remedy = f"Remove it, or ask for it to be added to the {whose}'s allowedImages"
+        where = _title(runtime) if runtime.name else "operator"
+        remedy = f"Remove it, or ask an administrator to add it to allowedImages of the {where}"
         yield Problem("spec.image", image, "is not among the images that the administrator allows", remedy)
 
 
 def _photos(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
     image = job.spec.subject.images.image
     if image is not None and not is_allowed(image.reference, runtime.spec.allowed_photo_images):
-        remedy = f"Use a ConfigMap or a claim, or ask for it to be added to the {_said(runtime)}'s allowedPhotoImages"
+        remedy = f"Use a ConfigMap or a claim, or ask an administrator to add it to allowedPhotoImages of the {_title(runtime)}"
         message = "is not among the images that the administrator allows"
         yield Problem("spec.subject.images.image.reference", image.reference, message, remedy)
 
 
 def _amounts(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
-    spec, limits, asked = job.spec, runtime.spec.limits, job.spec.resources
-    gpus = asked.nodes * asked.gpus_per_node
+    spec, limits, resources = job.spec, runtime.spec.limits, job.spec.resources
+    gpus = resources.nodes * resources.gpus_per_node
     amounts: list[tuple[str, object, int | None, int | None]] = [
         ("training.steps", spec.training.steps, spec.training.steps, limits.steps),
-        ("resources.nodes", asked.nodes, asked.nodes, limits.nodes),
-        ("resources.gpusPerNode", asked.gpus_per_node, asked.gpus_per_node, limits.gpus_per_node),
-        ("resources", f"{asked.nodes} nodes of {asked.gpus_per_node} GPUs", gpus, limits.gpus),
+        ("resources.nodes", resources.nodes, resources.nodes, limits.nodes),
+        ("resources.gpusPerNode", resources.gpus_per_node, resources.gpus_per_node, limits.gpus_per_node),
+        ("resources", f"{resources.nodes} nodes of {resources.gpus_per_node} GPUs", gpus, limits.gpus),
         (
             "activeDeadlineSeconds",
             spec.active_deadline_seconds,
@@ -53,15 +51,15 @@ def _amounts(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
     ]
     for field, value, amount, limit in amounts:
         if amount is not None and limit is not None and amount > limit:
-            message = f"is more than the {_said(runtime)} allows: {limit}"
-            yield Problem(f"spec.{field}", value, message, "Ask for less, or choose another runtime")
+            message = f"exceeds the limit of the {_title(runtime)}: {limit}"
+            yield Problem(f"spec.{field}", value, message, "Reduce it, or choose another runtime")
 
 
 def _node_selector(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
     for key, value in job.spec.scheduling.node_selector.items():
         given = runtime.spec.node_selector.get(key, value)
         if given != value:
-            message = f"is another node than that of the {_said(runtime)}, {given}"
+            message = f"conflicts with the {_title(runtime)}, which sets {given}"
             yield Problem(f"spec.scheduling.nodeSelector.{key}", value, message, "Remove it, or choose another runtime")
 
 
@@ -69,8 +67,8 @@ def _tolerations(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
     for number, one in enumerate(job.spec.scheduling.tolerations):
         if one not in runtime.spec.tolerations:
             value = one.model_dump(by_alias=True, exclude_none=True)
-            message = f"is no toleration of the {_said(runtime)}"
-            remedy = "Remove it: pods get those of their runtime. Or choose another runtime"
+            message = f"is not a toleration of the {_title(runtime)}"
+            remedy = "Remove it, as pods get the tolerations of their runtime, or choose another runtime"
             yield Problem(f"spec.scheduling.tolerations[{number}]", value, message, remedy)
 
 
@@ -83,16 +81,16 @@ def _names(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
     ]
     for field, name, allowed in names:
         if name is not None and name not in allowed:
-            message = f"is not allowed by the {_said(runtime)}"
+            message = f"is not allowed by the {_title(runtime)}"
             remedy = f"Choose {' or '.join(map(str, allowed))}" if allowed else "Remove it"
             yield Problem(f"spec.scheduling.{field}", name, message, remedy)
 
 
 def is_allowed(image: str, allowed: Iterable[str]) -> bool:
-    """Whether an image is one of some references, or begins as one of some prefixes does.
+    """Whether an image matches one of the patterns: references, or prefixes that end with `*`.
 
-    A prefix that ends with `/` stands for all names below it, one that ends with `:` or `@` for all tags or digests of a name:
-    `registry:*` is not `registry:5000/name`.
+    A prefix with a final `/` matches all names below it. A prefix with a final `:` or `@` matches all tags or digests of a name,
+    so `registry:*` does not match `registry:5000/name`.
     """
     return any(_matches(image, pattern) for pattern in allowed)
 
@@ -106,7 +104,7 @@ def _matches(image: str, pattern: str) -> bool:
     return image.startswith(prefix) and rest != "" and (below or "/" not in rest) and ".." not in rest.split("/")
 
 
-def _said(runtime: Runtime) -> str:
+def _title(runtime: Runtime) -> str:
     return f"runtime {runtime.name}"
 
 

@@ -1,4 +1,4 @@
-"""What must be there, or must not be in the way, before GPUs are asked for."""
+"""Preflight checks before an attempt requests GPUs: required objects exist, and no other object has a needed name."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -9,15 +9,15 @@ from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object, Reference
-from dreambooth_operator.objects.reading import is_leaving, is_owned, owner_of, uid_of
+from dreambooth_operator.objects.reading import controller_of, is_being_deleted, is_controlled_by, uid_of
 from dreambooth_operator.settings import Settings
 
 CLAIM: Final = "PersistentVolumeClaim"
-Present = Mapping[Reference, Object | None]
+Referenced = Mapping[Reference, Object | None]
 
 
-def needed(job: DreamBoothJob) -> Mapping[Reference, str]:
-    """What others must have made: each object and the field of the spec that names it."""
+def required_objects(job: DreamBoothJob) -> Mapping[Reference, str]:
+    """The objects that users must create, and the field of the spec that names each."""
     named = {Reference(CLAIM, claim): field for claim, field in claims_read(job).items()}
     volumes, photos = job.spec.volumes, job.spec.subject.images.config_map
     if volumes.output.claim_name:
@@ -29,8 +29,8 @@ def needed(job: DreamBoothJob) -> Mapping[Reference, str]:
     return named
 
 
-def made(job: DreamBoothJob, number: int, settings: Settings) -> list[Reference]:
-    """What the operator itself makes for an attempt."""
+def created_objects(job: DreamBoothJob, number: int, settings: Settings) -> list[Reference]:
+    """The objects that the operator creates for an attempt."""
     name = job.metadata.name
     references = [Reference("ConfigMap", names.config_map(name)), Reference("Job", names.attempt(name, number))]
     if not job.spec.volumes.output.claim_name:
@@ -42,53 +42,56 @@ def made(job: DreamBoothJob, number: int, settings: Settings) -> list[Reference]
     return references
 
 
-def obstacle(owner: Object, job: DreamBoothJob, number: int, present: Present, settings: Settings) -> Finding | None:
-    """The first thing that is missing or in the way; None: the attempt may start.
+def preflight_failure(
+    dreamboothjob: Object, job: DreamBoothJob, number: int, referenced: Referenced, settings: Settings
+) -> Finding | None:
+    """The first check that fails; None: the attempt may start.
 
     Args:
-        owner: the DreamBoothJob as it stands in the API server.
-        job: the same, read.
+        dreamboothjob: the DreamBoothJob as an object of the API server.
+        job: the same, parsed.
         number: number of the attempt.
-        present: what was found of `needed` and `made`.
-        settings: what the administrator decides.
+        referenced: the objects of `required_objects` and `created_objects`, as far as they exist.
+        settings: the settings of the operator.
     """
-    own = made(job, number, settings)
-    for reference, field in needed(job).items():
-        # Photos and models may be on the claim that is made for the output, but never in the ConfigMap of the settings.
-        to_be_made = reference in own and reference.kind == CLAIM
-        if not to_be_made and (found := _lacking(reference, present.get(reference), field, owner)):
+    own = created_objects(job, number, settings)
+    for reference, field in required_objects(job).items():
+        # Photos and models may be on the claim that the operator creates, but never in the ConfigMap that it creates.
+        is_created = reference in own and reference.kind == CLAIM
+        if not is_created and (found := _missing(reference, referenced.get(reference), field, dreamboothjob)):
             return found
     for reference in own:
-        item = present.get(reference)
-        if item is not None and (found := _in_the_way(reference, item, owner)):
+        item = referenced.get(reference)
+        if item is not None and (found := _name_conflict(reference, item, dreamboothjob)):
             return found
     return None
 
 
-def _lacking(reference: Reference, item: Object | None, field: str, owner: Object) -> Finding | None:
+def _missing(reference: Reference, item: Object | None, field: str, dreamboothjob: Object) -> Finding | None:
     kind, name = reference
     if item is None:
         reason = reasons.CLAIM_NOT_FOUND if kind == CLAIM else reasons.CONFIG_MAP_NOT_FOUND
-        return reason(name=name, field=field, namespace=owner["metadata"]["namespace"])
+        return reason(name=name, field=field, namespace=dreamboothjob["metadata"]["namespace"])
     return _unusable(reference, item)
 
 
-def _in_the_way(reference: Reference, item: Object, owner: Object) -> Finding | None:
-    """An object of a name that the job needs, but of somebody else. A claim without an owner is taken over: the output of an
-    earlier job of the name was kept on it."""
+def _name_conflict(reference: Reference, item: Object, dreamboothjob: Object) -> Finding | None:
+    """An existing object with a name that the operator needs. A claim without a controller is reused: it has the output of an
+    earlier DreamBoothJob with the same name."""
     kind, name = reference
-    controller = owner_of(item)
-    if is_owned(item, uid_of(owner)) or (kind == CLAIM and controller is None):
+    controller = controller_of(item)
+    if is_controlled_by(item, uid_of(dreamboothjob)) or (kind == CLAIM and controller is None):
         return _unusable(reference, item)
-    if controller and controller.get("kind") == KIND and controller.get("name") == owner["metadata"]["name"]:
+    if controller and controller.get("kind") == KIND and controller.get("name") == dreamboothjob["metadata"]["name"]:
         return reasons.BEING_DELETED(kind=kind, name=name)
-    said = f"{controller.get('kind')} {controller.get('name')}" if controller else "somebody else"
-    return reasons.NAME_TAKEN(kind=kind, name=name, owner=said)
+    owner = f"{controller.get('kind')} {controller.get('name')}" if controller else None
+    origin = f"belongs to {owner}" if owner else "was not created by the operator"
+    return reasons.NAME_TAKEN(kind=kind, name=name, origin=origin)
 
 
 def _unusable(reference: Reference, item: Object) -> Finding | None:
     kind, name = reference
-    if is_leaving(item):
+    if is_being_deleted(item):
         return reasons.BEING_DELETED(kind=kind, name=name)
     if kind == CLAIM and item.get("status", {}).get("phase") == "Lost":
         return reasons.CLAIM_LOST(name=name)

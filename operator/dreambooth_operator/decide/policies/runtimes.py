@@ -1,7 +1,7 @@
-"""Which DreamBoothRuntime a job runs with: the one it names, or the default one of its namespace. Used by
-`decide/reconcile.py` whenever an attempt is about to start; one that runs keeps what it was made with.
+"""Chooses the DreamBoothRuntime of a DreamBoothJob: the one that it names, or the default of its namespace. Used by
+`decide/reconcile.py` before an attempt starts; a running attempt does not change.
 
-A namespace that no runtime serves is left to the operator's settings: publishing a runtime for one team stops no other's jobs.
+In a namespace without any runtime, the settings of the operator apply. A runtime for one team does not affect other teams.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.runtime import DreamBoothRuntimeSpec, LabelSelector, Runtime
 from dreambooth_api.validation import conform
-from dreambooth_operator.decide.policies.apply_runtime import equipped
-from dreambooth_operator.decide.policies.preflight import needed
+from dreambooth_operator.decide.policies.apply_runtime import with_runtime
+from dreambooth_operator.decide.policies.preflight import required_objects
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.objects.observed import Object, Reference
@@ -18,16 +18,16 @@ from dreambooth_operator.objects.reading import name_of
 from dreambooth_operator.settings import Settings
 
 
-def choice(
+def choose_runtime(
     job: DreamBoothJob, runtimes: Sequence[Object], namespace: Object | None, settings: Settings
 ) -> Runtime | Finding:
-    """The runtime of a job, or why it has none yet.
+    """The runtime of a DreamBoothJob, or why it has none yet.
 
     Args:
-        job: the job.
+        job: the DreamBoothJob.
         runtimes: all DreamBoothRuntimes.
-        namespace: the job's namespace, with its labels; None where it was not asked for, or is gone.
-        settings: what holds without a runtime.
+        namespace: its namespace, with labels; None if it was not requested or does not exist.
+        settings: the settings of the operator, for the case without a runtime.
     """
     space = job.metadata.namespace or ""
     labels = (namespace or {"metadata": {}})["metadata"].get("labels", {})
@@ -52,17 +52,17 @@ def choice(
     return Runtime(None, DreamBoothRuntimeSpec(allowed_images=settings.allowed_images))
 
 
-def asked_for(job: DreamBoothJob, runtimes: Sequence[Object]) -> set[Reference]:
-    """What `choice` and the start with any of its outcomes depend on, beside the runtimes themselves."""
+def required_references(job: DreamBoothJob, runtimes: Sequence[Object]) -> set[Reference]:
+    """The objects that `choose_runtime` and the preflight checks with any of its results depend on, except the runtimes."""
     read = [spec for item in _candidates(job, runtimes) if (spec := _read(item)[0])]
-    references = {reference for spec in read for reference in needed(equipped(job, Runtime("", spec)))}
+    references = {reference for spec in read for reference in required_objects(with_runtime(job, Runtime("", spec)))}
     if any(spec.namespace_selector != LabelSelector() for spec in read):
         references.add(Reference("Namespace", job.metadata.namespace or ""))
-    return references | set(needed(job))
+    return references | set(required_objects(job))
 
 
 def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
-    """Whether an object with these labels is selected."""
+    """Whether a label selector matches labels."""
     if any(labels.get(key) != value for key, value in selector.match_labels.items()):
         return False
     for one in selector.match_expressions:
@@ -78,13 +78,13 @@ def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
 
 
 def _candidates(job: DreamBoothJob, runtimes: Iterable[Object]) -> list[Object]:
-    """The runtime that a job names, or all; the one created last first, as with StorageClasses that are marked default."""
+    """The runtime that the spec names, or all runtimes, newest first. The newest default wins, as with StorageClasses."""
     newest = sorted(runtimes, key=name_of)
     newest.sort(key=lambda item: str(item["metadata"].get("creationTimestamp", "")), reverse=True)
     return [item for item in newest if job.spec.runtime in (None, name_of(item))]
 
 
 def _read(item: Object) -> tuple[DreamBoothRuntimeSpec | None, str]:
-    """What a runtime says, or what is wrong with it: a newer CustomResourceDefinition may know more than this operator."""
+    """The spec of a runtime, or what is wrong with it: a newer CustomResourceDefinition may have fields that are unknown here."""
     spec, problems = conform(item.get("spec", {}), DreamBoothRuntimeSpec, "spec")
     return spec, " ".join(map(str, problems))

@@ -1,4 +1,4 @@
-"""The start of an attempt: what is made, and what is said of it."""
+"""Plans the start of an attempt: the objects to write, and the finding."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from dreambooth_operator.decide.builders.config_map import build_config_map
 from dreambooth_operator.decide.builders.job import build_job
 from dreambooth_operator.decide.builders.network_policy import build_network_policy
 from dreambooth_operator.decide.builders.service import build_service
-from dreambooth_operator.decide.policies.preflight import Present, made
+from dreambooth_operator.decide.policies.preflight import Referenced, created_objects
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.decide.status.refusals import refused
@@ -20,47 +20,53 @@ from dreambooth_operator.settings import Settings
 
 
 class Start(NamedTuple):
-    """What an attempt begins with."""
+    """The start of an attempt."""
 
     apply: list[dict[str, Any]]
-    """Objects that may exist and are brought up to date."""
+    """Objects to apply; they may exist."""
     create: list[dict[str, Any]]
-    """Objects that do not exist, the Job last."""
+    """Objects to create, the Job last."""
     finding: Finding
-    """Where the attempt stands then."""
+    """The finding after the start."""
 
 
-def start_of(
-    owner: Object, job: DreamBoothJob, number: int, present: Present, runtime: Runtime, settings: Settings
+def plan_start(
+    dreamboothjob: Object, job: DreamBoothJob, number: int, referenced: Referenced, runtime: Runtime, settings: Settings
 ) -> Start:
-    """Everything that an attempt needs.
+    """The objects that an attempt needs.
 
     Args:
-        owner: the DreamBoothJob as it stands in the API server.
-        job: the same, read and equipped.
+        dreamboothjob: the DreamBoothJob as an object of the API server.
+        job: the same, parsed, with the fields that its runtime sets.
         number: number of the attempt.
-        present: what exists of the objects that are made.
-        runtime: what it is equipped with.
-        settings: what the administrator decides.
+        referenced: the objects of `created_objects`, as far as they exist.
+        runtime: the runtime.
+        settings: the settings of the operator.
     """
     claims = [
-        one for one in made(job, number, settings) if one.kind == "PersistentVolumeClaim" and present.get(one) is None
+        one
+        for one in created_objects(job, number, settings)
+        if one.kind == "PersistentVolumeClaim" and referenced.get(one) is None
     ]
-    attempt = build_job(owner, job, number, runtime, settings)
+    attempt = build_job(dreamboothjob, job, number, runtime, settings)
     name, queue = name_of(attempt), job.spec.scheduling.queue_name
     finding = reasons.QUEUED(job=name, queue=queue) if queue else reasons.STARTING(job=name, number=number)
-    return Start(companions(owner, job, settings), [*(build_claim(owner, job) for _ in claims), attempt], finding)
+    return Start(
+        supporting_objects(dreamboothjob, job, settings),
+        [*(build_claim(dreamboothjob, job) for _ in claims), attempt],
+        finding,
+    )
 
 
-def companions(owner: Object, job: DreamBoothJob, settings: Settings) -> list[dict[str, Any]]:
-    """What the pods of every attempt need, beside claims."""
-    services = [build_service(owner, job)] if job.spec.resources.nodes > 1 else []
-    policies = [build_network_policy(owner, job, settings)] if settings.network_policies else []
-    return [build_config_map(owner, job), *services, *policies]
+def supporting_objects(dreamboothjob: Object, job: DreamBoothJob, settings: Settings) -> list[dict[str, Any]]:
+    """The objects that the pods of each attempt need, except claims."""
+    services = [build_service(dreamboothjob, job)] if job.spec.resources.nodes > 1 else []
+    policies = [build_network_policy(dreamboothjob, job, settings)] if settings.network_policies else []
+    return [build_config_map(dreamboothjob, job), *services, *policies]
 
 
-def refusal(start: Start, refusals: Mapping[Reference, str]) -> Finding | None:
-    """What the API server had against one of the objects when it was last asked."""
+def refused_write(start: Start, refusals: Mapping[Reference, str]) -> Finding | None:
+    """The finding about the first object that the API server refused last time."""
     for item in [*start.apply, *start.create]:
         kind, name = item["kind"], name_of(item)
         if detail := refusals.get(Reference(kind, name)):

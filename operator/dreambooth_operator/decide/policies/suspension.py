@@ -1,4 +1,5 @@
-"""`suspend`: a suspended job has no Job. Its pods save their state when they are deleted; resumed, the attempt gets a new Job."""
+"""`suspend`: a suspended DreamBoothJob has no Job. Its pods save a checkpoint when they are deleted. When it is resumed, the same
+attempt gets a new Job."""
 
 from datetime import datetime
 
@@ -7,18 +8,18 @@ from dreambooth_operator.decide.status.conditions import find
 
 
 def suspended_since(status: DreamBoothJobStatus) -> datetime | None:
-    """Since when a job has been suspended; None if it isn't."""
+    """Start of the current suspension; None if the DreamBoothJob is not suspended."""
     condition = find(status.conditions, "Suspended")
     return condition.last_transition_time if condition and condition.status == "True" else None
 
 
 def suspended_seconds(before: DreamBoothJobStatus, suspended: bool, now: datetime) -> int:
-    """How long a job was suspended after its start; grows when a suspension ends.
+    """Total duration of the suspensions after the start; it is updated when a suspension ends.
 
     Args:
-        before: its status so far.
-        suspended: whether it is suspended from now on.
-        now: the end of the suspension, if it ends.
+        before: the status so far.
+        suspended: whether `spec.suspend` is set.
+        now: the time.
     """
     since = suspended_since(before)
     if since is None or suspended or before.start_time is None:

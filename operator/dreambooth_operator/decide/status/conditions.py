@@ -1,4 +1,4 @@
-"""Conditions by the API conventions: what holds, since when, and why; by which spec it was judged."""
+"""Builds the conditions according to the Kubernetes API conventions."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,12 +8,12 @@ from dreambooth_operator.decide.status.reasons import RESUMED, SOUND, TRAINS, Fi
 
 
 def find(conditions: Sequence[Condition], type_: ConditionType) -> Condition | None:
-    """A condition by its type, whether it holds or not."""
+    """The condition of a type, whether its status is True or False."""
     return next((one for one in conditions if one.type == type_), None)
 
 
 def holds(conditions: Sequence[Condition], type_: ConditionType) -> bool:
-    """Whether a condition holds."""
+    """Whether the status of a condition is True."""
     condition = find(conditions, type_)
     return condition is not None and condition.status == "True"
 
@@ -21,40 +21,39 @@ def holds(conditions: Sequence[Condition], type_: ConditionType) -> bool:
 def conditions_of(
     before: Sequence[Condition], finding: Finding, *, accepted: bool, generation: int, now: datetime
 ) -> list[Condition]:
-    """The conditions that a finding makes of those before.
+    """The new conditions for a finding.
 
-    `Complete` and `Failed` appear when they come true, `Suspended` when it did for the first time.
+    `Complete` and `Failed` are added when they become true. `Suspended` is added when it becomes true for the first time.
 
     Args:
-        before: the conditions so far.
-        finding: where the job stands.
-        accepted: whether the spec is sound.
-        generation: the generation of that spec.
-        now: the time of the transitions.
+        before: the previous conditions.
+        finding: the finding.
+        accepted: whether the spec is valid.
+        generation: the generation of the spec.
+        now: the time of transitions.
     """
-    sound = SOUND()
-    words = {
-        "Accepted": (accepted, sound if accepted else finding),
-        "Running": (finding.word in TRAINS, finding),
+    states = {
+        "Accepted": (accepted, SOUND() if accepted else finding),
+        "Running": (finding.reason in TRAINS, finding),
     }
     suspended, ended = finding.phase == "Suspended", finding.phase in ("Complete", "Failed")
     if suspended or find(before, "Suspended"):
-        words["Suspended"] = (suspended, finding if suspended or ended else RESUMED())
+        states["Suspended"] = (suspended, finding if suspended or ended else RESUMED())
     if ended:
-        words[finding.phase] = (True, finding)
+        states[finding.phase] = (True, finding)
     order: Sequence[ConditionType] = ("Accepted", "Running", "Suspended", "Complete", "Failed")
-    return [_moved(find(before, type_), type_, *words[type_], generation, now) for type_ in order if type_ in words]
+    return [_updated(find(before, type_), type_, *states[type_], generation, now) for type_ in order if type_ in states]
 
 
-def _moved(
+def _updated(
     before: Condition | None, type_: ConditionType, status: bool, finding: Finding, generation: int, now: datetime
 ) -> Condition:
-    """A condition after what was found; its time changes only with its status."""
+    """The new condition; `lastTransitionTime` changes only with the status."""
     text = "True" if status else "False"
     return Condition(
         type=type_,
         status="True" if status else "False",
-        reason=finding.word,
+        reason=finding.reason,
         message=finding.message,
         last_transition_time=before.last_transition_time if before and before.status == text else now,
         observed_generation=generation,

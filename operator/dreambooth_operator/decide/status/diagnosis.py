@@ -1,4 +1,4 @@
-"""What keeps the pods of an attempt from training, if anything does."""
+"""Diagnoses a running attempt: why its pods do not train, if they don't."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,31 +12,31 @@ from dreambooth_operator.decide.status.refusals import refused
 from dreambooth_operator.objects.names import LABEL_QUEUE
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import (
-    begun_at,
     condition_of,
     container_of,
     is_alive,
-    is_leaving,
+    is_being_deleted,
+    job_started_at,
     name_of,
-    started_at,
+    pod_started_at,
     state_of,
     time_of,
 )
 
-PATIENCE = timedelta(seconds=30)
-"""How long a pod may be unschedulable (a node may be on its way), in creation or overdue before it is worth a word."""
+GRACE_PERIOD = timedelta(seconds=30)
+"""How long a pod may be unschedulable (a node may be about to join), in creation or overdue before that is reported."""
 
 _PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 _START = {"CreateContainerError", "RunContainerError"}
 
 
 class Diagnosis(NamedTuple):
-    """What was found."""
+    """The result of a diagnosis."""
 
     finding: Finding
-    """Where the attempt stands."""
+    """The finding about the attempt."""
     due: datetime | None = None
-    """When time alone will change that."""
+    """When the finding may change without an event."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +44,25 @@ class Running:
     """An attempt whose Job has not ended."""
 
     number: int
-    """Its number."""
+    """Number of the attempt."""
     job: Object
     """Its Job."""
     pods: Sequence[Object]
-    """The pods of that Job."""
+    """The pods of the Job."""
     nodes: int
-    """Pods that it shall have."""
+    """Expected number of pods."""
     mount_failures: Mapping[str, str]
-    """Why volumes of a pod can't be mounted, by the pod's name."""
-    refusal: str | None
-    """Why pods of the Job can't be made."""
+    """Why volumes of a pod can't be mounted, by the name of the pod."""
+    pod_creation_failure: str | None
+    """Why pods of the Job can't be created."""
     now: datetime
     """The time."""
-    distrust: str | None = None
-    """Why what it answers about its progress is not believed."""
+    progress_error: str | None = None
+    """Why the operator rejects the trainer's answers about its progress."""
 
 
 def diagnose(attempt: Running) -> Diagnosis:
-    """Where an attempt stands: the first thing that any of its pods suffers from, else how far they are."""
+    """The first problem of any pod of an attempt, or else its state."""
     name, spec = name_of(attempt.job), attempt.job.get("spec", {})
     if spec.get("suspend"):
         queue = attempt.job["metadata"].get("labels", {}).get(LABEL_QUEUE)
@@ -70,8 +70,8 @@ def diagnose(attempt: Running) -> Diagnosis:
     if condition_of(attempt.job, "FailureTarget") or condition_of(attempt.job, "SuccessCriteriaMet"):
         return Diagnosis(reasons.ENDING(number=attempt.number, job=name))
     alive = [pod for pod in attempt.pods if is_alive(pod)]
-    if attempt.refusal and len(alive) < attempt.nodes:
-        return Diagnosis(refused(f"the pods of Job {name}", attempt.refusal))
+    if attempt.pod_creation_failure and len(alive) < attempt.nodes:
+        return Diagnosis(refused(f"the pods of Job {name}", attempt.pod_creation_failure))
     if not attempt.pods:
         return _without_pods(attempt)
     if not alive:
@@ -84,44 +84,44 @@ def diagnose(attempt: Running) -> Diagnosis:
     running = [pod for pod in alive if state_of(pod, "running") is not None]
     ended = [pod for pod in attempt.pods if pod.get("status", {}).get("phase") == "Succeeded" or _is_closing(pod)]
     if len(running) + len(ended) < attempt.nodes:
-        begun = _begun(attempt)
-        lacking = begun + PATIENCE if begun and len(alive) < attempt.nodes else None
-        later = min((time for time in (due, lacking) if time and time > attempt.now), default=None)
+        start = _job_start(attempt)
+        overdue = start + GRACE_PERIOD if start and len(alive) < attempt.nodes else None
+        later = min((time for time in (due, overdue) if time and time > attempt.now), default=None)
         return Diagnosis(reasons.STARTING(job=name, number=attempt.number), later)
     if not running:
         return Diagnosis(reasons.ENDING(number=attempt.number, job=name), due)
     pods = "1 pod" if len(running) == 1 else f"{len(running)} pods"
-    if attempt.distrust:
-        doubt = reasons.PROGRESS_REFUSED(number=attempt.number, pods=pods, detail=attempt.distrust)
-        return Diagnosis(doubt, due)
+    if attempt.progress_error:
+        finding = reasons.PROGRESS_REFUSED(number=attempt.number, pods=pods, detail=attempt.progress_error)
+        return Diagnosis(finding, due)
     return Diagnosis(reasons.TRAINING(number=attempt.number, pods=pods), due)
 
 
 def _is_closing(pod: Object) -> bool:
-    """Whether the trainer has ended and the kubelet has yet to say so of its pod, which takes it a second or two."""
+    """Whether the trainer has ended, but the kubelet has not updated the phase of the pod yet, which takes a second or two."""
     return is_alive(pod) and state_of(pod, "terminated") is not None
 
 
 def _without_pods(attempt: Running) -> Diagnosis:
-    """A Job whose controller has made no pods: it had no time yet, or was not allowed to."""
+    """A Job without pods: its controller had no time yet, or it may not create them."""
     job = attempt.job
-    name, since = name_of(job), _begun(attempt)
-    due = since + PATIENCE if since else None
+    name, since = name_of(job), _job_start(attempt)
+    due = since + GRACE_PERIOD if since else None
     if due is None or attempt.now < due:
         return Diagnosis(reasons.STARTING(job=name, number=attempt.number), due)
-    return Diagnosis(reasons.NO_PODS(job=name, seconds=int(PATIENCE.total_seconds())))
+    return Diagnosis(reasons.NO_PODS(job=name, seconds=int(GRACE_PERIOD.total_seconds())))
 
 
-def _begun(attempt: Running) -> datetime | None:
-    """Since when the Job's controller is to make pods."""
+def _job_start(attempt: Running) -> datetime | None:
+    """When the Job controller first had to create the pods."""
     job = attempt.job
     if condition_of(job, "Suspended"):
-        return attempt.now  # admitted just now: the controller has yet to note it
-    return begun_at(job)
+        return attempt.now  # just admitted, and not yet seen by the Job controller
+    return job_started_at(job)
 
 
 def _between_pods(attempt: Running) -> Finding:
-    """All pods have ended, and the Job has yet to end or to replace them."""
+    """All pods have ended, and the Job controller has not yet replaced them or ended the Job."""
     newest = max(attempt.pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
     ending = reasons.ENDING(number=attempt.number, job=name_of(attempt.job))
     return disruption_of(newest) or ending
@@ -137,8 +137,8 @@ def _disrupted(pod: Object, attempt: Running) -> _Found | None:
 
 
 def _overdue(pod: Object, attempt: Running) -> _Found | None:
-    """A pod that was told to stop and whose time to do so is over: its node does not answer."""
-    if not is_leaving(pod):
+    """A pod that is being deleted; after its grace period, its node does not respond."""
+    if not is_being_deleted(pod):
         return None
     if _is_overdue(pod, attempt.now):
         node = pod.get("spec", {}).get("nodeName", "")
@@ -148,7 +148,7 @@ def _overdue(pod: Object, attempt: Running) -> _Found | None:
 
 def _overdue_at(pod: Object) -> datetime | None:
     end = time_of(pod["metadata"].get("deletionTimestamp"))
-    return end + PATIENCE if end else None
+    return end + GRACE_PERIOD if end else None
 
 
 def _is_overdue(pod: Object, now: datetime) -> bool:
@@ -162,13 +162,13 @@ def _unschedulable(pod: Object, attempt: Running) -> _Found | None:
     if scheduled is None or scheduled.get("status") != "False" or scheduled.get("reason") != "Unschedulable":
         return None
     since = time_of(scheduled.get("lastTransitionTime")) or attempt.now
-    if attempt.now < since + PATIENCE:
-        return _Found(None, since + PATIENCE)
+    if attempt.now < since + GRACE_PERIOD:
+        return _Found(None, since + GRACE_PERIOD)
     return _Found(reasons.UNSCHEDULABLE(pod=name_of(pod), detail=scheduled.get("message", "")))
 
 
 def _waiting(pod: Object, attempt: Running) -> _Found | None:
-    """A container that can't be made or started, in the words of the kubelet."""
+    """A container that can't be created or started, with the message of the kubelet."""
     waiting = state_of(pod, "waiting") or {}
     reason, message, name = waiting.get("reason"), str(waiting.get("message", "")), name_of(pod)
     if reason in _PULL:
@@ -182,19 +182,19 @@ def _waiting(pod: Object, attempt: Running) -> _Found | None:
 
 
 def _pull_error(message: str) -> str:
-    """What went wrong, without the words that tell a back-off from a try: they alternate."""
+    """The error without its prefix, which alternates between an attempt and the back-off."""
     return message.rpartition("ErrImagePull: ")[2]
 
 
 def _creating(pod: Object, attempt: Running) -> _Found | None:
-    """A pod that its node has taken over and does not get ready."""
-    since = started_at(pod)
+    """A pod that has a node but does not start."""
+    since = pod_started_at(pod)
     if since is None or state_of(pod, "running") is not None or _is_closing(pod):
         return None
-    if attempt.now < since + PATIENCE:
-        return _Found(None, since + PATIENCE)
-    if why := attempt.mount_failures.get(name_of(pod)):
-        return _Found(reasons.VOLUME_MOUNT_FAILED(pod=name_of(pod), detail=why))
+    if attempt.now < since + GRACE_PERIOD:
+        return _Found(None, since + GRACE_PERIOD)
+    if detail := attempt.mount_failures.get(name_of(pod)):
+        return _Found(reasons.VOLUME_MOUNT_FAILED(pod=name_of(pod), detail=detail))
     return _Found(reasons.CREATING(pod=name_of(pod)))
 
 

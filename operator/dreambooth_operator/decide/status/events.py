@@ -1,4 +1,4 @@
-"""Events: one for each thing that was not so before, told from the status before and after."""
+"""Derives Events from the difference between the previous and the new status."""
 
 from dreambooth_api.status import DreamBoothJobStatus
 from dreambooth_operator.decide.status.conditions import find, holds
@@ -8,24 +8,24 @@ from dreambooth_operator.objects.observed import Event
 
 
 def events_of(before: DreamBoothJobStatus, after: DreamBoothJobStatus, finding: Finding) -> list[Event]:
-    """What is worth an Event: an attempt that ended, the end of a suspension, another finding.
+    """Events about an attempt that ended, the end of a suspension, and a new finding.
 
     Args:
-        before: the status so far.
+        before: the previous status.
         after: the new status.
-        finding: what decided the new phase.
+        finding: the finding from which the new status was composed.
     """
     ended_before = {attempt.number for attempt in before.attempts if attempt.completion_time}
     events = [
         Event("Warning", attempt.reason or "", f"Attempt {attempt.number}: {attempt.message}")
         for attempt in after.attempts
         if attempt.completion_time and attempt.number not in ended_before
-        if attempt.reason not in (COMPLETED, finding.word)
+        if attempt.reason not in (COMPLETED, finding.reason)
     ]
     suspended = find(after.conditions, "Suspended")
-    if holds(before.conditions, "Suspended") and suspended and suspended.reason == RESUMED.word:
-        events.append(Event("Normal", RESUMED.word, RESUMED.message))
+    if holds(before.conditions, "Suspended") and suspended and suspended.reason == RESUMED.reason:
+        events.append(Event("Normal", RESUMED.reason, RESUMED.message))
     running = find(before.conditions, "Running")
-    if finding.event and (running is None or running.reason != finding.word):
-        events.append(Event(finding.event, finding.word, finding.message))
+    if finding.event_type and (running is None or running.reason != finding.reason):
+        events.append(Event(finding.event_type, finding.reason, finding.message))
     return events

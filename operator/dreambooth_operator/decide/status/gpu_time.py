@@ -1,7 +1,7 @@
-"""GPU-seconds: how long pods held GPUs, times their number.
+"""Computes GPU-seconds: the time for which pods hold GPUs, multiplied by the number of GPUs.
 
-Told at the end of each stretch during which any pod held them, so that the status of a running job does not change for it:
-until then `gpusHeldSince` says since when it goes on.
+They are added at the end of each period in which a pod holds GPUs, so a running DreamBoothJob needs no status updates for them.
+`gpusHeldSince` is the start of the current period.
 """
 
 from collections.abc import Sequence
@@ -16,37 +16,37 @@ from dreambooth_operator.objects.reading import (
     finished_at,
     is_alive,
     latest,
-    started_at,
+    pod_started_at,
     time_of,
 )
 
 
 class GpuTime(NamedTuple):
-    """What is told of it."""
+    """GPU time in the status."""
 
     seconds: int
-    """Of the stretches that ended."""
+    """GPU-seconds of all past periods."""
     since: datetime | None
-    """Begin of the stretch that goes on."""
+    """Start of the current period."""
 
 
 def gpu_time(before: DreamBoothJobStatus, pods: Sequence[Object], gpus: int, now: datetime) -> GpuTime:
-    """Adds what is over, and notes what goes on.
+    """Updates the GPU time.
 
     Args:
-        before: the status so far.
-        pods: all pods of the job.
-        gpus: GPUs of all pods of an attempt together.
-        now: end of a stretch whose pods are gone.
+        before: the previous status.
+        pods: all pods of the DreamBoothJob.
+        gpus: number of GPUs of all pods of an attempt.
+        now: the time, which is the end of a period if its pods no longer exist.
     """
-    alive = [pod for pod in pods if is_alive(pod) and started_at(pod)]
+    alive = [pod for pod in pods if is_alive(pod) and pod_started_at(pod)]
     over = [pod for pod in pods if not is_alive(pod)]
-    # Pods that came and went unseen, because no operator looked, are those of an attempt whose start is not on record. One that
-    # does not say when it ended never ran: its node did not take it.
-    unseen = None if before.start_time else earliest(started_at(pod) for pod in over if _ended_at(pod))
+    # If an attempt started and ended while no operator was running, the status has no start time. A pod without an end time never
+    # ran, because its node rejected it.
+    unseen = None if before.start_time else earliest(pod_started_at(pod) for pod in over if _ended_at(pod))
     since = before.gpus_held_since or unseen
     if gpus == 0 or alive:
-        first = since or earliest(map(started_at, alive))
+        first = since or earliest(map(pod_started_at, alive))
         return GpuTime(before.gpu_seconds, first if gpus else None)
     if since is None:
         return GpuTime(before.gpu_seconds, None)
@@ -55,6 +55,6 @@ def gpu_time(before: DreamBoothJobStatus, pods: Sequence[Object], gpus: int, now
 
 
 def _ended_at(pod: Object) -> datetime | None:
-    """When a pod let its GPUs go: its container ended, or the cluster took it away, maybe with its node."""
-    taken = condition_of(pod, "DisruptionTarget") or {}
-    return finished_at(pod) or time_of(taken.get("lastTransitionTime"))
+    """When a pod released its GPUs: at the end of its container, or at its disruption."""
+    disruption = condition_of(pod, "DisruptionTarget") or {}
+    return finished_at(pod) or time_of(disruption.get("lastTransitionTime"))

@@ -1,4 +1,5 @@
-"""The progress in the status, from what trainers tell: bounded, rounded so that it changes no more often than it matters."""
+"""Computes the progress in the status from the progress that trainers report. Values are bounded, and rounded so that
+insignificant changes cause no status updates."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -6,16 +7,16 @@ from typing import Any
 from dreambooth_api.job import DreamBoothJobSpec
 from dreambooth_api.progress import Snapshot
 from dreambooth_api.status import ClassImages, TrainingProgress
-from dreambooth_operator.decide.status.termination_message import LastWord, count, rounded, text
+from dreambooth_operator.decide.status.termination_message import TerminationMessage, count, rounded, text
 
 MEMORY_STEP = 64 * 2**20
-"""Bytes to whose multiples memory is rounded."""
+"""Memory is rounded to multiples of this number of bytes."""
 ETA_STEPS = ((120, 5), (1800, 30), (7200, 60))
-"""Seconds below which the ETA is rounded to multiples of so many seconds; longer ones to ten minutes."""
+"""(bound, step) in seconds: an ETA below a bound is rounded to multiples of its step; a longer one to ten minutes."""
 
 
-def told(before: TrainingProgress | None, snapshot: Snapshot, spec: DreamBoothJobSpec) -> TrainingProgress:
-    """The progress after a trainer told where it stands."""
+def reported(before: TrainingProgress | None, snapshot: Snapshot, spec: DreamBoothJobSpec) -> TrainingProgress:
+    """The progress after a report of the trainer."""
     known = before or TrainingProgress()
     images = snapshot.class_images
     progress = TrainingProgress(
@@ -39,26 +40,28 @@ def told(before: TrainingProgress | None, snapshot: Snapshot, spec: DreamBoothJo
     return known if _same(progress, known) else progress
 
 
-def stopped(before: TrainingProgress | None, word: LastWord | None) -> TrainingProgress | None:
-    """The progress while nothing runs: with the step of the last word, without what only a running trainer has."""
-    if before is None and word is None:
+def stopped(before: TrainingProgress | None, termination: TerminationMessage | None) -> TrainingProgress | None:
+    """The progress while no trainer runs: the step is that of the termination message, and ETA and speed are removed."""
+    if before is None and termination is None:
         return None
     known = before or TrainingProgress()
-    step = word.step if word and word.step is not None else known.step
+    step = termination.step if termination and termination.step is not None else known.step
     return known.model_copy(update={"step": step, "eta_seconds": None, "steps_per_second": None})
 
 
-def completed(before: TrainingProgress | None, word: LastWord | None, spec: DreamBoothJobSpec) -> TrainingProgress:
+def completed(
+    before: TrainingProgress | None, termination: TerminationMessage | None, spec: DreamBoothJobSpec
+) -> TrainingProgress:
     """The progress of a complete run."""
-    known = stopped(before, word) or TrainingProgress()
-    identifier = text(word.result.get("identifier")) if word else None
+    known = stopped(before, termination) or TrainingProgress()
+    identifier = text(termination.result.get("identifier")) if termination else None
     steps = spec.training.steps
     update = {"percent": 100, "step": steps, "total_steps": steps, "identifier": identifier or known.identifier}
     return known.model_copy(update=update)
 
 
 def _same(one: TrainingProgress, other: TrainingProgress) -> bool:
-    """Whether two say the same but for when it was told."""
+    """Whether two reports are equal except for their time."""
     return one.model_copy(update={"updated_at": other.updated_at}) == other
 
 
@@ -71,7 +74,7 @@ def _eta(seconds: Any) -> int | None:
 
 
 def _moment(value: datetime) -> datetime | None:
-    """A time in whole seconds; none where it is no time of this world."""
+    """A timestamp in whole seconds; None if its year is implausible."""
     if not 2000 <= value.year < 9000:
         return None
     return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)

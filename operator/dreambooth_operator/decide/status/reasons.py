@@ -1,10 +1,10 @@
-"""Every reason that a condition or an Event of a DreamBoothJob may have, beside what it says: what happened, what to do.
+"""All reasons of conditions and Events of a DreamBoothJob, with their messages: what happened and what to do.
 
-    Reason("Unschedulable", "Pending", "Warning", "...{detail}...")
-            the word         phase      Event      the message
+    Reason("Unschedulable", "Pending", "Warning",  "...{detail}...")
+           reason           phase      event type  message
 
-Used by policies and by the rest of `status/`, which fill in the facts. Classes of failure are the trainer's own
-(`dreambooth_api.failures`), whose messages say what to do, beside those that only the cluster can tell.
+Policies and the rest of `status/` fill in the details. Failures that the trainer reports have their reasons in
+`dreambooth_api.failures`; this module adds those that only the cluster reports.
 """
 
 from typing import Literal, NamedTuple
@@ -16,190 +16,193 @@ LENGTH = 1000
 
 
 class Finding(NamedTuple):
-    """What was found about a job: which reason, with its facts."""
+    """A finding about a DreamBoothJob: a reason with a complete message."""
 
-    word: str
-    """CamelCase word: `reason` of conditions and Events."""
+    reason: str
+    """`reason` of conditions and Events."""
     phase: JobPhase
-    """Where the job stands by it."""
-    event: Literal["Normal", "Warning"] | None
-    """Type of the Event that announces it; None: it deserves none."""
+    """`phase` of the status."""
+    event_type: Literal["Normal", "Warning"] | None
+    """Type of the Event about it; None: no Event."""
     message: str
     """What happened and what to do."""
 
 
 class Reason(NamedTuple):
-    """A reason before its facts are known."""
+    """A reason with the template of its message."""
 
-    word: str
+    reason: str
     phase: JobPhase
-    event: Literal["Normal", "Warning"] | None
+    event_type: Literal["Normal", "Warning"] | None
     message: str
 
-    def __call__(self, **facts: object) -> Finding:
-        """The finding that the facts make of it. The fact `detail`, in somebody else's words, becomes a sentence."""
-        said = {key: sentence(str(fact)) if key == "detail" else fact for key, fact in facts.items()}
-        return Finding(self.word, self.phase, self.event, clean(self.message.format_map(said)))
+    def __call__(self, **fields: object) -> Finding:
+        """The finding with the fields filled in. The field `detail`, a message from elsewhere, becomes a sentence."""
+        values = {key: sentence(str(value)) if key == "detail" else value for key, value in fields.items()}
+        return Finding(self.reason, self.phase, self.event_type, clean(self.message.format_map(values)))
 
 
 def clean(text: str, length: int = LENGTH) -> str:
-    """A text of unknown origin as one line of printable characters; one that is too long loses its middle."""
-    line = " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
+    """An untrusted text as one line of printable characters; if it is too long, its middle is removed."""
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     tail = length // 3
     return line if len(line) <= length else f"{line[: length - tail - 5]} ... {line[-tail:]}"
 
 
 def sentence(text: str) -> str:
-    """A text that ends as sentences do."""
+    """A text that ends with a punctuation mark."""
     text = clean(text)
     return text if not text or text.endswith((".", "!", "?")) else f"{text}."
 
 
-# Of specs.
-SOUND = Reason("Sound", "Pending", None, "The spec is sound.")
-INVALID_CONFIG = Reason("InvalidConfig", "Failed", "Warning", "{problems} Delete the job and apply a corrected one.")
+# The spec.
+SOUND = Reason("Sound", "Pending", None, "The spec is valid.")
+INVALID_CONFIG = Reason(
+    "InvalidConfig", "Failed", "Warning", "{problems} Delete the DreamBoothJob and apply a corrected manifest."
+)
 
 # Before an attempt.
-RECHECKED = "The job starts by itself as soon as that is done."
+RECHECKED = "The DreamBoothJob then starts automatically."
 RUNTIME_NOT_FOUND = Reason(
     "RuntimeNotFound",
     "Pending",
     "Warning",
-    "DreamBoothRuntime {name}, which spec.runtime names, does not exist. Ask an administrator for it, or delete the job and "
-    "apply it with one of kubectl get dreamboothruntimes. " + RECHECKED,
+    "DreamBoothRuntime {name} (spec.runtime) does not exist. Ask an administrator to create it, or delete the DreamBoothJob "
+    "and apply it with a runtime from the list: kubectl get dreamboothruntimes. " + RECHECKED,
 )
 RUNTIME_FORBIDDEN = Reason(
     "RuntimeForbidden",
     "Pending",
     "Warning",
-    "Namespace {namespace} may not use DreamBoothRuntime {name}, which spec.runtime names: its labels are not those of the "
-    "runtime's namespaceSelector. Ask an administrator to label it, or delete the job and apply it with another runtime. "
-    + RECHECKED,
+    "Namespace {namespace} may not use DreamBoothRuntime {name} (spec.runtime): its labels do not match the "
+    "namespaceSelector of the runtime. Ask an administrator to label the namespace, or delete the DreamBoothJob and apply "
+    "it with another runtime. " + RECHECKED,
 )
 RUNTIME_NOT_NAMED = Reason(
     "RuntimeNotNamed",
     "Pending",
     "Warning",
-    "spec.runtime names none, and no default runtime serves namespace {namespace}. Delete the job and apply it with one of "
-    "these: {names}; or ask an administrator to mark one with spec.default. " + RECHECKED,
+    "spec.runtime is not set, and namespace {namespace} has no default runtime. Delete the DreamBoothJob and apply it with "
+    "one of these runtimes: {names}; or ask an administrator to set spec.default of one of them. " + RECHECKED,
 )
 RUNTIME_UNSOUND = Reason(
     "RuntimeUnsound",
     "Pending",
     "Warning",
-    "DreamBoothRuntime {name} says what this operator does not understand: {problems} Ask an administrator to mend it, or to "
-    "upgrade the operator. " + RECHECKED,
+    "DreamBoothRuntime {name} is not valid for this version of the operator: {problems} Ask an administrator to correct it, "
+    "or to upgrade the operator. " + RECHECKED,
 )
 CONFIG_MAP_NOT_FOUND = Reason(
     "ConfigMapNotFound",
     "Pending",
     "Warning",
-    "ConfigMap {name}, which spec.{field} names, does not exist in namespace {namespace}. Create it there. "
-    + RECHECKED,
+    "ConfigMap {name} (spec.{field}) does not exist in namespace {namespace}. Create it. " + RECHECKED,
 )
 CLAIM_NOT_FOUND = Reason(
     "ClaimNotFound",
     "Pending",
     "Warning",
-    "PersistentVolumeClaim {name}, which spec.{field} names, does not exist in namespace {namespace}. Create it there. "
-    + RECHECKED,
+    "PersistentVolumeClaim {name} (spec.{field}) does not exist in namespace {namespace}. Create it. " + RECHECKED,
 )
 CLAIM_LOST = Reason(
     "ClaimLost",
     "Pending",
     "Warning",
-    "PersistentVolumeClaim {name} has lost its volume. Delete it and create it anew, or restore the volume. "
+    "PersistentVolumeClaim {name} has lost its volume. Delete the claim and create it again, or restore the volume. "
     + RECHECKED,
 )
 BEING_DELETED = Reason(
     "BeingDeleted",
     "Pending",
     "Warning",
-    "{kind} {name} is being deleted, and the job can't start before it is gone. If it stays, look for what uses it: "
-    "kubectl describe {kind} {name}.",
+    "{kind} {name} is being deleted. The DreamBoothJob starts after that. If the deletion does not finish, find out what "
+    "blocks it: kubectl describe {kind} {name}.",
 )
 NAME_TAKEN = Reason(
     "NameTaken",
     "Pending",
     "Warning",
-    "{kind} {name} belongs to {owner}, and this job needs one of the same name. Delete it, or give this job another name.",
+    "{kind} {name} already exists and {origin}. The DreamBoothJob needs this name: delete the {kind}, or choose another name "
+    "for the DreamBoothJob.",
 )
 LEFTOVERS = Reason(
     "WaitingForLeftovers",
     "Pending",
     "Normal",
-    "{leftovers} of an earlier start must be gone before the next one may write to the same folder. If it stays for more "
-    "than five minutes, delete it by hand.",
+    "{leftovers} must end before the next attempt may write to the same folder. If it remains for more than five minutes, "
+    "delete it.",
 )
 REFUSED = Reason(
     "Refused",
     "Pending",
     "Warning",
-    "The API server refused {what}: {detail} It is tried again until it is accepted.",
+    "The API server refused {what}: {detail} The operator retries until it succeeds.",
 )
 QUOTA_EXCEEDED = Reason(
     "QuotaExceeded",
     "Pending",
     "Warning",
-    "A ResourceQuota of the namespace has no room for {what}: {detail} Wait until others have ended, ask an administrator for a "
-    "larger quota, or delete the job and apply one that asks for less (spec.resources, spec.volumes). " + RECHECKED,
+    "A ResourceQuota of the namespace does not allow {what}: {detail} Wait until other workloads end, ask an administrator "
+    "for a larger quota, or delete the DreamBoothJob and apply it with smaller requests (spec.resources, spec.volumes). "
+    + RECHECKED,
 )
 QUOTA_UNSPECIFIED = Reason(
     "QuotaUnspecified",
     "Pending",
     "Warning",
-    "A ResourceQuota of the namespace counts what {what} does not say: {detail} Ask an administrator for a LimitRange with "
-    "defaults of it, or for a quota of requests alone. " + RECHECKED,
+    "A ResourceQuota of the namespace covers a resource that {what} does not specify: {detail} Ask an administrator for a "
+    "LimitRange with a default for it, or for a quota that covers only requests. " + RECHECKED,
 )
 LIMIT_RANGE_EXCEEDED = Reason(
     "LimitRangeExceeded",
     "Pending",
     "Warning",
-    "A LimitRange of the namespace does not allow {what}: {detail} Delete the job and apply one within these bounds "
-    "(spec.resources, spec.volumes), or ask an administrator for others. " + RECHECKED,
+    "A LimitRange of the namespace does not allow {what}: {detail} Delete the DreamBoothJob and apply it with values within "
+    "the limits (spec.resources, spec.volumes), or ask an administrator to change them. " + RECHECKED,
 )
 BACK_OFF = Reason(
     "BackOff",
     "Retrying",
     "Normal",
-    "Attempt {number} ended by {reason}: {detail} Attempt {next} starts at {time} and goes on from the last checkpoint.",
+    "Attempt {number} failed with {reason}: {detail} Attempt {next} starts at {time} and resumes from the last checkpoint.",
 )
 
-# Of a running attempt.
-STARTING = Reason("Starting", "Starting", "Normal", "Job {job} of attempt {number} starts its pods.")
-QUEUED = Reason("Queued", "Queued", "Normal", "Job {job} waits until Kueue admits it from queue {queue}.")
+# A running attempt.
+STARTING = Reason("Starting", "Starting", "Normal", "Job {job} of attempt {number} is starting its pods.")
+QUEUED = Reason("Queued", "Queued", "Normal", "Job {job} is waiting for admission by Kueue in queue {queue}.")
 HELD = Reason(
     "HeldByHand",
     "Queued",
     "Warning",
-    "Job {job} was suspended by somebody else. To go on: kubectl patch job {job} --type merge -p "
+    "Job {job} was suspended by another user or controller. To resume it: kubectl patch job {job} --type merge -p "
     """'{{"spec":{{"suspend":false}}}}'; to suspend a DreamBoothJob, set its spec.suspend.""",
 )
 NO_PODS = Reason(
     "NoPods",
     "Starting",
     "Warning",
-    "Job {job} has no pods after {seconds} seconds: a quota or an admission policy may forbid them. The Events of the Job "
-    "say which: kubectl describe job {job}.",
+    "Job {job} has no pods after {seconds} seconds. A quota or an admission policy may forbid them. See the Events of the "
+    "Job: kubectl describe job {job}.",
 )
 UNSCHEDULABLE = Reason(
     "Unschedulable",
     "Pending",
     "Warning",
-    "No node can take pod {pod}: {detail} Free or add such a node, or apply a job that asks for less (spec.resources, "
-    "spec.scheduling).",
+    "Pod {pod} can't be scheduled: {detail} Free or add a suitable node, or apply a DreamBoothJob with smaller requests "
+    "(spec.resources, spec.scheduling).",
 )
 IMAGE_PULL_FAILED = Reason(
     "ImagePullFailed",
     "Starting",
     "Warning",
-    "The image {image} of pod {pod} can't be pulled: {detail} Check its name, the registry and the pull secrets.",
+    "The image {image} of pod {pod} can't be pulled: {detail} Check the name of the image, the registry and the image pull "
+    "secrets.",
 )
 CONTAINER_CONFIG_ERROR = Reason(
     "ContainerConfigError",
     "Starting",
     "Warning",
-    "The container of pod {pod} can't be made: {detail} Create the Secret and the key that spec.model.tokenSecret names.",
+    "The container of pod {pod} can't be created: {detail} Check that the Secret and the key in spec.model.tokenSecret exist.",
 )
 CONTAINER_START_FAILED = Reason(
     "ContainerStartFailed",
@@ -211,48 +214,48 @@ VOLUME_MOUNT_FAILED = Reason(
     "VolumeMountFailed",
     "Starting",
     "Warning",
-    "Volumes of pod {pod} can't be mounted: {detail} Check the claims and ConfigMaps that the spec names.",
+    "Volumes of pod {pod} can't be mounted: {detail} Check the PersistentVolumeClaims and ConfigMaps in the spec.",
 )
 CREATING = Reason(
     "ContainerCreating",
     "Starting",
     "Normal",
-    "The node prepares pod {pod} for longer than usual: it may be pulling a large image or waiting for a volume. See kubectl "
-    "describe pod {pod}.",
+    "The creation of pod {pod} takes longer than usual. The node may be pulling a large image or waiting for a volume. See "
+    "kubectl describe pod {pod}.",
 )
-TRAINING = Reason("Training", "Running", "Normal", "Attempt {number} runs in {pods}.")
+TRAINING = Reason("Training", "Running", "Normal", "Attempt {number} is running in {pods}.")
 PROGRESS_REFUSED = Reason(
     "ProgressRefused",
     "Running",
     "Warning",
-    "Attempt {number} runs in {pods}, but what it answers about its progress is not believed: {detail} The training goes on; "
-    "only its progress is unknown. Use a trainer image of the operator's version.",
+    "Attempt {number} is running in {pods}, but the operator rejects its progress: {detail} The training continues; only its "
+    "progress is unknown. Use a trainer image of the same version as the operator.",
 )
-TRAINS = {TRAINING.word, PROGRESS_REFUSED.word}
-"""Reasons of an attempt whose pods all run."""
-ENDING = Reason("Ending", "Running", None, "The pods of attempt {number} have ended; Job {job} is being closed.")
+TRAINS = {TRAINING.reason, PROGRESS_REFUSED.reason}
+"""Reasons of an attempt whose pods are all running."""
+ENDING = Reason("Ending", "Running", None, "The pods of attempt {number} have ended; Job {job} is about to end.")
 STOPPING = Reason(
     "Stopping",
     "Starting",
     "Normal",
-    "Pod {pod} was told to stop; it saves its state, and another one goes on from there.",
+    "Pod {pod} is terminating and saves a checkpoint. Another pod will resume from it.",
 )
 NODE_SILENT = Reason(
     "NodeSilent",
     "Starting",
     "Warning",
-    "Pod {pod} should have ended, but its node {node} does not say so, and a second pod must not write to the same folder. "
-    "If the node is gone: kubectl delete node {node}.",
+    "Pod {pod} should have ended, but its node {node} does not confirm that, and a second pod must not write to the same "
+    "folder. If the node no longer exists: kubectl delete node {node}.",
 )
 
-# Disruptions: the cluster took a pod away. `retries` doesn't count them.
-GOES_ON = "The training goes on from its last checkpoint."
-EVICTED = Reason("Evicted", "Retrying", "Warning", "Pod {pod} was evicted: {detail} " + GOES_ON)
+# Disruptions: the cluster removed a pod. They don't count for `retries`.
+RESUMES = "The training resumes from its last checkpoint."
+EVICTED = Reason("Evicted", "Retrying", "Warning", "Pod {pod} was evicted: {detail} " + RESUMES)
 PREEMPTED = Reason(
-    "Preempted", "Retrying", "Warning", "Pod {pod} made room for a more important one: {detail} " + GOES_ON
+    "Preempted", "Retrying", "Warning", "Pod {pod} was preempted by a pod with higher priority: {detail} " + RESUMES
 )
-NODE_LOST = Reason("NodeLost", "Retrying", "Warning", "Pod {pod} was lost with its node: {detail} " + GOES_ON)
-DISRUPTED = Reason("Disrupted", "Retrying", "Warning", "The cluster ended pod {pod}: {detail} " + GOES_ON)
+NODE_LOST = Reason("NodeLost", "Retrying", "Warning", "Pod {pod} was lost with its node: {detail} " + RESUMES)
+DISRUPTED = Reason("Disrupted", "Retrying", "Warning", "Pod {pod} was disrupted: {detail} " + RESUMES)
 DISRUPTIONS = {
     "EvictionByEvictionAPI": EVICTED,
     "TerminationByKubelet": EVICTED,
@@ -260,29 +263,29 @@ DISRUPTIONS = {
     "DeletionByTaintManager": NODE_LOST,
     "DeletionByPodGC": NODE_LOST,
 }
-"""By the reason of a pod's condition DisruptionTarget."""
+"""By the reason of the pod condition DisruptionTarget."""
 
-# Ends of an attempt that only the cluster can tell; the trainer tells the others itself.
+# Ends of an attempt that the trainer can't report itself.
 OUT_OF_MEMORY = (
-    "The container used more memory than its limit of {memory} and was killed. Raise spec.resources.memory, or lower "
+    "The container exceeded its memory limit of {memory} and was killed. Increase spec.resources.memory, or reduce "
     "training.batchSize or prior.batchSize."
 )
 KILLED = "The trainer was killed (exit code {code})."
-NO_WORD = "The trainer ended with exit code {code} and left no message. Its log says more: kubectl logs {pod}."
+NO_MESSAGE = "The trainer exited with code {code} without a termination message. See its log: kubectl logs {pod}."
 REJECTED = "Pod {pod} failed before its container ran: {detail} See kubectl describe pod {pod}."
 NEVER_RAN = "Pod {pod} was deleted before its container ran."
 DELETED = "Pod {pod} was deleted."
-POD_GONE = "The pods are gone; the Job says: {detail}"
+POD_GONE = "The pods no longer exist. Message of the Job: {detail}"
 
-# Ends of a job.
+# Ends of a DreamBoothJob.
 COMPLETE = Reason("Complete", "Complete", "Normal", "The model is in folder {path} of claim {claim}.")
 RETRIES_USED_UP = "{detail} That was failure {failures}, and spec.retries allows {retries}."
 DEADLINE_EXCEEDED = Reason(
     "DeadlineExceeded",
     "Failed",
     "Warning",
-    "The job ran longer than {field} ({seconds}) allows. Apply a job with a longer deadline or another "
-    "runtime, and with the same output: it goes on from the last checkpoint.",
+    "The DreamBoothJob exceeded {field} ({seconds}). Apply it again with a longer deadline or another runtime, and with the "
+    "same output: it resumes from the last checkpoint.",
 )
 
 # Suspension.
@@ -290,11 +293,11 @@ SUSPENDED = Reason(
     "Suspended",
     "Suspended",
     "Normal",
-    "spec.suspend is set: pods that run save their state and end. Set it to false, and the job goes on.",
+    "spec.suspend is true. Running pods save a checkpoint and end. To resume, set it to false.",
 )
 RESUMED = Reason("Resumed", "Pending", None, "spec.suspend is false.")
 
 
-def failed(word: str, message: str) -> Finding:
-    """The end of a job by a class of failure."""
-    return Finding(word, "Failed", "Warning", clean(message))
+def failed(reason: str, message: str) -> Finding:
+    """The finding that a DreamBoothJob has failed with a class of failure."""
+    return Finding(reason, "Failed", "Warning", clean(message))

@@ -1,6 +1,6 @@
-"""What the API server refuses to make, by whom it is forbidden and what to do: ResourceQuota, LimitRange, or anything else.
+"""Explains why the API server refuses an object: ResourceQuota, LimitRange, or another reason.
 
-Used by policies (of objects that the operator makes) and by `diagnosis.py` (of pods, which the Job controller makes).
+Used by policies (for objects of the operator) and `diagnosis.py` (for pods, which the Job controller creates).
 """
 
 import re
@@ -14,16 +14,16 @@ _LIMIT_RANGE = re.compile(r"\bper (Container|Pod|PersistentVolumeClaim) is\b")
 
 
 def refused(what: str, detail: str) -> Finding:
-    """The finding about something that may not be made.
+    """The finding about a refused object.
 
     Args:
-        what: kind and name, or whose pods.
-        detail: what the API server said.
+        what: kind and name of the object, or a description of the pods.
+        detail: message of the API server.
     """
     known = {
         _QUOTA: reasons.QUOTA_EXCEEDED,
         _UNSPECIFIED: reasons.QUOTA_UNSPECIFIED,
         _LIMIT_RANGE: reasons.LIMIT_RANGE_EXCEEDED,
     }
-    reason = next((reason for words, reason in known.items() if words.search(detail)), reasons.REFUSED)
+    reason = next((reason for pattern, reason in known.items() if pattern.search(detail)), reasons.REFUSED)
     return reason(what=what, detail=detail)

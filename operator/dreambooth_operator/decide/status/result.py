@@ -1,24 +1,24 @@
-"""What a complete job left, from the spec and the last word of its trainer."""
+"""Composes the result of a complete DreamBoothJob from the spec and the termination message of its trainer."""
 
 from dreambooth_api.status import JobResult
-from dreambooth_operator.decide.status.termination_message import LastWord, figures_of, text
+from dreambooth_operator.decide.status.termination_message import TerminationMessage, figures_of, text
 
 
-def result_of(claim_name: str, path: str, word: LastWord | None) -> JobResult:
-    """Where the result is and how good it is.
+def result_of(claim_name: str, path: str, termination: TerminationMessage | None) -> JobResult:
+    """The location of the result and its figures.
 
     Args:
-        claim_name: claim that holds it.
-        path: folder of the run inside the volume.
-        word: what the trainer said at its end, if that is known.
+        claim_name: name of the claim.
+        path: folder of the run in the volume.
+        termination: termination message of the trainer, if it is known.
     """
-    said = word.result if word else {}
+    result = termination.result if termination else {}
     return JobResult(
         claim_name=claim_name,
         path=path,
-        model=text(said.get("model")),
-        digest=text(said.get("digest")),
-        sheet=text(said.get("sheet")),
-        report=text(said.get("report")),
-        figures=figures_of(said),
+        model=text(result.get("model")),
+        digest=text(result.get("digest")),
+        sheet=text(result.get("sheet")),
+        report=text(result.get("report")),
+        figures=figures_of(result),
     )

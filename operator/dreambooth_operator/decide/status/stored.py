@@ -1,4 +1,4 @@
-"""The status as it stands in the API server, read so that nothing in it can stop the operator."""
+"""Parses the status of a DreamBoothJob; invalid content can't stop the operator."""
 
 from copy import deepcopy
 from typing import Any
@@ -9,9 +9,9 @@ from dreambooth_api.status import DreamBoothJobStatus
 from dreambooth_operator.objects.observed import Object
 
 
-def stored_status(job: Object) -> DreamBoothJobStatus:
-    """The status of a DreamBoothJob; what an operator of another version, or a person, wrote wrongly is left out."""
-    stored: Any = deepcopy(job.get("status")) or {}
+def stored_status(dreamboothjob: Object) -> DreamBoothJobStatus:
+    """The status of a DreamBoothJob without invalid fields, which another version of the operator or a user may have written."""
+    stored: Any = deepcopy(dreamboothjob.get("status")) or {}
     while True:
         try:
             return DreamBoothJobStatus.model_validate(stored, by_alias=True, by_name=False)
@@ -19,11 +19,11 @@ def stored_status(job: Object) -> DreamBoothJobStatus:
             places = [details["loc"] for details in error.errors(include_url=False)]
             if not all(places):
                 return DreamBoothJobStatus()
-            _leave_out(stored, places)
+            _remove(stored, places)
 
 
-def _leave_out(stored: Any, places: list[tuple[int | str, ...]]) -> None:
-    """Removes each wrong entry of a list, and each other wrong field of the status as a whole."""
+def _remove(stored: Any, places: list[tuple[int | str, ...]]) -> None:
+    """Removes invalid entries of lists, and other invalid top-level fields as a whole."""
     entries = {place[:2] for place in places if len(place) > 1 and isinstance(place[1], int)}
     fields = {place[0] for place in places if len(place) == 1 or not isinstance(place[1], int)}
     for field in fields:

@@ -1,5 +1,5 @@
-"""The last word of a trainer: the termination message of its pod (`process/termination.py` of the trainer), which nobody vouches
-for."""
+"""Parses the termination message of a trainer's pod, which `process/termination.py` of the trainer writes. Its content is
+untrusted."""
 
 import json
 import math
@@ -27,56 +27,56 @@ CLASSES = {
         failures.StorageUnavailable,
     )
 }
-"""Exit code of each class of failure."""
+"""The exit code of each class of failure."""
 REASONS = {COMPLETED, INTERNAL_ERROR, *CLASSES}
-"""All that a trainer may give as its reason."""
+"""The reasons that a trainer may report."""
 
 LARGEST = 2**53
-"""Largest count that is believed."""
+"""Largest count that is accepted."""
 _FIGURES = 40
 _NAME = 63
 
 
-class LastWord(NamedTuple):
-    """What a trainer said when it ended."""
+class TerminationMessage(NamedTuple):
+    """The termination message of a trainer."""
 
     reason: str
     """One of `REASONS`."""
     message: str
     """What happened and what to do."""
     step: int | None
-    """Optimizer steps done."""
+    """Number of completed optimizer steps."""
     result: Mapping[str, Any]
-    """Figures and names of what a complete run left; anything may stand in it."""
+    """Figures and file names of a complete run; unvalidated."""
 
 
-def last_word(pod: Object) -> LastWord | None:
-    """What the trainer of a pod said, if it is its JSON and not the end of a log."""
+def termination_message_of(pod: Object) -> TerminationMessage | None:
+    """The termination message of a pod if it is JSON from the trainer; None if it is the end of a log."""
     message = (state_of(pod, "terminated") or {}).get("message")
     try:
-        said = json.loads(message or "")
+        content = json.loads(message or "")
     except (ValueError, RecursionError):
         return None
-    reason = said.get("reason") if isinstance(said, dict) else None
+    reason = content.get("reason") if isinstance(content, dict) else None
     if not isinstance(reason, str) or reason not in REASONS:
         return None
-    result = said.get("result")
-    return LastWord(
+    result = content.get("result")
+    return TerminationMessage(
         reason=reason,
-        message=clean(str(said.get("message") or "")),
-        step=count(said.get("step")),
+        message=clean(str(content.get("message") or "")),
+        step=count(content.get("step")),
         result=result if isinstance(result, dict) else {},
     )
 
 
 def count(value: Any) -> int | None:
-    """A number of something, if it is one."""
+    """The value as a count, if it is an integer."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     return max(0, min(value, LARGEST)) if whole else None
 
 
 def rounded(value: Any, digits: int = 4) -> float | None:
-    """A number to so many significant digits, if it is a finite one."""
+    """The value rounded to significant digits, if it is a finite number."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     try:
         return float(f"{value:.{digits}g}") if number and math.isfinite(value) else None
@@ -85,12 +85,12 @@ def rounded(value: Any, digits: int = 4) -> float | None:
 
 
 def text(value: Any, length: int = 200) -> str | None:
-    """A short text, if it is one."""
+    """The value as a short text, if it is a string."""
     return clean(value, length) or None if isinstance(value, str) else None
 
 
 def figures_of(result: Mapping[str, Any]) -> dict[str, float | None]:
-    """The numbers of a result, not too many."""
+    """The finite numbers of a result; their count is limited."""
     numbers = {name: rounded(value) for name, value in result.items() if len(name) <= _NAME and name.isprintable()}
     finite = sorted(name for name, value in numbers.items() if value is not None)
     return {name: numbers[name] for name in finite[:_FIGURES]}

@@ -1,7 +1,6 @@
-"""Everything that is made for a job, beside what is expected: `manifests/CASE/input.yaml` -> `expected.yaml`, where there is one
-with the DreamBoothRuntime of `runtime.yaml`.
+"""Compares the objects for `manifests/CASE/input.yaml` with `expected.yaml`; a case may have a runtime in `runtime.yaml`.
 
-After a wanted change: `REFRESH=1 pytest tests/operator/builders`, and read the difference.
+After an intended change: `REFRESH=1 pytest tests/operator/decide/builders`, then review the diff.
 """
 
 import os
@@ -13,9 +12,9 @@ import yaml
 
 from dreambooth_api.cluster_rules import judge
 from dreambooth_api.runtime import DreamBoothRuntimeSpec, Runtime
-from dreambooth_operator.decide.policies.apply_runtime import equipped
-from dreambooth_operator.decide.policies.limits import excesses
-from dreambooth_operator.decide.policies.start import start_of
+from dreambooth_operator.decide.policies.apply_runtime import with_runtime
+from dreambooth_operator.decide.policies.limits import violations
+from dreambooth_operator.decide.policies.start import plan_start
 from dreambooth_operator.settings import Settings
 
 CASES = Path(__file__).parent / "manifests"
@@ -31,14 +30,14 @@ def made_for(file: Path) -> str:
     if (beside := file.with_name("runtime.yaml")).exists():
         item = yaml.safe_load(beside.read_text())
         runtime = Runtime(item["metadata"]["name"], DreamBoothRuntimeSpec.model_validate(item["spec"], by_name=False))
-        assert excesses(job, runtime) == []
-    start = start_of(owner, equipped(job, runtime), 0, {}, runtime, SETTINGS)
+        assert violations(job, runtime) == []
+    start = plan_start(owner, with_runtime(job, runtime), 0, {}, runtime, SETTINGS)
     documents: list[dict[str, Any]] = [*start.apply, *start.create]
     return yaml.safe_dump_all(documents, sort_keys=False, width=120)
 
 
 @pytest.mark.parametrize("case", sorted(folder.name for folder in CASES.iterdir()))
-def test_what_is_made_for_a_job(case: str) -> None:
+def test_objects_of_a_dreamboothjob(case: str) -> None:
     expected, made = CASES / case / "expected.yaml", made_for(CASES / case / "input.yaml")
     if os.environ.get("REFRESH"):
         expected.write_text(made)
@@ -46,8 +45,8 @@ def test_what_is_made_for_a_job(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", sorted(folder.name for folder in CASES.iterdir()))
-def test_a_real_api_server_takes_it(case: str, cluster: Any) -> None:
-    """Also under the restricted level, which it would warn of."""
+def test_an_api_server_accepts_the_objects(case: str, cluster: Any) -> None:
+    """The `restricted` Pod Security Standard causes no warnings."""
     namespace = f"golden-{case}"
     cluster.kubectl("create", "namespace", namespace)
     cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")

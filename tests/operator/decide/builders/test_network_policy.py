@@ -1,4 +1,4 @@
-"""Who may talk to whom: a small reading of NetworkPolicy, as its reference documents it, over what is built."""
+"""Evaluates the NetworkPolicy according to the API reference: which connections are allowed."""
 
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -26,7 +26,7 @@ def matches(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
 
 
 def is_peer(peer: dict[str, Any], namespace: str, labels: dict[str, str]) -> bool:
-    """Whether a peer of a policy of the namespace `space` means a pod."""
+    """Whether a peer of a NetworkPolicy in the namespace `space` selects a pod."""
     if "ipBlock" in peer:
         return False
     space = peer.get("namespaceSelector")
@@ -58,7 +58,7 @@ def may_reach(spec: dict[str, Any], address: str, port: int, **settings: str) ->
     return any(allows_port(rule, port) and ("to" not in rule or any(map(is_inside, rule["to"]))) for rule in rules)
 
 
-def test_it_is_about_the_pods_of_this_very_job_and_both_ways() -> None:
+def test_it_selects_the_pods_of_the_dreamboothjob_for_ingress_and_egress() -> None:
     assert policy({})["podSelector"] == {"matchLabels": PEER}
     assert policy({})["policyTypes"] == ["Ingress", "Egress"]
 
@@ -79,7 +79,7 @@ def test_it_is_about_the_pods_of_this_very_job_and_both_ways() -> None:
         (TWO_NODES, "other", PEER, 29500, False),
     ],
 )
-def test_who_may_come(spec: dict[str, Any], namespace: str, labels: dict[str, str], port: int, expected: bool) -> None:
+def test_ingress(spec: dict[str, Any], namespace: str, labels: dict[str, str], port: int, expected: bool) -> None:
     assert may_come(spec, namespace, labels, port) == expected
 
 
@@ -99,7 +99,7 @@ def test_who_may_come(spec: dict[str, Any], namespace: str, labels: dict[str, st
         ({"evaluation": {"encoder": "hf://organisation/clip", "enabled": False}}, "8.8.8.8", 443, False),
     ],
 )
-def test_what_may_be_reached(spec: dict[str, Any], address: str, port: int, expected: bool) -> None:
+def test_egress(spec: dict[str, Any], address: str, port: int, expected: bool) -> None:
     assert may_reach(spec, address, port) == expected
 
 
@@ -113,10 +113,10 @@ def test_what_may_be_reached(spec: dict[str, Any], address: str, port: int, expe
         ("0.0.0.0/0,10.1.0.0/16", "10.1.2.3", True),
     ],
 )
-def test_the_administrator_says_where_hubs_are(networks: str, address: str, expected: bool) -> None:
+def test_hub_networks(networks: str, address: str, expected: bool) -> None:
     assert may_reach(HUB, address, 443, hub_networks=networks) == expected
 
 
-def test_pods_of_one_job_reach_each_other_at_any_port() -> None:
+def test_pods_of_one_dreamboothjob_reach_each_other_at_any_port() -> None:
     assert {"to": [{"podSelector": {"matchLabels": PEER}}]} in policy(TWO_NODES)["egress"]
     assert all("podSelector" not in peer for rule in policy({})["egress"] for peer in rule.get("to", ()))

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from dreambooth_api.runtime import DreamBoothRuntimeSpec, Runtime
-from dreambooth_operator.decide.policies.apply_runtime import equipped
+from dreambooth_operator.decide.policies.apply_runtime import with_runtime
 from tests.operator.pieces import read
 
 GPU = {"key": "gpu", "operator": "Exists"}
@@ -41,21 +41,21 @@ GPU = {"key": "gpu", "operator": "Exists"}
         ),
     ],
 )
-def test_what_a_job_gets_and_what_it_may_say(spec: Any, given: Any, path: str, expected: Any) -> None:
+def test_fields_from_runtime_and_spec(spec: Any, given: Any, path: str, expected: Any) -> None:
     runtime = Runtime("a", DreamBoothRuntimeSpec.model_validate(given, by_name=False))
-    found: Any = equipped(read(**spec), runtime).spec.model_dump(by_alias=True)
+    found: Any = with_runtime(read(**spec), runtime).spec.model_dump(by_alias=True)
     for name in path.split("."):
         found = found[name]
     assert found == expected
 
 
-def test_tolerations_are_the_runtimes() -> None:
+def test_tolerations_come_from_the_runtime() -> None:
     runtime = Runtime("a", DreamBoothRuntimeSpec.model_validate({"tolerations": [GPU]}, by_name=False))
     for asked in ([], [GPU]):
-        tolerations = equipped(read(scheduling={"tolerations": asked}), runtime).spec.scheduling.tolerations
+        tolerations = with_runtime(read(scheduling={"tolerations": asked}), runtime).spec.scheduling.tolerations
         assert [one.key for one in tolerations] == ["gpu"]
 
 
-def test_a_job_without_a_runtime_stays_as_it_is() -> None:
+def test_a_dreamboothjob_without_a_runtime_is_unchanged() -> None:
     job = read(scheduling={"tolerations": [GPU]})
-    assert equipped(job, Runtime(None, DreamBoothRuntimeSpec(image="a:1"))) is job
+    assert with_runtime(job, Runtime(None, DreamBoothRuntimeSpec(image="a:1"))) is job

@@ -6,13 +6,13 @@ import pytest
 from dreambooth_api.status import Attempt
 from dreambooth_operator.decide.policies.attempts import (
     KEPT,
-    begun,
     counts,
-    follow,
+    final_failure,
     is_final,
     next_start,
-    outlived,
-    verdict,
+    pruned_jobs,
+    update_history,
+    with_current_attempt,
 )
 from tests.operator.pieces import at, failed_pod, holding, job, pod, running
 
@@ -25,28 +25,28 @@ def attempt(number: int = 0, reason: str | None = None, **more: Any) -> Attempt:
     return Attempt(number=number, job_name=f"dog-{number}", **end, **more)
 
 
-def test_a_job_that_is_not_on_record_is_put_there() -> None:
-    followed = follow([], 0, [job()], [pod("Running", running(), started=5)], at(100))
+def test_a_job_without_a_record_gets_one() -> None:
+    followed = update_history([], 0, [job()], [pod("Running", running(), started=5)], at(100))
     assert followed == ([attempt(start_time=at(5))], 0, None)
     assert followed.start_time == at(5)
 
 
-def test_the_start_that_is_on_record_stays() -> None:
+def test_a_recorded_start_does_not_change() -> None:
     known = attempt(start_time=at(1))
-    assert follow([known], 0, [job()], [pod(started=5)], at(100)).attempts == [known]
+    assert update_history([known], 0, [job()], [pod(started=5)], at(100)).attempts == [known]
 
 
-def test_the_end_of_a_job_is_recorded_with_the_last_word() -> None:
-    (found,), failures, word = follow([attempt()], 0, [job(0, FAILED)], [BROKEN], at(100))
+def test_the_end_of_a_job_is_recorded_with_the_termination_message() -> None:
+    (found,), failures, word = update_history([attempt()], 0, [job(0, FAILED)], [BROKEN], at(100))
     assert (found.reason, found.message, found.exit_code) == ("CommunicationFailure", "a peer died", 8)
     assert (found.start_time, found.completion_time) == (at(0), at(60))
     assert failures == 1
     assert word is not None and word.step == 7
 
 
-def test_what_is_recorded_of_an_end_is_neither_changed_nor_counted_again() -> None:
+def test_a_recorded_end_is_neither_changed_nor_counted_again() -> None:
     known = attempt(0, "Killed")
-    assert follow([known], 1, [job(0, FAILED)], [BROKEN], at(100)) == ([known], 1, None)
+    assert update_history([known], 1, [job(0, FAILED)], [BROKEN], at(100)) == ([known], 1, None)
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,16 @@ def test_what_is_recorded_of_an_end_is_neither_changed_nor_counted_again() -> No
         ([attempt(7, "Killed"), attempt(8)], 9, 8),
     ],
 )
-def test_a_number_of_failures_that_contradicts_the_record_is_not_believed(
+def test_a_number_of_failures_that_contradicts_the_records_is_corrected(
     known: list[Attempt], stored: int, failures: int
 ) -> None:
-    assert follow(known, stored, [], [], at(100)).failures == failures
+    assert update_history(known, stored, [], [], at(100)).failures == failures
 
 
 @pytest.mark.parametrize("lost", [[0], [1], [2], [0, 1], [0, 1, 2]])
 def test_failures_whose_records_are_lost_are_counted_once(lost: list[int]) -> None:
     known = [attempt(number, "Killed") for number in range(3) if number not in lost]
-    followed = follow(known, 3, [job(number, FAILED) for number in range(3)], [], at(100))
+    followed = update_history(known, 3, [job(number, FAILED) for number in range(3)], [], at(100))
     assert followed.failures == 3
 
 
@@ -85,29 +85,29 @@ def test_failures_whose_records_are_lost_are_counted_once(lost: list[int]) -> No
         (FAILED, [pod("Failed", reason="Evicted")], "Evicted"),
     ],
 )
-def test_ends_that_are_no_failures(ended: Any, pods: list[dict[str, Any]], reason: str) -> None:
-    (found,), failures, _ = follow([attempt()], 0, [job(0, ended)], pods, at(100))
+def test_ends_that_do_not_count_as_failures(ended: Any, pods: list[dict[str, Any]], reason: str) -> None:
+    (found,), failures, _ = update_history([attempt()], 0, [job(0, ended)], pods, at(100))
     assert (found.reason, failures, counts(found)) == (reason, 0, False)
 
 
-def test_pods_of_other_jobs_say_nothing() -> None:
+def test_pods_of_other_jobs_are_ignored() -> None:
     other = failed_pod(3, owner="uid-dog-1")
-    (found,), *_ = follow([attempt()], 0, [job(0, FAILED)], [other], at(100))
+    (found,), *_ = update_history([attempt()], 0, [job(0, FAILED)], [other], at(100))
     assert (found.reason, found.start_time) == ("Killed", None)
 
 
-def test_an_attempt_whose_job_is_gone_ends_when_another_one_has_begun() -> None:
-    assert follow([attempt(0)], 0, [], [], at(100)).attempts == [attempt(0)]
-    first, second = follow([attempt(0)], 0, [job(1)], [], at(100)).attempts
+def test_an_attempt_whose_job_was_deleted_ends_when_another_one_has_started() -> None:
+    assert update_history([attempt(0)], 0, [], [], at(100)).attempts == [attempt(0)]
+    first, second = update_history([attempt(0)], 0, [job(1)], [], at(100)).attempts
     assert (first.reason, first.completion_time, first.disruption) == ("JobGone", at(100), True)
     assert second == attempt(1)
 
 
-def test_the_record_forgets_and_does_not_remember_again() -> None:
+def test_pruned_records_do_not_come_back() -> None:
     known = [attempt(number, "Killed") for number in range(KEPT)]
-    followed = follow(known, 10, [job(KEPT)], [], at(100))
+    followed = update_history(known, 10, [job(KEPT)], [], at(100))
     assert [one.number for one in followed.attempts] == list(range(1, KEPT + 1))
-    assert follow(followed.attempts, 10, [job(0, FAILED), job(KEPT)], [], at(100)) == followed
+    assert update_history(followed.attempts, 10, [job(0, FAILED), job(KEPT)], [], at(100)) == followed
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_the_record_forgets_and_does_not_remember_again() -> None:
         ([attempt(number, "Killed") for number in range(KEPT)], list(range(1, KEPT + 1))),
     ],
 )
-def test_the_attempt_that_shall_run_is_the_open_one_or_a_new_one(known: list[Attempt], expected: list[int]) -> None:
-    attempts = begun(known, "dog")
+def test_the_current_attempt_is_the_open_one_or_a_new_one(known: list[Attempt], expected: list[int]) -> None:
+    attempts = with_current_attempt(known, "dog")
     assert [one.number for one in attempts] == expected
     assert attempts[-1].job_name == f"dog-{expected[-1]}"
 
@@ -151,24 +151,24 @@ def test_which_failure_is_the_last(last: Attempt, failures: int, retries: int, f
         ("InvalidData", "No photos.", "No photos."),
     ],
 )
-def test_the_verdict_says_why_there_is_no_further_attempt(reason: str, message: str | None, said: str) -> None:
-    finding = verdict(attempt(0, reason, message=message), 4, 3)
-    assert (finding.phase, finding.word, finding.message) == ("Failed", reason, said)
+def test_the_final_failure_says_why_no_attempt_follows(reason: str, message: str | None, said: str) -> None:
+    finding = final_failure(attempt(0, reason, message=message), 4, 3)
+    assert (finding.phase, finding.reason, finding.message) == ("Failed", reason, said)
 
 
 @pytest.mark.parametrize(
     ("failures", "seconds"), [(1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (2000, 300), (10**400, 300)]
 )
-def test_each_failure_waits_longer_but_not_for_ever(failures: int, seconds: float) -> None:
+def test_the_delay_grows_with_each_failure_up_to_a_limit(failures: int, seconds: float) -> None:
     assert next_start(attempt(0, "Killed"), failures) == at(60 + seconds)
 
 
 @pytest.mark.parametrize("last", [attempt(0), attempt(0, "Interrupted"), attempt(0, "NodeLost", disruption=True)])
-def test_after_a_disruption_nothing_is_waited_for(last: Attempt) -> None:
+def test_a_disruption_causes_no_delay(last: Attempt) -> None:
     assert next_start(last, 3) is None
 
 
-def test_jobs_of_forgotten_attempts_have_outlived_their_use() -> None:
+def test_jobs_of_pruned_attempts() -> None:
     jobs = [job(number, FAILED) for number in range(4)]
-    assert outlived(jobs, [attempt(2, "Killed"), attempt(3)]) == jobs[:2]
-    assert outlived(jobs, []) == []
+    assert pruned_jobs(jobs, [attempt(2, "Killed"), attempt(3)]) == jobs[:2]
+    assert pruned_jobs(jobs, []) == []

@@ -12,6 +12,6 @@ def test_the_deadline_counts_from_the_start_without_suspension(seconds: int, sus
     assert deadline_of(at(0), seconds, suspended) == at(expected)
 
 
-def test_without_a_limit_or_a_start_there_is_none() -> None:
+def test_there_is_no_deadline_without_a_limit_or_a_start() -> None:
     assert deadline_of(at(0), None, 0) is None
     assert deadline_of(None, 100, 0) is None

@@ -27,9 +27,9 @@ OVER = holding("Failed")
         ([job(0, OVER)], [pod("Succeeded", ended(0)), pod("Running", running(), index=1)], "Pod dog-0-1"),
     ],
 )
-def test_what_may_still_write_or_has_the_name_of_the_next_job(
+def test_pods_and_jobs_that_block_the_next_attempt(
     jobs: list[dict[str, Any]], pods: list[dict[str, Any]], named: str | None
 ) -> None:
     found = leftovers(OWNER, jobs, pods, "dog-1")
-    assert (found and found.word) == (named and "WaitingForLeftovers")
-    assert found is None or found.message.startswith(f"{named} of an earlier start")
+    assert (found and found.reason) == (named and "WaitingForLeftovers")
+    assert found is None or found.message.startswith(f"{named} must end")

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from dreambooth_api.runtime import DreamBoothRuntimeSpec, Runtime
-from dreambooth_operator.decide.policies.limits import excesses, is_allowed
+from dreambooth_operator.decide.policies.limits import is_allowed, violations
 from tests.operator.pieces import read
 
 
@@ -78,19 +78,19 @@ PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}
         ({"scheduling": {"queueName": "a"}}, {"queueNames": ["b"]}, "spec.scheduling.queueName"),
     ],
 )
-def test_what_a_runtime_does_not_allow_is_named(spec: Any, given: Any, field: str | None) -> None:
-    assert [problem.field for problem in excesses(read(**spec), runtime(**given))] == ([field] if field else [])
+def test_violations_name_the_field(spec: Any, given: Any, field: str | None) -> None:
+    assert [problem.field for problem in violations(read(**spec), runtime(**given))] == ([field] if field else [])
 
 
-def test_all_is_told_at_once_with_value_and_limit() -> None:
+def test_all_violations_are_reported_at_once_with_value_and_limit() -> None:
     asked = read(training={"steps": 800}, resources={"nodes": 4, "gpusPerNode": 2})
-    said = [str(problem) for problem in excesses(asked, runtime(limits={"steps": 400, "gpus": 4}))]
+    said = [str(problem) for problem in violations(asked, runtime(limits={"steps": 400, "gpus": 4}))]
     assert said == [
-        "spec.training.steps: 800 is more than the runtime small allows: 400. Ask for less, or choose another runtime.",
-        "spec.resources: '4 nodes of 2 GPUs' is more than the runtime small allows: 4. Ask for less, or choose another runtime.",
+        "spec.training.steps: 800 exceeds the limit of the runtime small: 400. Reduce it, or choose another runtime.",
+        "spec.resources: '4 nodes of 2 GPUs' exceeds the limit of the runtime small: 4. Reduce it, or choose another runtime.",
     ]
 
 
-def test_without_a_runtime_only_the_image_is_the_administrators() -> None:
+def test_without_a_runtime_only_images_are_checked() -> None:
     free = read(scheduling={"priorityClassName": "a", "tolerations": [GPU]}, image="own:1")
-    assert [one.field for one in excesses(free, Runtime(None, DreamBoothRuntimeSpec()))] == ["spec.image"]
+    assert [one.field for one in violations(free, Runtime(None, DreamBoothRuntimeSpec()))] == ["spec.image"]

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from dreambooth_operator.decide.policies.preflight import CLAIM, made, needed, obstacle
+from dreambooth_operator.decide.policies.preflight import CLAIM, created_objects, preflight_failure, required_objects
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.fake_cluster import SETTINGS
 from tests.operator.pieces import OWNER, UID, read
@@ -37,8 +37,8 @@ def photos(**images: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_what_others_must_have_made(spec: dict[str, Any], expected: dict[Any, str]) -> None:
-    assert needed(read(**spec)) == expected
+def test_required_objects(spec: dict[str, Any], expected: dict[Any, str]) -> None:
+    assert required_objects(read(**spec)) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_what_others_must_have_made(spec: dict[str, Any], expected: dict[Any, st
         ({"resources": {"nodes": 2}}, [CONFIG, JOB, OUTPUT, ("Service", "dog"), POLICY]),
     ],
 )
-def test_what_the_operator_makes(spec: dict[str, Any], expected: list[Any]) -> None:
-    assert made(read(**spec), 3, SETTINGS) == expected
+def test_created_objects(spec: dict[str, Any], expected: list[Any]) -> None:
+    assert created_objects(read(**spec), 3, SETTINGS) == expected
 
 
-def test_no_network_policy_is_made_or_looked_for_where_none_is_wanted() -> None:
+def test_no_network_policy_is_created_if_they_are_disabled() -> None:
     settings = SETTINGS.model_copy(update={"network_policies": False})
-    assert made(read(), 3, settings) == [CONFIG, JOB, OUTPUT]
-    assert obstacle(OWNER, read(), 3, {PHOTOS: item(), POLICY: item()}, settings) is None
+    assert created_objects(read(), 3, settings) == [CONFIG, JOB, OUTPUT]
+    assert preflight_failure(OWNER, read(), 3, {PHOTOS: item(), POLICY: item()}, settings) is None
 
 
 def item(*owners: dict[str, Any], leaving: bool = False, **more: Any) -> dict[str, Any]:
@@ -92,18 +92,14 @@ def item(*owners: dict[str, Any], leaving: bool = False, **more: Any) -> dict[st
         (photos(persistentVolumeClaim={"claimName": "dog", "path": "photos"}), {}, None),
     ],
 )
-def test_the_first_thing_that_is_missing_or_in_the_way(
-    spec: dict[str, Any], present: dict[Reference, Any], expected: str | None
-) -> None:
-    found = obstacle(OWNER, read(**spec), 3, {PHOTOS: item(), **present}, SETTINGS)
-    assert (found and found.word) == expected
+def test_the_first_failed_check(spec: dict[str, Any], present: dict[Reference, Any], expected: str | None) -> None:
+    found = preflight_failure(OWNER, read(**spec), 3, {PHOTOS: item(), **present}, SETTINGS)
+    assert (found and found.reason) == expected
 
 
-def test_an_obstacle_is_named_with_the_field_or_the_owner() -> None:
-    missing = obstacle(OWNER, read(), 3, {PHOTOS: None}, SETTINGS)
-    assert missing is not None and missing.message.startswith(
-        "ConfigMap photos, which spec.subject.images.configMap.name"
-    )
+def test_the_message_names_the_field_or_the_owner() -> None:
+    missing = preflight_failure(OWNER, read(), 3, {PHOTOS: None}, SETTINGS)
+    assert missing is not None and missing.message.startswith("ConfigMap photos (spec.subject.images.configMap.name)")
     owner = {"kind": "Deployment", "name": "web", "uid": "x", "controller": True}
-    taken = obstacle(OWNER, read(), 3, {PHOTOS: item(), CONFIG: item(owner)}, SETTINGS)
+    taken = preflight_failure(OWNER, read(), 3, {PHOTOS: item(), CONFIG: item(owner)}, SETTINGS)
     assert taken is not None and "belongs to Deployment web" in taken.message

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from dreambooth_api.runtime import LabelSelector, Runtime
-from dreambooth_operator.decide.policies.runtimes import asked_for, choice, selects
+from dreambooth_operator.decide.policies.runtimes import choose_runtime, required_references, selects
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.fake_cluster import SETTINGS
 from tests.operator.pieces import moment, read
@@ -29,25 +29,25 @@ def published(name: str, created: float = 0, **spec: Any) -> dict[str, Any]:
         ([], None),
     ],
 )
-def test_the_default_is_the_one_that_was_marked_last_of_those_that_serve_the_namespace(
-    runtimes: list[Any], expected: str | None
-) -> None:
+def test_the_newest_default_of_the_namespace_is_chosen(runtimes: list[Any], expected: str | None) -> None:
     for order in (runtimes, runtimes[::-1]):
-        found = choice(read(), order, VISION, SETTINGS)
+        found = choose_runtime(read(), order, VISION, SETTINGS)
         assert isinstance(found, Runtime) and found.name == expected
 
 
-def test_a_namespace_without_labels_or_that_is_gone_is_served_by_what_serves_all() -> None:
+def test_a_namespace_without_labels_or_that_was_deleted_matches_an_empty_selector() -> None:
     for namespace in (None, {"metadata": {"name": "space"}}):
-        found = choice(read(runtime="a"), [published("a")], namespace, SETTINGS)
+        found = choose_runtime(read(runtime="a"), [published("a")], namespace, SETTINGS)
         assert isinstance(found, Runtime) and found.name == "a"
-        found = choice(read(runtime="a"), [published("a", namespaceSelector=OTHERS)], namespace, SETTINGS)
-        assert not isinstance(found, Runtime) and found.word == "RuntimeForbidden"
+        found = choose_runtime(read(runtime="a"), [published("a", namespaceSelector=OTHERS)], namespace, SETTINGS)
+        assert not isinstance(found, Runtime) and found.reason == "RuntimeForbidden"
 
 
-def test_those_to_choose_from_are_named() -> None:
-    found = choice(read(), [published("b"), published("a"), published("c", namespaceSelector=OTHERS)], VISION, SETTINGS)
-    assert not isinstance(found, Runtime) and "one of these: a, b;" in found.message
+def test_available_runtimes_are_listed() -> None:
+    found = choose_runtime(
+        read(), [published("b"), published("a"), published("c", namespaceSelector=OTHERS)], VISION, SETTINGS
+    )
+    assert not isinstance(found, Runtime) and "one of these runtimes: a, b;" in found.message
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_those_to_choose_from_are_named() -> None:
         ({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "Exists"}]}, {"a": "b"}, False),
     ],
 )
-def test_labels_are_selected_as_kubernetes_selects_them(selector: Any, labels: dict[str, str], expected: bool) -> None:
+def test_label_selectors_match_as_in_kubernetes(selector: Any, labels: dict[str, str], expected: bool) -> None:
     assert selects(LabelSelector.model_validate(selector), labels) is expected
 
 
@@ -80,12 +80,12 @@ def test_labels_are_selected_as_kubernetes_selects_them(selector: Any, labels: d
         ({"runtime": "b"}, [published("a", namespaceSelector=OTHERS)], False),
     ],
 )
-def test_the_namespace_is_looked_at_only_where_its_labels_matter(spec: Any, runtimes: Any, expected: bool) -> None:
-    assert (NAMESPACE in asked_for(read(**spec), runtimes)) is expected
+def test_the_namespace_is_requested_only_if_its_labels_matter(spec: Any, runtimes: Any, expected: bool) -> None:
+    assert (NAMESPACE in required_references(read(**spec), runtimes)) is expected
 
 
-def test_claims_of_all_runtimes_that_may_be_chosen_are_looked_at() -> None:
+def test_claims_of_all_candidate_runtimes_are_requested() -> None:
     runtimes = [published(name, volumes={"cache": {"claimName": f"cache-{name}"}}) for name in "ab"]
     claims = {Reference("PersistentVolumeClaim", f"cache-{name}") for name in "ab"}
-    assert claims <= asked_for(read(), runtimes)
-    assert claims & asked_for(read(runtime="a"), runtimes) == {Reference("PersistentVolumeClaim", "cache-a")}
+    assert claims <= required_references(read(), runtimes)
+    assert claims & required_references(read(runtime="a"), runtimes) == {Reference("PersistentVolumeClaim", "cache-a")}

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from dreambooth_api.runtime import DreamBoothRuntimeSpec, Runtime
-from dreambooth_operator.decide.policies.start import Start, refusal, start_of
+from dreambooth_operator.decide.policies.start import Start, plan_start, refused_write
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.fake_cluster import SETTINGS
 from tests.operator.pieces import OWNER, read
@@ -15,7 +15,7 @@ CONFIG, POLICY = ("ConfigMap", "dog-config"), ("NetworkPolicy", "dog")
 
 
 def start(spec: dict[str, Any], **present: Any) -> Start:
-    return start_of(OWNER, read(**spec), 3, {CLAIM: present.get("claim")}, NO_RUNTIME, SETTINGS)
+    return plan_start(OWNER, read(**spec), 3, {CLAIM: present.get("claim")}, NO_RUNTIME, SETTINGS)
 
 
 def kinds(items: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -31,7 +31,7 @@ def kinds(items: list[dict[str, Any]]) -> list[tuple[str, str]]:
         (TWO_NODES, {}, [CONFIG, ("Service", "dog"), POLICY], [CLAIM, ("Job", "dog-3")]),
     ],
 )
-def test_an_attempt_begins_with_all_that_its_pods_need_and_its_job_last(
+def test_a_start_writes_all_objects_and_the_job_last(
     spec: dict[str, Any], present: dict[str, Any], applied: list[Any], created: list[Any]
 ) -> None:
     made = start(spec, **present)
@@ -42,9 +42,9 @@ def test_an_attempt_begins_with_all_that_its_pods_need_and_its_job_last(
     ("spec", "expected"),
     [({}, ("Starting", "Starting")), ({"scheduling": {"queueName": "team"}}, ("Queued", "Queued"))],
 )
-def test_where_the_attempt_stands_then(spec: dict[str, Any], expected: tuple[str, str]) -> None:
+def test_the_finding_after_the_start(spec: dict[str, Any], expected: tuple[str, str]) -> None:
     finding = start(spec).finding
-    assert (finding.phase, finding.word) == expected
+    assert (finding.phase, finding.reason) == expected
     assert "dog-3" in finding.message
 
 
@@ -58,11 +58,11 @@ def test_where_the_attempt_stands_then(spec: dict[str, Any], expected: tuple[str
         (Reference("ConfigMap", "dog"), None),
     ],
 )
-def test_what_the_api_server_had_against_it(reference: Reference, named: str | None) -> None:
-    found = refusal(start(TWO_NODES), {reference: "no quota"})
-    assert (found and found.word) == (named and "Refused")
+def test_a_refused_write_is_reported(reference: Reference, named: str | None) -> None:
+    found = refused_write(start(TWO_NODES), {reference: "no quota"})
+    assert (found and found.reason) == (named and "Refused")
     assert named is None or (found and named in found.message)
 
 
-def test_what_exists_by_now_is_not_refused() -> None:
-    assert refusal(start(TWO_NODES, claim={}), {CLAIM: "no quota"}) is None
+def test_an_existing_object_is_not_reported_as_refused() -> None:
+    assert refused_write(start(TWO_NODES, claim={}), {CLAIM: "no quota"}) is None

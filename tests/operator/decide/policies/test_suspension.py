@@ -10,7 +10,7 @@ from tests.operator.pieces import at
 
 
 def status(suspended: Literal["True", "False"] | None, start: datetime | None = START) -> DreamBoothJobStatus:
-    """The status of a job that was suspended for 7 seconds before, and changed that at second 40."""
+    """The status with an earlier suspension of 7 seconds and a transition at second 40."""
     condition = suspended and Condition(
         type="Suspended",
         status=suspended,
@@ -23,7 +23,7 @@ def status(suspended: Literal["True", "False"] | None, start: datetime | None = 
 
 
 @pytest.mark.parametrize(("before", "expected"), [("True", at(40)), ("False", None), (None, None)])
-def test_since_when_a_job_is_suspended(before: Literal["True", "False"] | None, expected: datetime | None) -> None:
+def test_start_of_the_suspension(before: Literal["True", "False"] | None, expected: datetime | None) -> None:
     assert suspended_since(status(before)) == expected
 
 

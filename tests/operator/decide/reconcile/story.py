@@ -1,4 +1,4 @@
-"""The story of a job, chapter by chapter, against a fake of the rest of Kubernetes."""
+"""Helpers to run a DreamBoothJob against a fake cluster."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ QUEUED = spec(scheduling={"queueName": "team"})
 
 
 def running(content: Mapping[str, Any] | None = None) -> FakeCluster:
-    """A cluster whose DreamBoothJob trains."""
+    """A cluster with a DreamBoothJob that is training."""
     cluster = FakeCluster(content)
     cluster.settle()
     cluster.run()

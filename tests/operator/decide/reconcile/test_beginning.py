@@ -1,4 +1,4 @@
-"""How a job begins, and what it waits for."""
+"""The start of a DreamBoothJob, and its preflight checks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from tests.operator.decide.reconcile.story import CLAIM, TWO_NODES, reason, runn
 from tests.operator.fake_cluster import PHOTOS, FakeCluster
 
 
-def test_a_new_job_gets_its_config_its_claim_and_its_first_attempt() -> None:
+def test_a_new_dreamboothjob_gets_its_config_map_its_claim_and_its_first_attempt() -> None:
     plan = FakeCluster().decide()
     assert [item["kind"] for item in plan.apply] == ["ConfigMap", "NetworkPolicy"]
     assert [(item["kind"], item["metadata"]["name"]) for item in plan.create] == [(CLAIM, "dog"), ("Job", "dog-0")]
@@ -26,13 +26,13 @@ def test_several_nodes_get_a_service() -> None:
 
 
 @pytest.mark.parametrize("kept", [{}, {"metadata": {"uid": "old", "ownerReferences": []}}])
-def test_a_claim_that_exists_is_taken_as_it_is(kept: dict[str, Any]) -> None:
+def test_an_existing_claim_is_reused(kept: dict[str, Any]) -> None:
     cluster = FakeCluster()
     cluster.add(CLAIM, "dog", **kept)
     assert [item["kind"] for item in cluster.decide().create] == ["Job"]
 
 
-def test_a_running_job_needs_no_look_at_anything_else() -> None:
+def test_a_running_dreamboothjob_references_nothing() -> None:
     cluster = running()
     assert references(cluster.observe(), cluster.now, cluster.settings) == set()
     plan = cluster.decide()
@@ -83,18 +83,18 @@ def job_of_a_cron_job(cluster: FakeCluster) -> None:
 @pytest.mark.parametrize(
     ("arrange", "expected", "named"),
     [
-        (missing_photos, "ConfigMapNotFound", "ConfigMap photos, which spec.subject.images.configMap.name"),
-        (missing_claim, "ClaimNotFound", "PersistentVolumeClaim shelf, which spec.volumes.output.claimName"),
+        (missing_photos, "ConfigMapNotFound", "ConfigMap photos (spec.subject.images.configMap.name)"),
+        (missing_claim, "ClaimNotFound", "PersistentVolumeClaim shelf (spec.volumes.output.claimName)"),
         (lost_claim, "ClaimLost", "shelf"),
         (leaving_claim, "BeingDeleted", "PersistentVolumeClaim dog"),
-        (foreign_config, "NameTaken", "ConfigMap dog-config belongs to somebody else"),
+        (foreign_config, "NameTaken", "ConfigMap dog-config already exists and was not created by the operator"),
         (claim_of_an_earlier_job, "BeingDeleted", "PersistentVolumeClaim dog"),
         (job_of_an_earlier_job, "WaitingForLeftovers", "Job dog-0"),
-        (job_of_somebody_else, "NameTaken", "Job dog-0 belongs to somebody else"),
-        (job_of_a_cron_job, "NameTaken", "Job dog-0 belongs to CronJob dog"),
+        (job_of_somebody_else, "NameTaken", "Job dog-0 already exists and was not created by the operator"),
+        (job_of_a_cron_job, "NameTaken", "Job dog-0 already exists and belongs to CronJob dog"),
     ],
 )
-def test_nothing_starts_while_something_is_missing_or_in_the_way(
+def test_no_attempt_starts_while_a_preflight_check_fails(
     arrange: Callable[[FakeCluster], None], expected: str, named: str
 ) -> None:
     cluster = FakeCluster()
@@ -103,12 +103,12 @@ def test_nothing_starts_while_something_is_missing_or_in_the_way(
     assert reason(plan) == ("Pending", expected)
     assert named in plan.status["message"]
     assert [*plan.apply, *plan.create] == []
-    assert plan.again_after == 15
+    assert plan.requeue_after == 15
     assert [event.reason for event in plan.events] == [expected]
     assert cluster.reconcile().events == []
 
 
-def test_what_was_missing_is_awaited() -> None:
+def test_an_attempt_starts_when_the_missing_object_exists() -> None:
     cluster = FakeCluster()
     missing_photos(cluster)
     cluster.settle()
@@ -116,7 +116,7 @@ def test_what_was_missing_is_awaited() -> None:
     assert reason(cluster.settle()) == ("Starting", "Starting")
 
 
-def test_a_job_of_somebody_else_may_stand_in_the_way_of_any_attempt() -> None:
+def test_a_foreign_job_may_block_any_attempt() -> None:
     cluster = FakeCluster()
     cluster.fail_attempt()
     cluster.add("Job", "dog-1")
@@ -127,7 +127,7 @@ def test_a_job_of_somebody_else_may_stand_in_the_way_of_any_attempt() -> None:
     assert reason(cluster.settle()) == ("Starting", "Starting")
 
 
-def test_a_job_of_somebody_else_that_came_just_before_ours_is_told_at_the_next_look() -> None:
+def test_a_foreign_job_that_was_created_first_is_reported_at_the_next_reconciliation() -> None:
     cluster = FakeCluster()
     plan = cluster.decide()
     cluster.add("Job", "dog-0")
@@ -138,7 +138,7 @@ def test_a_job_of_somebody_else_that_came_just_before_ours_is_told_at_the_next_l
     assert [job["metadata"]["name"] for job in cluster.jobs] == ["dog-0"]
 
 
-def test_a_pod_of_an_earlier_job_of_the_name_may_still_write() -> None:
+def test_a_pod_of_an_earlier_dreamboothjob_with_the_same_name_blocks_the_start() -> None:
     cluster = running()
     (pod,) = cluster.alive()
     del cluster.objects[Reference("Job", "dog-0")]
@@ -151,12 +151,12 @@ def test_a_pod_of_an_earlier_job_of_the_name_may_still_write() -> None:
     assert reason(cluster.settle()) == ("Starting", "Starting")
 
 
-def test_what_the_api_server_refuses_is_told_and_tried_again() -> None:
+def test_a_refused_write_is_reported_and_retried() -> None:
     cluster = FakeCluster()
     cluster.refusals[Reference("Job", "dog-0")] = "exceeded quota: jobs"
     plan = cluster.reconcile()
     assert reason(plan) == ("Pending", "QuotaExceeded")
     assert "Job dog-0: exceeded quota: jobs." in plan.status["message"]
-    assert (plan.create[-1]["metadata"]["name"], plan.again_after) == ("dog-0", 30)
+    assert (plan.create[-1]["metadata"]["name"], plan.requeue_after) == ("dog-0", 30)
     cluster.refusals.clear()
     assert reason(cluster.settle()) == ("Starting", "Starting")

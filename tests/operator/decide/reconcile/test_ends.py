@@ -1,11 +1,11 @@
-"""Suspension, deadline, and the end of all."""
+"""Suspension, deadline, and the end of a DreamBoothJob."""
 
 from dreambooth_operator.objects.observed import Plan, Reference
 from tests.operator.decide.reconcile.story import DONE, reason, running, spec
 from tests.operator.fake_cluster import FakeCluster, condition
 
 
-def test_suspending_stops_the_pods_and_resuming_goes_on() -> None:
+def test_suspension_stops_the_pods_and_resuming_restarts_them() -> None:
     cluster = running()
     cluster.later(10)
     cluster.job["spec"]["suspend"] = True
@@ -32,7 +32,7 @@ def test_suspending_stops_the_pods_and_resuming_goes_on() -> None:
     assert words == ["Starting", "Training", "Suspended", "Resumed", "Starting", "Training"]
 
 
-def test_a_job_that_is_born_suspended_asks_for_nothing() -> None:
+def test_a_dreamboothjob_that_is_created_suspended_creates_nothing() -> None:
     plan = FakeCluster(spec(suspend=True)).settle()
     assert plan.status["phase"] == "Suspended"
     assert [*plan.apply, *plan.create, *plan.delete, *plan.status["attempts"]] == []
@@ -40,17 +40,17 @@ def test_a_job_that_is_born_suspended_asks_for_nothing() -> None:
 
 def test_the_deadline_does_not_count_suspension() -> None:
     cluster = running(spec(activeDeadlineSeconds=100))
-    assert cluster.decide().again_after == 100
+    assert cluster.decide().requeue_after == 100
     cluster.later(60)
     cluster.job["spec"]["suspend"] = True
     cluster.settle()
     cluster.end(cluster.alive()[0], 9)
     cluster.later(1000)
-    assert cluster.settle().again_after is None
+    assert cluster.settle().requeue_after is None
     cluster.job["spec"]["suspend"] = False
     cluster.settle()
     cluster.run()
-    assert cluster.settle().again_after == 40
+    assert cluster.settle().requeue_after == 40
     cluster.later(40)
     plan = cluster.reconcile()
     assert reason(plan) == ("Failed", "DeadlineExceeded")
@@ -60,7 +60,7 @@ def test_the_deadline_does_not_count_suspension() -> None:
     assert cluster.settle().status["gpuSeconds"] == 60 + 1000 - 1000 + 47
 
 
-def test_what_still_runs_after_the_end_is_stopped() -> None:
+def test_jobs_that_run_after_the_end_are_deleted() -> None:
     cluster = running(spec(activeDeadlineSeconds=10))
     cluster.later(10)
     plan = cluster.decide()
@@ -69,12 +69,12 @@ def test_what_still_runs_after_the_end_is_stopped() -> None:
     assert cluster.decide().delete == [Reference("Job", "dog-0")]
 
 
-def test_a_finished_job_is_deleted_in_its_time() -> None:
+def test_a_finished_dreamboothjob_is_deleted_after_its_ttl() -> None:
     cluster = running(spec(ttlSecondsAfterFinished=50))
     cluster.end(cluster.alive()[0], 0, DONE)
     cluster.control()
     plan = cluster.reconcile()
-    assert (plan.status["phase"], plan.again_after) == ("Complete", 50), "no watch tells of our own last write"
+    assert (plan.status["phase"], plan.requeue_after) == ("Complete", 50), "no watch tells of our own last write"
     cluster.later(49)
     assert cluster.reconcile().delete == []
     cluster.later(1)
@@ -82,8 +82,8 @@ def test_a_finished_job_is_deleted_in_its_time() -> None:
     assert cluster.gone
 
 
-def test_a_job_that_is_being_deleted_is_stopped_and_else_left_alone() -> None:
-    """Whatever finalizers keep it: none of them may keep its GPUs."""
+def test_a_dreamboothjob_that_is_being_deleted_is_only_stopped() -> None:
+    """A finalizer may delay the deletion, but not the release of GPUs."""
     cluster = running()
     cluster.job["metadata"]["deletionTimestamp"] = "2026-01-02T03:00:00Z"
     assert cluster.reconcile() == Plan(status=cluster.job["status"], delete=[Reference("Job", "dog-0")])

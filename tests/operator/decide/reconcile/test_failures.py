@@ -1,4 +1,4 @@
-"""What fails, what is retried, and when."""
+"""Failures and retries."""
 
 import json
 from copy import deepcopy
@@ -11,14 +11,14 @@ from tests.operator.decide.reconcile.story import TWO_NODES, reason, running, sp
 from tests.operator.fake_cluster import FakeCluster
 
 
-def test_failures_are_retried_ever_later_and_not_for_ever() -> None:
+def test_failures_are_retried_with_growing_delays_up_to_the_limit() -> None:
     cluster = FakeCluster(spec(retries=2))
     for number, delay in [(0, 10), (1, 20)]:
         cluster.fail_attempt(8, json.dumps({"reason": "CommunicationFailure", "message": "a peer died"}))
         plan = cluster.settle()
         assert reason(plan) == ("Retrying", "BackOff")
-        assert plan.again_after == delay
-        assert f"Attempt {number} ended by CommunicationFailure: a peer died." in plan.status["message"]
+        assert plan.requeue_after == delay
+        assert f"Attempt {number} failed with CommunicationFailure: a peer died." in plan.status["message"]
         cluster.later(delay)
     cluster.fail_attempt(8, json.dumps({"reason": "CommunicationFailure", "message": "a peer died"}))
     plan = cluster.settle()
@@ -35,11 +35,11 @@ def test_the_longest_delay_is_five_minutes() -> None:
         cluster.settle()
         cluster.later(300)
     cluster.fail_attempt()
-    assert cluster.settle().again_after == 300
+    assert cluster.settle().requeue_after == 300
 
 
 @pytest.mark.parametrize("code", [2, 3, 5, 6])
-def test_what_no_retry_mends_is_not_retried(code: int) -> None:
+def test_failures_that_a_retry_can_not_resolve_are_not_retried(code: int) -> None:
     cluster = FakeCluster()
     cluster.fail_attempt(code)
     assert cluster.settle().status["phase"] == "Failed"
@@ -47,7 +47,7 @@ def test_what_no_retry_mends_is_not_retried(code: int) -> None:
 
 
 @pytest.mark.parametrize("code", [1, 4, 7, 8, 137, 77])
-def test_what_a_retry_may_mend_is_retried(code: int) -> None:
+def test_failures_that_a_retry_may_resolve_are_retried(code: int) -> None:
     cluster = FakeCluster()
     cluster.fail_attempt(code)
     assert cluster.settle().status["phase"] == "Retrying"
@@ -67,13 +67,15 @@ def test_what_a_retry_may_mend_is_retried(code: int) -> None:
     ],
     ids=str,
 )
-def test_wrong_numbers_in_the_status_neither_end_a_job_early_nor_keep_it_from_its_end(wrong: dict[str, Any]) -> None:
+def test_wrong_numbers_in_the_status_neither_end_a_dreamboothjob_early_nor_prevent_its_end(
+    wrong: dict[str, Any],
+) -> None:
     cluster = FakeCluster(spec(retries=1, activeDeadlineSeconds=100))
     cluster.fail_attempt()
     cluster.settle()
     cluster.job["status"] |= wrong
     plan = cluster.settle()
-    assert (reason(plan), plan.again_after) == (("Retrying", "BackOff"), 10)
+    assert (reason(plan), plan.requeue_after) == (("Retrying", "BackOff"), 10)
     cluster.later(10)
     cluster.fail_attempt()
     plan = cluster.settle()
@@ -84,7 +86,7 @@ def test_wrong_numbers_in_the_status_neither_end_a_job_early_nor_keep_it_from_it
     assert "percent" not in plan.status.get("progress", {}) or plan.status["progress"]["percent"] <= 100
 
 
-def test_a_finished_job_stays_finished() -> None:
+def test_a_finished_dreamboothjob_stays_finished() -> None:
     cluster = FakeCluster(spec(retries=0))
     cluster.fail_attempt()
     cluster.settle()
@@ -95,7 +97,7 @@ def test_a_finished_job_stays_finished() -> None:
     assert plan == Plan(status=before, delete=[])
 
 
-def test_a_disruption_of_several_nodes_begins_the_next_attempt_at_once() -> None:
+def test_a_disruption_with_several_nodes_starts_the_next_attempt_at_once() -> None:
     cluster = running(TWO_NODES)
     first, second = cluster.alive()
     cluster.end(first, 9, disruption="EvictionByEvictionAPI")
@@ -121,7 +123,7 @@ def test_a_disruption_of_several_nodes_begins_the_next_attempt_at_once() -> None
         ("SomethingNew", "Disrupted"),
     ],
 )
-def test_a_disruption_of_one_node_is_mended_by_the_job_itself(disruption: str, expected: str) -> None:
+def test_after_a_disruption_the_job_controller_replaces_a_single_pod(disruption: str, expected: str) -> None:
     cluster = running()
     cluster.end(cluster.alive()[0], 137, disruption=disruption)
     assert reason(cluster.reconcile()) == ("Retrying", expected)
@@ -133,7 +135,7 @@ def test_a_disruption_of_one_node_is_mended_by_the_job_itself(disruption: str, e
     assert [event.reason for event in cluster.events][2:] == [expected, "Starting", "Training"]
 
 
-def test_a_pod_that_saved_its_state_when_told_to_stop_is_replaced() -> None:
+def test_a_pod_that_saved_a_checkpoint_after_sigterm_is_replaced() -> None:
     cluster = running()
     cluster.end(cluster.alive()[0], 9)
     cluster.settle()
@@ -142,7 +144,7 @@ def test_a_pod_that_saved_its_state_when_told_to_stop_is_replaced() -> None:
     assert len(cluster.jobs) == 1
 
 
-def test_a_job_deleted_by_hand_is_made_again_when_its_pods_are_gone() -> None:
+def test_a_deleted_job_is_created_again_when_its_pods_have_ended() -> None:
     cluster = running()
     uid = cluster.current["metadata"]["uid"]
     (pod,) = cluster.alive()

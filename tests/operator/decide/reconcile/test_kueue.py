@@ -1,11 +1,11 @@
-"""Jobs that wait in a queue of Kueue."""
+"""Jobs in a queue of Kueue."""
 
 from dreambooth_operator.objects import names
 from tests.operator.decide.reconcile.story import QUEUED, TWO_NODES, reason
 from tests.operator.fake_cluster import FakeCluster
 
 
-def test_a_queued_job_waits_for_kueue_and_is_never_written_again() -> None:
+def test_a_queued_job_waits_for_kueue_and_is_never_updated() -> None:
     cluster = FakeCluster(QUEUED)
     plan = cluster.reconcile()
     job = plan.create[-1]
@@ -22,7 +22,7 @@ def test_a_queued_job_waits_for_kueue_and_is_never_written_again() -> None:
     assert cluster.current["spec"]["template"]["spec"]["nodeSelector"] == {"flavor": "h200"}
 
 
-def test_kueue_may_take_the_admission_back() -> None:
+def test_kueue_may_evict_a_workload() -> None:
     cluster = FakeCluster({**TWO_NODES, **QUEUED})
     cluster.reconcile()
     cluster.current["spec"]["suspend"] = False

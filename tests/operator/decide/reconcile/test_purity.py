@@ -1,28 +1,28 @@
-"""What the decision leaves alone."""
+"""`reconcile` does not modify its input."""
 
 from copy import deepcopy
 
 from dreambooth_operator.decide.reconcile import reconcile
 from tests.operator.decide.reconcile.story import reason, running
 from tests.operator.fake_cluster import SETTINGS
-from tests.operator.poll.test_trust import told
+from tests.operator.poll.test_trust import make_snapshot
 
 
-def test_nothing_that_was_observed_is_changed() -> None:
+def test_the_input_is_not_modified() -> None:
     cluster = running()
-    cluster.snapshot = told()
+    cluster.snapshot = make_snapshot()
     observed = cluster.observe()
     before = deepcopy(observed)
     reconcile(observed, cluster.now, SETTINGS)
     assert observed == before
 
 
-def test_answers_that_are_refused_become_a_condition_and_one_event() -> None:
+def test_rejected_progress_becomes_a_condition_and_one_event() -> None:
     cluster = running()
-    cluster.distrust = "it is no JSON."
+    cluster.progress_error = "it is not JSON."
     plan = cluster.reconcile()
     assert reason(plan) == ("Running", "ProgressRefused")
     assert [(event.type, event.reason) for event in plan.events] == [("Warning", "ProgressRefused")]
     assert cluster.reconcile().events == []
-    cluster.distrust = None
+    cluster.progress_error = None
     assert reason(cluster.reconcile()) == ("Running", "Training")

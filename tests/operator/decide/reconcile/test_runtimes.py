@@ -1,4 +1,4 @@
-"""Jobs under the runtimes that administrators publish."""
+"""DreamBoothJobs with runtimes."""
 
 from typing import Any
 
@@ -19,14 +19,14 @@ def team(cluster: FakeCluster, name: str) -> None:
 
 
 def started(plan: Plan) -> dict[str, Any]:
-    """The pod template of the Job that is made."""
+    """The pod template of the created Job."""
     return dict(plan.create[-1]["spec"]["template"]["spec"])
 
 
-def test_a_runtime_that_comes_later_lets_the_job_go_on() -> None:
+def test_a_dreamboothjob_starts_when_its_runtime_is_created() -> None:
     cluster = FakeCluster(NAMED)
     plan = cluster.reconcile()
-    assert (reason(plan), plan.again_after, plan.create) == (("Pending", "RuntimeNotFound"), 15, ())
+    assert (reason(plan), plan.requeue_after, plan.create) == (("Pending", "RuntimeNotFound"), 15, ())
     assert "DreamBoothRuntime big" in plan.status["message"]
     cluster.publish("big", image="trainer:2")
     plan = cluster.reconcile()
@@ -50,7 +50,9 @@ def test_a_runtime_that_comes_later_lets_the_job_go_on() -> None:
         (MINIMAL, {"big": {"default": True, "unheardOf": 1}}, "RuntimeUnsound"),
     ],
 )
-def test_which_runtimes_a_job_may_have(content: dict[str, Any], published: dict[str, Any], expected: str) -> None:
+def test_which_runtimes_a_dreamboothjob_may_use(
+    content: dict[str, Any], published: dict[str, Any], expected: str
+) -> None:
     cluster = FakeCluster(content)
     team(cluster, "vision")
     for name, one in published.items():
@@ -58,29 +60,29 @@ def test_which_runtimes_a_job_may_have(content: dict[str, Any], published: dict[
     assert reason(cluster.reconcile())[1] == expected
 
 
-def test_what_a_runtime_does_not_allow_ends_the_job_before_it_starts() -> None:
+def test_a_violation_of_the_runtime_fails_the_dreamboothjob_before_it_starts() -> None:
     cluster = FakeCluster(spec(training={"steps": 800}, scheduling={"priorityClassName": "urgent"}))
     cluster.publish("small", default=True, limits={"steps": 400})
     plan = cluster.reconcile()
     assert reason(plan) == ("Failed", "InvalidConfig")
     assert [*plan.apply, *plan.create] == []
-    assert "spec.training.steps: 800 is more than the runtime small allows: 400." in plan.status["message"]
+    assert "spec.training.steps: 800 exceeds the limit of the runtime small: 400." in plan.status["message"]
     assert "spec.scheduling.priorityClassName: 'urgent' is not allowed" in plan.status["message"]
     accepted = condition(plan.status, "Accepted")
     assert accepted is not None and accepted["status"] == "False"
 
 
-def test_an_attempt_keeps_what_its_runtime_was_when_it_began() -> None:
+def test_a_running_attempt_keeps_the_runtime_it_started_with() -> None:
     cluster = FakeCluster(MINIMAL)
     cluster.publish("small", default=True, limits={"activeDeadlineSeconds": 100})
     cluster.settle()
     cluster.run()
-    assert cluster.settle().again_after == 100
+    assert cluster.settle().requeue_after == 100
     cluster.runtimes.clear()
     cluster.publish("smaller", default=True, image="other:1", limits={"steps": 1, "activeDeadlineSeconds": 1})
     cluster.later(99)
     plan = cluster.reconcile()
-    assert (reason(plan), plan.again_after) == (("Running", "Training"), 1)
+    assert (reason(plan), plan.requeue_after) == (("Running", "Training"), 1)
     cluster.job["spec"]["activeDeadlineSeconds"] = 1000
     cluster.later(1)
     plan = cluster.reconcile()
@@ -88,7 +90,7 @@ def test_an_attempt_keeps_what_its_runtime_was_when_it_began() -> None:
     assert "of its runtime (100)" in plan.status["message"]
 
 
-def test_the_claim_of_a_runtimes_cache_is_waited_for() -> None:
+def test_the_claim_for_the_cache_of_a_runtime_is_required() -> None:
     cluster = FakeCluster(NAMED)
     cluster.publish("big", volumes={"cache": {"claimName": "models"}})
     plan = cluster.reconcile()
@@ -100,7 +102,7 @@ def test_the_claim_of_a_runtimes_cache_is_waited_for() -> None:
     ]
 
 
-def test_without_a_runtime_the_settings_say_which_images_run() -> None:
+def test_without_a_runtime_the_settings_allow_images() -> None:
     settings = SETTINGS.model_copy(update={"allowed_images": ["registry/*"]})
     for image, expected in {"registry/own:1": "Starting", "elsewhere/own:1": "InvalidConfig"}.items():
         assert reason(FakeCluster(spec(image=image), settings).reconcile())[1] == expected

@@ -1,4 +1,4 @@
-"""Specs that are unsound, and those of later generations."""
+"""Invalid specs, and specs of later generations."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.operator.decide.reconcile.story import DONE, reason, running, spec
 from tests.operator.fake_cluster import FakeCluster, condition
 
 
-def test_an_unsound_spec_fails_at_once_and_for_good() -> None:
+def test_an_invalid_spec_fails_at_once_and_permanently() -> None:
     cluster = FakeCluster(spec(training={"steps": "many"}))
     plan = cluster.reconcile()
     assert reason(plan) == ("Failed", "InvalidConfig")
@@ -29,7 +29,7 @@ def test_no_spec_stops_the_operator(content: Any) -> None:
     assert cluster.reconcile().events == ()
 
 
-def test_an_unsound_spec_stops_what_runs() -> None:
+def test_an_invalid_spec_stops_a_running_attempt() -> None:
     cluster = running()
     cluster.job["spec"]["training"] = {"steps": -1}
     plan = cluster.reconcile()
@@ -38,7 +38,7 @@ def test_an_unsound_spec_stops_what_runs() -> None:
     assert plan.status["attempts"][0]["reason"] == "InvalidConfig"
 
 
-def test_generations_are_told_also_after_the_end() -> None:
+def test_the_observed_generation_is_updated_after_the_end() -> None:
     cluster = running()
     cluster.end(cluster.alive()[0], 0, DONE)
     cluster.settle()

@@ -1,28 +1,28 @@
-"""What is told while a job trains, and at its end."""
+"""The status during training and at the end."""
 
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.decide.reconcile.story import DONE, running
 from tests.operator.fake_cluster import FakeCluster
-from tests.operator.poll.test_trust import told
+from tests.operator.poll.test_trust import make_snapshot
 
 
-def test_progress_is_told_while_it_runs_and_never_falls_back() -> None:
+def test_progress_is_reported_while_it_runs_and_never_decreases() -> None:
     cluster = running()
-    cluster.snapshot = told(percent=31.5, step=120)
+    cluster.snapshot = make_snapshot(percent=31.5, step=120)
     status = cluster.settle().status
     assert (status["progress"]["percent"], status["progress"]["step"]) == (31, 120)
     cluster.fail_attempt()
     cluster.later(10)
     cluster.settle()
     cluster.run()
-    cluster.snapshot = told(percent=2.0, step=100)
+    cluster.snapshot = make_snapshot(percent=2.0, step=100)
     progress = cluster.settle().status["progress"]
     assert (progress["percent"], progress["step"]) == (31, 100)
 
 
-def test_what_a_stopped_trainer_told_is_not_repeated() -> None:
+def test_progress_of_a_stopped_trainer_is_not_reported_again() -> None:
     cluster = running()
-    cluster.snapshot = told()
+    cluster.snapshot = make_snapshot()
     cluster.settle()
     cluster.job["spec"]["suspend"] = True
     progress = cluster.settle().status["progress"]
@@ -30,7 +30,7 @@ def test_what_a_stopped_trainer_told_is_not_repeated() -> None:
     assert "etaSeconds" not in progress and "stepsPerSecond" not in progress
 
 
-def test_a_complete_job_tells_its_result() -> None:
+def test_a_complete_dreamboothjob_has_its_result() -> None:
     cluster = running()
     cluster.later(60)
     cluster.end(cluster.alive()[0], 0, DONE)
@@ -43,7 +43,7 @@ def test_a_complete_job_tells_its_result() -> None:
     assert [event.reason for event in cluster.events] == ["Starting", "Training", "Complete"]
 
 
-def test_a_config_map_that_was_deleted_is_made_again() -> None:
+def test_a_deleted_config_map_is_created_again() -> None:
     cluster = FakeCluster()
     cluster.settle()
     (pod,) = cluster.alive()

@@ -9,14 +9,14 @@ from dreambooth_operator.decide.status.reasons import Finding
 from tests.operator.pieces import at
 
 TRAINING = reasons.TRAINING(number=0, pods="1 pod")
-REFUSED = reasons.PROGRESS_REFUSED(number=0, pods="1 pod", detail="it is no JSON.")
+REFUSED = reasons.PROGRESS_REFUSED(number=0, pods="1 pod", detail="it is not JSON.")
 STARTING = reasons.STARTING(job="dog-0", number=0)
 COMPLETE = reasons.COMPLETE(path="dog", claim="dog")
 UNSOUND = reasons.INVALID_CONFIG(problems="x")
 
 
 def after(*findings: Finding, accepted: bool = True) -> list[Condition]:
-    """The conditions after some findings, one a minute."""
+    """The conditions after several findings, one per minute."""
     conditions: Sequence[Condition] = ()
     for minute, finding in enumerate(findings):
         now = at(60 * minute)
@@ -24,7 +24,7 @@ def after(*findings: Finding, accepted: bool = True) -> list[Condition]:
     return list(conditions)
 
 
-def told(conditions: list[Condition]) -> list[tuple[str, str, str]]:
+def summary(conditions: list[Condition]) -> list[tuple[str, str, str]]:
     return [(one.type, one.status, one.reason) for one in conditions]
 
 
@@ -44,23 +44,23 @@ def told(conditions: list[Condition]) -> list[tuple[str, str, str]]:
         ),
     ],
 )
-def test_conditions_of_a_sound_job(findings: list[Finding], expected: list[tuple[str, str, str]]) -> None:
-    assert told(after(*findings)) == [("Accepted", "True", "Sound"), *expected]
+def test_conditions_of_a_valid_dreamboothjob(findings: list[Finding], expected: list[tuple[str, str, str]]) -> None:
+    assert summary(after(*findings)) == [("Accepted", "True", "Sound"), *expected]
 
 
-def test_conditions_of_an_unsound_job() -> None:
+def test_conditions_of_an_invalid_dreamboothjob() -> None:
     expected = [("Accepted", "False"), ("Running", "False"), ("Failed", "True")]
-    assert told(after(UNSOUND, accepted=False)) == [(*one, "InvalidConfig") for one in expected]
+    assert summary(after(UNSOUND, accepted=False)) == [(*one, "InvalidConfig") for one in expected]
 
 
-def test_a_transition_is_a_change_of_the_status_and_not_of_its_reason() -> None:
+def test_the_transition_time_changes_with_the_status_and_not_with_the_reason() -> None:
     conditions = after(STARTING, reasons.SUSPENDED(), TRAINING, TRAINING)
     times = {one.type: one.last_transition_time for one in conditions}
     assert times == {"Accepted": at(0), "Running": at(120), "Suspended": at(120)}
     assert {one.observed_generation for one in conditions} == {4}
 
 
-def test_a_condition_is_found_also_if_it_does_not_hold() -> None:
+def test_a_condition_is_found_also_if_it_is_false() -> None:
     conditions = after(STARTING)
     assert find(conditions, "Running") is not None and not holds(conditions, "Running")
     assert holds(conditions, "Accepted")

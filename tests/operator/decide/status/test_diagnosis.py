@@ -9,20 +9,20 @@ from tests.operator.pieces import at, ended, failed_pod, holding, job, moment, p
 EVICTED = holding("DisruptionTarget", reason="EvictionByEvictionAPI")
 
 
-def told(
+def diagnosis(
     *pods: dict[str, Any],
     now: float = 100,
     nodes: int = 1,
     of: dict[str, Any] | None = None,
-    refusal: str | None = None,
+    pod_creation_failure: str | None = None,
 ) -> Diagnosis:
     mount_failures = {"dog-0-7": "no such claim"}
-    return diagnose(Running(0, of or job(), pods, nodes, mount_failures, refusal, at(now)))
+    return diagnose(Running(0, of or job(), pods, nodes, mount_failures, pod_creation_failure, at(now)))
 
 
 def word(*pods: dict[str, Any], **more: Any) -> tuple[str, str]:
-    finding = told(*pods, **more).finding
-    return finding.phase, finding.word
+    finding = diagnosis(*pods, **more).finding
+    return finding.phase, finding.reason
 
 
 def waiting(reason: str, message: str = "", **more: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def unschedulable(since: float = 0) -> dict[str, Any]:
         (job(0, holding("SuccessCriteriaMet")), ("Running", "Ending")),
     ],
 )
-def test_what_the_job_itself_says_comes_first(of: dict[str, Any], expected: tuple[str, str]) -> None:
+def test_the_state_of_the_job_comes_first(of: dict[str, Any], expected: tuple[str, str]) -> None:
     assert word(pod("Running", running()), of=of) == expected
 
 
@@ -52,37 +52,37 @@ def test_a_suspended_job_with_a_queue_is_queued() -> None:
     assert word(of=queued) == ("Queued", "Queued")
 
 
-def test_a_job_without_pods_has_half_a_minute() -> None:
+def test_a_job_without_pods_is_reported_after_the_grace_period() -> None:
     assert word(now=29) == ("Starting", "Starting")
-    assert told(now=29).due == at(30)
+    assert diagnosis(now=29).due == at(30)
     assert word(now=30) == ("Starting", "NoPods")
     resumed = job()
     resumed["status"]["startTime"] = moment(80)
-    assert (word(of=resumed), told(of=resumed).due) == (("Starting", "Starting"), at(110))
+    assert (word(of=resumed), diagnosis(of=resumed).due) == (("Starting", "Starting"), at(110))
 
 
 @pytest.mark.parametrize(("pods", "nodes"), [([], 1), ([pod("Running", running())], 2), ([failed_pod(9)], 1)])
-def test_pods_that_may_not_be_made_are_told(pods: list[dict[str, Any]], nodes: int) -> None:
+def test_pods_that_can_not_be_created_are_reported(pods: list[dict[str, Any]], nodes: int) -> None:
     said = 'pods "dog-0-0" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=1'
-    finding = told(*pods, nodes=nodes, refusal=said).finding
-    assert (finding.phase, finding.word) == ("Pending", "QuotaExceeded")
-    assert finding.message.startswith("A ResourceQuota of the namespace has no room for the pods of Job dog-0: pods")
+    finding = diagnosis(*pods, nodes=nodes, pod_creation_failure=said).finding
+    assert (finding.phase, finding.reason) == ("Pending", "QuotaExceeded")
+    assert finding.message.startswith("A ResourceQuota of the namespace does not allow the pods of Job dog-0: pods")
 
 
-def test_pods_that_are_all_there_are_not_asked_about_what_was() -> None:
-    assert word(pod("Running", running()), refusal="exceeded quota") == ("Running", "Training")
+def test_a_creation_failure_is_ignored_when_all_pods_exist() -> None:
+    assert word(pod("Running", running()), pod_creation_failure="exceeded quota") == ("Running", "Training")
 
 
-def test_a_job_that_lacks_pods_is_looked_at_again_in_half_a_minute() -> None:
+def test_a_job_that_lacks_pods_is_requeued_after_the_grace_period() -> None:
     half = pod("Running", running())
-    assert told(half, nodes=2, now=10).due == at(30)
-    assert told(half, nodes=2, now=30).due is None
+    assert diagnosis(half, nodes=2, now=10).due == at(30)
+    assert diagnosis(half, nodes=2, now=30).due is None
 
 
-def test_a_job_that_was_admitted_just_now_has_half_a_minute_too() -> None:
+def test_the_grace_period_starts_at_the_admission() -> None:
     admitted = job(0, holding("Suspended", 0), spec={"suspend": False})
     assert word(of=admitted, now=3600) == ("Starting", "Starting")
-    assert told(of=admitted, now=3600).due == at(3630)
+    assert diagnosis(of=admitted, now=3600).due == at(3630)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_job_that_was_admitted_just_now_has_half_a_minute_too() -> None:
         (waiting("ContainerCreating", started=70, index=7), ("Starting", "VolumeMountFailed")),
     ],
 )
-def test_what_a_pod_suffers_from(one: dict[str, Any], expected: tuple[str, str]) -> None:
+def test_problems_of_a_pod(one: dict[str, Any], expected: tuple[str, str]) -> None:
     assert word(one) == expected
 
 
@@ -123,8 +123,8 @@ def test_what_a_pod_suffers_from(one: dict[str, Any], expected: tuple[str, str])
         (pod("Running", running()), None),
     ],
 )
-def test_when_time_alone_will_change_that(one: dict[str, Any], due: float | None) -> None:
-    assert told(one).due == (None if due is None else at(due))
+def test_when_the_finding_may_change_without_an_event(one: dict[str, Any], due: float | None) -> None:
+    assert diagnosis(one).due == (None if due is None else at(due))
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,11 @@ def test_when_time_alone_will_change_that(one: dict[str, Any], due: float | None
         ([failed_pod(9), pod("Running", running(), index=1)], "Starting"),
     ],
 )
-def test_of_two_nodes(pods: list[dict[str, Any]], expected: str) -> None:
+def test_pods_of_two_nodes(pods: list[dict[str, Any]], expected: str) -> None:
     assert word(*pods, nodes=2)[1] == expected
 
 
-def test_the_newest_pod_tells_why_there_is_none_now() -> None:
+def test_the_newest_pod_explains_why_no_pod_runs() -> None:
     saved, evicted = failed_pod(9, created=50), failed_pod(137, created=0, conditions=[EVICTED])
     assert word(saved, evicted) == ("Running", "Ending")
 
@@ -157,22 +157,22 @@ def test_the_newest_pod_tells_why_there_is_none_now() -> None:
         ("not found", "can't be pulled: not found."),
     ],
 )
-def test_a_pull_that_fails_is_told_in_the_same_words_at_every_try(message: str, words: str) -> None:
+def test_a_failed_image_pull_has_the_same_message_at_each_attempt(message: str, words: str) -> None:
     one = waiting("ImagePullBackOff", message)
     one["spec"]["containers"].insert(0, {"name": "proxy", "image": "proxy:1"})
-    assert "image trainer:1 of pod dog-0-0 " + words in told(one).finding.message
+    assert "image trainer:1 of pod dog-0-0 " + words in diagnosis(one).finding.message
 
 
-def test_how_many_pods_train_is_told() -> None:
-    assert told(pod("Running", running())).finding.message == "Attempt 0 runs in 1 pod."
+def test_the_message_contains_the_number_of_running_pods() -> None:
+    assert diagnosis(pod("Running", running())).finding.message == "Attempt 0 is running in 1 pod."
     pods = [pod("Running", running(), index=index) for index in (0, 1)]
-    assert told(*pods, nodes=2).finding.message == "Attempt 0 runs in 2 pods."
+    assert diagnosis(*pods, nodes=2).finding.message == "Attempt 0 is running in 2 pods."
 
 
-def test_a_trainer_whose_answers_are_refused_trains_all_the_same() -> None:
+def test_an_attempt_with_rejected_progress_is_running() -> None:
     of, pods = job(), [pod("Running", running())]
-    finding = diagnose(Running(0, of, pods, 1, {}, None, at(100), "it is no JSON.")).finding
-    assert (finding.phase, finding.word) == ("Running", "ProgressRefused")
-    assert "it is no JSON." in finding.message
-    starting = diagnose(Running(0, of, pods, 2, {}, None, at(100), "it is no JSON.")).finding
-    assert starting.word == "Starting"
+    finding = diagnose(Running(0, of, pods, 1, {}, None, at(100), "it is not JSON.")).finding
+    assert (finding.phase, finding.reason) == ("Running", "ProgressRefused")
+    assert "it is not JSON." in finding.message
+    starting = diagnose(Running(0, of, pods, 2, {}, None, at(100), "it is not JSON.")).finding
+    assert starting.reason == "Starting"

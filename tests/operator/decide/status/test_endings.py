@@ -24,18 +24,18 @@ def failed(*pods: dict[str, Any], message: str = "") -> Ending:
     return ending
 
 
-def test_an_attempt_goes_on_until_its_job_has_ended() -> None:
+def test_an_attempt_has_no_end_until_its_job_ends() -> None:
     waiting = {"type": "Failed", "status": "False"}
     assert ending_of(job(0, waiting, holding("FailureTarget")), [failed_pod(2)]) is None
 
 
-def test_a_complete_job_ends_with_the_word_of_its_main_pod() -> None:
+def test_a_complete_job_has_the_termination_message_of_its_main_pod() -> None:
     pods = [
         pod("Succeeded", ended(0, said("Completed", "second")), index=1),
         pod("Succeeded", ended(0, said("Completed", "main"))),
     ]
     ending = ending_of(job(0, holding("Complete", 90)), pods)
-    assert ending is not None and ending.word is not None
+    assert ending is not None and ending.termination_message is not None
     assert ending[:5] == ("Completed", "main", at(90), 0, False)
     assert ending_of(job(0, holding("Complete", 90)), []) == Ending("Completed", "", at(90), 0)
 
@@ -88,11 +88,11 @@ def test_a_container_that_never_ran_was_deleted_and_not_killed() -> None:
 @pytest.mark.parametrize(
     ("one", "words"),
     [
-        (failed_pod(137, reason="OOMKilled"), "its limit of 16Gi"),
+        (failed_pod(137, reason="OOMKilled"), "memory limit of 16Gi"),
         (failed_pod(1, "Traceback\nKeyError: 'x'"), "Traceback KeyError: 'x'"),
         (failed_pod(137, "step 12"), "The trainer was killed (exit code 137). step 12"),
         (failed_pod(77), "kubectl logs dog-0-0"),
-        (failed_pod(8, said("CommunicationFailure", "")), "exit code 8 and left no message"),
+        (failed_pod(8, said("CommunicationFailure", "")), "code 8 without a termination message"),
         (pod("Failed", reason="OutOfcpu", message="Node didn't have enough cpu"), "enough cpu. See kubectl describe"),
         (evicted(), "was evicted: The node was low on memory."),
     ],
@@ -101,32 +101,32 @@ def test_the_message_says_what_happened(one: dict[str, Any], words: str) -> None
     assert words in ending_of_pod(one).message
 
 
-def test_facts_are_those_of_the_trainers_container_wherever_it_stands() -> None:
+def test_the_trainers_container_may_have_any_position() -> None:
     one = failed_pod(137, reason="OOMKilled")
     one["spec"]["containers"].insert(0, {"name": "proxy", "image": "proxy:1"})
-    assert "its limit of 16Gi" in ending_of_pod(one).message
+    assert "memory limit of 16Gi" in ending_of_pod(one).message
 
 
 @pytest.mark.parametrize(
     "consequence",
     [failed_pod(8, said("CommunicationFailure"), 10), failed_pod(9, after=10), failed_pod(137, after=10)],
 )
-def test_the_cause_decides_and_not_its_consequences(consequence: dict[str, Any]) -> None:
+def test_the_cause_has_precedence_over_its_consequences(consequence: dict[str, Any]) -> None:
     cause = failed_pod(6, said("NonFiniteLoss", "nan"), 20, index=1)
     assert failed(consequence, cause)[:4] == ("NonFiniteLoss", "nan", at(90), 6)
 
 
-def test_of_several_causes_the_first_decides() -> None:
+def test_the_first_of_several_causes_has_precedence() -> None:
     assert failed(failed_pod(1, after=20), failed_pod(3, after=10, index=1)).reason == "InvalidData"
 
 
 @pytest.mark.parametrize("stopped", [pod("Failed", left=60, index=1), failed_pod(137, after=5, left=60, index=1)])
-def test_pods_that_were_stopped_for_a_failure_did_not_cause_it(stopped: dict[str, Any]) -> None:
+def test_pods_that_were_stopped_after_a_failure_are_not_its_cause(stopped: dict[str, Any]) -> None:
     assert failed(stopped, failed_pod(2, said("InvalidConfig"))).reason == "InvalidConfig"
 
 
 @pytest.mark.parametrize(("code", "reason"), [(6, "NonFiniteLoss"), (8, "CommunicationFailure"), (137, "Killed")])
-def test_a_pod_that_was_replaced_does_not_decide(code: int, reason: str) -> None:
+def test_a_replaced_pod_is_ignored(code: int, reason: str) -> None:
     later = failed_pod(code, after=500, created=20)
     for pods in ([evicted(), later], [later, evicted()]):
         assert (failed(*pods).reason, failed(*pods).disruption) == (reason, False)
@@ -142,7 +142,9 @@ def test_a_pod_that_was_replaced_does_not_decide(code: int, reason: str) -> None
         ("Job has reached the specified backoff limit", "Killed", None, False),
     ],
 )
-def test_where_the_pods_are_gone_the_job_tells(message: str, reason: str, code: int | None, disruption: bool) -> None:
+def test_without_pods_the_message_of_the_job_is_used(
+    message: str, reason: str, code: int | None, disruption: bool
+) -> None:
     ending = failed(message=message)
     assert (ending.reason, ending.exit_code, ending.disruption, ending.time) == (reason, code, disruption, at(90))
     assert message in ending.message

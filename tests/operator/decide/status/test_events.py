@@ -25,12 +25,12 @@ def status(before: DreamBoothJobStatus, finding: Finding, *attempts: Attempt) ->
 
 
 def words(first: tuple[Finding, Attempt], then: tuple[Finding, Attempt]) -> list[tuple[str, str]]:
-    """Events of the second of two looks at a job: the finding and the attempt of each."""
+    """Events of the second of two reconciliations, each with a finding and an attempt."""
     before = status(DreamBoothJobStatus(), *first)
     return [(event.type, event.reason) for event in events_of(before, status(before, *then), then[0])]
 
 
-def test_the_first_finding_of_a_job_is_announced() -> None:
+def test_the_first_finding_has_an_event() -> None:
     (event,) = events_of(DreamBoothJobStatus(), status(DreamBoothJobStatus(), STARTING), STARTING)
     assert (event.type, event.reason, event.message) == ("Normal", "Starting", STARTING.message)
 
@@ -50,13 +50,13 @@ def test_the_first_finding_of_a_job_is_announced() -> None:
         ((reasons.SUSPENDED(), OPEN), (COMPLETE, DONE), [("Normal", "Complete")]),
     ],
 )
-def test_what_was_not_so_before_is_announced_once(
+def test_a_new_finding_has_one_event(
     first: tuple[Finding, Attempt], then: tuple[Finding, Attempt], expected: list[tuple[str, str]]
 ) -> None:
     assert words(first, then) == expected
 
 
-def test_the_end_of_an_attempt_says_which_and_why() -> None:
+def test_the_event_about_the_end_of_an_attempt_has_its_number_and_message() -> None:
     before = status(DreamBoothJobStatus(), TRAINING, OPEN)
     events = events_of(before, status(before, STARTING, DEAD, OPEN.model_copy(update={"number": 1})), STARTING)
     assert events[0].message == "Attempt 0: killed"

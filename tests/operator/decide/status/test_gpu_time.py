@@ -37,19 +37,19 @@ LOST = pod("Failed", running(), started=30, conditions=[holding("DisruptionTarge
         (FREE, [OVER, RUNS], (5, 30)),
     ],
 )
-def test_a_stretch_is_counted_when_no_pod_holds_gpus_any_more(
+def test_a_period_is_added_when_no_pod_holds_gpus(
     before: DreamBoothJobStatus, pods: list[dict[str, Any]], expected: tuple[int, float | None]
 ) -> None:
     seconds, since = expected
     assert gpu_time(before, pods, 2, at(100)) == GpuTime(seconds, None if since is None else at(since))
 
 
-def test_pods_that_ended_before_the_stretch_do_not_end_it() -> None:
+def test_pods_that_ended_before_the_period_do_not_end_it() -> None:
     before = DreamBoothJobStatus(gpus_held_since=at(80), start_time=at(0))
     assert gpu_time(before, [OVER], 1, at(100)) == GpuTime(20, None)
 
 
-def test_the_first_attempt_is_counted_also_if_nobody_saw_it() -> None:
+def test_the_first_attempt_counts_even_if_it_was_not_observed() -> None:
     assert gpu_time(NEW, [OVER], 2, at(100)) == GpuTime(60, None)
     assert gpu_time(NEW, [OVER, pod("Running", running(), started=70)], 2, at(100)) == GpuTime(0, at(30))
 
@@ -64,7 +64,7 @@ def test_the_first_attempt_is_counted_also_if_nobody_saw_it() -> None:
         ([LOST], (60 * 2, None)),
     ],
 )
-def test_of_pods_that_nobody_saw_only_what_they_held_is_counted(
+def test_pods_that_were_not_observed_count_only_while_they_ran(
     pods: list[dict[str, Any]], expected: tuple[int, float | None]
 ) -> None:
     seconds, since = expected

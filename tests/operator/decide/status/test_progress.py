@@ -6,19 +6,19 @@ import pytest
 from dreambooth_api.progress import Count
 from dreambooth_api.status import ClassImages, TrainingProgress
 from dreambooth_operator.decide.status import progress
-from dreambooth_operator.decide.status.termination_message import LastWord
+from dreambooth_operator.decide.status.termination_message import TerminationMessage
 from tests.operator.pieces import read
-from tests.operator.poll.test_trust import told
+from tests.operator.poll.test_trust import make_snapshot
 
 SPEC = read(training={"steps": 800}, prior={"images": 300}).spec
-WORD = LastWord("Interrupted", "", 130, {"identifier": "zwx"})
+WORD = TerminationMessage("Interrupted", "", 130, {"identifier": "zwx"})
 
 
 def after(before: TrainingProgress | None = None, **changes: Any) -> TrainingProgress:
-    return progress.told(before, told(**changes), SPEC)
+    return progress.reported(before, make_snapshot(**changes), SPEC)
 
 
-def test_all_that_a_trainer_tells() -> None:
+def test_all_fields_of_a_report() -> None:
     assert after() == TrainingProgress(
         phase="train",
         step=120,
@@ -37,20 +37,22 @@ def test_all_that_a_trainer_tells() -> None:
     )
 
 
-def test_totals_are_those_of_the_spec() -> None:
+def test_totals_come_from_the_spec() -> None:
     told_otherwise = after(total_steps=9, class_images=Count(done=7, total=9))
     assert (told_otherwise.total_steps, told_otherwise.class_images) == (800, ClassImages(done=7, total=300))
-    without = progress.told(None, told(), read(prior={"enabled": False}).spec)
+    without = progress.reported(None, make_snapshot(), read(prior={"enabled": False}).spec)
     assert without.class_images is None
 
 
 @pytest.mark.parametrize(("before", "said", "expected"), [(0, 31.99, 31), (40, 31.5, 40), (0, 100.0, 99), (0, -5.0, 0)])
-def test_the_percentage_never_falls_and_leaves_the_last_to_the_end(before: int, said: float, expected: int) -> None:
+def test_the_percentage_never_decreases_and_reaches_100_only_at_the_end(
+    before: int, said: float, expected: int
+) -> None:
     assert after(TrainingProgress(percent=before), percent=said).percent == expected
 
 
 @pytest.mark.parametrize("field", ["identifier", "device"])
-def test_names_that_were_told_once_are_kept(field: str) -> None:
+def test_reported_names_are_kept(field: str) -> None:
     assert getattr(after(TrainingProgress(**{field: "known"}), **{field: None}), field) == "known"
 
 
@@ -58,12 +60,12 @@ def test_names_that_were_told_once_are_kept(field: str) -> None:
     ("seconds", "expected"),
     [(0.0, 0), (12.4, 10), (119.0, 120), (140.0, 150), (1799.0, 1800), (1840.0, 1860), (7300.0, 7200), (8000.0, 7800)],
 )
-def test_the_remaining_time_is_rounded_the_more_the_longer_it_is(seconds: float, expected: int) -> None:
+def test_a_longer_eta_is_rounded_more(seconds: float, expected: int) -> None:
     assert after(eta_seconds=seconds).eta_seconds == expected
 
 
 @pytest.mark.parametrize("seconds", [None, -1.0, float("nan"), float("inf")])
-def test_a_time_that_can_not_be_is_unknown(seconds: float | None) -> None:
+def test_an_invalid_eta_is_unknown(seconds: float | None) -> None:
     assert after(eta_seconds=seconds).eta_seconds is None
 
 
@@ -77,14 +79,14 @@ def test_a_time_that_can_not_be_is_unknown(seconds: float | None) -> None:
         (datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-9))), None),
     ],
 )
-def test_times_are_whole_seconds_of_this_world(said: datetime, expected: datetime | None) -> None:
+def test_times_are_in_whole_seconds_and_plausible(said: datetime, expected: datetime | None) -> None:
     assert after(updated_at=said).updated_at == expected
 
 
 @pytest.mark.parametrize("changes", [{"memory_bytes": 2**31 + 2**20}, {"eta_seconds": 226.4}, {"percent": 31.9}])
-def test_what_hardly_changes_is_no_news(changes: dict[str, Any]) -> None:
+def test_insignificant_changes_are_ignored(changes: dict[str, Any]) -> None:
     before = after()
-    later = told().updated_at + timedelta(seconds=5)
+    later = make_snapshot().updated_at + timedelta(seconds=5)
     assert after(before, updated_at=later, **changes) == before
     assert after(before, updated_at=later, step=121).updated_at == later
 
@@ -100,15 +102,15 @@ def test_a_trainer_that_stopped_has_a_step_and_no_speed() -> None:
     ("before", "word", "identifier"),
     [(None, None, None), (None, WORD, "zwx"), (after(), WORD._replace(result={}), "sks")],
 )
-def test_a_complete_run_is_done_whatever_was_told(
-    before: TrainingProgress | None, word: LastWord | None, identifier: str | None
+def test_a_complete_run_is_at_100_percent(
+    before: TrainingProgress | None, word: TerminationMessage | None, identifier: str | None
 ) -> None:
     done = progress.completed(before, word, SPEC)
     assert (done.percent, done.step, done.total_steps, done.eta_seconds) == (100, 800, 800, None)
     assert done.identifier == identifier
 
 
-def test_nobody_does_more_than_the_spec_asks_for() -> None:
+def test_progress_is_bounded_by_the_spec() -> None:
     progress_told = after(step=10**12, total_steps=None, class_images=Count(done=10**12, total=None))
     assert progress_told.step == progress_told.total_steps
     assert progress_told.class_images is not None

@@ -10,32 +10,32 @@ ALL = {name: reason for name, reason in vars(reasons).items() if isinstance(reas
 
 
 @pytest.mark.parametrize("reason", ALL.values(), ids=ALL.keys())
-def test_every_reason_is_a_word_with_sentences(reason: Reason) -> None:
+def test_every_reason_is_camel_case_and_has_sentences(reason: Reason) -> None:
     facts = {field: "fact" for _, field, _, _ in Formatter().parse(reason.message) if field}
     finding = reason(**facts)
-    assert re.fullmatch(r"([A-Z][a-z]+)+", finding.word)
+    assert re.fullmatch(r"([A-Z][a-z]+)+", finding.reason)
     assert finding.message.endswith(".")
     assert not re.search(r"\{\w*\}", finding.message)
 
 
-def test_no_two_reasons_have_the_same_word() -> None:
-    assert len({reason.word for reason in ALL.values()}) == len(ALL)
+def test_reasons_are_unique() -> None:
+    assert len({reason.reason for reason in ALL.values()}) == len(ALL)
 
 
 def test_each_disruption_of_kubernetes_is_retried() -> None:
     assert {reason.phase for reason in reasons.DISRUPTIONS.values()} == {"Retrying"}
 
 
-def test_a_command_that_is_proposed_can_be_copied() -> None:
+def test_a_command_in_a_message_can_be_copied() -> None:
     message = reasons.HELD(job="dog-0").message
     assert """kubectl patch job dog-0 --type merge -p '{"spec":{"suspend":false}}'""" in message
 
 
 @pytest.mark.parametrize("detail", ["no {room}", "no room.", "no\nroom", ""])
-def test_words_of_others_become_a_sentence_of_the_message(detail: str) -> None:
+def test_a_detail_becomes_a_sentence_of_the_message(detail: str) -> None:
     message = reasons.REFUSED(what="Job dog-0", detail=detail).message
     said = f"{' '.join(detail.split()).removesuffix('.')}. " if detail else ""
-    assert message == f"The API server refused Job dog-0: {said}It is tried again until it is accepted."
+    assert message == f"The API server refused Job dog-0: {said}The operator retries until it succeeds."
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_texts_become_one_printable_line(text: str, expected: str) -> None:
     assert clean(text) == expected
 
 
-def test_a_text_that_is_too_long_keeps_its_ends() -> None:
+def test_a_long_text_loses_its_middle() -> None:
     text = f"begin {'x' * 5000} end"
     for length in (50, 200, LENGTH):
         cut = clean(text, length)
@@ -55,9 +55,9 @@ def test_a_text_that_is_too_long_keeps_its_ends() -> None:
 
 
 @pytest.mark.parametrize(("text", "expected"), [("a", "a."), ("a.", "a."), ("a!", "a!"), ("a?", "a?"), (" ", "")])
-def test_sentences_end(text: str, expected: str) -> None:
+def test_sentences_end_with_a_punctuation_mark(text: str, expected: str) -> None:
     assert sentence(text) == expected
 
 
-def test_the_end_of_a_job_is_a_warning() -> None:
+def test_the_failure_of_a_dreamboothjob_is_a_warning() -> None:
     assert failed("Killed", "by\nsomebody") == ("Killed", "Failed", "Warning", "by somebody")

@@ -20,7 +20,7 @@ from dreambooth_operator.decide.status.refusals import refused
         ('pods "x" is forbidden: no PriorityClass with name none was found', "Refused"),
     ],
 )
-def test_who_forbids_it(detail: str, expected: str) -> None:
+def test_the_reason_of_a_refusal(detail: str, expected: str) -> None:
     found = refused("Job dog-0", detail)
-    assert (found.phase, found.word) == ("Pending", expected)
-    assert f"Job dog-0: {detail}" in found.message or f"Job dog-0 does not say: {detail}" in found.message
+    assert (found.phase, found.reason) == ("Pending", expected)
+    assert f"Job dog-0: {detail}" in found.message or f"Job dog-0 does not specify: {detail}" in found.message

@@ -2,12 +2,12 @@ from typing import Any
 
 from dreambooth_api.status import JobResult
 from dreambooth_operator.decide.status.result import result_of
-from dreambooth_operator.decide.status.termination_message import LastWord
+from dreambooth_operator.decide.status.termination_message import TerminationMessage
 
 
-def test_what_the_trainer_left() -> None:
+def test_the_result_of_the_trainer() -> None:
     said = {"model": "model", "digest": "abc", "sheet": "samples/sheet.png", "report": "report.html", "subj": 0.81234}
-    assert result_of("dog", "runs/dog", LastWord("Completed", "", 9, said)) == JobResult(
+    assert result_of("dog", "runs/dog", TerminationMessage("Completed", "", 9, said)) == JobResult(
         claim_name="dog",
         path="runs/dog",
         model="model",
@@ -18,10 +18,12 @@ def test_what_the_trainer_left() -> None:
     )
 
 
-def test_what_can_not_be_is_left_out() -> None:
+def test_invalid_values_are_removed() -> None:
     said: dict[str, Any] = {"model": {}, "digest": None, "sheet": [], "report": "\n", "subj": "0.8"}
-    assert result_of("dog", "dog", LastWord("Completed", "", 9, said)) == JobResult(claim_name="dog", path="dog")
+    assert result_of("dog", "dog", TerminationMessage("Completed", "", 9, said)) == JobResult(
+        claim_name="dog", path="dog"
+    )
 
 
-def test_where_it_is_is_known_also_without_a_last_word() -> None:
+def test_the_location_is_known_without_a_termination_message() -> None:
     assert result_of("shelf", "a/b", None) == JobResult(claim_name="shelf", path="a/b")

@@ -16,12 +16,12 @@ def stored(status: Any) -> DreamBoothJobStatus:
     return stored_status({**OWNER, "status": status})
 
 
-def test_a_job_without_a_status_has_an_empty_one() -> None:
+def test_a_dreamboothjob_without_a_status_has_an_empty_one() -> None:
     assert stored_status(OWNER) == NEW
 
 
 @pytest.mark.parametrize("status", [None, {}, [], "Running", 3, [1, 2]])
-def test_what_is_no_status_is_an_empty_one(status: Any) -> None:
+def test_an_invalid_status_is_an_empty_one(status: Any) -> None:
     assert stored(status) == NEW
 
 
@@ -43,13 +43,13 @@ def test_what_is_no_status_is_an_empty_one(status: Any) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_field_is_left_out_and_the_others_stay(wrong: dict[str, Any]) -> None:
+def test_an_invalid_field_is_removed_and_the_others_are_kept(wrong: dict[str, Any]) -> None:
     assert stored({"failures": 2, "message": "x", **wrong}) == DreamBoothJobStatus(failures=2, message="x")
 
 
 @pytest.mark.parametrize("name", TIMES)
 @pytest.mark.parametrize("time", ["2026-01-02T03:00:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"])
-def test_times_that_can_not_be_reckoned_with_are_left_out(name: str, time: str) -> None:
+def test_times_out_of_range_are_removed(name: str, time: str) -> None:
     assert stored({name: time}) == NEW
 
 
@@ -62,16 +62,16 @@ def test_times_keep_their_offset() -> None:
     [{}, 3, None, {"number": "first", "jobName": "dog-0"}, {**FIRST, "number": -1}, {**FIRST, "startTime": "soon"}],
     ids=str,
 )
-def test_a_wrong_entry_of_a_list_is_left_out_and_the_others_stay(wrong: Any) -> None:
+def test_an_invalid_entry_of_a_list_is_removed_and_the_others_are_kept(wrong: Any) -> None:
     attempts = [wrong, FIRST, wrong, wrong, {**FIRST, "number": 1}, wrong]
     assert [attempt.number for attempt in stored({"attempts": attempts}).attempts] == [0, 1]
 
 
-def test_what_another_operator_knows_is_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert stored({"mood": "good", "failures": 1, "attempts": [{**FIRST, "mood": "good"}]}).failures == 1
 
 
-def test_nothing_in_the_object_is_changed() -> None:
+def test_the_object_is_not_modified() -> None:
     job = {**OWNER, "status": {"phase": "Lunch", "attempts": [{}, FIRST]}}
     before = deepcopy(job)
     stored_status(job)

@@ -5,20 +5,20 @@ import pytest
 
 from dreambooth_operator.decide.status.termination_message import (
     LARGEST,
-    LastWord,
+    TerminationMessage,
     count,
     figures_of,
-    last_word,
     rounded,
+    termination_message_of,
     text,
 )
 from tests.operator.pieces import failed_pod, pod
 
 
-def test_the_last_word_is_the_json_that_the_trainer_wrote() -> None:
+def test_the_termination_message_is_the_json_of_the_trainer() -> None:
     said = {"reason": "StorageFull", "exitCode": 7, "message": "no room\n", "step": 12, "result": {"subj": 0.5}}
-    expected = LastWord("StorageFull", "no room", 12, {"subj": 0.5})
-    assert last_word(failed_pod(7, json.dumps(said))) == expected
+    expected = TerminationMessage("StorageFull", "no room", 12, {"subj": 0.5})
+    assert termination_message_of(failed_pod(7, json.dumps(said))) == expected
 
 
 @pytest.mark.parametrize(
@@ -39,17 +39,17 @@ def test_the_last_word_is_the_json_that_the_trainer_wrote() -> None:
     ],
     ids=lambda message: repr(message[:24]),
 )
-def test_what_the_trainer_did_not_write_is_no_last_word(message: str) -> None:
-    assert last_word(failed_pod(1, message)) is None
+def test_other_content_is_no_termination_message(message: str) -> None:
+    assert termination_message_of(failed_pod(1, message)) is None
 
 
-def test_a_pod_whose_trainer_has_not_ended_said_nothing() -> None:
-    assert last_word(pod()) is None
+def test_a_running_pod_has_no_termination_message() -> None:
+    assert termination_message_of(pod()) is None
 
 
 @pytest.mark.parametrize("said", [{"message": 3}, {"step": "many"}, {"result": [1]}, {"message": None, "step": True}])
-def test_parts_that_can_not_be_do_not_spoil_the_reason(said: dict[str, Any]) -> None:
-    word = last_word(failed_pod(6, json.dumps({"reason": "NonFiniteLoss", **said})))
+def test_invalid_parts_do_not_affect_the_reason(said: dict[str, Any]) -> None:
+    word = termination_message_of(failed_pod(6, json.dumps({"reason": "NonFiniteLoss", **said})))
     assert word is not None
     assert (word.reason, word.step, word.result) == ("NonFiniteLoss", None, {})
 
