@@ -18,7 +18,7 @@ import pytest
 from dreambooth_api.failures import Interrupted, StorageUnavailable
 from dreambooth_trainer.process.lock import Holder, Patience, one_writer
 
-QUICK = Patience(holder=0.4, renewal=0.05, silence=0.4, server=1.5, look=0.02)
+QUICK = Patience(holder=0.6, renewal=0.05, silence=2.0, server=6.0, look=0.02)
 
 
 class Watch:
