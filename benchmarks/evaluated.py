@@ -18,7 +18,7 @@ from dreambooth_trainer.evaluation.figures import Embeddings, compute, follow
 from dreambooth_trainer.models import load
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import evaluate, prepare
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
 
 
@@ -37,9 +37,9 @@ def run_case(case: Case, plan: Plan, results: Results, script: Path | None, cach
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run = Run(plan.evaluation_config(case), RunFolder(folder / "evaluated"), cache, World(), Progress())
+        run = Run(plan.evaluation_config(case), RunFolder(folder / "evaluated"), cache, Distributed(), Progress())
         # Both programs learn the same identifier: the one of the example's manifest.
-        run.identifier = prepare.run(run).identifier
+        run.identifier = prepare.prepare(run).identifier
         command, exported = _training(case, plan, run.identifier, script, cache, folder / "trained")
         finished = run_timed(command, folder / "log")
         results.add(case, plan.key(case), run.identifier, finished.seconds, evaluate_export(run, exported))
@@ -52,7 +52,7 @@ def evaluate_export(run: Run, exported: Path) -> FigureValues:
         run: a prepared run of the evaluation: its photos are there, its identifier is known.
         exported: folder in diffusers' layout.
     """
-    trained = load(Model(source=str(exported)), run.world, run.config.training.mixed_precision)
+    trained = load(Model(source=str(exported)), run.distributed, run.config.training.mixed_precision)
     embeddings, _ = evaluate.embed(run, trained)
     figures = compute(embeddings).model_dump(mode="json")
     return figures | follow_by_kind(embeddings, run.config.evaluation.contexts)

@@ -14,11 +14,11 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from dreambooth_api.training import DeepSpeed, Training
 from dreambooth_trainer.models.base import LatentMoments
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.training.batch import Noised
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.engine import Engine
-from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.module import DreamBoothModule
 
 CASES: Mapping[str, Mapping[str, Any]] = {
     "full 1+1": {},
@@ -52,16 +52,16 @@ def measure_steps(
     Yields:
         The name of a case; its steps per second, and, on a GPU, the peak of allocated and of reserved memory in GiB.
     """
-    world = World.from_environment()
+    distributed = Distributed.from_environment()
     for name, settings in CASES.items():
-        yield name, _measure(build, world, Training.model_validate(settings), latent, steps)
+        yield name, _measure(build, distributed, Training.model_validate(settings), latent, steps)
 
 
 def _measure(
-    build: Callable[[], StableDiffusionPipeline], world: World, training: Training, latent: int, steps: int
+    build: Callable[[], StableDiffusionPipeline], distributed: Distributed, training: Training, latent: int, steps: int
 ) -> dict[str, float]:
-    device, gpu = world.device, world.device.type == "cuda"
-    precision = world.precision(training.mixed_precision)
+    device, gpu = distributed.device, distributed.device.type == "cuda"
+    precision = distributed.precision(training.mixed_precision)
     gc.collect()
     if gpu:
         torch.cuda.empty_cache()
@@ -69,7 +69,9 @@ def _measure(
     with torch.device(device):
         pipeline = build()
     model = StableDiffusion(pipeline, device=device, precision=precision, digest="", commit=None)
-    engine = Engine(Trainee(model, training, prior_weight=1.0), DeepSpeed(zero_stage=0), world, precision)
+    engine = Engine(
+        DreamBoothModule(model, training, prior_weight=1.0), DeepSpeed(zero_stage=0), distributed, precision
+    )
     dataset = _random_dataset(model, latent)
     begun = 0.0
     for step in range(FIRST_STEPS + steps):

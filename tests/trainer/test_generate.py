@@ -14,7 +14,7 @@ from dreambooth_trainer.job import run_job
 from dreambooth_trainer.models import load
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.phases.export import exported_model
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import manifest_of
 from dreambooth_trainer.result import read_result, versions
 from dreambooth_trainer.run import RunFolder
@@ -104,7 +104,7 @@ def test_settings_are_beside_and_inside_each_picture(finished: RunFolder, tmp_pa
     assert beside.pop("versions") == versions()
     assert (
         beside.pop("model")
-        == load(exported_model(finished, read_result(finished.result).config), World(), "fp32").digest
+        == load(exported_model(finished, read_result(finished.result).config), Distributed(), "fp32").digest
     )
     assert beside == {
         "prompt": "a sks",
@@ -115,7 +115,7 @@ def test_settings_are_beside_and_inside_each_picture(finished: RunFolder, tmp_pa
         "guidanceScale": 2.5,
         "width": 64,
         "height": 72,
-        "device": World().device_name,
+        "device": Distributed().device_name,
     }
     inside = Image.open(second).text  # type: ignore[attr-defined]
     assert (inside["prompt"], inside["negativePrompt"], inside["seed"]) == ("a sks", "a dog, Füße", "8")

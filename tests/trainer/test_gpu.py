@@ -16,11 +16,11 @@ from dreambooth_api.progress import Event, Snapshot
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import cache, prepare, prior, train
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import manifest_of
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.dataset import Dataset
-from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.module import DreamBoothModule
 from tests.trainer.tiny_training import distance, plain_loop, settings
 
 pytestmark = pytest.mark.gpu
@@ -88,8 +88,8 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.world = World()
-        self.world.connect()
+        self.distributed = Distributed()
+        self.distributed.connect()
         self.plain = remembered(self._plain)
 
     def run(self, name: str, row: Row, steps: int, observers: list[Callable[[Event, Snapshot], None]]) -> Run:
@@ -99,9 +99,9 @@ class Bench:
         sections = settings(self._root / "model", self._root / "photos", training=training, deepspeed=deepspeed)
         config = TrainConfig.model_validate({**sections, "checkpoints": {"everySteps": 1000}})
         folder = RunFolder(self._root / name)
-        run = Run(config, folder, self._root / "cache", self.world, Progress(observers), identifier="sks")
+        run = Run(config, folder, self._root / "cache", self.distributed, Progress(observers), identifier="sks")
         if not folder.photos.exists():
-            prepare.run(run)
+            prepare.prepare(run)
         return run
 
     def train(
@@ -109,7 +109,7 @@ class Bench:
     ) -> tuple[Run, dict[str, Tensor]]:
         """Trains in a folder, from its newest checkpoint on, and tells the weights."""
         run = self.run(name, row, steps, observers or [])
-        train.run(run, _cached(run))
+        train.train(run, _cached(run))
         return run, load_file(run.folder.weights / "weights.safetensors")
 
     def _plain(self, lora: bool, averaged: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -118,12 +118,12 @@ class Bench:
         run = self.run(f"plain-{lora}-{averaged}", row, 4, [])
         dataset = _cached(run)
         after = plain_loop(run, dataset, batch=4)
-        trainee = Trainee(run.take_model(), run.config.training, run.config.prior.weight)
-        return {name: weights.detach().cpu() for name, weights in trainee.learning()}, after
+        module = DreamBoothModule(run.take_model(), run.config.training, run.config.prior.weight)
+        return {name: weights.detach().cpu() for name, weights in module.learning()}, after
 
 
 def _cached(run: Run) -> Dataset:
-    return cache.run(run, prior.run(run))
+    return cache.make_dataset(run, prior.generate_class_images(run))
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +136,8 @@ def bench(tiny_training: Path) -> Iterator[Bench]:
 
 def test_one_process_speaks_nccl(bench: Bench) -> None:
     assert torch.distributed.get_backend() == "nccl"
-    assert bench.world.device == torch.device("cuda", 0)
-    assert bench.world.precision("auto") in (torch.bfloat16, torch.float32)
+    assert bench.distributed.device == torch.device("cuda", 0)
+    assert bench.distributed.precision("auto") in (torch.bfloat16, torch.float32)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=map(str, ROWS))
@@ -163,7 +163,7 @@ def test_a_stopped_run_ends_with_the_same_weights(bench: Bench, row: Row, tolera
 
     run = bench.run(name, row, STEPS, [stop])
     with pytest.raises(Interrupted):
-        train.run(run, _cached(run))
+        train.train(run, _cached(run))
     resumed, found = bench.train(name, row, STEPS)
     assert resumed.progress.snapshot().step == STEPS
     apart = distance(found, wanted)
@@ -176,6 +176,6 @@ def test_class_images_are_the_same_when_drawn_again(bench: Bench, tmp_path: Path
     for number in range(2):
         run = bench.run("drawn", Row("bf16", 0), 4, [])
         run.cache = tmp_path / str(number)
-        assert prior.run(run).drawn == 4
+        assert prior.generate_class_images(run).drawn == 4
         folders.append(manifest_of(run.cache))
     assert folders[0] == folders[1]

@@ -25,10 +25,10 @@ from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.models.stable_diffusion.published import TEXT_MODEL
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import cache, prior
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.dataset import Dataset
-from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.module import DreamBoothModule
 from tests.trainer.tiny_models import build
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +93,7 @@ def hidden_gpus(processes: int) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": ""} if 0 < torch.cuda.device_count() < processes else {}
 
 
-class WorldOfCpu(World):
+class DistributedOnCpu(Distributed):
     """A process that leaves the GPUs alone."""
 
     device = torch.device("cpu")
@@ -150,7 +150,7 @@ class Job:
         return finish(["-m", *launcher, "dreambooth_trainer", *self.arguments()], **environment)
 
     def exported(self) -> dict[str, Tensor]:
-        """Denoiser and text encoder of the exported model, named as in a `Trainee`."""
+        """Denoiser and text encoder of the exported model, named as in a `DreamBoothModule`."""
         folder = self.output.model / "diffusers"
         files = {"denoiser": folder / "unet", "text_encoder": folder / "text_encoder"}
         return {
@@ -161,15 +161,15 @@ class Job:
 
     def run(self, processes: int = 1) -> Run:
         """The run in this process, behind its first phase, on the device of a run of so many processes."""
-        world = WorldOfCpu() if hidden_gpus(processes) else World()
-        run = Run(TrainConfig.model_validate(self.config), self.output, self.cache, world, Progress([]))
+        distributed = DistributedOnCpu() if hidden_gpus(processes) else Distributed()
+        run = Run(TrainConfig.model_validate(self.config), self.output, self.cache, distributed, Progress([]))
         run.identifier = "sks"
         return run
 
     def dataset(self, processes: int = 1) -> Dataset:
         """What its steps read, from what its first phases left."""
         run = self.run(processes)
-        return cache.run(run, prior.run(run))
+        return cache.make_dataset(run, prior.generate_class_images(run))
 
 
 def job_of(root: Path, name: str, **sections: Mapping[str, Any]) -> Job:
@@ -244,14 +244,14 @@ def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
         batch: photos in an optimizer step.
     """
     training = run.config.training
-    trainee = Trainee(run.take_model(), training, run.config.prior.weight)
-    parameters = [parameter for _, parameter in trainee.learning()]
+    module = DreamBoothModule(run.take_model(), training, run.config.prior.weight)
+    parameters = [parameter for _, parameter in module.learning()]
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for p in module.parameters() if p.requires_grad], "lr": rate}
             for module, rate in (
-                (trainee.denoiser, training.denoiser_learning_rate),
-                (trainee.text_encoder, training.encoder_learning_rate),
+                (module.denoiser, training.denoiser_learning_rate),
+                (module.text_encoder, training.encoder_learning_rate),
             )
             if module is not None
         ],
@@ -260,13 +260,13 @@ def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
     average = [parameter.detach().clone() for parameter in parameters]
     for step in range(training.steps):
         optimizer.zero_grad()
-        trainee(dataset.draw(training.seed, step, batch), dataset).total.backward()
+        module(dataset.draw(training.seed, step, batch), dataset).total.backward()
         torch.nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
         optimizer.step()
         decay = min(training.ema.decay, (1 + step) / (10 + step))
         average = [decay * old + (1 - decay) * new.detach() for old, new in zip(average, parameters, strict=True)]
     final = average if training.ema.enabled else [parameter.detach() for parameter in parameters]
-    return {name: weights.cpu() for (name, _), weights in zip(trainee.learning(), final, strict=True)}
+    return {name: weights.cpu() for (name, _), weights in zip(module.learning(), final, strict=True)}
 
 
 def distance(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:

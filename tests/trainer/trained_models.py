@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.monitoring.progress import Progress
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
-from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.module import DreamBoothModule
 from tests.trainer.tiny_models import Layout, loaded
 
 Train = Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]]
@@ -42,15 +42,15 @@ def train(base: Path, root: Path, training: dict[str, Any]) -> tuple[Run, Stable
             "output": {"formats": ["diffusers", "single-file"]},
         }
     )
-    run = Run(config, RunFolder(root / "run"), root / "cache", World(), Progress(), identifier="sks")
+    run = Run(config, RunFolder(root / "run"), root / "cache", Distributed(), Progress(), identifier="sks")
     model = loaded(base)
-    trainee = Trainee(model, config.training, prior_weight=1)
+    module = DreamBoothModule(model, config.training, prior_weight=1)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for _, parameter in trainee.learning():
+        for _, parameter in module.learning():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.03)
     run.folder.weights.mkdir(parents=True)
-    weights = {name: parameter.detach().clone().contiguous() for name, parameter in trainee.learning()}
+    weights = {name: parameter.detach().clone().contiguous() for name, parameter in module.learning()}
     save_file(weights, run.folder.weights / "weights.safetensors")
-    trainee.eval()
+    module.eval()
     return run, model

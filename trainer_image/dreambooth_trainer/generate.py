@@ -80,16 +80,16 @@ def generate(folder: Path, wish: Wish, output: Path, warn: Callable[[str], None]
     """
     quiet_libraries()
     from dreambooth_trainer.models import load
-    from dreambooth_trainer.process.distributed import World
+    from dreambooth_trainer.process.distributed import Distributed
 
-    run, world = RunFolder(folder), World()
+    run, distributed = RunFolder(folder), Distributed()
     if not run.complete.exists():
         message, remedy = "holds no finished run", "Give the output folder of a `dreambooth run` that has ended"
         raise InvalidConfig([Problem("DIR", str(folder), message, remedy)])
     result = read_result(run.result)
     sampler = wish.sampler(sampler_of(result.config.samples))
     _refuse(_conflicts(wish, sampler, result))
-    model = load(exported_model(run, result.config), world, result.config.training.mixed_precision)
+    model = load(exported_model(run, result.config), distributed, result.config.training.mixed_precision)
     size = wish.size or result.config.training.resolution or model.resolution
     width, height = (size, size) if isinstance(size, int) else size
     _refuse(_size_problems((width, height), model.size_multiple))
@@ -113,7 +113,7 @@ def generate(folder: Path, wish: Wish, output: Path, warn: Callable[[str], None]
         "height": height,
         **({} if wish.adapter_scale is None else {"adapterScale": wish.adapter_scale}),
         "model": model.digest,
-        "device": world.device_name,
+        "device": distributed.device_name,
         "versions": versions(),
     }
     output.mkdir(parents=True, exist_ok=True)

@@ -126,11 +126,11 @@ def _run(
     logging.setLogRecordFactory(_Redacted)
     if "hf://" in (config.model.source[:5], config.evaluation.encoder[:5]) or Path(config.model.source).is_file():
         use_hub_cache(folder.hub, os.environ)
-    # Imported late: torch and its friends take seconds, for which signals and the health endpoint need not wait. The world
-    # comes first, since DeepSpeed looks at the environment when it is imported.
-    from dreambooth_trainer.process.distributed import World
+    # Imported late: torch and its friends take seconds, for which signals and the health endpoint need not wait. The
+    # processes come first, since DeepSpeed looks at the environment when it is imported.
+    from dreambooth_trainer.process.distributed import Distributed
 
-    world = World.from_environment()
+    distributed = Distributed.from_environment()
     from dreambooth_trainer.pipeline import run_phases
 
-    return run_phases(Run(config, folder, cache, world, progress, stop))
+    return run_phases(Run(config, folder, cache, distributed, progress, stop))

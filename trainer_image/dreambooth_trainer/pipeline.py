@@ -34,18 +34,20 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
     Raises:
         TrainerFailure: one of its classes; what was finished stays, and the next start goes on from there.
     """
-    config, world = run.config, run.world
+    config, distributed = run.config, run.distributed
     run.progress.update(
-        device=world.device_name,
+        device=distributed.device_name,
         total_steps=config.training.steps,
         class_images=config.prior.images if config.prior.enabled else None,
     )
     ledger, folder = Ledger(run.folder.state), run.folder
-    keys = _begin(run, ledger) if world.is_main else {}
-    if world.size > 1:
-        world.connect()
-        keys = json.loads(world.share(json.dumps(keys)))
-        run.base = Identity(**json.loads(world.share(json.dumps(asdict(run.base) if world.is_main else None))))
+    keys = _begin(run, ledger) if distributed.is_main else {}
+    if distributed.size > 1:
+        distributed.connect()
+        keys = json.loads(distributed.share(json.dumps(keys)))
+        run.base = Identity(
+            **json.loads(distributed.share(json.dumps(asdict(run.base) if distributed.is_main else None)))
+        )
 
     def once(
         phase: PhaseName, kind: type[Result], output: Path, work: Callable[[], Result], *first: PhaseName
@@ -55,10 +57,10 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
             for skipped in (*first, phase):
                 run.progress.skip(skipped)
             return finished
-        if world.is_main:
+        if distributed.is_main:
             folder.complete.unlink(missing_ok=True)
         result = work()
-        if world.is_main:
+        if distributed.is_main:
             reports = run.progress.snapshot().phases
             took: dict[str, float] = {
                 one.name: one.seconds for one in reports if one.name in (*first, phase) and one.state == "done"
@@ -66,22 +68,24 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
             ledger.record(phase, keys[phase], result, took)
         return result
 
-    prepared = once("prepare", prepare.Prepared, folder.photos, lambda: prepare.run(run))
+    prepared = once("prepare", prepare.Prepared, folder.photos, lambda: prepare.prepare(run))
     run.identifier = prepared.identifier
     run.progress.update(identifier=run.identifier)
-    world.barrier()
+    distributed.barrier()
     # Once the model is exported, nothing needs the weights any more.
     exported = folder.model.exists() and ledger.recall("export", keys["export"], export.Exported)
     trained = folder.model if exported else folder.weights
     once("train", train.Trained, trained, lambda: _train(run), "prior", "cache")
     # Nobody changes the folder before everybody has looked at it.
-    world.barrier()
-    if not world.is_main:
+    distributed.barrier()
+    if not distributed.is_main:
         return {}
-    once("export", export.Exported, folder.model, lambda: export.run(run))
-    once("sample", sample.Sampled, folder.samples, lambda: sample.run(run, lambda: export.load_exported(run)))
+    once("export", export.Exported, folder.model, lambda: export.export(run))
+    once("sample", sample.Sampled, folder.samples, lambda: sample.sample(run, lambda: export.load_exported(run)))
     if config.evaluation.enabled:
-        once("evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.run(run, export.load_exported(run)))
+        once(
+            "evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.evaluate(run, export.load_exported(run))
+        )
     else:
         run.progress.skip("evaluate")
     return _conclude(run, ledger, keys).in_short()
@@ -96,12 +100,12 @@ def digests_of_photos(run: Run) -> dict[str, str]:
 
 def _train(run: Run) -> train.Trained:
     if run.config.prior.enabled:
-        class_images = prior.run(run)
+        class_images = prior.generate_class_images(run)
     else:
         class_images = None
         run.progress.skip("prior")
-    run.world.barrier()
-    return train.run(run, cache.run(run, class_images))
+    run.distributed.barrier()
+    return train.train(run, cache.make_dataset(run, class_images))
 
 
 def _conclude(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:

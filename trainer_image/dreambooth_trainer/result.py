@@ -112,7 +112,7 @@ def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
         sheet=sampled.sheet,
         files=_recall(ledger, keys, "export", export.Exported).files,
         warnings=prepared.warnings,
-        device=run.world.device_name,
+        device=run.distributed.device_name,
         seconds={name: round(seconds[name], 1) for name in PHASES if name in seconds},
         versions=versions(),
         settings=config.model_dump(mode="json", by_alias=True, exclude_none=True),

@@ -15,7 +15,7 @@ from dreambooth_trainer.monitoring.progress import Progress
 
 if TYPE_CHECKING:
     from dreambooth_trainer.models.base import Identity, ModelFamily
-    from dreambooth_trainer.process.distributed import World
+    from dreambooth_trainer.process.distributed import Distributed
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Run:
     folder: RunFolder
     cache: Path
     """Folder of what jobs share: class images."""
-    world: "World"
+    distributed: "Distributed"
     progress: Progress
     stop: StopSignal = field(default_factory=StopSignal)
     identifier: str = ""
@@ -186,12 +186,12 @@ class Run:
 
         # A branch of a repository may move while the run goes on.
         chosen = self.config.model.model_copy(update={"revision": self.base.commit or self.config.model.revision})
-        if self.world.is_main and identify(chosen).digest != self.base.digest:
+        if self.distributed.is_main and identify(chosen).digest != self.base.digest:
             raise ModelUnavailable(
                 f"model.source: {chosen.source!r} has changed since this run started. Put the model back that the run began "
                 "with, then start it again."
             )
-        return load(chosen, self.world, self.config.training.mixed_precision, self.base.digest)
+        return load(chosen, self.distributed, self.config.training.mixed_precision, self.base.digest)
 
     @property
     def resolution(self) -> int:

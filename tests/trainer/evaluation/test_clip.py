@@ -8,15 +8,15 @@ from PIL import Image, ImageDraw
 
 from dreambooth_api.failures import ModelUnavailable
 from dreambooth_trainer import embedded
-from dreambooth_trainer.evaluation.clip import BATCH, Encoder
+from dreambooth_trainer.evaluation.clip import BATCH, ClipScorer
 
 CPU = torch.device("cpu")
 PHOTOS = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return Encoder.load("embedded://emoji", CPU)
+def encoder() -> ClipScorer:
+    return ClipScorer.load("embedded://emoji", CPU)
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def photos(name: str) -> list[Image.Image]:
     return [Image.open(path) for path in sorted((PHOTOS / name / "photos").iterdir())]
 
 
-def test_embeddings_have_unit_length(encoder: Encoder) -> None:
+def test_embeddings_have_unit_length(encoder: ClipScorer) -> None:
     images_ND, texts_ND = encoder.images(photos("dog")), encoder.texts(["a dog", "a dog on the beach"])
     assert images_ND.dtype == texts_ND.dtype == torch.float32
     assert images_ND.shape == (5, texts_ND.shape[1])
     assert torch.cat([images_ND, texts_ND]).norm(dim=1) == pytest.approx(torch.ones(7).numpy(), abs=1e-5)
 
 
-def test_photos_of_one_subject_are_nearer_than_of_another(encoder: Encoder) -> None:
+def test_photos_of_one_subject_are_nearer_than_of_another(encoder: ClipScorer) -> None:
     embedded_photos = {name: encoder.images(photos(name)) for name in ("dog", "backpack", "teapot")}
     for name, own_ND in embedded_photos.items():
         nearest = (own_ND @ own_ND.T).min()
@@ -47,7 +47,7 @@ def test_photos_of_one_subject_are_nearer_than_of_another(encoder: Encoder) -> N
         assert nearest > (own_ND @ strangers.T).max()
 
 
-def test_a_picture_matches_the_text_that_describes_it(encoder: Encoder) -> None:
+def test_a_picture_matches_the_text_that_describes_it(encoder: ClipScorer) -> None:
     colours = {"red": "#d62728", "blue": "#1f4fd6", "yellow": "#f5d327"}
     images = []
     for colour in colours.values():
@@ -58,7 +58,7 @@ def test_a_picture_matches_the_text_that_describes_it(encoder: Encoder) -> None:
     assert (encoder.images(images) @ texts_ND.T).argmax(dim=1).tolist() == [0, 1, 2]
 
 
-def test_pictures_of_any_size_and_mode(encoder: Encoder) -> None:
+def test_pictures_of_any_size_and_mode(encoder: ClipScorer) -> None:
     image = photos("dog")[0].convert("RGB")
     transparent = image.convert("RGBA")
     enlarged = image.resize((700, 700))
@@ -67,7 +67,7 @@ def test_pictures_of_any_size_and_mode(encoder: Encoder) -> None:
     assert rows[0] @ rows[2] > 0.99
 
 
-def test_an_embedding_does_not_depend_on_its_batch(encoder: Encoder) -> None:
+def test_an_embedding_does_not_depend_on_its_batch(encoder: ClipScorer) -> None:
     images = photos("dog")
     many_ND = encoder.images(images * (BATCH // len(images) + 1))
     assert len(many_ND) > BATCH
@@ -76,18 +76,18 @@ def test_an_embedding_does_not_depend_on_its_batch(encoder: Encoder) -> None:
     assert encoder.texts(texts)[0] == pytest.approx(encoder.texts(texts[:1])[0].numpy(), abs=1e-4)
 
 
-def test_texts_longer_than_the_model_reads_are_cut_off(encoder: Encoder) -> None:
+def test_texts_longer_than_the_model_reads_are_cut_off(encoder: ClipScorer) -> None:
     assert torch.isfinite(encoder.texts(["a dog " * 100])).all()
 
 
-def test_a_folder_gives_what_the_embedded_model_gives(encoder: Encoder, saved: Path) -> None:
-    loaded = Encoder.load(str(saved), CPU)
+def test_a_folder_gives_what_the_embedded_model_gives(encoder: ClipScorer, saved: Path) -> None:
+    loaded = ClipScorer.load(str(saved), CPU)
     assert loaded.digest == encoder.digest
     assert torch.equal(loaded.images(photos("dog")), encoder.images(photos("dog")))
     assert torch.equal(loaded.texts(["a dog"]), encoder.texts(["a dog"]))
 
 
-def test_saved_preprocessing_is_used_and_changes_the_digest(encoder: Encoder, saved: Path) -> None:
+def test_saved_preprocessing_is_used_and_changes_the_digest(encoder: ClipScorer, saved: Path) -> None:
     settings = {
         "image_processor_type": "CLIPImageProcessor",
         "size": {"shortest_edge": 64},
@@ -96,7 +96,7 @@ def test_saved_preprocessing_is_used_and_changes_the_digest(encoder: Encoder, sa
         "image_std": [0.3, 0.3, 0.3],
     }
     (saved / "preprocessor_config.json").write_text(json.dumps(settings))
-    loaded = Encoder.load(str(saved), CPU)
+    loaded = ClipScorer.load(str(saved), CPU)
     assert list(loaded.processor.image_mean) == [0.2, 0.5, 0.8]
     assert loaded.digest != encoder.digest
 
@@ -130,7 +130,7 @@ def test_a_spoilt_folder_is_unavailable(saved: Path, spoil) -> None:
     with pytest.raises(
         ModelUnavailable, match=r"evaluation\.encoder: .* can't be loaded: .+ It must hold a CLIP model"
     ):
-        Encoder.load(str(saved), CPU)
+        ClipScorer.load(str(saved), CPU)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_a_spoilt_folder_is_unavailable(saved: Path, spoil) -> None:
 )
 def test_an_unknown_source_says_what_to_give(source: str, remedy: str) -> None:
     with pytest.raises(ModelUnavailable, match=remedy):
-        Encoder.load(source, CPU)
+        ClipScorer.load(source, CPU)
 
 
 def test_a_hub_that_is_not_reached_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelUnavailable, match="Check the name and the network"):
-        Encoder.load("hf://no-such-organisation/no-such-model", CPU)
+        ClipScorer.load("hf://no-such-organisation/no-such-model", CPU)

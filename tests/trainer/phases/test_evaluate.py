@@ -10,12 +10,12 @@ from PIL import Image, ImageDraw
 
 from dreambooth_api.failures import Interrupted
 from dreambooth_api.training import Evaluation, Images, Sampler, Samples, Subject, TrainConfig
-from dreambooth_trainer.evaluation.clip import Encoder
+from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.models.base import Drawn, Identity, ModelFamily
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import evaluate
 from dreambooth_trainer.phases.evaluate import Evaluated, plan
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
 
 CONTEXTS = ["on a red background", "on a blue background"]
@@ -57,14 +57,14 @@ class FakeFamily:
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return Encoder.load("embedded://emoji", torch.device("cpu"))
+def encoder() -> ClipScorer:
+    return ClipScorer.load("embedded://emoji", torch.device("cpu"))
 
 
 @pytest.fixture
-def run(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, encoder: ClipScorer, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with three photos whose encoder is loaded once for all tests."""
-    monkeypatch.setattr(Encoder, "load", lambda source, device: encoder)
+    monkeypatch.setattr(ClipScorer, "load", lambda source, device: encoder)
     folder = RunFolder(tmp_path / "run")
     folder.photos.mkdir(parents=True)
     for number in range(3):
@@ -73,13 +73,13 @@ def run(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 
 def started(config: TrainConfig, folder: RunFolder, cache: Path) -> Run:
-    run = Run(config, folder, cache, World(), Progress(), identifier="dkv")
+    run = Run(config, folder, cache, Distributed(), Progress(), identifier="dkv")
     run.base, run.model = Identity("fake", None), cast(ModelFamily, FakeFamily())
     return run
 
 
 def evaluated(run: Run, tuned: FakeFamily | None = None) -> Evaluated:
-    return evaluate.run(run, cast(ModelFamily, tuned or FakeFamily()))
+    return evaluate.evaluate(run, cast(ModelFamily, tuned or FakeFamily()))
 
 
 def base(run: Run) -> FakeFamily:

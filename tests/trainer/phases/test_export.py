@@ -53,7 +53,7 @@ def test_stock_pipelines_draw_what_was_trained(
     run, model = trained(layout, training)
     expected = pictures(model)
     assert not nearly(expected, pictures(tiny_models[layout]))
-    export.run(run)
+    export.export(run)
     folder = run.folder.model
 
     diffusers = StableDiffusionPipeline.from_pretrained(folder / "diffusers", **NOTHING_ELSE)
@@ -75,7 +75,7 @@ def test_stock_pipelines_draw_what_was_trained(
 
 def test_the_exported_folder_draws_the_very_pictures(trained: Train, layout: Layout) -> None:
     run, model = trained(layout, {"trainTextEncoder": True})
-    export.run(run)
+    export.export(run)
     assert nearly(pictures(load_exported(run)), pictures(model))
     single = run.config.model_copy(update={"output": run.config.output.model_copy(update={"formats": ["single-file"]})})
     source = exported_model(run.folder, single)
@@ -99,7 +99,7 @@ def test_the_embedded_model_is_exported_as_one_file(tmp_path: Path) -> None:
 
 def test_names_are_those_of_the_releases(trained: Train, layout: Layout) -> None:
     run, _ = trained(layout, {})
-    export.run(run)
+    export.export(run)
     tensors = load_file(run.folder.model / "model.safetensors")
     text = {
         "1.x": "cond_stage_model.transformer.text_model.encoder.layers.0.self_attn.q_proj.weight",
@@ -122,7 +122,7 @@ def test_sums_are_those_of_the_files(
     trained: Train,
 ) -> None:
     run, _ = trained("1.x", TRAININGS["lora"])
-    exported = export.run(run)
+    exported = export.export(run)
     folder = run.folder.model
     check = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
     assert subprocess.run(check, cwd=folder).returncode == 0
@@ -141,13 +141,13 @@ def test_an_interrupted_export_leaves_no_half_model(
 ) -> None:
     run, _ = trained("1.x", {})
     if before:
-        export.run(run)
+        export.export(run)
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(export, "manifest_of", stop)
     with pytest.raises(KeyboardInterrupt):
-        export.run(run)
+        export.export(run)
     assert run.folder.model.exists() == (run.folder.model / "COMPLETE").exists() == before
     assert sorted(os.listdir(run.folder.root)) == (["model", "weights"] if before else ["weights"])

@@ -12,7 +12,7 @@ from dreambooth_trainer.data.identifier import FAINT
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import prepare
 from dreambooth_trainer.phases.prepare import Prepared
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
 
 
@@ -30,14 +30,14 @@ def run_of(photos: Path, *, rank: int = 0, training: Any = None, **subject: Any)
         "subject": {"class": "dog", "images": {"path": str(photos)}, **subject},
         "training": training or {},
     }
-    world = World(rank=rank, size=rank + 1)
+    distributed = Distributed(rank=rank, size=rank + 1)
     folder = RunFolder(photos.parent / "run")
-    return Run(TrainConfig.model_validate(config), folder, photos.parent / "cache", world, Progress())
+    return Run(TrainConfig.model_validate(config), folder, photos.parent / "cache", distributed, Progress())
 
 
 def test_photos_and_identifier_are_settled(photos: Path) -> None:
     run = run_of(photos)
-    prepared = prepare.run(run)
+    prepared = prepare.prepare(run)
     assert [(photo.file, photo.source, photo.width, photo.height) for photo in prepared.photos] == [
         ("01.png", "a.png", 60, 60),
         ("02.png", "b.jpg", 100, 80),
@@ -54,7 +54,7 @@ def test_photos_and_identifier_are_settled(photos: Path) -> None:
 
 
 def test_a_given_identifier_is_kept_and_the_finding_told(photos: Path) -> None:
-    prepared = prepare.run(run_of(photos, identifier="sks"))
+    prepared = prepare.prepare(run_of(photos, identifier="sks"))
     assert (prepared.identifier, prepared.finding.source, len(prepared.finding.tokens)) == ("sks", "given", 2)
     assert any("is 2 tokens" in warning for warning in prepared.warnings)
 
@@ -67,21 +67,21 @@ def test_tokens_that_the_text_encoder_never_saw_reach_less_than_known_ones(photo
 
 @pytest.mark.parametrize(("trained", "warned"), [(False, True), (True, False)])
 def test_a_faint_identifier_is_told_where_the_text_encoder_stays(photos: Path, trained: bool, warned: bool) -> None:
-    finding = prepare.run(run_of(photos, identifier="lf", training={"trainTextEncoder": trained})).finding
+    finding = prepare.prepare(run_of(photos, identifier="lf", training={"trainTextEncoder": trained})).finding
     assert finding.reach is not None and finding.reach < FAINT
     assert any("trainTextEncoder" in warning for warning in finding.warnings) == warned
 
 
 def test_other_processes_find_the_same_and_write_nothing(photos: Path) -> None:
     main, other = run_of(photos), run_of(photos, rank=1)
-    assert prepare.run(other) == prepare.run(other)
+    assert prepare.prepare(other) == prepare.prepare(other)
     assert not other.folder.photos.exists()
-    assert prepare.run(main) == prepare.run(other)
+    assert prepare.prepare(main) == prepare.prepare(other)
 
 
 def test_the_resolution_of_the_manifest_comes_first(photos: Path) -> None:
     run = run_of(photos, training={"resolution": 72})
-    prepare.run(run)
+    prepare.prepare(run)
     assert Image.open(run.folder.photos / "01.png").size == (72, 72)
 
 
@@ -89,19 +89,19 @@ def test_bad_photos_are_told_before_the_model_is_loaded(photos: Path) -> None:
     (photos / "notes.txt").write_text("x")
     run = run_of(photos)
     with pytest.raises(InvalidData, match=r"notes\.txt"):
-        prepare.run(run)
+        prepare.prepare(run)
     assert "model" not in vars(run)
     assert not run.folder.photos.exists()
 
 
 def test_photos_that_are_elsewhere(photos: Path) -> None:
     with pytest.raises(InvalidConfig, match="is not a folder of this machine"):
-        prepare.run(run_of(photos, images={"configMap": {"name": "photos"}}))
+        prepare.prepare(run_of(photos, images={"configMap": {"name": "photos"}}))
 
 
 def test_no_word_fits_the_prompt(photos: Path) -> None:
     with pytest.raises(InvalidConfig, match="finds no word"):
-        prepare.run(run_of(photos, prompt="a {identifier}ish {class}"))
+        prepare.prepare(run_of(photos, prompt="a {identifier}ish {class}"))
 
 
 LONG = "on the beach at night " * 10
@@ -130,7 +130,7 @@ def test_prompts_that_lose_identifier_or_class_are_refused(
 ) -> None:
     run = run_with(photos, **sections)
     with pytest.raises(InvalidConfig) as caught:
-        prepare.run(run)
+        prepare.prepare(run)
     (problem,) = caught.value.problems
     assert problem.field == field
     assert problem.message.startswith(f"is longer than the text encoder reads, and loses {lost}")
@@ -147,7 +147,7 @@ def test_prompts_that_lose_identifier_or_class_are_refused(
     ],
 )
 def test_other_long_prompts_are_told(photos: Path, sections: dict[str, Any], field: str) -> None:
-    (warning,) = (text for text in prepare.run(run_with(photos, **sections)).warnings if "cuts off" in text)
+    (warning,) = (text for text in prepare.prepare(run_with(photos, **sections)).warnings if "cuts off" in text)
     assert warning.startswith(f"{field}: the text encoder cuts off ")
 
 
@@ -157,7 +157,7 @@ def test_prompts_of_what_is_switched_off_may_be_long(photos: Path) -> None:
         prior={"enabled": False, "prompt": LONG + "a {class}"},
         evaluation={"enabled": False, "otherClasses": ["cat", "q x" * 20]},
     )
-    assert not any("cuts off" in warning for warning in prepare.run(run).warnings)
+    assert not any("cuts off" in warning for warning in prepare.prepare(run).warnings)
 
 
 def test_names_sort_like_the_photos() -> None:

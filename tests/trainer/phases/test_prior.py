@@ -16,13 +16,13 @@ from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import cache, prior
 from dreambooth_trainer.phases.prior import ClassImagesDrawn
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import manifest_of
 from dreambooth_trainer.run import Run, RunFolder
 from tests.trainer.tiny_models import Layout
 
 
-def started(source: Path, root: Path, world: World | None = None, **settings: Any) -> Run:
+def started(source: Path, root: Path, distributed: Distributed | None = None, **settings: Any) -> Run:
     config = TrainConfig.model_validate(
         {
             "model": {"source": str(source)},
@@ -31,7 +31,9 @@ def started(source: Path, root: Path, world: World | None = None, **settings: An
             "training": {"mixedPrecision": "fp32"},
         }
     )
-    return Run(config, RunFolder(root / "run"), root / "cache", world or World(), Progress(), identifier="sks")
+    return Run(
+        config, RunFolder(root / "run"), root / "cache", distributed or Distributed(), Progress(), identifier="sks"
+    )
 
 
 def folder_of(drawn: ClassImagesDrawn) -> Path:
@@ -47,7 +49,7 @@ def source(tiny_folders: dict[Layout, Path]) -> Path:
 def test_images_are_drawn_from_their_seeds(
     source: Path, tmp_path: Path, tiny_models: dict[Layout, StableDiffusion]
 ) -> None:
-    drawn = prior.run(started(source, tmp_path))
+    drawn = prior.generate_class_images(started(source, tmp_path))
     assert drawn.drawn == drawn.sets[0].count == 6
     images, model = ClassImages(folder_of(drawn)), tiny_models["1.x"]
     latents = images.latents(range(6))
@@ -59,31 +61,34 @@ def test_images_are_drawn_from_their_seeds(
 
 
 def test_a_restart_draws_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = prior.run(started(source, tmp_path))
+    first = prior.generate_class_images(started(source, tmp_path))
     before = manifest_of(folder_of(first))
     monkeypatch.delattr(StableDiffusion, "draw")
-    again = prior.run(started(source, tmp_path))
+    again = prior.generate_class_images(started(source, tmp_path))
     assert again == first.model_copy(update={"drawn": 0})
     assert manifest_of(folder_of(again)) == before
 
 
 def test_a_longer_run_extends_and_changes_nothing(source: Path, tmp_path: Path) -> None:
-    short = prior.run(started(source, tmp_path / "two steps", images=3))
+    short = prior.generate_class_images(started(source, tmp_path / "two steps", images=3))
     before = manifest_of(folder_of(short))
     run = started(source, tmp_path / "two steps", images=10)
-    longer = prior.run(run)
+    longer = prior.generate_class_images(run)
     assert (longer.drawn, folder_of(longer)) == (7, folder_of(short))
     told = run.progress.snapshot()
     assert (told.class_images_drawn, told.class_images.done) == (7, 10)
     after = manifest_of(folder_of(longer))
     assert {name: after[name] for name in before} == before
-    at_once = prior.run(started(source, tmp_path / "at once", images=10))
+    at_once = prior.generate_class_images(started(source, tmp_path / "at once", images=10))
     assert manifest_of(folder_of(at_once)) == after
 
 
 def test_any_number_of_processes_draws_the_same(source: Path, tmp_path: Path) -> None:
-    alone = prior.run(started(source, tmp_path / "alone", images=10))
-    shares = [prior.run(started(source, tmp_path / "shared", World(rank, 2), images=10)).drawn for rank in range(2)]
+    alone = prior.generate_class_images(started(source, tmp_path / "alone", images=10))
+    shares = [
+        prior.generate_class_images(started(source, tmp_path / "shared", Distributed(rank, 2), images=10)).drawn
+        for rank in range(2)
+    ]
     assert shares == [6, 4]
     shared = tmp_path / "shared" / folder_of(alone).relative_to(tmp_path / "alone")
     assert manifest_of(shared) == manifest_of(folder_of(alone))
@@ -91,28 +96,28 @@ def test_any_number_of_processes_draws_the_same(source: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["latents.safetensors", "image.png"])
 def test_a_damaged_image_is_drawn_again(source: Path, tmp_path: Path, name: str) -> None:
-    folder = folder_of(prior.run(started(source, tmp_path)))
+    folder = folder_of(prior.generate_class_images(started(source, tmp_path)))
     before = manifest_of(folder)
     damaged = ClassImages(folder).image(2).with_name(name)
     damaged.write_bytes(damaged.read_bytes()[:-10])
-    assert prior.run(started(source, tmp_path)).drawn == 1
+    assert prior.generate_class_images(started(source, tmp_path)).drawn == 1
     assert manifest_of(folder) == before
 
 
 @pytest.mark.parametrize("name", ["latents.safetensors", "image.png"])
 def test_an_image_that_somebody_altered_is_drawn_again_as_it_was(source: Path, tmp_path: Path, name: str) -> None:
-    folder = folder_of(prior.run(started(source, tmp_path)))
+    folder = folder_of(prior.generate_class_images(started(source, tmp_path)))
     before = manifest_of(folder)
     mine, other = (ClassImages(folder).image(index).with_name(name) for index in (2, 3))
     mine.write_bytes(other.read_bytes())
-    assert prior.run(started(source, tmp_path)).drawn == 1
+    assert prior.generate_class_images(started(source, tmp_path)).drawn == 1
     assert manifest_of(folder) == before
 
 
 @pytest.fixture
 def read_only(source: Path, tmp_path: Path) -> Iterator[Path]:
     """A folder whose `cache` has four images and can't be written to."""
-    prior.run(started(source, tmp_path, images=4))
+    prior.generate_class_images(started(source, tmp_path, images=4))
     folders = [path for path in (tmp_path / "cache").rglob("*") if path.is_dir()] + [tmp_path / "cache"]
     for folder in folders:
         folder.chmod(0o555)
@@ -127,17 +132,17 @@ def test_of_a_cache_that_can_only_be_read_the_images_are_used_and_the_others_are
     source: Path, read_only: Path
 ) -> None:
     before = manifest_of(read_only / "cache")
-    drawn = prior.run(started(source, read_only, images=10))
+    drawn = prior.generate_class_images(started(source, read_only, images=10))
     assert (drawn.drawn, folder_of(drawn).parent) == (6, read_only / "run" / "class-images")
     assert manifest_of(read_only / "cache") == before
-    alone = prior.run(started(source, read_only / "alone", images=10))
+    alone = prior.generate_class_images(started(source, read_only / "alone", images=10))
     (mine,), (other,) = drawn.sets, alone.sets
     assert torch.equal(mine.images.latents(range(10)), other.images.latents(range(10)))
-    assert prior.run(started(source, read_only, images=10)).drawn == 0
+    assert prior.generate_class_images(started(source, read_only, images=10)).drawn == 0
 
 
 def test_a_cache_of_others_that_can_only_be_read_and_has_nothing_is_no_obstacle(source: Path, read_only: Path) -> None:
-    assert prior.run(started(source, read_only, images=4, prompt="a red {class}")).drawn == 4
+    assert prior.generate_class_images(started(source, read_only, images=4, prompt="a red {class}")).drawn == 4
 
 
 @pytest.mark.parametrize(
@@ -145,13 +150,16 @@ def test_a_cache_of_others_that_can_only_be_read_and_has_nothing_is_no_obstacle(
     [{"prompt": "a red {class}"}, {"sampler": {"steps": 1}}, {"sampler": {"steps": 2, "scheduler": "ddim"}}],
 )
 def test_other_settings_have_another_folder(source: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
-    first, other = prior.run(started(source, tmp_path)), prior.run(started(source, tmp_path, **settings))
+    first, other = (
+        prior.generate_class_images(started(source, tmp_path)),
+        prior.generate_class_images(started(source, tmp_path, **settings)),
+    )
     assert other.drawn == 6
     assert folder_of(other) != folder_of(first)
 
 
 def test_a_share_is_drawn_with_the_empty_prompt(source: Path, tmp_path: Path) -> None:
-    drawn = prior.run(started(source, tmp_path, unconditionalShare=0.5))
+    drawn = prior.generate_class_images(started(source, tmp_path, unconditionalShare=0.5))
     assert [(one.prompt, one.count) for one in drawn.sets] == [("a dog", 3), ("", 3)]
     classes, nothing = (ClassImages(Path(one.folder)).latents(range(3)) for one in drawn.sets)
     assert not torch.allclose(classes, nothing, atol=1e-3)
@@ -167,9 +175,9 @@ def test_a_stop_keeps_what_is_drawn(source: Path, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(StableDiffusion, "draw", draw_and_stop)
     with pytest.raises(Interrupted):
-        prior.run(run)
+        prior.generate_class_images(run)
     monkeypatch.undo()
-    assert prior.run(started(source, tmp_path, images=8)).drawn == 4
+    assert prior.generate_class_images(started(source, tmp_path, images=8)).drawn == 4
 
 
 def fill(source: Path, root: Path, start: Any) -> None:
@@ -178,7 +186,7 @@ def fill(source: Path, root: Path, start: Any) -> None:
     run = started(source, root, images=12)
     assert run.model
     start.wait()
-    prior.run(run)
+    prior.generate_class_images(run)
 
 
 def test_two_jobs_fill_a_folder_at_the_same_time(source: Path, tmp_path: Path) -> None:
@@ -190,7 +198,7 @@ def test_two_jobs_fill_a_folder_at_the_same_time(source: Path, tmp_path: Path) -
     for job in jobs:
         job.join(timeout=120)
         assert job.exitcode == 0
-    alone = folder_of(prior.run(started(source, tmp_path / "alone", images=12)))
+    alone = folder_of(prior.generate_class_images(started(source, tmp_path / "alone", images=12)))
     together = tmp_path / "both" / alone.relative_to(tmp_path / "alone")
     assert manifest_of(together) == manifest_of(alone)
 
@@ -207,8 +215,8 @@ def test_the_cache_holds_photos_class_images_and_prompts(
     run.folder.photos.mkdir(parents=True)
     for number, photo in enumerate(photos):
         photo.save(run.folder.photos / f"{number}.png")
-    drawn = prior.run(run)
-    dataset = cache.run(run, drawn)
+    drawn = prior.generate_class_images(run)
+    dataset = cache.make_dataset(run, drawn)
     assert dataset.photos.mean_BCHW.shape == (3, 4, 8, 8)
     assert dataset.class_latents.shape == (6, 4, 8, 8)
     assert torch.equal(dataset.class_latents[:3].cpu(), ClassImages(Path(drawn.sets[0].folder)).latents(range(3)))
@@ -219,7 +227,7 @@ def test_the_cache_holds_photos_class_images_and_prompts(
     expected = tiny_models["1.x"].encode_images(pixels).mean_BCHW
     assert torch.allclose(dataset.photos.mean_BCHW.cpu(), expected, atol=1e-4)
 
-    alone = cache.run(run, None)
+    alone = cache.make_dataset(run, None)
     assert len(alone.class_latents) == len(alone.class_prompt_K) == 0 and len(alone.ids_QL) == 1
 
 
@@ -229,7 +237,7 @@ def test_the_pool_spreads_each_class_image_over_the_timesteps(
     run = started(source, tmp_path, noisings=8, unconditionalShare=0.5, otherWords=0)
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    pool = cache.run(run, prior.run(run)).class_pool
+    pool = cache.make_dataset(run, prior.generate_class_images(run)).class_pool
     assert pool is not None and len(pool) == 48
     assert pool.prompt_N.tolist() == [1, 1, 1, 2, 2, 2] * 8
     for image in range(6):
@@ -241,7 +249,7 @@ def test_the_noise_itself_can_be_the_target(source: Path, tmp_path: Path, photos
     run = started(source, tmp_path, target="noise")
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    dataset = cache.run(run, prior.run(run))
+    dataset = cache.make_dataset(run, prior.generate_class_images(run))
     assert dataset.class_pool is None and dataset.draw(0, 0, batch=6).class_G.sort().values.tolist() == list(range(6))
 
 
@@ -251,7 +259,7 @@ def test_half_of_the_versions_of_empty_prompt_images_speak_of_other_words(
     run = started(source, tmp_path, noisings=4, unconditionalShare=0.5, otherWords=5)
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    dataset = cache.run(run, prior.run(run))
+    dataset = cache.make_dataset(run, prior.generate_class_images(run))
     assert dataset.class_pool is not None and len(dataset.ids_QL) == 3 + 5
     prompt_RK = dataset.class_pool.prompt_N.view(4, 6)
     assert (prompt_RK[:, :3] == 1).all()
@@ -268,7 +276,7 @@ def test_a_stop_ends_the_predictions(source: Path, tmp_path: Path, photos: Seque
     run = started(source, tmp_path)
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    drawn = prior.run(run)
+    drawn = prior.generate_class_images(run)
     run.stop.request()
     with pytest.raises(Interrupted):
-        cache.run(run, drawn)
+        cache.make_dataset(run, drawn)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dreambooth_trainer.monitoring.progress import Progress
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 
 MIB = 2**20
 
@@ -18,6 +18,6 @@ def test_memory_of_deleted_tensors_is_given_back() -> None:
     del tensors
     progress = Progress()
     before = progress.snapshot().memory_bytes
-    World().release_memory()
+    Distributed().release_memory()
     assert before - progress.snapshot().memory_bytes > 200 * MIB
     assert kept.sum() == MIB

@@ -9,7 +9,7 @@ from dreambooth_trainer.models.base import LatentMoments
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.training.batch import Noised, add_noise, predicted_by
 from dreambooth_trainer.training.dataset import Dataset
-from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.module import DreamBoothModule
 from tests.trainer.tiny_models import Layout, loaded
 
 SHAPE = torch.Size((4, 8, 8))
@@ -56,6 +56,6 @@ def test_a_model_that_did_not_change_has_nothing_to_learn_from_its_own_predictio
         pool = replace(rows, target_NCHW=predicted_by(model, rows, conditioning))
     photos = LatentMoments(torch.randn(3, *SHAPE), torch.ones(3, *SHAPE))
     dataset = Dataset(photos, rows.noisy_NCHW, rows.prompt_N, ids, conditioning, pool)
-    trainee = Trainee(model, Training(), prior_weight=1.0)
-    losses = trainee(dataset.draw(seed=0, step=0, batch=4), dataset)
+    module = DreamBoothModule(model, Training(), prior_weight=1.0)
+    losses = module(dataset.draw(seed=0, step=0, batch=4), dataset)
     assert losses.class_ < 1e-10 < losses.subject

@@ -16,7 +16,7 @@ from dreambooth_trainer.models.base import LatentMoments
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.training.batch import Noised
 from dreambooth_trainer.training.dataset import Dataset
-from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import Draw
 from tests.trainer.tiny_models import Layout, build
 
@@ -35,18 +35,18 @@ def pretended(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.empty(shape, dtype=dtype, device=GPU)
 
 
-def move_to_pretended_gpu(trainee: Trainee) -> None:
+def move_to_pretended_gpu(module: DreamBoothModule) -> None:
     """Replaces all weights by fake ones."""
-    for module in (*trainee.modules(), trainee.model.denoiser, trainee.model.text_encoder):
-        for name, parameter in module.named_parameters(recurse=False):
-            module.register_parameter(name, nn.Parameter(pretended(*parameter.shape), parameter.requires_grad))
-        for name, buffer in list(module.named_buffers(recurse=False)):
-            module.register_buffer(name, pretended(*buffer.shape, dtype=buffer.dtype))
+    for part in (*module.modules(), *module.model.text_encoder.modules()):
+        for name, parameter in part.named_parameters(recurse=False):
+            part.register_parameter(name, nn.Parameter(pretended(*parameter.shape), parameter.requires_grad))
+        for name, buffer in list(part.named_buffers(recurse=False)):
+            part.register_buffer(name, pretended(*buffer.shape, dtype=buffer.dtype))
 
 
-def dataset_of(trainee: Trainee, class_pool: bool) -> Dataset:
+def dataset_of(module: DreamBoothModule, class_pool: bool) -> Dataset:
     """Three photos and eight class images."""
-    text = trainee.model.text_encoder.config
+    text = module.model.text_encoder.config
     photos, pool, index = (3, 4, 8, 8), (8, 4, 8, 8), torch.long
     noised = Noised(pretended(*pool), pretended(8, dtype=index), pretended(*pool), pretended(8, dtype=index))
     return Dataset(
@@ -64,9 +64,9 @@ def dataset_of(trainee: Trainee, class_pool: bool) -> Dataset:
 def test_the_forward_pass_asks_the_device_for_nothing(layout: Layout, variant: str, class_pool: bool) -> None:
     pipeline = build(layout)
     model = StableDiffusion(pipeline, device=torch.device("cpu"), precision=torch.float32, digest="", commit=None)
-    trainee = Trainee(model, Training.model_validate({"batchSize": 2, **VARIANTS[variant]}), 1.0)
+    module = DreamBoothModule(model, Training.model_validate({"batchSize": 2, **VARIANTS[variant]}), 1.0)
     with FakeTensorMode():
-        move_to_pretended_gpu(trainee)
+        move_to_pretended_gpu(module)
         model.noising.alphas_cumprod = pretended(1000)
         draw = Draw(
             subject_G=pretended(2, dtype=torch.long),
@@ -75,7 +75,7 @@ def test_the_forward_pass_asks_the_device_for_nothing(layout: Layout, variant: s
             noise_NCHW=pretended(4, 4, 8, 8),
             posterior_NCHW=pretended(4, 4, 8, 8),
         )
-        losses = trainee(draw, dataset_of(trainee, class_pool))
+        losses = module(draw, dataset_of(module, class_pool))
         assert losses.total.device.type == "cuda"
         with pytest.raises(DataDependentOutputException):
             losses.total.item()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dreambooth_trainer.training.captured import WARM_UP_STEPS, CapturedStep
 from dreambooth_trainer.training.dataset import Dataset
-from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import Draw
 from tests.trainer.tiny_training import Job, job_of
 
@@ -55,16 +55,16 @@ def train(job: Job, kind: type[CapturedStep], dataset: Dataset) -> tuple[list[Te
     """Outcomes of some steps, and the weights after them."""
     run = job.run()
     training = run.config.training
-    trainee = Trainee(run.take_model(), training, 1.0)
+    module = DreamBoothModule(run.take_model(), training, 1.0)
     # As a graph reads it: a tensor of float32 rounds the rate.
-    groups = [{**group, "lr": torch.tensor(group["lr"])} for group in trainee.parameter_groups()]
+    groups = [{**group, "lr": torch.tensor(group["lr"])} for group in module.parameter_groups()]
     optimizer = torch.optim.AdamW(groups, fused=True)
-    step = kind(trainee, optimizer, training, run.world.precision(training.mixed_precision))
+    step = kind(module, optimizer, training, run.distributed.precision(training.mixed_precision))
     batch = training.batch_size * training.gradient_accumulation_steps
     outcomes = [
         torch.cat([part.flatten() for part in step(dataset.draw(0, number, batch), dataset)]) for number in range(STEPS)
     ]
-    return outcomes, [parameter.detach() for _, parameter in trainee.learning()]
+    return outcomes, [parameter.detach() for _, parameter in module.learning()]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.training.checkpoints import COMPLETE, Checkpoints
 
-ONE = World()
+ONE = Distributed()
 
 
 def write(content: str) -> Callable[[Path], None]:

@@ -18,7 +18,7 @@ from benchmarks.warm_start import server
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import cache, prior, train
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.engine import deepspeed_config, plan_zero_stage
 from tests.trainer.tiny_training import Job, distance, free_port, hidden_gpus, job_of, plain_loop, settings, wait
@@ -46,7 +46,7 @@ def train_all(root: Path, processes: int, rank: int, port: str) -> None:
     torch.set_num_threads(1)
     environment = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
     os.environ.update(environment, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    world = World.from_environment()
+    distributed = Distributed.from_environment()
     for (name, variant), stage in itertools.product([*VARIANTS.items(), ("bf16", BF16)], STAGES):
         config = TrainConfig.model_validate(variant_of(root, variant, stage, processes).config)
         photos = RunFolder(root / "prepared" / "output").photos
@@ -54,10 +54,10 @@ def train_all(root: Path, processes: int, rank: int, port: str) -> None:
         output.root.mkdir(exist_ok=True)
         if rank == 0:
             output.photos.symlink_to(photos)
-        world.connect()
-        world.barrier()
-        run = Run(config, output, root / "cache", world, Progress([]), identifier="sks")
-        train.run(run, cache.run(run, prior.run(run)))
+        distributed.connect()
+        distributed.barrier()
+        run = Run(config, output, root / "cache", distributed, Progress([]), identifier="sks")
+        train.train(run, cache.make_dataset(run, prior.generate_class_images(run)))
 
 
 @pytest.fixture(scope="module")

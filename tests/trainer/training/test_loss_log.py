@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dreambooth_api.failures import NonFiniteLoss
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.training.engine import StepOutcome
 from dreambooth_trainer.training.loss_log import LossLog, read_losses
 
@@ -20,7 +20,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_steps_are_written_when_flushed(path: Path) -> None:
-    log = LossLog(path, World(), resumed_at=0)
+    log = LossLog(path, Distributed(), resumed_at=0)
     for step in (1, 2):
         log.add(step, outcome(step / 4))
     assert read_losses(path) == []
@@ -34,14 +34,14 @@ def test_steps_are_written_when_flushed(path: Path) -> None:
 
 
 def test_a_resumed_run_drops_what_it_does_again(path: Path) -> None:
-    log = LossLog(path, World(), resumed_at=0)
+    log = LossLog(path, Distributed(), resumed_at=0)
     for step in range(1, 6):
         log.add(step, outcome(step))
     log.flush()
     with path.open("a") as file:
         file.write('{"step": 6, "lo')
     assert [line["step"] for line in read_losses(path)] == [1, 2, 3, 4, 5]
-    resumed = LossLog(path, World(), resumed_at=3)
+    resumed = LossLog(path, Distributed(), resumed_at=3)
     resumed.add(4, outcome(44))
     resumed.flush()
     assert [(line["step"], line["loss"]) for line in read_losses(path)] == [(1, 1), (2, 2), (3, 3), (4, 44)]
@@ -50,7 +50,7 @@ def test_a_resumed_run_drops_what_it_does_again(path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [(float("nan"), 0.5), (0.5, float("nan")), (float("inf"), 0.5)])
 def test_a_loss_that_is_no_number_stops_the_run(path: Path, bad: tuple[float, float]) -> None:
-    log = LossLog(path, World(), resumed_at=0)
+    log = LossLog(path, Distributed(), resumed_at=0)
     log.add(1, outcome(1))
     log.add(2, outcome(*bad))
     with pytest.raises(NonFiniteLoss, match=r"at step 2\. Lower training\.learningRate"):
@@ -58,6 +58,6 @@ def test_a_loss_that_is_no_number_stops_the_run(path: Path, bad: tuple[float, fl
 
 
 def test_only_the_main_process_writes(path: Path) -> None:
-    LossLog(path, World(rank=1), resumed_at=0)
+    LossLog(path, Distributed(rank=1), resumed_at=0)
     assert not path.exists()
     assert read_losses(path) == []

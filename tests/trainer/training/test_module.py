@@ -9,7 +9,7 @@ from dreambooth_api.training import Training
 from dreambooth_trainer.models.base import LatentMoments
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.loss import Losses
-from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import Draw, draw_step
 from tests.trainer.tiny_models import Layout, loaded
 
@@ -17,11 +17,11 @@ SHAPE = torch.Size((4, 8, 8))
 CPU = torch.device("cpu")
 
 
-def trainee(folder: Path, **training: Any) -> Trainee:
-    return Trainee(loaded(folder), Training.model_validate(training), prior_weight=2.0)
+def module(folder: Path, **training: Any) -> DreamBoothModule:
+    return DreamBoothModule(loaded(folder), Training.model_validate(training), prior_weight=2.0)
 
 
-def dataset(model: Trainee, class_images: int) -> Dataset:
+def dataset(model: DreamBoothModule, class_images: int) -> Dataset:
     """Photos, class images of which every other was drawn with the empty prompt, and the prompts."""
     generator = torch.Generator().manual_seed(0)
     ids = model.model.tokenize(["a sks dog", "a dog", ""])
@@ -39,7 +39,7 @@ def draw(class_images: int) -> Draw:
     return draw_step(0, 0, batch=2, photos=3, class_images=class_images, shape_CHW=SHAPE, device=CPU)
 
 
-def losses(model: Trainee, class_images: int = 4) -> Losses:
+def losses(model: DreamBoothModule, class_images: int = 4) -> Losses:
     result: Losses = model(draw(class_images), dataset(model, class_images))
     return result
 
@@ -50,7 +50,7 @@ def folder(tiny_folders: dict[Layout, Path], layout: Layout) -> Path:
 
 
 def test_the_loss_is_that_of_each_row_with_its_own_prompt(folder: Path) -> None:
-    model, random = trainee(folder), draw(4)
+    model, random = module(folder), draw(4)
     data = dataset(model, 4)
     found = model(random, data)
     clean = torch.cat(
@@ -76,33 +76,33 @@ def test_the_loss_is_that_of_each_row_with_its_own_prompt(folder: Path) -> None:
 
 
 def test_without_class_images_only_the_subject_counts(folder: Path) -> None:
-    found = losses(trainee(folder), class_images=0)
+    found = losses(module(folder), class_images=0)
     assert found.class_ == 0
     torch.testing.assert_close(found.total, found.subject)
 
 
-def gradients(model: Trainee) -> dict[str, Tensor]:
+def gradients(model: DreamBoothModule) -> dict[str, Tensor]:
     losses(model).total.backward()
     return {name: weights.grad for name, weights in model.learning() if weights.grad is not None}
 
 
 @pytest.mark.parametrize("text_encoder", [False, True])
 def test_what_trains_gets_gradients(folder: Path, text_encoder: bool) -> None:
-    found = gradients(trainee(folder, trainTextEncoder=text_encoder))
+    found = gradients(module(folder, trainTextEncoder=text_encoder))
     parts = {name.split(".")[0] for name in found}
     assert parts == ({"denoiser", "text_encoder"} if text_encoder else {"denoiser"})
 
 
 def test_checkpointed_gradients_are_the_same(folder: Path) -> None:
-    plain = gradients(trainee(folder, trainTextEncoder=True))
-    saving = gradients(trainee(folder, trainTextEncoder=True, gradientCheckpointing=True))
+    plain = gradients(module(folder, trainTextEncoder=True))
+    saving = gradients(module(folder, trainTextEncoder=True, gradientCheckpointing=True))
     assert plain.keys() == saving.keys()
     for name, gradient in plain.items():
         torch.testing.assert_close(saving[name], gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_adapters_start_from_the_base_model_and_alone_train(folder: Path) -> None:
-    base, adapted = trainee(folder), trainee(folder, method="lora", trainTextEncoder=True, lora={"rank": 2})
+    base, adapted = module(folder), module(folder, method="lora", trainTextEncoder=True, lora={"rank": 2})
     torch.testing.assert_close(losses(adapted).total, losses(base).total)
     names = [name for name, _ in adapted.learning()]
     assert names and all("lora_" in name for name in names)
@@ -110,18 +110,18 @@ def test_adapters_start_from_the_base_model_and_alone_train(folder: Path) -> Non
 
 
 def test_adapters_are_drawn_alike_by_every_process(folder: Path) -> None:
-    first, second = (dict(trainee(folder, method="lora", seed=7).learning()) for _ in range(2))
-    other = dict(trainee(folder, method="lora", seed=8).learning())
+    first, second = (dict(module(folder, method="lora", seed=7).learning()) for _ in range(2))
+    other = dict(module(folder, method="lora", seed=8).learning())
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
 def test_each_part_has_its_learning_rate(folder: Path) -> None:
-    groups = trainee(folder, learningRate=1e-3, textEncoderLearningRate=1e-5, trainTextEncoder=True).parameter_groups()
+    groups = module(folder, learningRate=1e-3, textEncoderLearningRate=1e-5, trainTextEncoder=True).parameter_groups()
     assert [group["lr"] for group in groups] == [1e-3, 1e-5]
     assert all(group["params"] for group in groups)
 
 
 def test_min_snr_weighs_the_rows(folder: Path) -> None:
-    plain, weighted = losses(trainee(folder)), losses(trainee(folder, minSnrGamma=0.01))
+    plain, weighted = losses(module(folder)), losses(module(folder, minSnrGamma=0.01))
     assert weighted.subject < plain.subject

@@ -27,7 +27,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class Encoder:
+class ClipScorer:
     """A CLIP model (Radford et al., arXiv:2103.00020) on a device, in float32."""
 
     model: "CLIPModel"
@@ -38,7 +38,7 @@ class Encoder:
     """Tokens that the model reads of a text."""
 
     @classmethod
-    def load(cls, source: str, device: torch.device) -> "Encoder":
+    def load(cls, source: str, device: torch.device) -> "ClipScorer":
         """Loads what `evaluation.encoder` names.
 
         Args:
@@ -142,7 +142,7 @@ def _locations(source: str) -> tuple[str, str]:
     return os.path.abspath(source), os.path.abspath(source)
 
 
-def _load(model_at: str, tokenizer_at: str) -> Encoder:
+def _load(model_at: str, tokenizer_at: str) -> ClipScorer:
     from transformers import AutoConfig, AutoTokenizer, CLIPModel
 
     config = AutoConfig.from_pretrained(model_at)
@@ -158,7 +158,7 @@ def _load(model_at: str, tokenizer_at: str) -> Encoder:
     # Where its files are missing transformers makes an empty tokenizer rather than an error.
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise ValueError("its tokenizer has no vocabulary")
-    return Encoder(
+    return ClipScorer(
         model=model.eval().requires_grad_(False),
         tokenizer=tokenizer,
         processor=_processor(model_at, config.vision_config.image_size),

@@ -3,21 +3,21 @@
 from dreambooth_api.training import Model
 from dreambooth_trainer.models.base import Identity, ModelFamily
 from dreambooth_trainer.models.stable_diffusion.loading import identify, load_stable_diffusion
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 
 __all__ = ["Identity", "ModelFamily", "identify", "load"]
 
 
-def load(model: Model, world: World, mixed_precision: str, digest: str | None = None) -> ModelFamily:
-    """Loads a model, frozen, on the world's device.
+def load(model: Model, distributed: Distributed, mixed_precision: str, digest: str | None = None) -> ModelFamily:
+    """Loads a model, frozen, on the device of this process.
 
     Args:
         model: where it is.
-        world: the processes of the run.
+        distributed: the processes of the run.
         mixed_precision: see `training.mixedPrecision`.
         digest: what `identify` says of it, where that is known.
 
     Raises:
         ModelUnavailable: it is not there, incomplete, or of no known family.
     """
-    return load_stable_diffusion(model, world.device, world.precision(mixed_precision), digest)
+    return load_stable_diffusion(model, distributed.device, distributed.precision(mixed_precision), digest)

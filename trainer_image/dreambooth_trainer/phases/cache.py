@@ -22,9 +22,9 @@ from dreambooth_trainer.training.batch import Noised, add_noise, predicted_by
 from dreambooth_trainer.training.dataset import Dataset
 
 
-def run(run: Run, prior: ClassImagesDrawn | None) -> Dataset:
+def make_dataset(run: Run, prior: ClassImagesDrawn | None) -> Dataset:
     """Encodes photos and prompts and reads the class images' latents."""
-    device, sets = run.world.device, prior.sets if prior else []
+    device, sets = run.distributed.device, prior.sets if prior else []
     noisings = run.config.prior.noisings if run.config.prior.target == "prediction" else 0
     total = noisings * sum(one.count for one in sets)
     with run.progress.phase("cache", total=total or None, unit="predictions") as phase, torch.no_grad():

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dreambooth_api.progress import Report
 from dreambooth_api.training import Sampler, TrainConfig
-from dreambooth_trainer.evaluation.clip import Encoder
+from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.evaluation.contact_sheet import Row, contact_sheet
 from dreambooth_trainer.evaluation.figures import Embeddings, Figures, OtherClass, compute
 from dreambooth_trainer.evaluation.pictures import BATCH, Comparison, sampler_of
@@ -69,7 +69,7 @@ class Evaluated(Report):
     """Pictures of the class and of the other classes."""
 
 
-def run(run: Run, trained: ModelFamily) -> Evaluated:
+def evaluate(run: Run, trained: ModelFamily) -> Evaluated:
     """Draws, embeds and compares; see `embed`."""
     embeddings, comparisons = embed(run, trained)
     return Evaluated(figures=compute(embeddings), comparisons=comparisons)
@@ -84,7 +84,7 @@ def embed(run: Run, trained: ModelFamily) -> tuple[Embeddings, list[Comparison]]
         ModelUnavailable: the encoder can't be loaded.
         Interrupted: the run shall stop; finished sets of the base model are kept.
     """
-    encoder = Encoder.load(run.config.evaluation.encoder, run.world.device)
+    encoder = ClipScorer.load(run.config.evaluation.encoder, run.distributed.device)
     sampler, size = sampler_of(run.config.samples), run.resolution
     sets = plan(run.config, run.identifier)
     determining = [run.base.digest, encoder.digest, sampler.model_dump(mode="json"), size]
@@ -141,7 +141,7 @@ def _draw(
     run: Run,
     phase: RunningPhase,
     family: ModelFamily,
-    encoder: Encoder,
+    encoder: ClipScorer,
     sets: Sequence[PictureSet],
     sampler: Sampler,
     size: int,
@@ -180,7 +180,7 @@ def _read(folder: Path) -> Pictures | None:
         return None
 
 
-def _arrange(run: Run, encoder: Encoder, drawn: dict[Key, Tensor]) -> Embeddings:
+def _arrange(run: Run, encoder: ClipScorer, drawn: dict[Key, Tensor]) -> Embeddings:
     evaluation, class_ = run.config.evaluation, run.config.subject.class_
     contexts = [drawn[f"context/{number}", "tuned"] for number in range(len(evaluation.contexts))]
     photos = [Image.open(path) for path in sorted(run.folder.photos.glob("*.png"))]

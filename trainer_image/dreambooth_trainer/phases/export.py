@@ -10,7 +10,7 @@ from dreambooth_api.training import Model, TrainConfig
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.process.storage import atomic_folder, manifest_of
 from dreambooth_trainer.run import Run, RunFolder
-from dreambooth_trainer.training.module import Trainee, learned_tensors
+from dreambooth_trainer.training.module import DreamBoothModule, learned_tensors
 
 SUMS = "SHA256SUMS"
 """Digests of the exported files, in the format that `sha256sum --check` reads."""
@@ -26,13 +26,13 @@ class Exported(Report):
     """SHA-256 of every file, by its path in the model's folder."""
 
 
-def run(run: Run) -> Exported:
+def export(run: Run) -> Exported:
     """Exports the model; an interrupted export leaves nothing."""
     config = run.config
     with run.progress.phase("export"):
         weights = load_file(run.folder.weights / "weights.safetensors")
         model = run.take_model()
-        put_weights(Trainee(model, config.training, config.prior.weight), weights)
+        put_weights(DreamBoothModule(model, config.training, config.prior.weight), weights)
         with atomic_folder(run.folder.model) as folder:
             if config.training.method == "lora":
                 model.export_adapters(
@@ -46,16 +46,16 @@ def run(run: Run) -> Exported:
     return Exported(files=files)
 
 
-def put_weights(trainee: Trainee, weights: dict[str, Tensor]) -> None:
+def put_weights(module: DreamBoothModule, weights: dict[str, Tensor]) -> None:
     """Replaces all that trained by gathered weights.
 
     Raises:
-        ValueError: the weights are not those of this trainee.
+        ValueError: the weights are not those of this module.
     """
-    learning = {name for name, _ in trainee.learning()}
+    learning = {name for name, _ in module.learning()}
     if learning != weights.keys():
         raise ValueError(f"trained weights don't fit the model; they differ in {sorted(learning ^ weights.keys())[:5]}")
-    trainee.load_state_dict(weights, strict=False)
+    module.load_state_dict(weights, strict=False)
 
 
 def exported_model(folder: RunFolder, config: TrainConfig) -> Model:
@@ -72,4 +72,4 @@ def load_exported(run: Run) -> ModelFamily:
     """The model as it was exported: what is drawn is what people get."""
     from dreambooth_trainer.models import load
 
-    return load(exported_model(run.folder, run.config), run.world, run.config.training.mixed_precision)
+    return load(exported_model(run.folder, run.config), run.distributed, run.config.training.mixed_precision)

@@ -10,7 +10,7 @@ from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.data import identifier, prompts
 from dreambooth_trainer.data.identifier import Finding
 from dreambooth_trainer.data.photos import FIELD, Photo, inspect_photos, load_photos
-from dreambooth_trainer.evaluation.clip import Encoder
+from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.process.storage import atomic_folder
 from dreambooth_trainer.run import Run
@@ -45,7 +45,7 @@ class Prepared(BaseModel, frozen=True):
     """What the user should know of the photos, the identifier and the prompts."""
 
 
-def run(run: Run) -> Prepared:
+def prepare(run: Run) -> Prepared:
     """Writes the photos into the run's folder as `01.png`, `02.png`, ... and finds or examines the identifier.
 
     Every process may call it; only the main one writes.
@@ -70,7 +70,7 @@ def run(run: Run) -> Prepared:
         if problems:
             raise InvalidConfig(problems)
         names = _file_names(len(photos))
-        if run.world.is_main:
+        if run.distributed.is_main:
             _write(photos, names, run.folder.photos)
         return Prepared(
             identifier=finding.identifier,
@@ -94,8 +94,8 @@ def _check_machine(run: Run) -> None:
     targets = config.training.lora.targets if config.training.method == "lora" else []
     if problems := list(unfit_targets(run.model.denoiser, targets)):
         raise InvalidConfig(problems)
-    if config.evaluation.enabled and run.world.is_main:
-        Encoder.load(config.evaluation.encoder, torch.device("cpu"))
+    if config.evaluation.enabled and run.distributed.is_main:
+        ClipScorer.load(config.evaluation.encoder, torch.device("cpu"))
 
 
 def _folder_of(config: TrainConfig) -> Path:

@@ -41,7 +41,7 @@ class ClassImagesDrawn(Report):
     """Images that this process drew; the others were there."""
 
 
-def run(run: Run) -> ClassImagesDrawn:
+def generate_class_images(run: Run) -> ClassImagesDrawn:
     """Draws what is missing in the cache."""
     prior, drawn = run.config.prior, 0
     counts = {run.fill(prior.prompt): prior.images - prior.unconditional_images, "": prior.unconditional_images}
@@ -80,7 +80,7 @@ def _images(run: Run, prompt: str) -> ClassImages:
 def _draw(run: Run, phase: RunningPhase, images: ClassImages, prompt: str, missing: set[int]) -> int:
     """Draws this process's part of the missing images and tells how many those were."""
     prior, drawn = run.config.prior, 0
-    for batch in _mine({index // prior.batch_size for index in missing}, run.world.rank, run.world.size):
+    for batch in _mine({index // prior.batch_size for index in missing}, run.distributed.rank, run.distributed.size):
         run.stop.check()
         indices = range(batch * prior.batch_size, (batch + 1) * prior.batch_size)
         wanted = [index for index in indices if index in missing]

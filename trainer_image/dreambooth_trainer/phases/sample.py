@@ -20,7 +20,7 @@ class Sampled(Report):
     """The contact sheet's path relative to the folder of the run; None without prompts."""
 
 
-def run(run: Run, load_trained: Callable[[], ModelFamily]) -> Sampled:
+def sample(run: Run, load_trained: Callable[[], ModelFamily]) -> Sampled:
     """Draws and writes `samples/`; where there are no prompts, no model is loaded."""
     samples = run.config.samples
     prompts = [run.fill(prompt) for prompt in samples.prompts]

@@ -12,7 +12,7 @@ from dreambooth_trainer.run import Run
 from dreambooth_trainer.training.checkpoints import Checkpoints
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.loss_log import LossLog
-from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.module import DreamBoothModule
 
 if TYPE_CHECKING:
     from dreambooth_trainer.training.engine import Engine
@@ -31,7 +31,7 @@ class Trained(Report):
     processes: int
 
 
-def run(run: Run, dataset: Dataset) -> Trained:
+def train(run: Run, dataset: Dataset) -> Trained:
     """Trains, and leaves the weights in `run.folder.weights`.
 
     Raises:
@@ -41,23 +41,23 @@ def run(run: Run, dataset: Dataset) -> Trained:
     # DeepSpeed takes seconds to import; who reads results or draws pictures does without.
     from dreambooth_trainer.training.engine import Engine
 
-    config, world = run.config, run.world
+    config, distributed = run.config, run.distributed
     training = config.training
-    precision = world.precision(training.mixed_precision)
-    trainee = Trainee(run.take_model(), training, config.prior.weight)
-    engine = Engine(trainee, config.deepspeed, world, precision)
-    checkpoints = Checkpoints(run.folder.checkpoints, config.checkpoints.keep, world)
+    precision = distributed.precision(training.mixed_precision)
+    module = DreamBoothModule(run.take_model(), training, config.prior.weight)
+    engine = Engine(module, config.deepspeed, distributed, precision)
+    checkpoints = Checkpoints(run.folder.checkpoints, config.checkpoints.keep, distributed)
     start = _resume(checkpoints, engine, run)
-    log = LossLog(run.folder.losses, world, resumed_at=start)
-    every = 1 if world.device.type == "cpu" and world.size == 1 else LOG_EVERY
-    batch = training.batch_size * training.gradient_accumulation_steps * world.size
+    log = LossLog(run.folder.losses, distributed, resumed_at=start)
+    every = 1 if distributed.device.type == "cpu" and distributed.size == 1 else LOG_EVERY
+    batch = training.batch_size * training.gradient_accumulation_steps * distributed.size
     images = batch * (2 if config.prior.enabled else 1)
     with run.progress.phase("train", total=training.steps, unit="steps", done=start) as phase:
         for step in range(start, training.steps):
             log.add(step + 1, engine.step(step, dataset.draw(training.seed, step, batch), dataset))
             done, last = step + 1, step + 1 == training.steps
-            look = last or done % every == 0 or (world.size == 1 and run.stop.requested)
-            stopping = look and not last and world.any(run.stop.requested)
+            look = last or done % every == 0 or (distributed.size == 1 and run.stop.requested)
+            stopping = look and not last and distributed.any(run.stop.requested)
             # After the last step the weights themselves are saved.
             saving = stopping or (not last and done % config.checkpoints.every_steps == 0)
             if look or saving:
@@ -76,37 +76,37 @@ def run(run: Run, dataset: Dataset) -> Trained:
             if stopping:
                 raise Interrupted(f"stopped by a signal after step {done}; the next start goes on from there")
             if config.samples.every_steps and done % config.samples.every_steps == 0:
-                _draw_on_the_way(run, trainee, done)
+                _draw_on_the_way(run, module, done)
         weights = engine.gather()
         if broken := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
             raise NonFiniteLoss(
                 f"the weights became infinite or NaN in the last step ({broken}). Lower training.learningRate, or lengthen "
                 "training.warmupSteps, and choose another output folder."
             )
-        if world.is_main:
+        if distributed.is_main:
             with atomic_folder(run.folder.weights) as folder:
                 save_file(weights, folder / "weights.safetensors")
-    trained = Trained(steps=training.steps, resumed_at=start, zero_stage=engine.stage, processes=world.size)
+    trained = Trained(steps=training.steps, resumed_at=start, zero_stage=engine.stage, processes=distributed.size)
     engine.close()
     # The optimizer must be gone before the model is exported and the final pictures are drawn.
-    del engine, trainee, weights
-    world.release_memory()
+    del engine, module, weights
+    distributed.release_memory()
     return trained
 
 
 def _resume(checkpoints: Checkpoints, engine: "Engine", run: Run) -> int:
     """Loads the newest checkpoint, if any, and tells how many steps it has behind it."""
-    run.world.barrier()
+    run.distributed.barrier()
     newest = checkpoints.newest()
     if newest is None:
         return 0
-    if (newest.world_size, newest.zero_stage) != (run.world.size, engine.stage):
+    if (newest.world_size, newest.zero_stage) != (run.distributed.size, engine.stage):
         raise InvalidConfig(
             [
                 Problem(
                     "spec.deepspeed.zeroStage",
                     engine.stage,
-                    f"with {run.world.size} processes does not fit the checkpoint of step {newest.step}, written by "
+                    f"with {run.distributed.size} processes does not fit the checkpoint of step {newest.step}, written by "
                     f"{newest.world_size} processes at stage {newest.zero_stage}",
                     f"Start {newest.world_size} processes with stage {newest.zero_stage}, or choose another output folder",
                 )
@@ -116,18 +116,18 @@ def _resume(checkpoints: Checkpoints, engine: "Engine", run: Run) -> int:
     return newest.step
 
 
-def _draw_on_the_way(run: Run, trainee: Trainee, step: int) -> None:
+def _draw_on_the_way(run: Run, module: DreamBoothModule, step: int) -> None:
     """One picture of each prompt from the model as it is; every process draws, since sharded weights need all."""
     samples = run.config.samples
-    trainee.eval()
-    drawn = trainee.model.draw(
+    module.eval()
+    drawn = module.model.draw(
         [run.fill(prompt) for prompt in samples.prompts],
         range(len(samples.prompts)),
         sampler_of(samples),
         run.resolution,
     )
-    trainee.train()
-    if run.world.is_main:
+    module.train()
+    if run.distributed.is_main:
         with atomic_folder(run.folder.samples_on_the_way / f"step-{step:08d}") as folder:
             for number, image in enumerate(drawn.images):
                 image.save(folder / f"{number:02d}.png")

@@ -10,16 +10,16 @@ import torch
 
 
 @dataclass(frozen=True)
-class World:
-    """Rank and number of the processes. One process is a world too."""
+class Distributed:
+    """Rank and number of the processes; of one, where there is no other."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
 
     @classmethod
-    def from_environment(cls) -> "World":
-        """The world that torchrun's variables describe; a single process where there are none."""
+    def from_environment(cls) -> "Distributed":
+        """The processes that torchrun's variables describe; a single one where there are none."""
         if not torch.cuda.is_available():
             os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed would warn that it found no GPU.
         return cls(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dreambooth_api.training import Training
 from dreambooth_trainer.training.dataset import Dataset
-from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import Draw
 
 WARM_UP_STEPS = 3
@@ -47,13 +47,13 @@ class _Rounded(torch.autograd.Function):
 class _ForwardAndBackward(nn.Module):
     """Both passes as one, so that what is computed again in the backward pass sees the same weights."""
 
-    def __init__(self, trainee: Trainee, share: float) -> None:
+    def __init__(self, module: DreamBoothModule, share: float) -> None:
         super().__init__()
-        self.trainee = trainee
+        self.module = module
         self._share = share
 
     def forward(self, draw: Draw, dataset: Dataset) -> Tensor:
-        loss = self.trainee(draw, dataset)
+        loss = self.module(draw, dataset)
         (loss.total * self._share).backward()
         return torch.stack([loss.subject, loss.class_]).detach()
 
@@ -66,13 +66,13 @@ class CapturedStep:
     """
 
     def __init__(
-        self, trainee: Trainee, optimizer: torch.optim.Optimizer, training: Training, precision: torch.dtype
+        self, module: DreamBoothModule, optimizer: torch.optim.Optimizer, training: Training, precision: torch.dtype
     ) -> None:
         self._optimizer = optimizer
         self._training = training
         self._precision = precision
-        self._names, self._learning = zip(*trainee.learning(), strict=True)
-        self._passes = _ForwardAndBackward(trainee, 1 / training.gradient_accumulation_steps)
+        self._names, self._learning = zip(*module.learning(), strict=True)
+        self._passes = _ForwardAndBackward(module, 1 / training.gradient_accumulation_steps)
         self._device = self._learning[0].device
         self._captures = self._device.type == "cuda"
         self._calls = 0
@@ -116,7 +116,7 @@ class CapturedStep:
         if self._precision == torch.float32:
             return self._passes(rows, dataset)
         rounded = _Rounded.apply(self._precision, *self._learning)
-        weights = {f"trainee.{name}": value for name, value in zip(self._names, rounded, strict=True)}
+        weights = {f"module.{name}": value for name, value in zip(self._names, rounded, strict=True)}
         return torch.func.functional_call(self._passes, weights, (rows, dataset))
 
     def _take_aside(self, draw: Draw, dataset: Dataset) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import flush_folder, manifest_of, write_json
 
 COMPLETE = "COMPLETE"
@@ -27,11 +27,11 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of a run; every process of the world makes every call."""
+    """The checkpoints of a run. Every process must make every call."""
 
     folder: Path
     keep: int
-    world: World
+    distributed: Distributed
 
     def save(self, step: int, zero_stage: int, write: Callable[[Path], None]) -> None:
         """Writes a checkpoint and removes the oldest beyond `keep`.
@@ -45,20 +45,25 @@ class Checkpoints:
             write: writes this process's part into the folder that it is given.
         """
         staging, target = self.folder / f".step-{step:08d}", self.folder / f"step-{step:08d}"
-        if self.world.is_main:
+        if self.distributed.is_main:
             for leftover in self.folder.glob(".step-*"):
                 shutil.rmtree(leftover)
             staging.mkdir(parents=True)
-        self.world.barrier()
+        self.distributed.barrier()
         try:
             write(staging)
         except BaseException:
             # On a full volume half a checkpoint would be in the way of the next start.
             shutil.rmtree(staging, ignore_errors=True)
             raise
-        self.world.barrier()
-        if self.world.is_main:
-            facts = {"step": step, "worldSize": self.world.size, "zeroStage": zero_stage, "files": manifest_of(staging)}
+        self.distributed.barrier()
+        if self.distributed.is_main:
+            facts = {
+                "step": step,
+                "worldSize": self.distributed.size,
+                "zeroStage": zero_stage,
+                "files": manifest_of(staging),
+            }
             write_json(staging / COMPLETE, facts)
             flush_folder(staging)
             shutil.rmtree(target, ignore_errors=True)
@@ -69,7 +74,7 @@ class Checkpoints:
             # Later ones are damaged, and this run went on from one before them: they must not count as kept.
             for superseded in [*stored[: max(0, newest - self.keep)], *stored[newest:]]:
                 shutil.rmtree(superseded)
-        self.world.barrier()
+        self.distributed.barrier()
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole; one that is damaged is passed over."""

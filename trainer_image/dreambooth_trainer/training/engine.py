@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from dreambooth_api.training import DeepSpeed, Training
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.training.captured import CapturedStep
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.ema import Average
 from dreambooth_trainer.training.lr_schedule import learning_rate_factor
 from dreambooth_trainer.training.master_weights import Masters
-from dreambooth_trainer.training.module import Trainee
+from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import Draw
 
 TAG = "state"
@@ -83,25 +83,27 @@ class StepOutcome:
 
 
 class Engine:
-    """A trainee under DeepSpeed. Every process of the world makes every call.
+    """A `DreamBoothModule` under DeepSpeed. Every process must make every call.
 
     Without sharding, torch's optimizer works on the parameters themselves, in float32, and autocast rounds for the arithmetic:
     DeepSpeed's alternative, master weights beside rounded ones, takes twice the time for an update and rounds the gradients.
     On one device DeepSpeed then sets up, saves and loads, and `CapturedStep` takes the steps.
     """
 
-    def __init__(self, trainee: Trainee, settings: DeepSpeed, world: World, precision: torch.dtype) -> None:
-        world.connect()
-        training = trainee.training_settings
-        self.stage = self._stage(trainee, settings, world, precision)
-        self._trainee = trainee
-        self._world = world
+    def __init__(
+        self, module: DreamBoothModule, settings: DeepSpeed, distributed: Distributed, precision: torch.dtype
+    ) -> None:
+        distributed.connect()
+        training = module.training_settings
+        self.stage = self._stage(module, settings, distributed, precision)
+        self._trainee = module
+        self._world = distributed
         self._training = training
         sharded = self.stage > 0
-        captured = not sharded and world.size == 1
+        captured = not sharded and distributed.size == 1
         # DeepSpeed broadcasts and flattens weights in their plain order.
-        trainee.denoiser.to(memory_format=torch.contiguous_format)
-        groups = trainee.parameter_groups()
+        module.denoiser.to(memory_format=torch.contiguous_format)
+        groups = module.parameter_groups()
         self._peaks = [group["lr"] for group in groups]
         optimizer = torch.optim.AdamW(
             groups,
@@ -109,28 +111,28 @@ class Engine:
             eps=training.optimizer.epsilon,
             weight_decay=training.optimizer.weight_decay,
             fused=not sharded,
-            capturable=captured and world.device.type == "cuda",
+            capturable=captured and distributed.device.type == "cuda",
         )
         # DeepSpeed makes master weights of the rounded weights, which would lose the base model's last bits.
         rounded = precision != torch.float32 and sharded
-        exact = [weights.detach().cpu().clone() for _, weights in trainee.learning()] if rounded else []
+        exact = [weights.detach().cpu().clone() for _, weights in module.learning()] if rounded else []
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=trainee,
+            model=module,
             optimizer=optimizer,
             config=deepspeed_config(training, settings, stage=self.stage, precision=precision),
             dist_init_required=False,
         )
         if not sharded:
-            trainee.denoiser.to(memory_format=torch.channels_last)
+            module.denoiser.to(memory_format=torch.channels_last)
             # DeepSpeed would copy all gradients into a bucket and back, a fifth of a step, also where nobody is to be told.
-            self._engine.enable_backward_allreduce = world.size > 1
-            for parameter in trainee.parameters():
+            self._engine.enable_backward_allreduce = distributed.size > 1
+            for parameter in module.parameters():
                 # What autocast would round anew in every step.
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.to(precision)
-        learning = [parameter for _, parameter in trainee.learning()]
-        self._captured = CapturedStep(trainee, self._optimizer, training, precision) if captured else None
-        self._masters = Masters(self._optimizer, learning, stage=self.stage, rank=world.rank)
+        learning = [parameter for _, parameter in module.learning()]
+        self._captured = CapturedStep(module, self._optimizer, training, precision) if captured else None
+        self._masters = Masters(self._optimizer, learning, stage=self.stage, rank=distributed.rank)
         for parameter, value in zip(learning, exact, strict=False):
             self._masters.fill(parameter, value)
         self._average = Average(self._masters.local, training.ema.decay) if training.ema.enabled else None
@@ -196,13 +198,15 @@ class Engine:
         self._engine.destroy()
 
     @staticmethod
-    def _stage(trainee: Trainee, settings: DeepSpeed, world: World, precision: torch.dtype) -> int:
+    def _stage(module: DreamBoothModule, settings: DeepSpeed, distributed: Distributed, precision: torch.dtype) -> int:
         if settings.zero_stage != "auto":
             return settings.zero_stage
         if settings.offload.parameters:
             return 3
-        learning = sum(parameter.numel() for _, parameter in trainee.learning())
-        planned = plan_zero_stage(parameters=learning, precision=precision, memory=world.memory, processes=world.size)
+        learning = sum(parameter.numel() for _, parameter in module.learning())
+        planned = plan_zero_stage(
+            parameters=learning, precision=precision, memory=distributed.memory, processes=distributed.size
+        )
         # DeepSpeed scales the loss, which fp16 needs, for the optimizers of its stages alone.
         return max(planned, 1) if settings.offload.optimizer or precision == torch.float16 else planned
 

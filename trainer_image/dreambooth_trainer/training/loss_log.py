@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dreambooth_api.failures import NonFiniteLoss
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ Line = dict[str, float]
 class LossLog:
     """Collects steps on the device and writes them some at a time, since reading a loss makes the host wait for the device."""
 
-    def __init__(self, path: Path, world: World, *, resumed_at: int) -> None:
+    def __init__(self, path: Path, distributed: Distributed, *, resumed_at: int) -> None:
         """Goes on behind step `resumed_at`; lines of later steps, which an interrupted start left, are dropped."""
         self._path = path
-        self._world = world
+        self._world = distributed
         self._pending: list[tuple[int, StepOutcome]] = []
-        if world.is_main:
+        if distributed.is_main:
             kept = [line for line in read_losses(path) if line["step"] <= resumed_at]
             write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
 

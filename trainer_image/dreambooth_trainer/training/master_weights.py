@@ -19,7 +19,7 @@ from torch.nn import Parameter
 
 
 class Masters:
-    """Master weights of the parameters that train. Every process of the world makes every call."""
+    """Master weights of the parameters that train. Every process must make every call."""
 
     def __init__(self, optimizer: Any, learning: Sequence[Parameter], *, stage: int, rank: int) -> None:
         """Finds them in the optimizer that DeepSpeed made."""

@@ -35,7 +35,7 @@ NO_GROWTH = "gaussian"
 """Initialisation of adapters: A normal, B zero, so that training starts from the base model."""
 
 
-class Trainee(nn.Module):
+class DreamBoothModule(nn.Module):
     """Denoiser, and text encoder where it learns, with the loss of a batch as the forward pass.
 
     The model's modules are changed in place: made trainable, or given adapters.

@@ -10,7 +10,7 @@ from dreambooth_api.training import Model
 from dreambooth_trainer.models import load
 from dreambooth_trainer.models.stable_diffusion.loading import downloads, identify, load_stable_diffusion
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
-from dreambooth_trainer.process.distributed import World
+from dreambooth_trainer.process.distributed import Distributed
 from tests.trainer.tiny_models import Layout, build
 
 CPU = torch.device("cpu")
@@ -66,9 +66,9 @@ def test_a_folder_is_loaded_frozen_in_float32(tiny_models: dict[Layout, StableDi
 
 
 def test_the_family_is_found_for_the_world(tiny_folders: dict[Layout, Path]) -> None:
-    model = load(Model(source=str(tiny_folders["1.x"])), World(), "bf16")
+    model = load(Model(source=str(tiny_folders["1.x"])), Distributed(), "bf16")
     assert isinstance(model, StableDiffusion)
-    assert (model.device, model.precision) == (World().device, torch.bfloat16)
+    assert (model.device, model.precision) == (Distributed().device, torch.bfloat16)
 
 
 def test_weights_of_a_variant_are_read(

@@ -76,7 +76,7 @@ def a_tokenizer_with_a_word_of_its_own() -> CLIPTokenizer:
 @pytest.mark.parametrize("training", ["full with text encoder", "lora with other targets"])
 def test_the_layout_is_that_of_the_releases(trained: Train, layout: Layout, training: str) -> None:
     run, _ = trained(layout, TRAININGS[training])
-    export.run(run)
+    export.export(run)
     for folder in (run.folder.model / "diffusers", run.folder.model / "config"):
         assert {path.name for path in (folder / "tokenizer").iterdir()} == TOKENIZER_FILES
         assert set(json.loads((folder / "model_index.json").read_text())) > {"unet", "vae", "text_encoder", "tokenizer"}
@@ -94,7 +94,7 @@ def test_older_libraries_draw_the_same(
     trained: Train, tiny_folders: dict[Layout, Path], older: None, layout: Layout, training: str, tmp_path: Path
 ) -> None:
     run, _ = trained(layout, TRAININGS[training])
-    export.run(run)
+    export.export(run)
     model = run.folder.model
     questions: list[tuple[str, list[Path]]] = [
         ("folder", [model / "diffusers"]),
