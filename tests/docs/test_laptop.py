@@ -26,7 +26,7 @@ def typed(command: str, folder: Path, **environment: str) -> str:
     ended = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
-        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"} | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -71,6 +71,12 @@ def test_several_processes(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(json.dumps(settings(tmp_path / "base", tmp_path / "photos")))
     typed(command, tmp_path, **hidden_gpus(2), PET_MASTER_PORT=free_port())
     assert (tmp_path / "run" / "COMPLETE").is_file()
+
+
+def test_the_command_is_on_the_path_of_an_activated_shell() -> None:
+    (command,) = (one for one in commands(README) if one.startswith("source"))
+    # From an environment of its own: the tests may run in an activated shell.
+    assert typed(f"{command} && dreambooth --version", ROOT, PATH="/usr/bin:/bin").startswith("dreambooth ")
 
 
 @pytest.mark.parametrize("command", [command for command in commands() if command.startswith("make ")])

@@ -13,7 +13,10 @@ from tests.docs.written import Block, blocks, commands
 SPECS = {"DreamBoothJob": DreamBoothJobSpec, "DreamBoothRuntime": DreamBoothRuntimeSpec}
 LAPTOP, CLUSTER = "tests/docs/test_laptop.py", "tests/e2e/test_docs.py"
 TYPED_BY = {
-    "README.md": {"make": LAPTOP, "dreambooth": LAPTOP, "torchrun": LAPTOP, "helm": CLUSTER, "kubectl": CLUSTER},
+    "README.md": {
+        **dict.fromkeys(("make", "source", "dreambooth", "torchrun"), LAPTOP),
+        **dict.fromkeys(("helm", "kubectl"), CLUSTER),
+    },
     "docs/install.md": {"helm": CLUSTER, "kubectl": CLUSTER, "docker": "tests/cluster/images.py"},
     "docs/monitoring.md": {"helm": CLUSTER},
     "charts/dreambooth-operator/README.md": {"helm": CLUSTER},

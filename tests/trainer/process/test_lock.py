@@ -80,7 +80,11 @@ def on_another_machine(file: Path) -> Callable[[], None]:
 
     def write() -> None:
         said = {"host": "node-b", "pid": 7, "since": "2026-01-01", "kernel": "another", "mark": "b"}
-        file.write_text(json.dumps(said | {"renewed": time.time()}))
+        content = json.dumps(said | {"renewed": f"{time.time():.6f}"}).encode()
+        # In place, as the trainer does: a file that is truncated first has no holder for a moment.
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT, 0o644)
+        os.pwrite(handle, content, 0)
+        os.close(handle)
 
     write()
     return write
