@@ -1,4 +1,4 @@
-"""The operator in the test cluster, and tenants' namespaces that enforce the restricted level."""
+"""The operator in the test cluster, and namespaces that enforce the `restricted` Pod Security Standard."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -32,5 +32,5 @@ def tenant(node: Cluster, operator: str, loaded: Mapping[str, str]) -> Iterator[
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the test of the permissions behind all others: it judges by what they made the operator do."""
+    """Runs the test of permissions last, because it evaluates the requests of all other tests."""
     items.sort(key=lambda item: item.path.name == "test_permissions.py" and item.path.parent.name == "e2e")

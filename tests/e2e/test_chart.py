@@ -1,5 +1,5 @@
-"""The chart's life: installed without any values, tested, upgraded, rolled back, uninstalled and installed again, and a job that
-trains all the time, in one attempt and one pod."""
+"""The chart is installed with default values, tested, upgraded, rolled back, uninstalled and reinstalled, while a DreamBoothJob
+trains in one attempt and one pod."""
 
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 
 @pytest.fixture
 def named_by_default(node: Cluster, loaded: Mapping[str, str]) -> Iterator[None]:
-    """The project's images under the names that the chart has for them, which no registry of the tests holds."""
+    """The images of the project under the default names of the chart."""
     if node.images:
         pytest.skip("only images of the test cluster may get other names")
     names = {f"docker.io/library/dreambooth-{target}:{VERSION}": image for target, image in loaded.items()}
@@ -32,7 +32,7 @@ def named_by_default(node: Cluster, loaded: Mapping[str, str]) -> Iterator[None]
 
 @pytest.fixture
 def uninstalled(tenant: Tenant, node: Cluster, loaded: Mapping[str, str]) -> Iterator[Tenant]:
-    """A tenant of a cluster that has neither operator nor CustomResourceDefinitions; the other tests' come back."""
+    """A tenant of a cluster without operator and CustomResourceDefinitions; they are restored afterwards."""
     node.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
     node.kubectl("delete", "--filename", CRDS, "--timeout=120s")
     yield tenant
@@ -41,7 +41,7 @@ def uninstalled(tenant: Tenant, node: Cluster, loaded: Mapping[str, str]) -> Ite
 
 
 def steps_on(tenant: Tenant, before: Mapping[str, Any]) -> dict[str, Any]:
-    """Waits until the operator, whichever it is now, tells that the job has trained on, and that it is the same attempt."""
+    """Waits until the current operator reports progress of the same attempt."""
     status = tenant.until(lambda now: now["progress"]["step"] > before["progress"]["step"])
     assert status["attempts"] == before["attempts"]
     return dict(status)

@@ -1,5 +1,5 @@
-"""A fake cluster in memory: a namespace with a DreamBoothJob, and the behaviour of the Job controller, the garbage collector and the
-kubelet. For tests of decisions; other tests use a real cluster."""
+"""A fake cluster in memory: a namespace with a DreamBoothJob, and the behaviour of Job controller, garbage collector and kubelet.
+For tests of decisions; other tests use a real cluster."""
 
 import itertools
 from collections.abc import Mapping, Sequence
