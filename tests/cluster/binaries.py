@@ -1,4 +1,4 @@
-"""The binaries of the control plane and the node, built from pinned Go modules once into the cache."""
+"""Builds the binaries of the control plane and the node from pinned Go modules, with a cache."""
 
 import hashlib
 import json
@@ -29,14 +29,14 @@ PACKAGES = {
 }
 """Package of each binary."""
 OWN_MODULES = {"helm": "helm", "prometheus": "prometheus", "promtool": "prometheus"}
-"""Folder of the module of each binary whose dependencies contradict the others'."""
+"""Folder of the module of each binary whose dependencies conflict with the others."""
 TAGS = "remove_all_sd,enable_kubernetes_sd"
-"""Of Prometheus' service discoveries, those of clouds would be most of the work."""
+"""Excludes the service discoveries of Prometheus for clouds, which take most of the build time."""
 LINKER_FLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES}"
 
 
 def folder() -> Path:
-    """Where the binaries are: named by everything that determines them.
+    """The folder of the binaries; its name is a digest of their inputs.
 
     Raises:
         NotReady: there is no Go toolchain.
@@ -49,7 +49,7 @@ def folder() -> Path:
 
 
 def built() -> Path:
-    """Builds what is missing (a quarter of an hour on two cores where nothing is there) and returns the folder.
+    """Builds missing binaries (15 minutes on two cores for all) and returns the folder.
 
     Raises:
         NotReady: there is no Go toolchain, or a build failed.
