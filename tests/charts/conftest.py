@@ -1,4 +1,4 @@
-"""helm, and what the chart makes of values."""
+"""Fixtures for Helm and rendered charts."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def helm() -> Helm:
 
 @pytest.fixture(scope="session")
 def render(helm: Helm) -> Callable[[Mapping[str, Any]], Objects]:
-    """What is installed for some values."""
+    """Renders the chart with values."""
 
     def rendered(values: Mapping[str, Any]) -> Objects:
         arguments = ["template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--values", "-"]

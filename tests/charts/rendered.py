@@ -1,4 +1,4 @@
-"""The chart, its cases, and the objects that it makes; for all tests of this folder."""
+"""The chart, the test cases, and access to rendered objects."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ Objects = Sequence[Mapping[str, Any]]
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads numbers as Kubernetes does: PyYAML takes `1e-08`, as helm writes it, for a string."""
+    """Parses numbers as Kubernetes does: PyYAML would parse `1e-08`, as written by Helm, as a string."""
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^-?\d+(\.\d+)?e[-+]?\d+$"), list("-0123456789"))
@@ -40,7 +40,7 @@ def of_kind(objects: Objects, kind: str) -> Objects:
 
 
 def pods_of(objects: Objects) -> Mapping[str, Mapping[str, Any]]:
-    """Every pod that is made, by its name or that of its Deployment."""
+    """All pod templates, by the name of the pod or Deployment."""
     pods = {item["metadata"]["name"]: dict(item) for item in of_kind(objects, "Pod")}
     for item in of_kind(objects, "Deployment"):
         pods[item["metadata"]["name"]] = dict(item["spec"]["template"])

@@ -1,6 +1,6 @@
-"""Kubernetes' own schemas, of each minor release that the chart supports: out of its Go module, once into the cache.
+"""The OpenAPI schemas of each minor release of Kubernetes that the chart supports, from its Go module, with a cache.
 
-They are closed here: a field that a release does not know is an error, as it would vanish in the API server without a word.
+Unknown fields are errors here, because the API server would drop them silently.
 """
 
 import json
@@ -23,11 +23,11 @@ MODULE = "k8s.io/kubernetes"
 RELEASES = ("v1.31.14", "v1.32.13", "v1.33.13", "v1.34.4")
 DOCUMENT = Path("api") / "openapi-spec" / "swagger.json"
 QUANTITIES = {"io.k8s.apimachinery.pkg.api.resource.Quantity", "io.k8s.apimachinery.pkg.util.intstr.IntOrString"}
-"""Strings as the document has them, and numbers as the API server takes them."""
+"""Strings as in the document, and numbers as the API server accepts them."""
 
 
 def faults(release: str, item: Mapping[str, Any]) -> list[str]:
-    """What a release of Kubernetes does not know or allow of an object."""
+    """The errors of an object according to the schema of a release."""
     definitions, kinds = _schemas(release)
     name = kinds.get((item["apiVersion"], item["kind"]))
     if name is None:
@@ -62,7 +62,7 @@ def _document(release: str) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        # The module has a hundred megabytes: none of it stays in the cache of modules.
+        # The module has 100 MB, so it is removed from the module cache.
         environment = {**os.environ, "GOMODCACHE": folder, "GOFLAGS": "-modcacherw"}
         command = [binaries.toolchain(), "mod", "download", "-json", f"{MODULE}@{release}"]
         ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

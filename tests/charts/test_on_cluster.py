@@ -1,4 +1,4 @@
-"""What a real API server makes of the chart: it takes every object, its pods are restricted, its roles add to the users'."""
+"""The chart with a real API server: all objects are accepted, pods are restricted, and roles are aggregated."""
 
 import json
 import time
@@ -18,7 +18,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 @pytest.fixture
 def restricted(cluster: Cluster) -> Iterator[str]:
-    """A namespace that takes only pods of the restricted level."""
+    """A namespace that enforces the `restricted` Pod Security Standard."""
     name = f"chart-{uuid.uuid4().hex[:6]}"
     cluster.kubectl("create", "namespace", name)
     cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
@@ -27,14 +27,14 @@ def restricted(cluster: Cluster) -> Iterator[str]:
 
 
 def try_out(cluster: Cluster, namespace: str, item: Mapping[str, Any]) -> None:
-    """Has the API server judge an object; nothing is kept."""
+    """Applies an object as a server-side dry run."""
     metadata = {**item["metadata"], **({"namespace": namespace} if "namespace" in item["metadata"] else {})}
     how = "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"
     cluster.kubectl("apply", *how, "--filename", "-", stdin=json.dumps({**item, "metadata": metadata}))
 
 
 @each_case
-def test_every_object_is_taken(case: Path, render: Render, cluster: Cluster, restricted: str) -> None:
+def test_every_object_is_accepted(case: Path, render: Render, cluster: Cluster, restricted: str) -> None:
     objects = [item for item in render(values_of(case)) if item["kind"] != "Pod"]
     for item in objects:
         try_out(cluster, restricted, item)
@@ -45,7 +45,7 @@ def test_every_pod_is_restricted(case: Path, render: Render, cluster: Cluster, r
     pods = pods_of(render(values_of(case)))
     assert len(pods) == 2
     for name, pod in pods.items():
-        # There is no such account here, and it is not what is judged.
+        # The service account does not exist here and is irrelevant for this test.
         spec = {key: value for key, value in pod["spec"].items() if key != "serviceAccountName"}
         metadata = {"name": name, "namespace": restricted, "labels": pod["metadata"]["labels"]}
         try_out(cluster, restricted, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
@@ -55,9 +55,7 @@ def is_aggregated(role: dict[str, Any]) -> bool:
     return any("aggregate-to" in label for label in role["metadata"]["labels"])
 
 
-def test_users_get_rights_by_the_roles_that_are_bound_to_them(
-    render: Render, cluster: Cluster, restricted: str
-) -> None:
+def test_users_get_permissions_through_aggregated_roles(render: Render, cluster: Cluster, restricted: str) -> None:
     roles = [item for item in of_kind(render({}), "ClusterRole") if is_aggregated(item)]
     names = [f"{restricted}-{item['metadata']['name']}" for item in roles]
     assert len(names) == 2

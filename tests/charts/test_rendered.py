@@ -1,6 +1,6 @@
-"""What the chart makes of values, beside what is expected: `cases/CASE/values.yaml` -> `expected.yaml`.
+"""Compares the rendered chart for `cases/CASE/values.yaml` with `expected.yaml`.
 
-After a wanted change: `REFRESH=1 pytest tests/charts`, and read the difference.
+After an intended change: `REFRESH=1 pytest tests/charts`, then review the diff.
 """
 
 import json
@@ -22,7 +22,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 @each_case
-def test_what_is_installed(case: Path, render: Render) -> None:
+def test_rendered_objects(case: Path, render: Render) -> None:
     objects = [item for item in render(values_of(case)) if item["kind"] != CRD]
     made = yaml.safe_dump_all(objects, sort_keys=False, width=120)
     if os.environ.get("REFRESH"):
@@ -31,7 +31,7 @@ def test_what_is_installed(case: Path, render: Render) -> None:
 
 
 @each_case
-def test_helm_finds_nothing(case: Path, helm: Helm) -> None:
+def test_helm_lint(case: Path, helm: Helm) -> None:
     ended = helm("lint", "--strict", str(CHART), "--values", str(case / "values.yaml"))
     assert ended.returncode == 0, ended.stdout
     assert "[WARNING]" not in ended.stdout
@@ -48,7 +48,7 @@ def test_each_supported_kubernetes_knows_every_field(release: str, case: Path, r
     assert found == {}
 
 
-def test_the_resource_definitions_are_those_of_the_project_and_stay(render: Render) -> None:
+def test_the_crds_are_those_of_the_project_and_are_kept(render: Render) -> None:
     installed = {item["metadata"]["name"]: item for item in of_kind(render({}), CRD)}
     committed = [yaml.safe_load(file.read_text()) for file in (CHART / "files").iterdir()]
     assert {name: item["spec"] for name, item in installed.items()} == {
@@ -58,7 +58,7 @@ def test_the_resource_definitions_are_those_of_the_project_and_stay(render: Rend
     assert of_kind(render({"crds": {"install": False}}), CRD) == []
 
 
-def test_selectors_mean_the_operator_and_not_the_pod_of_the_test(render: Render) -> None:
+def test_selectors_match_the_operator_and_not_the_test_pod(render: Render) -> None:
     objects = render({})
     labels = {name: pod["metadata"]["labels"] for name, pod in pods_of(objects).items()}
     assert set(labels) == {"dreambooth", "dreambooth-test"}
@@ -75,17 +75,17 @@ def test_selectors_mean_the_operator_and_not_the_pod_of_the_test(render: Render)
 
 
 @pytest.mark.parametrize(("replicas", "budgets"), [(1, 0), (2, 1), (3, 1)])
-def test_a_single_replica_may_always_be_moved(replicas: int, budgets: int, render: Render) -> None:
+def test_a_single_replica_has_no_disruption_budget(replicas: int, budgets: int, render: Render) -> None:
     assert len(of_kind(render({"replicas": replicas}), "PodDisruptionBudget")) == budgets
 
 
-def test_a_digest_decides_over_a_tag(render: Render) -> None:
+def test_a_digest_overrides_a_tag(render: Render) -> None:
     digest = f"sha256:{'0' * 64}"
     (deployment,) = of_kind(render({"image": {"tag": "1", "digest": digest}}), "Deployment")
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == f"dreambooth-operator@{digest}"
 
 
-def test_the_operator_may_make_network_policies_only_where_they_are_wanted(render: Render) -> None:
+def test_the_operator_may_create_network_policies_only_if_they_are_enabled(render: Render) -> None:
     def may(values: Mapping[str, Any]) -> bool:
         rules = [rule for role in of_kind(render(values), "ClusterRole") for rule in role["rules"]]
         return any("networkpolicies" in rule["resources"] for rule in rules)
@@ -94,5 +94,5 @@ def test_the_operator_may_make_network_policies_only_where_they_are_wanted(rende
     assert not may({"networkPolicies": {"enabled": False}})
 
 
-def test_a_parent_chart_may_hold_this_one(render: Render) -> None:
+def test_the_chart_works_as_a_subchart(render: Render) -> None:
     assert json.dumps(render({"global": {"any": "thing"}, "enabled": True})) == json.dumps(render({}))

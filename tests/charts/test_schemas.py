@@ -1,4 +1,4 @@
-"""That the check of the schemas finds what it is there to find."""
+"""Tests of the schema validation."""
 
 from copy import deepcopy
 from typing import Any
@@ -32,12 +32,12 @@ def service(**spec: Any) -> dict[str, Any]:
         ({**SERVICE, "apiVersion": "v2"}, "no Service of v2"),
     ],
 )
-def test_what_a_release_does_not_take(release: str, item: dict[str, Any], words: str | None) -> None:
+def test_errors_of_a_release(release: str, item: dict[str, Any], words: str | None) -> None:
     found = faults(release, item)
     assert len(found) == (words is not None)
     assert words is None or words in found[0]
 
 
-def test_a_field_that_came_later_is_unknown_before() -> None:
+def test_a_field_is_unknown_in_earlier_releases() -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "a"}], "hostnameOverride": "b"}}
     assert {release for release in RELEASES if not faults(release, pod)} == {"v1.34.4"}

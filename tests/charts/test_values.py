@@ -1,4 +1,4 @@
-"""The schema and the table of values: what is committed is what values.yaml says, and helm refuses all else."""
+"""The schema and the table of values match values.yaml, and Helm rejects other values."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from tests.charts.rendered import CHART, Objects, of_kind
 Render = Callable[[Mapping[str, Any]], Objects]
 
 
-def test_what_is_committed_is_what_the_comments_say() -> None:
+def test_the_committed_files_match_the_comments() -> None:
     read = read_values(VALUES.read_text())
     assert SCHEMA.read_text() == json.dumps(schema_of(read), indent=2) + "\n", "run: make chart"
     assert README.read_text() == with_table(README.read_text(), table_of(read)), "run: make chart"
@@ -39,19 +39,19 @@ def test_what_is_committed_is_what_the_comments_say() -> None:
         ({"settings": {"logLevel": "LOUD"}}, "/settings/logLevel", "must be one of"),
     ],
 )
-def test_what_is_not_in_the_schema_is_refused(given: dict[str, Any], place: str, words: str, helm: Helm) -> None:
+def test_values_outside_of_the_schema_are_rejected(given: dict[str, Any], place: str, words: str, helm: Helm) -> None:
     ended = helm("template", str(CHART), "--values", "-", stdin=json.dumps(given))
     assert ended.returncode != 0
     assert f"at '{place}'" in ended.stderr
     assert words in ended.stderr
 
 
-def test_without_the_trainers_port_there_is_no_policy(helm: Helm) -> None:
+def test_a_policy_needs_the_port_of_trainers(helm: Helm) -> None:
     ended = helm("template", str(CHART), "--set", "settings.trainerPort=null")
     assert "settings.trainerPort must be given" in ended.stderr
 
 
-def test_each_setting_reaches_the_operator_as_it_was_given(render: Render) -> None:
+def test_each_setting_reaches_the_operator(render: Render) -> None:
     given: dict[str, Any] = {
         "imagePullSecrets": ["a", "b"],
         "allowedImages": ["registry/*", "other:1"],
@@ -73,7 +73,7 @@ def test_each_setting_reaches_the_operator_as_it_was_given(render: Render) -> No
     objects = render({"settings": given, "namespaces": ["team"], "networkPolicies": policies})
     (deployment,) = of_kind(objects, "Deployment")
     container = deployment["spec"]["template"]["spec"]["containers"][0]
-    # What the kubelet fills in.
+    # Set by the kubelet.
     environment = {one["name"]: one.get("value", "filled-in") for one in container["env"]}
     read = settings_from(environment)
     told = read.model_dump(mode="json")
@@ -82,7 +82,7 @@ def test_each_setting_reaches_the_operator_as_it_was_given(render: Render) -> No
     assert environment.keys() >= {f"{PREFIX}{name}" for name in ("IDENTITY", "NAMESPACE", "LEASE_NAME")}
 
 
-def test_a_value_without_a_comment_is_named() -> None:
+def test_a_value_without_a_comment_is_an_error() -> None:
     with pytest.raises(CommentMissing, match=r"image\.tag of values\.yaml has no comment"):
         read_values("# An image.\nimage:\n  # Its name.\n  name: a\n  tag: b\n")
 

@@ -29,7 +29,7 @@ LOCK = RUN.with_suffix(".lock")
 
 @app.command()
 def up() -> None:
-    """Starts a cluster that stays until `down`."""
+    """Starts a cluster that runs until `down`."""
     if read_state() is None:
         typer.echo(f"starting (a quarter of an hour the first time); logs: {LOGS}")
         try:
@@ -42,7 +42,7 @@ def up() -> None:
 
 @app.command()
 def down() -> None:
-    """Stops the cluster, or clears up after one that was killed."""
+    """Stops the cluster, or cleans up after one that was killed."""
     state = read_state()
     if state:
         os.kill(state.pid, signal.SIGTERM)
@@ -113,7 +113,7 @@ def _start(processes: Processes, owner: int, reason: str | None) -> None:
 
 
 class _Stop:
-    """Tells when the cluster is to end."""
+    """Decides when the cluster must stop."""
 
     def __init__(self, owner: int) -> None:
         self._owner = owner
@@ -122,7 +122,7 @@ class _Stop:
             signal.signal(number, self._tell)
 
     def wanted(self) -> bool:
-        """Whether it is time."""
+        """Whether the cluster must stop."""
         return self._told or (self._owner != 0 and not runs(self._owner))
 
     def _tell(self, *_: object) -> None:
@@ -133,7 +133,7 @@ class _Stop:
 
 @contextmanager
 def _only_one() -> Iterator[None]:
-    """Waits until no other supervisor is at work."""
+    """Waits until no other supervisor is running."""
     with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

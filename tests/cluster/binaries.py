@@ -35,14 +35,14 @@ NODE = "kubelet", "kube-proxy", "coredns", "pause"
 ON_PATH = "prometheus", "promtool"
 """Programs that are taken from the PATH where they are there: any recent version serves the tests."""
 OWN_MODULES = {"helm": "helm", "prometheus": "prometheus", "promtool": "prometheus"}
-"""Folder of the module of each binary whose dependencies contradict the others'."""
+"""Folder of the module of each binary whose dependencies conflict with the others."""
 TAGS = "remove_all_sd,enable_kubernetes_sd"
-"""Of Prometheus' service discoveries, those of clouds would be most of the work."""
+"""Excludes the service discoveries of Prometheus for clouds, which take most of the build time."""
 LINKER_FLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES}"
 
 
 def folder() -> Path:
-    """Where the binaries are: named by everything that determines them.
+    """The folder of the binaries; its name is a digest of their inputs.
 
     Raises:
         NotReady: there is no Go toolchain.

@@ -39,7 +39,7 @@ AUDIT_POLICY = {
         {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
     ],
 }
-"""Enough to tell which permissions were used; without bodies, so that no secret is in the log."""
+"""Records the used permissions, without request bodies, so that the log has no secrets."""
 
 
 class ControlPlane:
@@ -77,11 +77,11 @@ class ControlPlane:
 
     @property
     def certificate_authority(self) -> Path:
-        """The certificate that all others are issued by."""
+        """The certificate of the certificate authority."""
         return self._secrets / "ca.pem"
 
     def start_api_server(self) -> None:
-        """Starts the API server, again if it was stopped."""
+        """Starts or restarts the API server."""
         folder = self._secrets
         flags = {
             "advertise-address": self._address,
@@ -91,7 +91,7 @@ class ControlPlane:
             "authorization-mode": "Node,RBAC",
             "bind-address": self._address,
             "client-ca-file": folder / "ca.pem",
-            # The second one asks for more permissions than Kubernetes does by default; some distributions have it.
+            # The second plugin is not enabled by default and requires more permissions; some distributions enable it.
             "enable-admission-plugins": "NodeRestriction,OwnerReferencesPermissionEnforcement",
             "etcd-servers": self._etcd,
             "kubelet-client-certificate": folder / "kubelet-client.pem",
@@ -189,7 +189,7 @@ def _client(kubeconfig: Path) -> dict[str, object]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """An unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The project's two images, built from its Dockerfile on a base made of Debian's packages, and loaded into containerd."""
+"""Builds the two images of the project from its Dockerfile, on a base of Debian packages, and loads them into containerd."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ PACKAGES = "ca-certificates", "python3", "python3-venv", "python-is-python3"
 BASE = f"localhost/dreambooth-test-base:{SUITE}-{'-'.join(PACKAGES)}"
 COMMON = "Dockerfile", "pyproject.toml", "uv.lock", "LICENSE", "api"
 INGREDIENTS = {"operator": (*COMMON, "operator/dreambooth_operator"), "trainer": (*COMMON, "trainer_image")}
-"""What each image is made of."""
+"""The inputs of each image."""
 LAYERS = CACHE / "images" / "layers"
-"""Layers as they were pushed, by target: those of the libraries are gigabytes, and are written once."""
+"""Pushed layers, by target: those of libraries have gigabytes and are written only once."""
 
 
 def reference(target: str) -> str:
-    """The image of a target of the Dockerfile, named by what it is made of."""
+    """The image of a target of the Dockerfile; its tag is a digest of its inputs."""
     digest = hashlib.sha256(BASE.encode())
     for name in INGREDIENTS[target]:
         for file in sorted(path for path in [ROOT / name, *(ROOT / name).rglob("*")] if path.is_file()):
@@ -33,7 +33,7 @@ def reference(target: str) -> str:
 
 
 def load(target: str) -> str:
-    """Builds an image, loads it into containerd and returns its name; only what is not there yet.
+    """Builds an image if it does not exist, loads it into containerd and returns its name.
 
     Raises:
         NotReady: it can't be built.
@@ -48,13 +48,13 @@ def load(target: str) -> str:
 
 
 def load_pause(binary: Path) -> None:
-    """Makes and loads the image that holds the namespaces of pods."""
+    """Builds and loads the sandbox image of pods."""
     if not _is_loaded(PAUSE_IMAGE):
         load_files(PAUSE_IMAGE, "scratch", {binary: "/pause"}, '--entrypoint=["/pause"]')
 
 
 def load_files(image: str, base: str, files: Mapping[Path, str], *settings: str) -> None:
-    """Makes an image of some files on a base, and loads it.
+    """Builds an image from files and a base, and loads it.
 
     Args:
         image: its name.
@@ -95,7 +95,7 @@ def _build(target: str, image: str) -> None:
 
 
 def _ensure_base() -> None:
-    """What public base images hold: Debian with Python."""
+    """The content of the base images: Debian with Python."""
     if succeeds("buildah", "inspect", "--type", "image", BASE):
         return
     folder = CACHE / "images" / "base"
@@ -111,10 +111,10 @@ def _ensure_base() -> None:
 
 
 def _import(image: str, layers: Path) -> None:
-    """Loads an image; layers that were pushed or loaded before are not written again, and old ones go."""
+    """Loads an image; existing layers are not written again, and unused ones are removed."""
     layers.mkdir(parents=True, exist_ok=True)
     (layers / "index.json").unlink(missing_ok=True)
-    # Compressed layers would have other digests than buildah's, and would be written again each time.
+    # Compressed layers would have different digests than those of buildah, and would be written again each time.
     run("buildah", "push", "--disable-compression", image, f"oci:{layers}:{image}")
     blobs = layers / "blobs" / "sha256"
     (digest,) = (entry["digest"] for entry in json.loads((layers / "index.json").read_text())["manifests"])
@@ -131,7 +131,7 @@ def _import(image: str, layers: Path) -> None:
 
 
 def _remove_others(target: str, image: str) -> None:
-    """Removes what an image has taken the place of: a trainer has six gigabytes."""
+    """Removes previous versions of an image: a trainer has six gigabytes."""
     prefix = f"localhost/dreambooth-{target}:"
     for old in run(*CTR, "images", "ls", "-q").split():
         if old.startswith(prefix) and old != image:
@@ -146,7 +146,7 @@ def _is_loaded(image: str) -> bool:
 
 
 def _logged(command: Sequence[str]) -> None:
-    """Runs what takes long."""
+    """Runs a command that takes long."""
     LOGS.mkdir(parents=True, exist_ok=True)
     with (LOGS / "images.log").open("ab") as log:
         if subprocess.run(command, stdout=log, stderr=log).returncode:

@@ -1,4 +1,4 @@
-"""Takes away whatever of a node may be left on this machine, however it ended."""
+"""Removes everything that a node may have left on this machine."""
 
 import shutil
 import subprocess
@@ -12,17 +12,17 @@ from tests.cluster.processes import succeeds
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 CHAINS = "KUBE-", "CNI-"
-"""Beginnings of the names of chains that kube-proxy, kubelet and CNI plugins make."""
+"""Prefixes of the names of chains that kube-proxy, kubelet and CNI plugins create."""
 
 
 def forward_packets() -> None:
-    """Lets the machine forward packets; `sweep` takes that back."""
+    """Enables IP forwarding; `sweep` disables it."""
     (RUN / FORWARDING.name).write_text(FORWARDING.read_text())
     FORWARDING.write_text("1")
 
 
 def sweep() -> None:
-    """Removes containers' processes, mounts, interfaces, packet filters, control groups and files, if there was a cluster."""
+    """Removes processes of containers, mounts, interfaces, packet filters, control groups and files of a cluster."""
     if not RUN.exists():
         return
     if (before := RUN / FORWARDING.name).exists():
@@ -41,7 +41,7 @@ def sweep() -> None:
 
 
 def _end_containers() -> None:
-    """Ends the shims, which outlive containerd, with all that they run; their network namespaces go with the mounts."""
+    """Stops the shims, which outlive containerd, with their processes. Network namespaces are removed with the mounts."""
     for shim in _shims():
         for process in [*shim.children(recursive=True), shim]:
             with suppress(psutil.Error):
@@ -53,7 +53,7 @@ def _end_containers() -> None:
 
 
 def _namespaces() -> list[Path]:
-    """Network namespaces of pods, known by their address."""
+    """The network namespaces of pods, identified by their addresses."""
     prefix = POD_CIDR.rpartition(".0.0/")[0]
     found = []
     for namespace in Path("/run/netns").glob("cni-*"):
@@ -66,7 +66,7 @@ def _namespaces() -> list[Path]:
 
 
 def _shims() -> list[psutil.Process]:
-    """What holds containers of ours."""
+    """The mounts of containers."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -82,7 +82,7 @@ def _mounts() -> list[str]:
 
 
 def _sweep_filters(family: str) -> None:
-    """Writes the tables again without our chains and the rules that name them."""
+    """Restores the tables without the chains of the cluster and rules that refer to them."""
     saved = subprocess.run([f"{family}-save"], capture_output=True, text=True)
     lines = saved.stdout.splitlines()
     kept = [line for line in lines if not is_ours(line)]
@@ -91,12 +91,12 @@ def _sweep_filters(family: str) -> None:
 
 
 def is_ours(line: str) -> bool:
-    """Whether a line of `iptables-save` makes one of our chains or is a rule that names one."""
+    """Whether a line of `iptables-save` defines a chain of the cluster, or is a rule that refers to one."""
     return any(word.startswith(CHAINS) for word in line.removeprefix(":").split())
 
 
 def found() -> list[str]:
-    """What of a node is on this machine."""
+    """The remains of a node on this machine."""
     interfaces = [name for name in (BRIDGE, INTERFACE) if succeeds("ip", "link", "show", name)]
     saved = subprocess.run(["iptables-save"], capture_output=True, text=True).stdout
     chains = [line for line in saved.splitlines() if is_ours(line)]

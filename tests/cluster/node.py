@@ -28,12 +28,12 @@ from tests.cluster.processes import Processes, run, succeeds
 PROGRAMS = "containerd", "runc", "buildah", "debootstrap", "iptables", "conntrack", "ip"
 PAUSE_IMAGE = "localhost/pause:test"
 GPUS = 8
-"""GPUs that the node pretends to have: the scheduler counts them, nothing is mounted."""
+"""Number of fake GPUs of the node: the scheduler counts them, but pods get no device."""
 READY_SECONDS = 60
 
 
 def preflight_failure() -> str | None:
-    """Why no node can run here."""
+    """Why a node can't run here."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "containers need root on Linux"
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
@@ -46,7 +46,7 @@ def preflight_failure() -> str | None:
 
 
 class Node:
-    """The one node of the cluster."""
+    """The single node of the cluster."""
 
     def __init__(self, processes: Processes, binaries: Path, control_plane: ControlPlane) -> None:
         self._processes = processes
@@ -55,14 +55,14 @@ class Node:
         self._kubectl = binaries / "kubectl", f"--kubeconfig={KUBECONFIG}"
 
     def start_network(self) -> None:
-        """Gives the node its address, before the API server is bound to it."""
+        """Adds the address of the node; the API server listens on it."""
         leftovers.forward_packets()
         run("ip", "link", "add", INTERFACE, "type", "bridge")
         run("ip", "address", "add", f"{NODE_ADDRESS}/32", "dev", INTERFACE)
         run("ip", "link", "set", INTERFACE, "up")
 
     def start(self) -> None:
-        """Starts the rest.
+        """Starts the other components.
 
         Raises:
             NotReady: a part did not come up.
@@ -78,7 +78,7 @@ class Node:
         run(*self._kubectl, "patch", "node", NODE, "--subresource=status", "--type=merge", f"--patch={patch}")
 
     def start_containerd(self) -> None:
-        """Starts containerd, into which images can be loaded then."""
+        """Starts containerd; images can be loaded afterwards."""
         config = RUN / "containerd.toml"
         config.write_text(
             f"""version = 2

@@ -1,4 +1,4 @@
-"""The processes of the cluster: none outlives the one that started it."""
+"""The processes of the cluster. They end with the process that started them."""
 
 import ctypes
 import signal

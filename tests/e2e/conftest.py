@@ -1,4 +1,4 @@
-"""The operator in the test cluster, and tenants' namespaces that enforce the restricted level."""
+"""The operator in the test cluster, and namespaces that enforce the `restricted` Pod Security Standard."""
 
 import subprocess
 import uuid
@@ -59,5 +59,5 @@ def uninstalled(tenant: Tenant, node: Cluster, loaded: Mapping[str, str]) -> Ite
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the test of the permissions behind all others: it judges by what they made the operator do."""
+    """Runs the test of permissions last, because it evaluates the requests of all other tests."""
     items.sort(key=lambda item: item.path.name == "test_permissions.py" and item.path.parent.name == "e2e")

@@ -1,4 +1,4 @@
-"""Shows the whole thing to a person, on a cluster of this machine: `make demo-cluster`.
+"""Demonstrates the operator on a cluster on this machine: `make demo-cluster`.
 
 Cluster up, operator installed, the example applied, its progress in the terminal, pictures and report copied out.
 """
@@ -55,7 +55,7 @@ def main(output: Path = Path("runs/demo-cluster")) -> None:
 
 
 def _watch(tenant: Tenant, console: Console) -> str:
-    """Shows where the job stands until it has ended."""
+    """Shows the progress of the DreamBoothJob until it ends."""
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn()
     with Progress(*columns, console=console) as bars:
         bar, told = bars.add_task("Pending", total=100), None

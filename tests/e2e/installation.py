@@ -10,7 +10,7 @@ CHART = ROOT / "charts" / "dreambooth-operator"
 RELEASE = "dreambooth"
 NAMESPACE = "dreambooth-system"
 UNREACHABLE_REGISTRY = "registry.invalid"
-"""Where an image may come from, but never does."""
+"""A registry that is allowed but not reachable."""
 
 
 def install(cluster: Cluster, images: Mapping[str, str], *arguments: str) -> None:
@@ -29,7 +29,7 @@ def install(cluster: Cluster, images: Mapping[str, str], *arguments: str) -> Non
     cluster.helm(
         *("upgrade", "--install", RELEASE, CHART),
         *("--namespace", NAMESPACE, "--create-namespace", "--values", "-"),
-        # They are there already, applied by hand.
+        # They have been applied separately.
         *("--set", "crds.install=false", "--wait", "--timeout", "3m", *arguments),
         stdin=json.dumps(values),
     )
@@ -37,11 +37,11 @@ def install(cluster: Cluster, images: Mapping[str, str], *arguments: str) -> Non
 
 
 def uninstall(cluster: Cluster) -> None:
-    """Takes the operator away."""
+    """Uninstalls the operator."""
     cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
     cluster.kubectl("delete", "namespace", NAMESPACE)
 
 
 def restrict(cluster: Cluster, namespace: str) -> None:
-    """Lets a namespace run only pods of the restricted level."""
+    """Enforces the `restricted` Pod Security Standard in a namespace."""
     cluster.kubectl("label", "--overwrite", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")

@@ -1,4 +1,4 @@
-"""Kueue in the test cluster, from a folder beside the checkout: its manager's binary and its manifests."""
+"""Kueue in the test cluster, from a folder next to the checkout with the binary of its manager and its manifests."""
 
 import json
 import lzma
@@ -26,7 +26,7 @@ def preflight_failure() -> str | None:
 
 
 def install(cluster: Cluster) -> None:
-    """Installs Kueue, and waits until it admits what is asked of it."""
+    """Installs Kueue, and waits until it is ready."""
     manager = CACHE / "kueue" / "manager"
     manager.parent.mkdir(parents=True, exist_ok=True)
     with lzma.open(MANAGER) as packed, manager.open("wb") as unpacked:
@@ -34,11 +34,11 @@ def install(cluster: Cluster) -> None:
     manager.chmod(0o755)
     images.load_files(IMAGE, "scratch", {manager: "/manager"}, "--user=65532:65532", '--entrypoint=["/manager"]')
     cluster.kubectl("apply", "--server-side", "--filename", MANIFESTS)
-    # The test cluster's API server can't reach an API of others, and a namespace is not deleted while one is unreachable.
+    # The API server can't reach aggregated APIs, and a namespace is not deleted while one of them is unreachable.
     cluster.kubectl("delete", "apiservices", "--selector=app.kubernetes.io/name=kueue")
     wait = "--for=condition=Available", "deployment/kueue-controller-manager", f"--timeout={READY_SECONDS}s"
     cluster.kubectl("--namespace", NAMESPACE, "wait", *wait)
-    # Its webhooks answer a little later than it is ready.
+    # The webhooks respond shortly after the manager is ready.
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
@@ -50,7 +50,7 @@ def install(cluster: Cluster) -> None:
 
 
 def uninstall(cluster: Cluster) -> None:
-    """Takes Kueue away: its webhooks first, which would forbid everybody to make pods when the manager is gone."""
+    """Uninstalls Kueue, webhooks first: without the manager, they would block the creation of pods."""
     kinds = "validatingwebhookconfigurations,mutatingwebhookconfigurations"
     cluster.kubectl("delete", kinds, "--selector=app.kubernetes.io/name=kueue")
     cluster.kubectl("--namespace", NAMESPACE, "delete", "deployment", "--all", "--cascade=foreground", "--timeout=60s")
@@ -62,14 +62,14 @@ def uninstall(cluster: Cluster) -> None:
 
 
 def _free(cluster: Cluster, kind: str, metadata: dict[str, Any]) -> None:
-    """Takes an object's finalizers, which nobody would do when the manager is gone."""
+    """Removes the finalizers of an object, because the manager is no longer running."""
     where = ["--namespace", metadata["namespace"]] if "namespace" in metadata else []
     patch = '--patch={"metadata":{"finalizers":null}}'
     cluster.kubectl(*where, "patch", f"{kind}.kueue.x-k8s.io", metadata["name"], "--type=merge", patch)
 
 
 def queue(cluster: Cluster, namespace: str, gpus: int, name: str = "team") -> None:
-    """Gives a namespace a queue of its own with a quota of GPUs; a job of higher priority takes the place of a lower one.
+    """Creates queues for a namespace, with a quota of GPUs and preemption by priority.
 
     Args:
         cluster: where.

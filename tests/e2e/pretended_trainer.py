@@ -1,4 +1,4 @@
-"""Stands in for the trainer where a test is about queues and not about training: holds its GPU for some seconds, and completes.
+"""A fake trainer for tests of queues: it holds its GPU for some seconds, and completes.
 
 It is `dreambooth_trainer.launch` in the image that `test_kueue.py` makes.
 """

@@ -1,4 +1,4 @@
-"""One namespace of the cluster and what a person does and sees there, by kubectl."""
+"""A namespace of a tenant, and the actions of a user with kubectl."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from typing import Any
 from tests.conftest import Cluster
 
 PATIENCE = 300.0
-"""Seconds within which a small job must come to an end."""
+"""Seconds within which a small DreamBoothJob must end."""
 
 SMALL: Mapping[str, Any] = {
     "model": {"source": "embedded://emoji"},
@@ -24,11 +24,11 @@ SMALL: Mapping[str, Any] = {
     "resources": {"gpusPerNode": 1, "cpu": "500m", "memory": "4Gi", "sharedMemory": "64Mi"},
     "volumes": {"output": {"create": {"size": "1Gi"}}},
 }
-"""A job of the embedded model that takes seconds, on one pretended GPU."""
+"""A DreamBoothJob with the embedded model that takes seconds, on one fake GPU."""
 
 
 def small(**sections: Any) -> dict[str, Any]:
-    """A small job's spec; what is given replaces single fields of a section, or a field of the spec."""
+    """The spec of a small DreamBoothJob; arguments replace fields of the spec or of its sections."""
     spec = deepcopy(dict(SMALL))
     for name, section in sections.items():
         spec[name] = {**spec.get(name, {}), **section} if isinstance(section, Mapping) else section
@@ -84,7 +84,7 @@ class Tenant:
         return [event["reason"] for event in self.items("events") if event["involvedObject"]["kind"] == "DreamBoothJob"]
 
     def until(self, condition: Callable[[dict[str, Any]], Any], seconds: float = PATIENCE, name: str = "dog") -> Any:
-        """Waits until something holds for the status of a job, and returns that status."""
+        """Waits for a condition of the status of a DreamBoothJob, and returns the status."""
         deadline = time.monotonic() + seconds
         while not condition(status := self.status(name)):
             assert time.monotonic() < deadline, f"{json.dumps(status, indent=1)}\n{self.story()}"
@@ -92,7 +92,7 @@ class Tenant:
         return status
 
     def until_phase(self, *phases: str, seconds: float = PATIENCE, name: str = "dog") -> dict[str, Any]:
-        """Waits until a job is in a phase; an end that was not waited for is an error at once."""
+        """Waits until a DreamBoothJob is in a phase; an unexpected end is an error."""
 
         def reached(status: dict[str, Any]) -> bool:
             phase = status.get("phase")
@@ -116,7 +116,7 @@ class Tenant:
 
     @contextmanager
     def _looking_into(self, claim: str) -> Iterator[None]:
-        """A pod that mounts a claim, as a person would make to look into it."""
+        """A pod that mounts a claim, to inspect its content."""
         container = {
             "name": "look",
             "image": self._image,
@@ -139,7 +139,7 @@ class Tenant:
             self.kubectl("delete", "pod", "look")
 
     def story(self) -> str:
-        """What a person would look at."""
+        """Information for debugging."""
         logs = [
             self.kubectl("logs", pod["metadata"]["name"], "--tail=30", "--ignore-errors") for pod in self.pods()[:1]
         ]

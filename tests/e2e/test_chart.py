@@ -1,5 +1,5 @@
-"""The chart's life: installed without any values, tested, upgraded, rolled back, uninstalled and installed again, and a job that
-trains all the time, in one attempt and one pod."""
+"""The chart is installed with default values, tested, upgraded, rolled back, uninstalled and reinstalled, while a DreamBoothJob
+trains in one attempt and one pod."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from tests.e2e.test_interruptions import LONG, in_training
 
 
 def steps_on(tenant: Tenant, before: Mapping[str, Any]) -> dict[str, Any]:
-    """Waits until the operator, whichever it is now, tells that the job has trained on, and that it is the same attempt."""
+    """Waits until the current operator reports progress of the same attempt."""
     status = tenant.until(lambda now: now["progress"]["step"] > before["progress"]["step"])
     assert status["attempts"] == before["attempts"]
     return dict(status)

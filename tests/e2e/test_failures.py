@@ -1,4 +1,4 @@
-"""What ends a job, or keeps it from starting: each with a reason and a message that says what to do."""
+"""Failures of DreamBoothJobs, and failed preflight checks, each with a reason and a remedy."""
 
 import json
 from typing import Any
@@ -10,8 +10,8 @@ from tests.e2e.installation import UNREACHABLE_REGISTRY
 from tests.e2e.tenant import Tenant, reason, small
 
 TOO_LARGE = {"training": {"batchSize": 128}, "resources": {"memory": "1536Mi"}}
-"""A batch that does not fit. With much less memory a job would be stuck instead: the kernel lets go of the libraries' pages, and
-reads them again and again."""
+"""A batch that exceeds the memory. With much less memory, a trainer would hang instead: the kernel would evict and read pages of
+libraries repeatedly."""
 
 
 def test_too_little_memory(tenant: Tenant) -> None:
@@ -23,7 +23,7 @@ def test_too_little_memory(tenant: Tenant) -> None:
     tenant.kubectl("wait", "--for=condition=Failed", "dbj/dog", "--timeout=5s")
 
 
-def test_a_photo_that_is_none(tenant: Tenant) -> None:
+def test_an_invalid_photo(tenant: Tenant) -> None:
     tenant.kubectl("create", "configmap", "texts", "--from-literal=1.jpg=no photo")
     tenant.apply(small(subject={"images": {"configMap": {"name": "texts"}}}))
     status = tenant.until_phase("Failed")
@@ -32,7 +32,7 @@ def test_a_photo_that_is_none(tenant: Tenant) -> None:
     assert len(status["attempts"]) == 1
 
 
-def test_a_volume_that_fills_and_grows(tenant: Tenant) -> None:
+def test_a_full_volume(tenant: Tenant) -> None:
     with small_volume(tenant.cluster.kubectl, megabytes=60) as storage_class:
         tenant.apply(
             small(volumes={"output": {"create": {"size": "1Mi", "storageClassName": storage_class}}}, retries=0)
@@ -68,7 +68,7 @@ def test_a_volume_that_fills_and_grows(tenant: Tenant) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) and value[0].isupper() else None,
 )
-def test_what_keeps_a_job_from_training(
+def test_problems_before_the_training(
     tenant: Tenant, change: dict[str, Any], phase: str, word: str, remedy: str
 ) -> None:
     tenant.apply(small(**change))
@@ -82,7 +82,7 @@ def test_what_keeps_a_job_from_training(
     assert word in tenant.events()
 
 
-def test_what_was_missing_is_made_and_the_job_starts(tenant: Tenant) -> None:
+def test_an_attempt_starts_when_the_missing_object_is_created(tenant: Tenant) -> None:
     tenant.kubectl("delete", "configmap", "photos")
     tenant.apply(small())
     tenant.until(lambda status: reason(status, "Running") == ("False", "ConfigMapNotFound"))
@@ -98,6 +98,6 @@ def test_a_deadline(tenant: Tenant) -> None:
     tenant.until(lambda _: not tenant.pods(), 60)
 
 
-def test_a_finished_job_goes_when_its_time_has_come(tenant: Tenant) -> None:
+def test_a_finished_dreamboothjob_is_deleted_after_its_ttl(tenant: Tenant) -> None:
     tenant.apply(small(**TOO_LARGE, ttlSecondsAfterFinished=1))
     tenant.kubectl("wait", "--for=delete", "dbj/dog", "--timeout=120s")

@@ -1,4 +1,4 @@
-"""What goes wrong, or is made to, in the middle of a job: nothing is lost, nothing is doubled."""
+"""Interruptions of a DreamBoothJob: no work is lost or repeated."""
 
 import os
 import random
@@ -17,17 +17,17 @@ LONG = {"steps": 100_000}
 
 
 def in_training(tenant: Tenant, steps: int = 10, name: str = "dog") -> dict[str, Any]:
-    """Waits until a job has trained for some steps, and a checkpoint is there."""
+    """Waits until a DreamBoothJob has trained some steps and saved a checkpoint."""
     return dict(tenant.until(lambda status: status.get("progress", {}).get("step", 0) >= steps, name=name))
 
 
 def kill_trainer(tenant: Tenant) -> None:
-    """kill -9 of the trainer by the node, as the kernel would."""
+    """Kills the trainer with SIGKILL on the node, as the kernel would."""
     (pod,) = tenant.pods()
     tenant.cluster.kill_container(pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://"))
 
 
-def test_a_killed_trainer_goes_on(tenant: Tenant) -> None:
+def test_a_killed_trainer_resumes(tenant: Tenant) -> None:
     tenant.apply(small(training={"steps": 60}))
     in_training(tenant, 20)
     kill_trainer(tenant)
@@ -52,7 +52,7 @@ def test_suspend_and_resume(tenant: Tenant) -> None:
     assert after["failures"] == 0
 
 
-def test_deleting_takes_all_but_a_kept_claim(tenant: Tenant) -> None:
+def test_deletion_keeps_only_a_retained_claim(tenant: Tenant) -> None:
     tenant.apply(small(training=LONG))
     tenant.apply(
         small(training=LONG, volumes={"output": {"create": {"size": "1Gi", "deletionPolicy": "Delete"}}}), "other"
@@ -113,7 +113,7 @@ def test_an_api_server_that_restarts_is_waited_for(tenant: Tenant) -> None:
 
 
 def test_two_nodes_train_as_one_and_start_again_as_one(tenant: Tenant) -> None:
-    """Two pods with one process each, which find each other by the names of a headless Service."""
+    """Two pods with one process each, which find each other through a headless Service."""
     tenant.apply(
         small(
             training={"steps": 60},

@@ -1,4 +1,4 @@
-"""Jobs in queues of the real Kueue: quota, preemption, and two tenants beside each other."""
+"""DreamBoothJobs in queues of Kueue: quota, preemption, and two tenants."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ def queues(node: Cluster, operator: str) -> Iterator[Cluster]:
 
 @contextmanager
 def namespace(cluster: Cluster, name: str) -> Iterator[str]:
-    """A namespace of its own, gone in the end with its queue."""
+    """A namespace with a queue; both are deleted afterwards."""
     name = f"{name}-{uuid.uuid4().hex[:6]}"
     cluster.kubectl("create", "namespace", name)
     restrict(cluster, name)
@@ -51,7 +51,7 @@ def test_jobs_wait_for_quota_and_a_preempted_one_goes_on(queues: Cluster, tenant
     kueue.queue(queues, tenant.name, gpus=1)
     classes = {"low": 1, "high": 2}
     for name, value in classes.items():
-        # The scheduler itself preempts nobody: that is Kueue's to do.
+        # The scheduler must not preempt pods; Kueue does.
         description = {"value": value, "preemptionPolicy": "Never"}
         metadata = {"name": f"{tenant.name}-{name}"}
         kueue.apply(
@@ -119,7 +119,7 @@ def _runtime(image: str, namespaces: list[str]) -> dict[str, Any]:
 
 
 def _fill(tenant: Tenant) -> None:
-    """Applies all jobs of a tenant at once; they write to folders of one claim."""
+    """Applies all DreamBoothJobs of a tenant at once; they write to folders of one claim."""
     claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
     shelf = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "shelf"}, "spec": claim}
     items: list[dict[str, Any]] = [
@@ -137,7 +137,7 @@ def _fill(tenant: Tenant) -> None:
 
 
 def _until_complete(tenants: list[Tenant], seconds: float = 900) -> None:
-    """Waits for the end of all jobs; none of the tenants ever has more pods than its quota has GPUs."""
+    """Waits for the end of all DreamBoothJobs; no tenant may have more pods than GPUs in its quota."""
     deadline = time.monotonic() + seconds
     while True:
         phases = Counter(job.get("status", {}).get("phase") for tenant in tenants for job in tenant.items("dbj"))
@@ -155,7 +155,7 @@ def _assert_fair(tenants: list[Tenant]) -> None:
     totals = {name: sum(job["status"]["gpuSeconds"] for job in items) for name, items in jobs.items()}
     first, second = totals.values()
     assert abs(first - second) < 0.1 * max(first, second), totals
-    # At no time has one of them got ahead by more than both have on their GPUs.
+    # The difference never exceeds the number of GPUs of both.
     ends = sorted((job["status"]["completionTime"], name) for name, items in jobs.items() for job in items)
     done: Counter[str] = Counter()
     for _, name in ends:

@@ -1,4 +1,4 @@
-"""A job's life in a real cluster: from `kubectl apply` to weights on a claim."""
+"""The life cycle of a DreamBoothJob in a real cluster: from `kubectl apply` to weights on a claim."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_the_trainer_has_no_credentials_and_no_rights(tenant: Tenant) -> None:
 
 
 def test_the_example_is_applied_as_it_is(tenant: Tenant) -> None:
-    """The very manifest that the command line runs; here it only has to start, on a node of two cores."""
+    """The manifest that the command line runs; here, it only has to start."""
     manifest = (ROOT / "examples" / "dog" / "dreamboothjob.yaml").read_text()
     tenant.kubectl("apply", "--filename", "-", stdin=manifest)
     tenant.until_phase("Running")

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the operator and trainers of the test cluster, and the dashboard has data there."""
+"""Prometheus scrapes the operator and trainers in the test cluster, and the dashboard has data."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.e2e.tenant import PATIENCE, Tenant, small
 
 
 def discovered(name: str, kubeconfig: Path, namespace: str, **more: Any) -> Mapping[str, Any]:
-    """Scrapes the port `metrics` of all pods of a namespace, as the chart's monitors do."""
+    """Scrapes the port `metrics` of all pods of a namespace, like the monitors of the chart."""
     prefix = "__meta_kubernetes"
     relabelings = [
         {"source_labels": [f"{prefix}_pod_container_port_name"], "regex": "metrics", "action": "keep"},
@@ -31,7 +31,7 @@ def test_each_query_of_the_dashboard_has_data(tenant: Tenant, tmp_path: Path) ->
     with prometheus(tenant.cluster.binary("prometheus"), tmp_path, scrapes) as watching:
         asked = queries(tenant.name)
         waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
-        # It waits for as long as its photos are missing. What is counted later is so seen at 0 before.
+        # It waits while its photos are missing, so that later counters are scraped at 0 before.
         tenant.apply(small(subject={"images": {"configMap": {"name": "none"}}}), name="waiting")
         watching.until_answered(waits, PATIENCE)
         tenant.apply(small(training={"steps": 5000}))

@@ -1,4 +1,4 @@
-"""After all other tests with containers: the chart's permissions are those that the operator used, and no others."""
+"""Runs after all other tests with containers: the operator used exactly the permissions of the chart."""
 
 import asyncio
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_every_permission_was_used_and_none_was_missing(
     asyncio.run(_live(node, tenant.name))
     permissions = granted(access_of(node, RELEASE, NAMESPACE))
     used, forbidden = asked(AUDIT_LOG, f"system:serviceaccount:{NAMESPACE}:{RELEASE}")
-    # What is granted is forbidden all the same to pods that outlive their roles when the chart is uninstalled.
+    # Requests of pods that still run after their roles were uninstalled are forbidden.
     assert forbidden <= permissions
     assert not [one for one in permissions if "*" in "".join(one)]
     assert not [one for one in permissions | used if one.resource.startswith("secrets")]
@@ -33,7 +33,7 @@ def test_every_permission_was_used_and_none_was_missing(
 
 
 async def _live(node: Cluster, namespace: str) -> None:
-    """What no other test brings about."""
+    """Permissions that no other test uses."""
     client = await Client.connect()
     try:
         await live(client, node, namespace)

@@ -1,4 +1,4 @@
-"""A tenant's namespace where nothing runs."""
+"""A namespace of a tenant without running pods."""
 
 import uuid
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.e2e.tenant import Tenant
 
 @pytest.fixture
 def tenant(cluster: Cluster) -> Iterator[Tenant]:
-    """A namespace with the ConfigMap that jobs name; there is no image, since no container runs in it."""
+    """A namespace with the ConfigMap for photos; it needs no image, because no container runs in it."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", name)
     tenant = Tenant(cluster, name, image="")

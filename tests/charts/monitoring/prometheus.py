@@ -1,4 +1,4 @@
-"""A real Prometheus, and what the chart's dashboard asks it. Used here and by `tests/e2e/test_monitoring.py`."""
+"""A Prometheus server and the queries of the dashboard. Also used by `tests/e2e/test_monitoring.py`."""
 
 import json
 import time
@@ -22,12 +22,12 @@ DASHBOARD = CHART_FILES / "dashboard.json"
 
 SCRAPE_SECONDS = 1
 RATE_INTERVAL = "20s"
-"""What Grafana would choose for so short a scrape interval, and a little more for a slow machine."""
+"""The rate interval that Grafana would choose for the scrape interval, increased for slow machines."""
 READY_SECONDS = 60
 
 
 class Prometheus:
-    """A Prometheus that runs."""
+    """A running Prometheus server."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -42,7 +42,7 @@ class Prometheus:
             return False
 
     def samples(self, query: str) -> list[dict[str, Any]]:
-        """The series that a query gives, since this Prometheus began, in the steps that a panel would show."""
+        """The result of a range query since the start, with the step of a panel."""
         parameters = {"query": query, "start": self._begun, "end": time.time(), "step": SCRAPE_SECONDS}
         address = f"{self._address}/api/v1/query_range?{urllib.parse.urlencode(parameters)}"
         try:
@@ -52,11 +52,11 @@ class Prometheus:
             raise AssertionError(f"{query}: {error.read().decode()}") from error
 
     def unanswered(self, queries: Mapping[str, str]) -> dict[str, str]:
-        """Those of some queries that have given no number yet."""
+        """The queries without a result so far."""
         return {name: query for name, query in queries.items() if not any(map(_number, self.samples(query)))}
 
     def until_answered(self, queries: Mapping[str, str], seconds: float) -> None:
-        """Waits until each query gives numbers."""
+        """Waits until each query has a result."""
         deadline = time.monotonic() + seconds
         while left := self.unanswered(queries):
             assert time.monotonic() < deadline, f"no data: {json.dumps(left, indent=1)}"
@@ -91,7 +91,7 @@ def prometheus(binary: str, folder: Path, scrapes: Sequence[Mapping[str, Any]]) 
 
 
 def queries(namespace: str) -> dict[str, str]:
-    """What the dashboard asks, by the titles of the panels, for one namespace."""
+    """The queries of the dashboard for one namespace, by the title of the panel."""
     panels = json.loads(DASHBOARD.read_text())["panels"]
     targets = [(panel["title"], target) for panel in panels for target in panel.get("targets", ())]
     return {

@@ -1,4 +1,4 @@
-"""The operator as a process and a small trainer as another: a real Prometheus scrapes both, and the dashboard has data."""
+"""Prometheus scrapes an operator and a small trainer, and each query of the dashboard has data."""
 
 import asyncio
 import json
@@ -20,13 +20,13 @@ from tests.e2e.tenant import PATIENCE, Tenant, reason, small
 from tests.operator.operators import operator
 
 STEPS = 100_000
-"""More than are done: the test ends the trainer."""
+"""More than the test waits for; it stops the trainer."""
 SECTIONS = "model", "prior", "training", "checkpoints", "samples", "evaluation"
 
 
 @contextmanager
 def trainer(folder: Path, port: int) -> Iterator[None]:
-    """A trainer as its pod would run it."""
+    """Runs a trainer as its pod would."""
     spec = small(training={"steps": STEPS}, checkpoints={"everySteps": STEPS})
     photos = {"path": str(ROOT / "examples" / "dog" / "photos")}
     config = {name: spec[name] for name in SECTIONS} | {"subject": {**spec["subject"], "images": photos}}
@@ -45,7 +45,7 @@ def trainer(folder: Path, port: int) -> Iterator[None]:
 
 
 def run_pod(tenant: Tenant, pod: dict[str, Any]) -> None:
-    """Says of a pod what a kubelet would say if its trainer were the one on the loopback interface."""
+    """Updates the status of a pod as a kubelet would, with a loopback address."""
     now = pod["metadata"]["creationTimestamp"]
     container = {"name": "trainer", "ready": True, "restartCount": 0, "image": "trainer", "imageID": "trainer"}
     status = {
@@ -61,7 +61,7 @@ def run_pod(tenant: Tenant, pod: dict[str, Any]) -> None:
 
 
 def lint(cluster: Cluster, address: str) -> str:
-    """What promtool finds wrong with the metrics of an address."""
+    """The problems that promtool finds in the metrics of an address."""
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
         scraped = answer.read()
     ended = subprocess.run([cluster.binary("promtool"), "check", "metrics"], input=scraped, capture_output=True)
@@ -85,12 +85,12 @@ def test_each_query_has_data_and_the_metrics_are_clean(tenant: Tenant, tmp_path:
     ]
 
     def story(watching: Prometheus) -> None:
-        # No node takes its pod: a kubelet would overwrite what is said here of the pod.
+        # The pod must not be scheduled: a kubelet would overwrite its status.
         tenant.apply(small(training={"steps": STEPS}, scheduling={"nodeSelector": {"no-such-label": "anywhere"}}))
-        # What is counted when the pod starts must have been seen at 0 before.
+        # Counters that increase at the start of the pod must be scraped at 0 before.
         waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
         watching.until_answered(waits, PATIENCE)
-        # So would the scheduler, until it has had its say.
+        # The scheduler would overwrite it too, until it has processed the pod.
         tenant.until(lambda status: reason(status, "Running") == ("False", "Unschedulable"))
         (pod,) = tenant.pods()
         run_pod(tenant, pod)

@@ -18,20 +18,20 @@ def promtool(cluster: Cluster, *arguments: str | Path) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_the_rules_are_sound(cluster: Cluster) -> None:
+def test_the_rules_are_valid(cluster: Cluster) -> None:
     promtool(cluster, "check", "rules", "--lint=all", "--lint-fatal", RULES)
 
 
-def test_each_alert_fires_and_clears(cluster: Cluster, tmp_path: Path) -> None:
+def test_each_alert_fires_and_resolves(cluster: Cluster, tmp_path: Path) -> None:
     for file in (RULES, STORIES):
         shutil.copy(file, tmp_path)
     promtool(cluster, "test", "rules", tmp_path / STORIES.name)
 
 
-def test_each_alert_has_a_story_in_which_it_fires_and_is_silent() -> None:
-    told = [one for story in yaml.safe_load(STORIES.read_text())["tests"] for one in story["alert_rule_test"]]
+def test_each_alert_has_a_test_in_which_it_fires_and_resolves() -> None:
+    results = [one for story in yaml.safe_load(STORIES.read_text())["tests"] for one in story["alert_rule_test"]]
     for alert in ALERTS:
-        ends = [bool(one["exp_alerts"]) for one in told if one["alertname"] == alert["alert"]]
+        ends = [bool(one["exp_alerts"]) for one in results if one["alertname"] == alert["alert"]]
         assert (ends[0], True in ends, ends[-1]) == (False, True, False), alert["alert"]
 
 

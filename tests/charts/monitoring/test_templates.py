@@ -11,7 +11,7 @@ ALL = {"serviceMonitor", "podMonitor", "rules", "dashboard"}
 
 
 def rendered(cluster: Cluster, **values: Any) -> dict[str, dict[str, Any]]:
-    """What the chart makes, by kind and name."""
+    """The rendered objects, by kind and name."""
     chart = ROOT / "charts" / "dreambooth-operator"
     given = json.dumps({"crds": {"install": False}, **values})
     text = cluster.helm("template", "dreambooth", chart, "--values", "-", stdin=given)
@@ -23,12 +23,12 @@ def monitoring(*parts: str, **more: Any) -> dict[str, Any]:
     return {part: {"enabled": True, **more.get(part, {})} for part in parts}
 
 
-def test_by_default_nothing_is_made_that_needs_other_definitions(cluster: Cluster) -> None:
+def test_by_default_no_object_needs_other_crds(cluster: Cluster) -> None:
     kinds = {name.partition("/")[0] for name in rendered(cluster)}
     assert not kinds & {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 
 
-def test_each_part_may_be_had_alone(cluster: Cluster) -> None:
+def test_each_part_can_be_enabled_alone(cluster: Cluster) -> None:
     made = {part: set(rendered(cluster, monitoring=monitoring(part))) - set(rendered(cluster)) for part in ALL}
     assert made == {
         "serviceMonitor": {"Service/dreambooth-metrics", "ServiceMonitor/dreambooth"},
@@ -60,7 +60,7 @@ def test_the_service_monitor_finds_the_service_and_the_service_the_pods(cluster:
     )
 
 
-def test_trainers_are_looked_for_where_jobs_are_served(cluster: Cluster) -> None:
+def test_the_pod_monitor_selects_the_watched_namespaces(cluster: Cluster) -> None:
     def selected(**values: Any) -> Any:
         return rendered(cluster, monitoring=monitoring("podMonitor"), **values)["PodMonitor/dreambooth-trainers"][
             "spec"

@@ -1,4 +1,4 @@
-"""What a trainer that lies to Prometheus achieves, under the limits of the chart's PodMonitor and a real Prometheus."""
+"""A malicious trainer can't affect other series in Prometheus under the limits of the PodMonitor."""
 
 import threading
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ LABELS = ",".join(f'label{number}="x"' for number in range(100))
 
 @contextmanager
 def telling(text: str) -> Iterator[str]:
-    """A pretended trainer with these metrics; its address."""
+    """A fake trainer with these metrics; returns its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -44,7 +44,7 @@ def telling(text: str) -> Iterator[str]:
 
 
 def scrape(cluster: Cluster) -> dict[str, Any]:
-    """Of the PodMonitor, what the Prometheus operator would write into a scrape configuration."""
+    """The scrape configuration that the Prometheus Operator would generate from the PodMonitor."""
     spec = rendered(cluster, monitoring=monitoring("podMonitor"))["PodMonitor/dreambooth-trainers"]["spec"]
     (endpoint,) = spec["podMetricsEndpoints"]
     return {
@@ -66,7 +66,7 @@ def scrape(cluster: Cluster) -> dict[str, Any]:
     [MANY, f"{NAME}{{{LABELS}}} 1\n", f'{NAME}{{a="{"x" * 1000}"}} 1\n', HONEST + "# " + "x" * 300_000 + "\n"],
     ids=["series", "labels", "long label", "long text"],
 )
-def test_too_much_is_not_taken_and_seen(cluster: Cluster, tmp_path: Path, text: str) -> None:
+def test_too_many_samples_fail_the_scrape(cluster: Cluster, tmp_path: Path, text: str) -> None:
     with telling(HONEST) as honest, telling(text) as liar:
         scrapes = [
             {"job_name": name, "static_configs": [{"targets": [target]}], **scrape(cluster)}
@@ -78,7 +78,7 @@ def test_too_much_is_not_taken_and_seen(cluster: Cluster, tmp_path: Path, text: 
             assert watching.samples(f'{NAME}{{job="liar"}}') == []
 
 
-def test_no_trainer_speaks_for_another_or_for_the_operator(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_trainer_can_not_write_series_of_others(cluster: Cluster, tmp_path: Path) -> None:
     lies = f'{NAME}{{namespace="other",job="operator"}} 7\ndreambooth_operator_leader 1\nup 1\n'
     with telling(lies) as liar:
         labels = {"namespace": "own"}

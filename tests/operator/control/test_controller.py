@@ -211,7 +211,7 @@ def test_an_existing_object_is_left_unchanged_and_checked_again(namespace: str) 
                 "metadata": {"name": "dog-0", "namespace": namespace},
             }
         )
-        assert await parts.controller._look(parts.key) == EXISTED_SECONDS
+        assert await parts.controller._reconcile(parts.key) == EXISTED_SECONDS
         found = await cluster.get("Job", namespace, "dog-0")
         assert found is not None and found["metadata"]["uid"] == theirs["metadata"]["uid"]
         assert "ownerReferences" not in found["metadata"]
@@ -226,7 +226,7 @@ def test_a_foreign_job_with_the_same_name_is_reported_and_left_unchanged(namespa
         seen = Observed(dreamboothjob=await parts.job())
         await cluster.create(config_map(seen, "photos", a="b"))
         theirs = await cluster.create({**attempt(seen), "metadata": {"name": "dog-0", "namespace": namespace}})
-        assert await parts.controller._look(parts.key) == reconcile.RECHECK.total_seconds()
+        assert await parts.controller._reconcile(parts.key) == reconcile.RECHECK.total_seconds()
         status = (await parts.job())["status"]
         assert status["phase"] == "Pending"
         assert status["message"].startswith("Job dog-0 already exists and was not created by the operator")
