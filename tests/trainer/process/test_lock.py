@@ -84,6 +84,7 @@ def on_another_machine(file: Path) -> Callable[[], None]:
         # In place, as the trainer does: a file that is truncated first has no holder for a moment.
         handle = os.open(file, os.O_WRONLY | os.O_CREAT, 0o644)
         os.pwrite(handle, content, 0)
+        os.ftruncate(handle, len(content))
         os.close(handle)
 
     write()
