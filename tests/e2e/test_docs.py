@@ -114,6 +114,6 @@ def test_installing_from_the_first_command_to_the_last(
     first, *rest = of_cluster("docs/install.md")
     assert first.startswith("kubectl create namespace")
     type_(first, checkout)
-    uninstalls = next(number for number, command in enumerate(rest) if command.startswith("helm uninstall"))
-    for command in (*rest[:uninstalls], *of_cluster("docs/monitoring.md"), *rest[uninstalls:]):
+    upgrades = next(number for number, command in enumerate(rest) if command.startswith("helm upgrade"))
+    for command in (*rest[:upgrades], *of_cluster("docs/monitoring.md"), *rest[upgrades:]):
         type_(command, checkout)
