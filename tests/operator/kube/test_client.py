@@ -194,7 +194,7 @@ def test_an_unavailable_or_hanging_server_is_an_error_within_the_timeout(
             cluster = await Cluster.connect()
             assert await cluster.get("ConfigMap", namespace, "settings") is None
             wire.hang()
-            with pytest.raises(ClusterError, match=r"no answer within 0\.5 s"):
+            with pytest.raises(ClusterError, match=r"no response within 0\.5 s"):
                 await cluster.get("ConfigMap", namespace, "settings", timeout=0.5)
             wire.heal()
             wire.break_off()
