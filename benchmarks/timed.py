@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def pieces(chunk: bytes) -> list[str]:
     return [text for text in re.split(r"[\r\n]+", chunk.decode(errors="replace")) if text.strip()]
 
 
-class _Watch:
+class _Watch(ABC):
     """Looks again and again at something, in a thread, while the block runs."""
 
     def __init__(self, interval: float) -> None:
@@ -103,9 +104,9 @@ class _Watch:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look_on)
 
+    @abstractmethod
     def look(self) -> bool:
         """Looks once, and tells whether to go on."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         # The first look must be over before the program starts.

@@ -85,9 +85,9 @@ class StepOutcome:
 class Engine:
     """A `DreamBoothModule` under DeepSpeed. Every process must make every call.
 
-    Without sharding, torch's optimizer works on the parameters themselves, in float32, and autocast rounds for the arithmetic:
-    DeepSpeed's alternative, master weights beside rounded ones, takes twice the time for an update and rounds the gradients.
-    On one device DeepSpeed then sets up, saves and loads, and `CapturedStep` takes the steps.
+    Without sharding, the optimizer of PyTorch works on the parameters themselves, in float32; they are rounded for the
+    arithmetic, by autocast on several devices and by `CapturedStep`, which then takes the steps, on one. DeepSpeed's alternative,
+    master weights and rounded ones, takes twice the time for an update and rounds the gradients.
     """
 
     def __init__(
@@ -96,8 +96,8 @@ class Engine:
         distributed.connect()
         training = module.training_settings
         self.stage = self._stage(module, settings, distributed, precision)
-        self._trainee = module
-        self._world = distributed
+        self._module = module
+        self._distributed = distributed
         self._training = training
         sharded = self.stage > 0
         captured = not sharded and distributed.size == 1
@@ -141,7 +141,7 @@ class Engine:
         """One optimizer step on a draw of the global batch."""
         factor = learning_rate_factor(step, self._training)
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
-            set_learning_rate(group, peak * factor)
+            _set_learning_rate(group, peak * factor)
         losses, norm = (self._captured or self._by_deepspeed)(draw, dataset)
         if self._average:
             self._average.update(self._masters.local, step)
@@ -152,12 +152,12 @@ class Engine:
         training, losses = self._training, []
         norm: Tensor | None = None
         for part in range(training.gradient_accumulation_steps):
-            start = (part * self._world.size + self._world.rank) * training.batch_size
+            start = (part * self._distributed.size + self._distributed.rank) * training.batch_size
             loss = self._engine(draw.rows(start, start + training.batch_size), dataset)
             self._engine.backward(loss.total)
             if self.stage == 0 and self._engine.is_gradient_accumulation_boundary():
                 norm = torch.nn.utils.clip_grad_norm_(
-                    [parameter for _, parameter in self._trainee.learning()], training.max_grad_norm
+                    [parameter for _, parameter in self._module.learning()], training.max_grad_norm
                 )
             self._engine.step()
             losses.append(torch.stack([loss.subject, loss.class_]).detach())
@@ -168,7 +168,7 @@ class Engine:
         average = self._average.tensors if self._average else None
         self._engine.save_checkpoint(str(folder), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
         if average is not None:
-            torch.save(average, folder / f"average-{self._world.rank}.pt")
+            torch.save(average, folder / f"average-{self._distributed.rank}.pt")
 
     def load(self, folder: Path) -> None:
         """Goes back to the state of a checkpoint."""
@@ -177,7 +177,7 @@ class Engine:
             # Offloaded states are not where the weights are: each tensor goes to the place of the one that it replaces.
             for average, saved in zip(
                 self._average.tensors,
-                torch.load(folder / f"average-{self._world.rank}.pt", map_location="cpu"),
+                torch.load(folder / f"average-{self._distributed.rank}.pt", map_location="cpu"),
                 strict=True,
             ):
                 average.copy_(saved)
@@ -187,9 +187,9 @@ class Engine:
         if self._average:
             self._average.copy_to(self._masters.local)
         gathered: dict[str, Tensor] = {}
-        for name, parameter in self._trainee.learning():
+        for name, parameter in self._module.learning():
             whole = self._masters.whole(parameter)
-            if self._world.is_main:
+            if self._distributed.is_main:
                 gathered[name] = whole.detach().cpu().contiguous().clone()
         return gathered
 
@@ -211,7 +211,7 @@ class Engine:
         return max(planned, 1) if settings.offload.optimizer or precision == torch.float16 else planned
 
 
-def set_learning_rate(group: dict[str, Any], rate: float) -> None:
+def _set_learning_rate(group: dict[str, Any], rate: float) -> None:
     """Sets the learning rate of an optimizer's group, on the device where a graph reads it there."""
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(rate)

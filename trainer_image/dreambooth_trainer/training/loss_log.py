@@ -23,7 +23,7 @@ class LossLog:
     def __init__(self, path: Path, distributed: Distributed, *, resumed_at: int) -> None:
         """Goes on behind step `resumed_at`; lines of later steps, which an interrupted start left, are dropped."""
         self._path = path
-        self._world = distributed
+        self._distributed = distributed
         self._pending: list[tuple[int, StepOutcome]] = []
         if distributed.is_main:
             kept = [line for line in read_losses(path) if line["step"] <= resumed_at]
@@ -42,7 +42,7 @@ class LossLog:
         if not self._pending:
             return []
         losses = torch.stack([outcome.losses for _, outcome in self._pending])
-        losses = self._world.mean(losses)
+        losses = self._distributed.mean(losses)
         lines = [
             {
                 "step": step,
@@ -60,7 +60,7 @@ class LossLog:
                     f"the loss became {line['loss'] + line['priorLoss']} at step {int(line['step'])}. Lower "
                     "training.learningRate, lengthen training.warmupSteps, or use mixedPrecision bf16 or fp32 instead of fp16."
                 )
-        if self._world.is_main:
+        if self._distributed.is_main:
             with self._path.open("a") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
         return lines
