@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
 import numpy as np
@@ -77,15 +78,20 @@ class Source(NamedTuple):
 
 @pytest.fixture
 def source(data: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
-    """Pictures to train on, without the warm-up, in which a few steps would learn nothing."""
+    """Pictures to train on, at a third of the peak rates and without their warm-up, in which a few steps would learn nothing."""
     for stage in (vae, diffusion, evaluator):
-        monkeypatch.setattr(stage, "RATE", Rate(peak=stage.RATE.peak, warm_up_steps=1, constant=0.9))
-    torch.manual_seed(0)
+        monkeypatch.setattr(stage, "RATE", Rate(peak=stage.RATE.peak / 3, warm_up_steps=1, constant=0.9))
+    torch.manual_seed(3)
     drawings = Drawings.load(data)
     composer = Composer(drawings, CPU, seed=0)
     words = tokenizer.load(data)
     catalogue = Catalogue(drawings.about, composer.saturation_N.tolist())
     return Source(Pool.invent(catalogue, words, 32, CPU, seed=0), composer, len(words))
+
+
+def learned(losses: list[float]) -> bool:
+    """Whether the later half lies well below the start; single losses vary with their timesteps and with the processor."""
+    return mean(losses[len(losses) // 2 :]) < 0.93 * mean(losses[:2])
 
 
 def test_prepare_takes_icons_with_a_class_or_a_label_once(data: Path) -> None:
@@ -134,7 +140,7 @@ def test_command_line_writes_models_that_stock_libraries_load(data: Path, tmp_pa
 
 def test_vae_learns_and_its_latents_have_unit_variance(source: Source) -> None:
     model, losses = vae.train(source.pool, source.composer, Run(batch=4, steps=18))
-    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+    assert learned(losses)
     pictures = source.composer(source.pool.layouts_N5.long())
     with torch.no_grad():
         latents = model.encode(pictures).latent_dist.sample()
@@ -153,13 +159,13 @@ def test_folding_the_normalisation_changes_no_restored_picture(source: Source) -
 
 
 def test_diffusion_learns(source: Source) -> None:
-    _, _, losses = diffusion.train(source.pool, source.composer, vae.build(), source.vocabulary, Run(batch=4, steps=5))
-    assert losses[-1] < 0.97 * losses[0]
+    _, _, losses = diffusion.train(source.pool, source.composer, vae.build(), source.vocabulary, Run(batch=4, steps=12))
+    assert learned(losses)
 
 
 def test_evaluator_learns(source: Source) -> None:
-    _, losses = evaluator.train(source.pool, source.composer, source.vocabulary, Run(batch=6, steps=10))
-    assert sum(losses[-3:]) < 0.97 * sum(losses[:3])
+    _, losses = evaluator.train(source.pool, source.composer, source.vocabulary, Run(batch=6, steps=18))
+    assert learned(losses)
 
 
 def test_contrast_is_least_where_partners_are_nearest() -> None:
