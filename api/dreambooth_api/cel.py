@@ -1,6 +1,6 @@
 """What the API server refuses at once, in the Common Expression Language: the rules that need no look at the cluster.
 
-Read by `crd.py`. Whatever they let through, `cluster_rules.py` judges again. Validation follows defaulting, so sections and
+Read by `crd.py`. The operator validates again with `cluster_rules.py`. Validation follows defaulting, so sections and
 fields with defaults are always there.
 """
 
@@ -55,7 +55,7 @@ def _stage(part: str, lowest: int) -> Rule:
     )
 
 
-_BESIDE: Mapping[str, Sequence[Rule]] = {
+_FURTHER: Mapping[str, Sequence[Rule]] = {
     "": [
         Rule(
             f"size(self.metadata.name) <= {NAME_LENGTH} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
@@ -131,11 +131,11 @@ _BESIDE: Mapping[str, Sequence[Rule]] = {
         ),
     ],
 }
-"""What must hold beside that."""
+"""Further rules."""
 
 RULES: Mapping[str, Sequence[Rule]] = {
-    **_BESIDE,
-    **{path: [IMMUTABLE, *_BESIDE.get(path, ())] for path in (f"spec.{section}" for section in SECTIONS)},
+    **_FURTHER,
+    **{path: [IMMUTABLE, *_FURTHER.get(path, ())] for path in (f"spec.{section}" for section in SECTIONS)},
 }
 """By the path of a field of a DreamBoothJob: what must hold for it."""
 

@@ -1,7 +1,7 @@
-"""What the fields of a manifest must say together: one small rule each, called by `validation.py`.
+"""Rules over several fields of a manifest, one function each, called by `validation.py`.
 
-A rule reads fields by their path. Where one of them is missing or unsound by itself, which is reported elsewhere, the
-rule has nothing to say, and the others are still asked.
+A rule reads fields by their path. Where one of them is missing or invalid by itself, which is reported elsewhere, the
+rule is skipped; the other rules still apply.
 """
 
 import re
@@ -17,76 +17,76 @@ PLACEHOLDERS = {"identifier", "class"}
 DEFAULTS: Mapping[str, Any] = TrainConfig.model_construct(subject=Subject.model_construct(images=Images())).model_dump(
     by_alias=True
 )
-"""What stands in a manifest that says nothing."""
+"""Defaults of all fields."""
 
 
-class _Unsound(LookupError):
-    """A field has no value that a rule could judge."""
+class _NoValidValue(LookupError):
+    """A field has no valid value that a rule could read."""
 
 
 class Fields:
     """The fields of a `spec` by their path (`training.steps`), defaults included."""
 
-    def __init__(self, spec: Mapping[str, Any], broken: Collection[str]) -> None:
-        """Takes the `spec` and the paths of those fields that are missing or unsound by themselves."""
+    def __init__(self, spec: Mapping[str, Any], invalid: Collection[str]) -> None:
+        """Takes the `spec` and the paths of the fields that are missing or invalid by themselves."""
         self._spec = spec
-        self._broken = broken
+        self._invalid = invalid
 
     def __getitem__(self, path: str) -> Any:
-        """What stands in a field, else its default."""
+        """Value of a field, or its default."""
         value: Any = self._spec
         default: Any = DEFAULTS
         walked = "spec"
         for name in path.split("."):
             walked += f".{name}"
-            if walked in self._broken:
-                raise _Unsound(walked)
+            if walked in self._invalid:
+                raise _NoValidValue(walked)
             default = default.get(name)
             value = value.get(name, default)
         return value
 
     def get(self, path: str) -> Any:
-        """What stands in a field, else its default; None where it is missing or unsound."""
+        """Value of a field, or its default; None where it is missing or invalid."""
         try:
             return self[path]
-        except _Unsound:
+        except _NoValidValue:
             return None
 
     def given(self, path: str) -> bool:
-        """Whether the manifest gives the field another value than its default, which the API server fills in."""
+        """Whether the field has another value than its default, which the API server fills in."""
         node: Any = self._spec
         default: Any = DEFAULTS
         for name in path.split("."):
             if not isinstance(node, Mapping) or name not in node:
                 return False
             node, default = node[name], (default or {}).get(name)
-        return node is not None and not _says_no_more(node, default)
+        return node is not None and not _equals_default(node, default)
 
     def texts(self, path: str) -> list[tuple[str, str]]:
-        """The sound entries of a list of texts, or the one text, each with its path."""
+        """Valid entries of a list of texts, or the one text, each with its path."""
         value = self[path]
         if isinstance(value, str):
             return [(path, value)]
         entries = [(f"{path}[{index}]", entry) for index, entry in enumerate(value)]
-        return [(place, entry) for place, entry in entries if f"spec.{place}" not in self._broken]
+        return [(place, entry) for place, entry in entries if f"spec.{place}" not in self._invalid]
 
 
-def _says_no_more(value: Any, default: Any) -> bool:
-    """Whether a field says what its default says, or less."""
+def _equals_default(value: Any, default: Any) -> bool:
+    """Whether a value, or each part of it that is given, equals the default."""
     if isinstance(value, Mapping) and isinstance(default, Mapping):
-        return all(_says_no_more(entry, default.get(name)) for name, entry in value.items())
+        return all(_equals_default(entry, default.get(name)) for name, entry in value.items())
     return bool(value == default)
 
 
 def find_contradictions(fields: Fields) -> list[Problem]:
     """All problems that the rules find."""
-    return [problem for rule in RULES for problem in _ask(rule, fields)]
+    return [problem for rule in RULES for problem in _apply(rule, fields)]
 
 
-def _ask(rule: "Rule", fields: Fields) -> list[Problem]:
+def _apply(rule: "Rule", fields: Fields) -> list[Problem]:
     try:
         return list(rule(fields))
-    except _Unsound:
+    except _NoValidValue:
         return []
 
 
@@ -113,7 +113,7 @@ def stray_placeholders(field: str, prompt: str) -> Iterator[Problem]:
         shown = ", ".join(f"{{{name}}}" for name in unknown)
         yield Problem(field, prompt, f"has the unknown placeholder {shown}", remedy)
     if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", prompt)):
-        yield Problem(field, prompt, "has a brace without its partner", remedy)
+        yield Problem(field, prompt, "has an unmatched brace", remedy)
 
 
 def _placeholders_of(path: str) -> "Rule":
@@ -132,7 +132,7 @@ def _one_source_of_images(fields: Fields) -> Iterator[Problem]:
     sources = ["path", "configMap", "persistentVolumeClaim", "image"]
     given = [name for name in sources if fields.given(f"subject.images.{name}")]
     if len(given) != 1 and fields["subject.images"] is not None:
-        message = "are several sources of the photos" if given else "names no source of the photos"
+        message = "has several sources of the photos" if given else "has no source of the photos"
         yield Problem(
             "spec.subject.images",
             given or None,
@@ -153,21 +153,21 @@ def _identifier_is_no_word(fields: Fields) -> Iterator[Problem]:
     )
     texts = [text for path in paths for _, text in fields.texts(path)]
     if identifier != "auto" and identifier.lower() in words_of(*texts):
-        message = "is a word of the class, of a prompt or of the evaluation, and can't mean the subject alone"
-        yield Problem("spec.subject.identifier", identifier, message, "Choose another, or auto")
+        message = "is also a word of the class, of a prompt or of the evaluation, so it can't mean the subject alone"
+        yield Problem("spec.subject.identifier", identifier, message, "Choose another word, or auto")
 
 
 def _warm_up(fields: Fields) -> Iterator[Problem]:
     warm_up, steps = fields["training.warmupSteps"], fields["training.steps"]
     if warm_up >= steps:
-        message = f"leaves no step after the warm-up, as training.steps is {steps}"
-        yield Problem("spec.training.warmupSteps", warm_up, message, f"Give fewer than {steps}, or more training.steps")
+        message = f"leaves no step after the warm-up: training.steps is {steps}"
+        yield Problem("spec.training.warmupSteps", warm_up, message, f"Set it below {steps}, or raise training.steps")
 
 
 def _text_encoder(fields: Fields) -> Iterator[Problem]:
     rate = fields["training.textEncoderLearningRate"]
     if rate is not None and not fields["training.trainTextEncoder"]:
-        message = "has no effect, as the text encoder is not trained"
+        message = "has no effect, because training.trainTextEncoder is false"
         yield Problem(
             "spec.training.textEncoderLearningRate",
             rate,
@@ -178,7 +178,7 @@ def _text_encoder(fields: Fields) -> Iterator[Problem]:
 
 def _lora(fields: Fields) -> Iterator[Problem]:
     if fields.given("training.lora") and fields["training.method"] != "lora":
-        message = "has no effect, as training.method is full"
+        message = "has no effect, because training.method is full"
         yield Problem(
             "spec.training.lora", fields["training.lora"], message, "Set training.method to lora, or remove it"
         )
@@ -186,7 +186,7 @@ def _lora(fields: Fields) -> Iterator[Problem]:
 
 def _ema(fields: Fields) -> Iterator[Problem]:
     if fields.given("training.ema.decay") and not fields["training.ema.enabled"]:
-        message = "has no effect, as training.ema.enabled is false"
+        message = "has no effect, because training.ema.enabled is false"
         yield Problem(
             "spec.training.ema.decay",
             fields["training.ema.decay"],
@@ -225,13 +225,13 @@ def _source_of(path: str) -> "Rule":
             if name not in EMBEDDED_MODELS:
                 known = ", ".join(EMBEDDED_MODELS)
                 message = f"is unknown: no embedded model is named {name!r}; there are: {known}"
-                yield Problem(f"spec.{path}", source, message, "Choose one of these")
+                yield Problem(f"spec.{path}", source, message, "Choose one of these, or give an hf:// repository")
         elif scheme == "hf":
             if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-                yield Problem(f"spec.{path}", source, "names no repository of the hub", "Write hf://organisation/name")
+                yield Problem(f"spec.{path}", source, "is no repository of the hub", "Write hf://organisation/name")
         elif scheme == "pvc":
             if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/.*)?", name):
-                yield Problem(f"spec.{path}", source, "names no claim", "Write pvc://claim/path")
+                yield Problem(f"spec.{path}", source, "has no valid name of a claim", "Write pvc://claim/path")
         else:
             remedy = "Write embedded://emoji, hf://organisation/name, pvc://claim/path, or the path of a folder or file"
             yield Problem(f"spec.{path}", source, f"has the unknown scheme {scheme}://", remedy)
@@ -242,13 +242,13 @@ def _source_of(path: str) -> "Rule":
 def _revision(fields: Fields) -> Iterator[Problem]:
     revision = fields["model.revision"]
     if revision is not None and not fields["model.source"].startswith("hf://"):
-        message = "has no effect, as model.source is no repository of the hub"
+        message = "has no effect, because model.source is no repository of the hub"
         yield Problem("spec.model.revision", revision, message, "Remove it, or give an hf:// source")
 
 
 def _token_secret(fields: Fields) -> Iterator[Problem]:
     if fields.given("model.tokenSecret") and not fields["model.source"].startswith("hf://"):
-        message = "has no effect, as model.source is no repository of the hub"
+        message = "has no effect, because model.source is no repository of the hub"
         secret = fields["model.tokenSecret"]
         yield Problem("spec.model.tokenSecret", secret, message, "Remove it, or give an hf:// source")
 

@@ -140,7 +140,7 @@ def build_crd(resource: Resource) -> dict[str, Any]:
 
 def dump(crd: Mapping[str, Any]) -> str:
     """A CustomResourceDefinition as YAML."""
-    # Imported late: whoever reads the models needs pydantic alone.
+    # Imported late: other users of the models need pydantic alone.
     import yaml
 
     return yaml.safe_dump(crd, sort_keys=False, width=120, allow_unicode=True)

@@ -1,15 +1,15 @@
 """The classes of failure, each with the reason and the exit code that a machine reads and a message that says what to do.
 
     TrainerFailure
-    ├── InvalidConfig         2   the manifest is wrong                            no retry mends it
-    ├── InvalidData           3   the photos are                                   no retry mends it
-    ├── ModelUnavailable      4   base model or encoder can't be loaded            a retry may
-    ├── OutOfMemory           5   device or host memory ran out                    no retry mends it
-    ├── NonFiniteLoss         6   the loss or the model is NaN or infinite         no retry mends it
-    ├── StorageFull           7   the volume is full                               a retry may, with more room
-    ├── CommunicationFailure  8   another process of the run died or went silent   a retry goes on from the checkpoint
-    ├── Interrupted           9   a signal or Ctrl-C; the state was saved          a retry goes on from the checkpoint
-    └── StorageUnavailable   10   a folder can't be written or is in use           a retry may, once it can
+    ├── InvalidConfig         2   the manifest is wrong                            a retry does not help
+    ├── InvalidData           3   the photos are                                   a retry does not help
+    ├── ModelUnavailable      4   a base model or CLIP model can't be loaded        a retry may help
+    ├── OutOfMemory           5   device or host memory ran out                    a retry does not help
+    ├── NonFiniteLoss         6   the loss or the model is NaN or infinite         a retry does not help
+    ├── StorageFull           7   the volume is full                               a retry helps once there is room
+    ├── CommunicationFailure  8   another process of the run died or stopped responding   a retry resumes from the checkpoint
+    ├── Interrupted           9   a signal or Ctrl-C; the state was saved          a retry resumes from the checkpoint
+    └── StorageUnavailable   10   a folder can't be written or is in use           a retry helps once it can
 
 Exit code 1 is left to errors of the trainer itself (reason `InternalError`), 0 is success. Raised by every module of the trainer,
 turned into an exit code by `__main__`, read from the termination log by the operator.
@@ -38,16 +38,16 @@ class TrainerFailure(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with the manifest or its photos."""
+    """One mistake in the manifest or in its photos."""
 
     field: str
     """Path of the field (`spec.training.steps`)."""
     value: Any
-    """What stands there."""
+    """Value of the field."""
     message: str
-    """What is wrong with it."""
+    """What is wrong with the value."""
     remedy: str
-    """What to do about it."""
+    """What the user can do."""
 
     def __str__(self) -> str:
         shown = repr(self.value)
@@ -77,7 +77,7 @@ class InvalidData(ProblemsFound):
 
 
 class ModelUnavailable(TrainerFailure):
-    """The base model or the encoder can't be loaded."""
+    """The base model or the CLIP model of the evaluation can't be loaded."""
 
     exit_code = 4
 
@@ -89,7 +89,7 @@ class OutOfMemory(TrainerFailure):
 
 
 class NonFiniteLoss(TrainerFailure):
-    """The loss became NaN or infinite, or what the base model computes is so from the start."""
+    """The loss, or an output of the base model, is NaN or infinite."""
 
     exit_code = 6
 
@@ -101,13 +101,13 @@ class StorageFull(TrainerFailure):
 
 
 class CommunicationFailure(TrainerFailure):
-    """Another process of the run died or went silent."""
+    """Another process of the run died or stopped responding."""
 
     exit_code = 8
 
 
 class Interrupted(TrainerFailure):
-    """A signal or Ctrl-C; the next start goes on from the saved state."""
+    """A signal or Ctrl-C; the next start resumes from the saved state."""
 
     exit_code = 9
 
@@ -119,14 +119,14 @@ class StorageUnavailable(TrainerFailure):
 
     @classmethod
     def of(cls, error: OSError, folder: Path) -> Self:
-        """The failure of a folder that the operating system does not let this process write to."""
-        return cls(f"{folder} can't be written to: {_said_by_the_system(error)}. {_WRITABLE}")
+        """The failure for a folder that this process may not write to."""
+        return cls(f"{folder} can't be written to: {_system_error(error)}. {_WRITABLE}")
 
 
 _WRITABLE = "Give a folder that this user may write to, or change its owner or its mount."
 
 
-def _said_by_the_system(error: OSError) -> str:
+def _system_error(error: OSError) -> str:
     where = f" ({error.filename})" if error.filename else ""
     return f"{error.strerror or error}{where}"
 
@@ -146,7 +146,7 @@ _REFUSED = {
     errno.EIO,
     errno.ESTALE,
 }
-"""What the operating system says of files and folders that are not as they should be, which is no fault of the trainer's."""
+"""Errors of the operating system about files and folders, whose cause lies outside the trainer."""
 _COMMUNICATION = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -158,10 +158,10 @@ _COMMUNICATION = (
 
 
 def classify(error: BaseException) -> TrainerFailure | None:
-    """The class of failure that an exception or one of its causes stands for; None for an error of the trainer itself.
+    """Finds the class of failure for an exception and its causes; None for an error of the trainer itself.
 
-    Libraries wrap what the operating system said (safetensors, torch's zip writer and gloo raise types of their own), so
-    messages are read where the type says nothing.
+    Libraries wrap errors of the operating system in types of their own (safetensors, torch's zip writer, gloo), so the
+    message decides where the type doesn't.
     """
     chain = list(_causes(error))
     for cause in chain:
@@ -169,39 +169,39 @@ def classify(error: BaseException) -> TrainerFailure | None:
             return cause
     for cause in chain:
         text = str(cause) or type(cause).__name__
-        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError" or _says(text, _MEMORY):
+        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError" or _contains(text, _MEMORY):
             return OutOfMemory(
                 f"{text.splitlines()[0]}. Lower training.batchSize or training.resolution, set "
                 "training.gradientCheckpointing, use method lora, a higher deepspeed.zeroStage, or ask for more memory."
             )
         code = _error_number(cause, text)
-        if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _says(text, _STORAGE):
-            return StorageFull(f"{text}. Free or enlarge the volume of the output, then start again: the run goes on.")
+        if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _contains(text, _STORAGE):
+            return StorageFull(f"{text}. Free or enlarge the volume of the output, then start again: the run resumes.")
         if code in _REFUSED:
-            said = _said_by_the_system(cause) if isinstance(cause, OSError) else text
+            said = _system_error(cause) if isinstance(cause, OSError) else text
             return StorageUnavailable(f"a file or folder can't be used: {said}. {_WRITABLE}")
         if isinstance(cause, KeyboardInterrupt):
-            return Interrupted("stopped by Ctrl-C; the same command goes on")
+            return Interrupted("stopped by Ctrl-C; the same command resumes the run")
         broken = isinstance(cause, ConnectionError) and not isinstance(cause, BrokenPipeError)
         # Base of what torch.distributed raises; torch may not be imported yet.
         broken |= any(base.__name__ == "DistError" for base in type(cause).__mro__)
-        if broken or (isinstance(cause, RuntimeError) and _says(text, _COMMUNICATION)):
+        if broken or (isinstance(cause, RuntimeError) and _contains(text, _COMMUNICATION)):
             return CommunicationFailure(
-                f"{text.splitlines()[0]}. A process of the run died or its network broke; the next start goes on from the "
-                "last checkpoint."
+                f"{text.splitlines()[0]}. A process of the run died or lost its network; the next start resumes from "
+                "the last checkpoint."
             )
     return None
 
 
 def _error_number(cause: BaseException, text: str) -> int | None:
-    """The operating system's number of an error; libraries written in Rust have it in their text."""
+    """Error number of the operating system; libraries written in Rust have it in their message."""
     if isinstance(cause, OSError):
         return cause.errno
     found = re.search(r"\(os error (\d+)\)", text)
     return int(found[1]) if found else None
 
 
-def _says(text: str, phrases: Sequence[str]) -> bool:
+def _contains(text: str, phrases: Sequence[str]) -> bool:
     return any(phrase in text for phrase in phrases)
 
 

@@ -1,4 +1,4 @@
-"""`DreamBoothJob`: photos of a subject in, a personalised diffusion model out. Read by command line and operator.
+"""`DreamBoothJob`: photos of a subject in, a personalised diffusion model out. Command line and operator read it.
 
 Importable without torch.
 """
@@ -18,10 +18,10 @@ KIND = "DreamBoothJob"
 PLURAL = "dreamboothjobs"
 
 NAME_LENGTH = 50
-"""Longest name of a job: names of its pods, which are labels of at most 63 characters, begin with it."""
+"""Longest name of a DreamBoothJob: the names of its pods, which are labels of at most 63 characters, begin with it."""
 
 JobName = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
-"""A label of RFC 1035, as names of Services must be."""
+"""A label of RFC 1035, as for names of Services."""
 
 Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 """A label of RFC 1123."""
@@ -32,14 +32,14 @@ RuntimeName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0
 
 
 class Metadata(BaseModel):
-    """What this program reads of Kubernetes' ObjectMeta; the rest is passed over."""
+    """The fields of Kubernetes' ObjectMeta that are read; the others are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     name: JobName
-    """Name of the job: lower-case letters, digits and hyphens, a letter first."""
+    """Name of the DreamBoothJob: lower-case letters, digits and hyphens, a letter first."""
     namespace: Label | None = None
-    """Namespace of the job. Default: that of the kubectl context."""
+    """Namespace of the DreamBoothJob. Default: that of the kubectl context."""
 
 
 class DreamBoothJobSpec(TrainConfig):
@@ -49,31 +49,31 @@ class DreamBoothJobSpec(TrainConfig):
     volumes: Volumes = Volumes()
     scheduling: Scheduling = Scheduling()
     suspend: bool = False
-    """Whether the job waits: pods of a running one save their state and end, and go on when this is false again."""
+    """Whether the DreamBoothJob waits: the pods save their state and end; the training resumes when this is false."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
-    """Seconds from the start of the first attempt after which the job fails, waiting while suspended not counted.
+    """Seconds from the start of the first attempt after which the DreamBoothJob fails; time while suspended doesn't count.
     Default: none."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
-    """Seconds after the end when the DreamBoothJob is deleted; what becomes of the claim is `volumes.output.create`'s to
-    say. Default: it stays."""
+    """Seconds after its end when the DreamBoothJob is deleted; `volumes.output.create` says whether its claim is deleted
+    too. Default: it is not deleted."""
     retries: Annotated[int, Field(ge=0, le=100)] = 3
-    """Attempts after the first, each from the last checkpoint, when an attempt ended by what a further one may mend.
-    Disruptions by the cluster don't count."""
+    """Further attempts, each from the last checkpoint, after failures that may be temporary. Disruptions by the cluster
+    don't count."""
     runtime: RuntimeName | None = None
-    """The DreamBoothRuntime to run with: what pods get, and how much. Default: the default one of the namespace; where the
-    administrator published none for it, what the operator's settings say."""
+    """The DreamBoothRuntime to run with: it sets what pods get, and how much. Default: the default one of the namespace;
+    without one, the operator's settings."""
     image: ImageReference | None = None
     """Image of the trainer, where the runtime allows it. Default: the runtime's, else the operator's."""
 
     @property
     def train_config(self) -> TrainConfig:
-        """The sections that the trainer reads, those that were not given still unset."""
+        """The sections that the trainer reads, with fields that were not given left unset."""
         given = {name: getattr(self, name) for name in TrainConfig.model_fields if name in self.model_fields_set}
         return TrainConfig.model_construct(**given)
 
 
 class DreamBoothJob(BaseModel):
-    """A fine-tuning job."""
+    """A DreamBooth fine-tuning."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
 
@@ -86,4 +86,4 @@ class DreamBoothJob(BaseModel):
     spec: DreamBoothJobSpec
     """The settings."""
     status: DreamBoothJobStatus | None = None
-    """Where it stands: written by the operator alone."""
+    """Status, written by the operator."""

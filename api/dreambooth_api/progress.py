@@ -1,4 +1,4 @@
-"""Where a run stands, as the trainer tells it: the schema of `/progress`, also read by console and metrics."""
+"""Where a run stands, as the trainer publishes it: the schema of `/progress`, also read by console and metrics."""
 
 from datetime import datetime
 from typing import Literal, Protocol, get_args
@@ -14,8 +14,8 @@ PhaseState = Literal["pending", "running", "done", "skipped", "failed"]
 Event = Literal["start", "advance", "end"]
 
 
-class Report(BaseModel):
-    """Base of what is published: camelCase in JSON, unchangeable, numbers that aren't finite written as null."""
+class JsonModel(BaseModel):
+    """Base of the models that are written as JSON: camelCase, immutable; numbers that aren't finite are written as null."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -26,7 +26,7 @@ class Report(BaseModel):
     )
 
 
-class Count(Report):
+class Count(JsonModel):
     """How many of how many."""
 
     done: int
@@ -35,7 +35,7 @@ class Count(Report):
     """All; null while unknown."""
 
 
-class PhaseProgress(Report):
+class PhaseProgress(JsonModel):
     """Where one phase stands."""
 
     name: PhaseName
@@ -49,10 +49,10 @@ class PhaseProgress(Report):
     unit: str
     """What is counted: `images`, `steps`; empty where nothing is."""
     seconds: float
-    """Seconds that it has taken in this start of the run."""
+    """Seconds that it took in this start of the run."""
 
 
-class Snapshot(Report):
+class Snapshot(JsonModel):
     """Where the run stands: the body of `/progress`."""
 
     schema_version: Literal[1] = 1
@@ -82,15 +82,15 @@ class Snapshot(Report):
     training_images: int = 0
     """Photos and class images that the training steps of this start took, over all processes."""
     class_images: Count
-    """Class images drawn."""
-    class_images_drawn: int = 0
-    """Class images that this process drew in this start; those beside them were in the cache, or others draw them."""
+    """Class images generated."""
+    class_images_generated: int = 0
+    """Class images that this process generated in this start. The others were in the cache, or other processes generate them."""
     identifier: str | None
     """The word that means the subject; null until it is chosen."""
     device: str | None
     """The device that computes."""
     memory_bytes: int
-    """Resident memory of the process (its peak where the system doesn't tell the present one)."""
+    """Resident memory of the process (its peak where the system doesn't report the current value)."""
     device_memory_bytes: int | None
     """Peak of the memory allocated on the CUDA device; null without one."""
     started_at: datetime
@@ -105,8 +105,8 @@ class Snapshot(Report):
 
 
 class Observer(Protocol):
-    """Told of every event, in the thread that reports it; `snapshot.current` is the phase that the event is about."""
+    """Called for every event, in the thread that reports it; `snapshot.current` is the phase that the event is about."""
 
     def __call__(self, event: Event, snapshot: Snapshot) -> None:
-        """Takes note of an event."""
+        """Handles an event."""
         ...

@@ -1,7 +1,6 @@
-"""`DreamBoothRuntime`: what an administrator lets jobs run with, and how much of it.
+"""`DreamBoothRuntime`: what an administrator allows DreamBoothJobs to use, and how much of it.
 
-Published once for the cluster; jobs choose one by name (`spec.runtime`), or get the default one of their namespace. Read by
-`crd.py`, policies and builders.
+It has cluster scope; DreamBoothJobs choose one by name (`spec.runtime`), or get the default one of their namespace.
 """
 
 from typing import Annotated, Literal, NamedTuple
@@ -27,18 +26,18 @@ Labels = Annotated[dict[QualifiedName, LabelValue], Field(max_length=20)]
 
 
 class LabelRequirement(Section):
-    """What must hold for one label."""
+    """A requirement on one label."""
 
     key: QualifiedName
     """Key of the label."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    """How it is compared."""
+    """Operator of the comparison."""
     values: Annotated[list[LabelValue], Field(max_length=100)] = []
     """Values, for `In` and `NotIn`."""
 
 
 class LabelSelector(Section):
-    """Selects by labels: everything that is said must hold."""
+    """Selects by labels: all requirements must hold."""
 
     match_labels: Labels = {}
     """Labels with the value that they must have."""
@@ -47,14 +46,14 @@ class LabelSelector(Section):
 
 
 class RuntimeResources(Section):
-    """What each pod gets, whatever its job says; what is not given here is the job's to say."""
+    """What each pod gets; these values override those of the DreamBoothJob, which sets the others."""
 
     cpu: Quantity | None = None
     """CPU cores (request)."""
     memory: Quantity | None = None
     """Memory (request and limit)."""
     shared_memory: Quantity | None = None
-    """Upper bound of /dev/shm; counts towards the memory."""
+    """Size limit of /dev/shm; it is part of the memory."""
     ephemeral_storage: Quantity | None = None
     """Disk of the node for temporary files and logs (request and limit)."""
     gpu_resource_name: GpuResourceName | None = None
@@ -62,14 +61,15 @@ class RuntimeResources(Section):
 
 
 class RuntimeVolumes(Section):
-    """Volumes that jobs get beside their own."""
+    """Further volumes of the DreamBoothJobs."""
 
     cache: CacheVolume | None = None
-    """Class images and downloaded models of jobs that name no cache: a claim of this name in each namespace."""
+    """Cache of class images and downloaded models for DreamBoothJobs that name none: a claim of this name in each
+    namespace."""
 
 
 class RuntimeLimits(Section):
-    """What a job may ask for at most. Default of each: no limit beyond that of the job's own field."""
+    """Upper limits for a DreamBoothJob. Default of each: no limit beyond that of the field itself."""
 
     steps: Annotated[int, Field(ge=1)] | None = None
     """`training.steps`."""
@@ -80,50 +80,50 @@ class RuntimeLimits(Section):
     gpus: Annotated[int, Field(ge=0)] | None = None
     """GPUs of all nodes together."""
     active_deadline_seconds: Annotated[int, Field(ge=1)] | None = None
-    """`activeDeadlineSeconds`; a job that says none has this one."""
+    """`activeDeadlineSeconds`; also the default of DreamBoothJobs without one."""
 
 
 class DreamBoothRuntimeSpec(Section):
-    """What pods get, what jobs may choose, and how much."""
+    """What pods get, what DreamBoothJobs may choose, and how much."""
 
     default: bool = False
-    """Whether jobs that name no runtime get this one. Of several that a namespace may use, the one created last counts."""
+    """Whether DreamBoothJobs that name no runtime get this one. If a namespace may use several, the newest applies."""
     namespace_selector: LabelSelector = LabelSelector()
-    """Labels of the namespaces whose jobs may use it. Default: all namespaces."""
+    """Labels of the namespaces whose DreamBoothJobs may use it. Default: all namespaces."""
     image: ImageReference | None = None
     """Image of the trainer. Default: the operator's."""
     allowed_images: Annotated[list[AllowedImage], Field(max_length=100)] = []
-    """Images that `spec.image` of a job may name instead: whole references, or prefixes that end with `/*`, `:*` or `@*`.
-    Default: none."""
+    """Images that `spec.image` of a DreamBoothJob may name instead: whole references, or prefixes that end with `/*`,
+    `:*` or `@*`. Default: none."""
     allowed_photo_images: Annotated[list[AllowedImage], Field(max_length=100)] = []
-    """Images that `subject.images.image` of a job may name, likewise. Default: none."""
+    """Images that `subject.images.image` of a DreamBoothJob may name, in the same form. Default: none."""
     resources: RuntimeResources = RuntimeResources()
     node_selector: Labels = {}
-    """Labels that a node must have; jobs may ask for more of them."""
+    """Labels that a node must have; DreamBoothJobs may require more."""
     tolerations: Annotated[list[Toleration], Field(max_length=20)] = []
-    """Taints that the pods tolerate; jobs may not add any."""
+    """Taints that the pods tolerate; DreamBoothJobs can't add any."""
     priority_class_names: Annotated[list[ObjectName], Field(max_length=20)] = []
-    """PriorityClasses that jobs may name; a job that names none gets the first. Default: none."""
+    """PriorityClasses that DreamBoothJobs may name; one that names none gets the first. Default: none."""
     queue_names: Annotated[list[ObjectName], Field(max_length=20)] = []
-    """Kueue's LocalQueues that jobs may name; a job that names none gets the first. Default: any of the job's namespace,
+    """Kueue's LocalQueues that DreamBoothJobs may name; one that names none gets the first. Default: any of the namespace,
     or none."""
     volumes: RuntimeVolumes = RuntimeVolumes()
     limits: RuntimeLimits = RuntimeLimits()
 
 
 class DreamBoothRuntime(BaseModel):
-    """What jobs run with, published by an administrator."""
+    """What DreamBoothJobs run with, defined by an administrator."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
 
     spec: DreamBoothRuntimeSpec
-    """What pods get, what jobs may choose, and how much."""
+    """What pods get, what DreamBoothJobs may choose, and how much."""
 
 
 class Runtime(NamedTuple):
-    """What a job runs with."""
+    """What a DreamBoothJob runs with."""
 
     name: str | None
-    """The DreamBoothRuntime; None: what the operator's settings say."""
+    """Name of the DreamBoothRuntime; None: the operator's settings apply."""
     spec: DreamBoothRuntimeSpec
-    """What it says."""
+    """Its spec."""

@@ -1,4 +1,4 @@
-"""Sections of a `DreamBoothJob` that only a cluster knows, beside the trainer's own; embedded by `job.py`."""
+"""Sections of a `DreamBoothJob` that apply in a cluster only; `job.py` adds them to those of the trainer."""
 
 from typing import Annotated, Literal
 
@@ -38,13 +38,12 @@ MODEL_CONFIG = f"{_REPOSITORY}|{_ON_CLAIM}"
 
 
 class Resources(Section):
-    """What each pod asks for."""
+    """Resources of each pod."""
 
     nodes: Annotated[int, Field(ge=1, le=64)] = 1
-    """Pods that train together, each on a node of its own choice. More than one needs volumes that all of them can write
-    to (ReadWriteMany)."""
+    """Pods that train together. More than one needs volumes that all nodes can mount for writing (ReadWriteMany)."""
     gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 1
-    """GPUs of a pod, with a process of the trainer for each; 0: one process on the CPU."""
+    """GPUs of a pod, with one process of the trainer for each; 0: one process on the CPU."""
     gpu_resource_name: GpuResourceName = "nvidia.com/gpu"
     """Extended resource by which the cluster counts GPUs."""
     cpu: Quantity = "4"
@@ -52,16 +51,16 @@ class Resources(Section):
     memory: Quantity = "16Gi"
     """Memory of a pod (request and limit)."""
     shared_memory: Quantity = "2Gi"
-    """Upper bound of /dev/shm, by which processes of a pod exchange tensors; counts towards the memory."""
+    """Size limit of /dev/shm, through which processes of a pod exchange tensors; it is part of the memory."""
     ephemeral_storage: Quantity | None = None
-    """Disk of the node for temporary files and logs of a pod (request and limit). Default: as much as there is."""
+    """Disk of the node for temporary files and logs of a pod (request and limit). Default: no limit."""
 
 
 class NewClaim(Section):
-    """A PersistentVolumeClaim that the operator creates for the job."""
+    """A PersistentVolumeClaim that the operator creates for the DreamBoothJob."""
 
     size: Quantity = "20Gi"
-    """Room that is asked for."""
+    """Requested size."""
     storage_class_name: Annotated[str, Field(max_length=253)] | None = None
     """Class of the storage. Default: the cluster's default class."""
     access_modes: (
@@ -72,22 +71,22 @@ class NewClaim(Section):
     ) = None
     """How the volume may be mounted. Default: ReadWriteOnce, with several nodes ReadWriteMany."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
-    """What becomes of the claim, and of the weights on it, when the DreamBoothJob is deleted."""
+    """What happens to the claim, and to the weights on it, when the DreamBoothJob is deleted."""
 
 
 class OutputVolume(Section):
     """The volume of the run's folder: an existing claim or a new one."""
 
     claim_name: ObjectName | None = None
-    """A claim of the same namespace that exists already. Default: a new claim with the job's name."""
+    """An existing claim of the same namespace. Default: a new claim with the name of the DreamBoothJob."""
     path: FolderPath | None = None
-    """Folder of the run inside the volume. Default: the job's name."""
+    """Folder of the run inside the volume. Default: the name of the DreamBoothJob."""
     create: NewClaim = NewClaim()
-    """The new claim; read where `claimName` is not given."""
+    """The new claim; used where `claimName` is not given."""
 
 
 class CacheVolume(Section):
-    """An existing claim whose class images and downloaded models are shared by jobs."""
+    """An existing claim whose class images and downloaded models several DreamBoothJobs share."""
 
     claim_name: ObjectName
     """A claim of the same namespace."""
@@ -96,12 +95,12 @@ class CacheVolume(Section):
 
 
 class Volumes(Section):
-    """Where outputs and caches live."""
+    """Volumes of outputs and caches."""
 
     output: OutputVolume = OutputVolume()
-    """The run: checkpoints, model, pictures, report."""
+    """Output of the run: checkpoints, model, pictures, report."""
     cache: CacheVolume | None = None
-    """Class images and downloaded models, shared with other jobs. Default: the runtime's cache, else a folder of the
+    """Class images and downloaded models, shared with other DreamBoothJobs. Default: the runtime's cache, else a folder of the
     output volume."""
 
 
@@ -130,4 +129,5 @@ class Scheduling(Section):
     priority_class_name: ObjectName | None = None
     """PriorityClass of the pods, where the runtime allows it. Default: the runtime's."""
     queue_name: ObjectName | None = None
-    """Kueue's LocalQueue, of the same namespace, that admits the job. Default: the runtime's, else it starts at once."""
+    """Kueue's LocalQueue, of the same namespace, that admits the DreamBoothJob. Default: the runtime's; without one, it
+    starts at once."""

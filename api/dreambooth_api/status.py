@@ -7,26 +7,26 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 JobPhase = Literal["Pending", "Queued", "Starting", "Running", "Retrying", "Suspended", "Complete", "Failed"]
-"""In one word where a job stands; the conditions say it in full."""
+"""Summary of where a DreamBoothJob is in its life; the conditions have the details."""
 
 ConditionType = Literal["Accepted", "Running", "Suspended", "Complete", "Failed"]
 
 
-def _of_this_world(time: datetime) -> datetime:
+def _between_2000_and_8999(time: datetime) -> datetime:
     if not 2000 <= time.year < 9000:
         raise ValueError("must lie in the years 2000 to 8999")
     return time
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_of_this_world)]
-"""A time that can be compared with others and added to."""
+Moment = Annotated[AwareDatetime, AfterValidator(_between_2000_and_8999)]
+"""A time with a time zone, within the years that arithmetic on times supports."""
 
 Count = Annotated[int, Field(ge=0)]
-"""How many there are of something."""
+"""A number of things."""
 
 
 class StatusSection(BaseModel):
-    """Base of the status: camelCase in JSON; what an older or newer operator wrote is passed over."""
+    """Base of the status: camelCase in JSON; unknown fields, which another version of the operator wrote, are ignored."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -39,33 +39,33 @@ class StatusSection(BaseModel):
 
 
 class Condition(StatusSection):
-    """One thing that holds, or doesn't, as the API conventions define it."""
+    """A condition, as the API conventions of Kubernetes define it."""
 
     type: ConditionType
-    """What may hold."""
+    """Type of the condition."""
     status: Literal["True", "False", "Unknown"]
-    """Whether it holds."""
+    """Whether the condition holds."""
     reason: str
-    """CamelCase word for the last transition: see `decide/status/reasons.py`."""
+    """CamelCase reason for the last transition: see `decide/status/reasons.py`."""
     message: str
     """What happened and what to do, for people."""
     last_transition_time: Moment
     """When `status` changed last."""
     observed_generation: int
-    """Generation of the spec that this was judged by."""
+    """Generation of the spec that the condition is about."""
 
 
 class ClassImages(StatusSection):
-    """Class images of the prior."""
+    """Number of class images."""
 
     done: Count
-    """Drawn."""
+    """Class images that exist."""
     total: Count | None = None
-    """Wanted."""
+    """Class images that the training needs."""
 
 
 class TrainingProgress(StatusSection):
-    """What the trainer told last."""
+    """Last progress that the trainer reported."""
 
     phase: str | None = None
     """Phase of the trainer: prepare, prior, cache, train, export, sample or evaluate."""
@@ -82,7 +82,7 @@ class TrainingProgress(StatusSection):
     steps_per_second: float | None = None
     """Optimizer steps a second."""
     eta_seconds: Count | None = None
-    """Seconds until the trainer's present phase will be done, when `updatedAt` was told."""
+    """Estimated seconds, from `updatedAt`, until the trainer's current phase is done."""
     class_images: ClassImages | None = None
     """Class images; none without prior preservation."""
     identifier: str | None = None
@@ -94,11 +94,11 @@ class TrainingProgress(StatusSection):
     device_memory_bytes: Count | None = None
     """Peak of the memory allocated on the main process's GPU."""
     updated_at: Moment | None = None
-    """When the trainer told this."""
+    """When the trainer reported this."""
 
 
 class Attempt(StatusSection):
-    """One start of the training, by one Job."""
+    """One attempt at the training, by one Job."""
 
     number: Count
     """0 for the first."""
@@ -107,28 +107,28 @@ class Attempt(StatusSection):
     start_time: Moment | None = None
     """When its first pod started."""
     completion_time: Moment | None = None
-    """When its last pod ended."""
+    """When its last pod terminated."""
     reason: str | None = None
     """How it ended: `Completed` or a class of failure."""
     message: str | None = None
-    """The trainer's last word, or what the cluster said."""
+    """Termination message of the trainer, or what the cluster reported."""
     exit_code: int | None = None
-    """Exit code of the pod that decided it."""
+    """Exit code of the pod that decided how the attempt ended."""
     disruption: bool = False
-    """Whether the cluster ended it (eviction, node loss, preemption), which `retries` doesn't count."""
+    """Whether a disruption ended it (eviction, node loss, preemption), which `retries` doesn't count."""
 
 
 class JobResult(StatusSection):
-    """What a complete job left."""
+    """What a complete DreamBoothJob produced."""
 
     claim_name: str
-    """Claim that holds it."""
+    """PersistentVolumeClaim that holds it."""
     path: str
     """Folder of the run inside the volume."""
     model: str | None = None
     """Folder of the exported model, relative to `path`."""
     digest: str | None = None
-    """SHA-256 that stands for the exported files."""
+    """SHA-256 digest of the exported files."""
     sheet: str | None = None
     """Contact sheet of the samples, relative to `path`."""
     report: str | None = None
@@ -138,33 +138,33 @@ class JobResult(StatusSection):
 
 
 class DreamBoothJobStatus(StatusSection):
-    """Where a job stands."""
+    """Status of a DreamBoothJob."""
 
     observed_generation: int | None = None
     """Generation of the spec that this status is about."""
     phase: JobPhase | None = None
-    """In one word where the job stands."""
+    """Summary of where the DreamBoothJob is in its life."""
     message: str | None = None
-    """Why, and what to do: the message of the condition that decides."""
+    """Reason for the phase, and what to do: the message of the condition that decides it."""
     runtime: str | None = None
     """The DreamBoothRuntime of the last attempt."""
     conditions: list[Condition] = []
-    """What holds and what doesn't, by type."""
+    """Conditions, by type."""
     start_time: Moment | None = None
     """When the first pod of the first attempt started."""
     completion_time: Moment | None = None
-    """When the job ended."""
+    """When the DreamBoothJob completed or failed."""
     suspended_seconds: Count = 0
-    """Seconds that the job was suspended after its start."""
+    """Seconds for which the DreamBoothJob was suspended after its start."""
     progress: TrainingProgress | None = None
-    """What the trainer told last."""
+    """Last progress that the trainer reported."""
     attempts: list[Attempt] = []
-    """All attempts, the last ten at most."""
+    """The last attempts, at most ten."""
     failures: Count = 0
-    """Attempts that ended by a failure that `retries` counts."""
+    """Attempts that ended with a failure that `retries` counts."""
     gpu_seconds: Count = 0
-    """Seconds that pods held GPUs, times their number; up to `gpusHeldSince` where that is given."""
+    """GPU seconds that the pods used: seconds times GPUs, up to `gpusHeldSince` where that is set."""
     gpus_held_since: Moment | None = None
-    """Since when pods hold GPUs that `gpuSeconds` does not count yet."""
+    """Time since which pods hold GPUs that `gpuSeconds` does not count yet."""
     result: JobResult | None = None
-    """What a complete job left."""
+    """What a complete DreamBoothJob produced."""

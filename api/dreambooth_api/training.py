@@ -1,4 +1,4 @@
-"""The training sections of a `DreamBoothJob`: every hyper-parameter, its bounds, its default and its description, once.
+"""The training sections of a `DreamBoothJob`: every hyper-parameter with its bounds, default and description.
 
 Read by the trainer (as TrainConfig JSON), by the command line (as the `spec` of a manifest) and by the operator, whose CRD
 embeds these very models. Pydantic only: importing this module must stay possible without torch.
@@ -20,7 +20,7 @@ ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0
 
 
 class Section(BaseModel):
-    """A closed section of the manifest: camelCase outside, unknown fields refused, unchangeable once read."""
+    """A closed section of the manifest: camelCase outside, unknown fields are refused, values are immutable."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -33,7 +33,7 @@ class Section(BaseModel):
 
 
 EMBEDDED_MODELS = ("emoji",)
-"""Models that are shipped with the trainer, by the name behind `embedded://`."""
+"""Models that ship with the trainer, by their name in `embedded://NAME`."""
 
 
 class TokenSecret(Section):
@@ -53,14 +53,14 @@ class Model(Section):
     PersistentVolumeClaim of the same namespace; cluster only), or the path of a diffusers folder or of a single-file
     checkpoint (.safetensors; command line only)."""
     revision: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """Branch, tag or commit of a hub repository; the commit that it stood for is recorded in the result. Default: the
+    """Branch, tag or commit of a hub repository; the result records the commit. Default: the
     repository's main branch."""
     variant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,30}$")] | None = None
     """Variant of the weight files, for example `fp16`. Default: the files without one."""
     config: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """Of a single-file checkpoint: the hub repository (`organisation/name`), the folder (command line only) or the
-    `pvc://claim/path` (cluster only) with its configuration and tokenizer. Default: what diffusers infers from the
-    weights, fetched from the hub."""
+    """For a single-file checkpoint: the hub repository (`organisation/name`), the folder (command line only) or the
+    `pvc://claim/path` (cluster only) with its configuration and tokenizer. Default: the configuration that diffusers
+    infers from the weights, fetched from the hub."""
     token_secret: TokenSecret | None = None
     """The hub's token, for gated or private repositories (cluster only; the command line takes it from the environment
     variable `HF_TOKEN`). Default: none."""
@@ -83,7 +83,7 @@ class ClaimImages(Section):
 
 
 class OciImages(Section):
-    """Photos in an OCI image, which the node mounts without running it."""
+    """Photos in an OCI image, which the node mounts as a volume."""
 
     reference: Annotated[str, Field(min_length=1, max_length=500)]
     """Image, as in `registry/name:tag` or `registry/name@sha256:...`."""
@@ -99,7 +99,7 @@ class Images(Section):
     path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """Folder of the photos, relative to the manifest (command line only)."""
     config_map: ConfigMapImages | None = None
-    """A ConfigMap whose `binaryData` are the photos. The command line takes one that stands in the same file."""
+    """A ConfigMap whose `binaryData` holds the photos. The command line reads it from the same file."""
     persistent_volume_claim: ClaimImages | None = None
     """A folder of a PersistentVolumeClaim (cluster only)."""
     image: OciImages | None = None
@@ -112,7 +112,7 @@ class Subject(Section):
     class_: Annotated[Word, Field(alias="class")]
     """The coarse class noun that the subject belongs to, in the base model's words: `dog`, `backpack`, `toy`."""
     identifier: Annotated[str, Field(pattern=r"^(auto|[^\s{}]{1,40})$")] = "auto"
-    """The rare word that will mean this subject; `auto` picks a rare token of the base model's tokenizer."""
+    """The rare word that names this subject; `auto` picks a rare token of the base model's tokenizer."""
     images: Images
     """The photos: three to five are the usual number."""
     prompt: Prompt = "a {identifier} {class}"
@@ -123,19 +123,19 @@ Scheduler = Literal["ddpm", "euler-ancestral", "ddim", "dpm-solver++"]
 
 
 class Sampler(Section):
-    """How pictures are drawn from a diffusion model."""
+    """How a diffusion model generates pictures."""
 
     scheduler: Scheduler = "ddpm"
     """`ddpm` and `euler-ancestral` sample ancestrally (fresh noise at each step); `ddim` and `dpm-solver++` do not."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 25
     """Denoising steps for a picture."""
     guidance_scale: Annotated[float, Field(ge=1, le=50)] = 1.0
-    """Classifier-free guidance scale. At 1 the pictures follow the model's own distribution of the class, and each step
-    costs half."""
+    """Classifier-free guidance scale. At 1 the pictures follow the model's own distribution of the class, and each
+    step takes half the time."""
 
 
 class Prior(Section):
-    """Prior preservation: the frozen base model's own pictures of the class, learned beside the photos."""
+    """Prior preservation: the frozen base model's own pictures of the class, learned together with the photos."""
 
     enabled: bool = True
     """Whether to train with the prior-preservation loss."""
@@ -146,26 +146,26 @@ class Prior(Section):
     prompt: Prompt = "a {class}"
     """Prompt of the class images."""
     unconditional_share: Annotated[float, Field(ge=0, le=0.9)] = 0.5
-    """Share of the images that are drawn, and learned, with the empty prompt instead. They keep the unconditional
-    prediction, from which guidance steers away, and with it all that the model knows beside the class."""
+    """Share of the images that are generated, and learned, with the empty prompt. They preserve the unconditional
+    prediction, which classifier-free guidance uses, and what the model knows about other classes."""
     target: Literal["prediction", "noise"] = "prediction"
-    """What the class loss compares with. `noise`: the noise that was added, as in the paper. `prediction`: what the frozen
-    base model makes of the same noisy image; that is the noise on average, since the images are the model's own, and learning
-    from it has the same goal with far less variance."""
+    """Target of the class loss. `noise`: the noise that was added, as in the paper. `prediction`: the prediction of the
+    frozen base model for the same noisy image. On average that is the noise, since the images are the model's own, so the
+    optimum is the same and the variance far lower."""
     noisings: Annotated[int, Field(ge=1, le=1000)] = 4
-    """Noisy versions of each class image that predictions are made for; read when `target` is `prediction`."""
+    """Noisy versions of each class image, each with its prediction; used when `target` is `prediction`."""
     other_words: Annotated[int, Field(ge=0, le=1000)] = 256
-    """Words that are picked from the base model's vocabulary and put in the class's place in `prompt`; half of the noisy
-    versions of empty-prompt images are predicted with such a prompt, so that these words, too, keep what they mean. Read when
+    """Words of the base model's vocabulary that replace the class in `prompt`; half of the noisy versions of empty-prompt
+    images use such a prompt, so that these words keep their meaning too. Used when
     `target` is `prediction`."""
     sampler: Sampler = Sampler()
-    """How the class images are drawn."""
+    """How the class images are generated."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 16
-    """Class images drawn at once on each device."""
+    """Class images generated at once on each device."""
 
     @property
     def unconditional_images(self) -> int:
-        """How many of the images are drawn with the empty prompt."""
+        """Number of images that are generated with the empty prompt."""
         return round(self.images * self.unconditional_share)
 
 
@@ -188,11 +188,11 @@ class Ema(Section):
     enabled: bool = False
     """Whether to keep and export the average."""
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    """Share of the old average that is kept at each step, reached from below: min(decay, (1 + step) / (10 + step))."""
+    """Share of the old average that each step keeps, lower in the first steps: min(decay, (1 + step) / (10 + step))."""
 
 
 class Lora(Section):
-    """Low-rank adapters (Hu et al., arXiv:2106.09685); read when `method` is `lora`."""
+    """Low-rank adapters (Hu et al., arXiv:2106.09685); used when `method` is `lora`."""
 
     rank: Annotated[int, Field(ge=1, le=512)] = 16
     """Rank of the update of each adapted layer."""
@@ -210,7 +210,7 @@ class Training(Section):
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     """Peak learning rate of the denoiser. Default: 5e-6 for `full`, 1e-4 for `lora`."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 1
-    """Photos in a batch on each device; as many class images come beside them."""
+    """Photos in a batch on each device; as many class images are added."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] = 1
     """Batches in one optimizer step."""
     resolution: Annotated[int, Field(ge=64, le=2048, multiple_of=8)] | None = None
@@ -219,28 +219,28 @@ class Training(Section):
     """Number format of the denoiser's arithmetic; master weights stay float32. `auto`: bf16 where the device computes it
     faster than float32 (GPUs since Ampere, CPUs with AMX), else fp32."""
     train_text_encoder: bool = False
-    """Whether the text encoder learns too: higher fidelity for more memory."""
+    """Whether to train the text encoder too: higher fidelity for more memory."""
     text_encoder_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     """Peak learning rate of the text encoder. Default: the denoiser's."""
     optimizer: Optimizer = Optimizer()
     """Settings of AdamW."""
     lr_scheduler: Literal["constant", "linear", "cosine"] = "constant"
-    """Course of the learning rate after the warm-up; `linear` and `cosine` end at zero."""
+    """Learning rate schedule after the warm-up; `linear` and `cosine` end at zero."""
     warmup_steps: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Steps over which the learning rate rises from zero."""
     max_grad_norm: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    """Gradients of a larger global norm are scaled down to it."""
+    """Global norm to which larger gradients are clipped."""
     min_snr_gamma: Annotated[float, Field(gt=0, le=100)] | None = None
     """Weights each timestep's loss by min(SNR, gamma) (Hang et al., arXiv:2303.09556); 5 is usual. Default: equal
     weights."""
     ema: Ema = Ema()
     """Averaging of the weights."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seed of everything random in the run."""
+    """Seed of all randomness in the run."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time."""
     method: Literal["full", "lora"] = "full"
-    """`full` trains all weights of the denoiser, `lora` low-rank adapters beside them."""
+    """`full` trains all weights of the denoiser, `lora` trains low-rank adapters of it."""
     lora: Lora = Lora()
     """Settings of the adapters."""
 
@@ -256,7 +256,7 @@ class Training(Section):
 
 
 class Offload(Section):
-    """What DeepSpeed keeps in the host's memory instead of the device's."""
+    """What DeepSpeed keeps in host memory instead of device memory."""
 
     optimizer: bool = False
     """Optimizer states (ZeRO stage 1 or higher)."""
@@ -275,16 +275,16 @@ class DeepSpeed(Section):
 
 
 class Checkpoints(Section):
-    """Training states from which an interrupted run goes on."""
+    """Training states from which an interrupted run resumes."""
 
     every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Steps between two checkpoints."""
     keep: Annotated[int, Field(ge=1, le=100)] = 2
-    """Newest checkpoints that are kept."""
+    """Number of newest checkpoints to keep."""
 
 
 class Samples(Section):
-    """Pictures of the subject in new scenes, drawn with the same seeds before and after training."""
+    """Pictures of the subject in new scenes, generated with the same seeds before and after training."""
 
     prompts: Annotated[list[Prompt], Field(max_length=50)] = [
         "a {identifier} {class}",
@@ -292,7 +292,7 @@ class Samples(Section):
         "a {identifier} {class} in the snow",
         "a {identifier} {class} on a purple background",
     ]
-    """What to draw."""
+    """Prompts of the pictures."""
     per_prompt: Annotated[int, Field(ge=1, le=64)] = 4
     """Pictures of each prompt."""
     scheduler: Scheduler = "dpm-solver++"
@@ -302,7 +302,7 @@ class Samples(Section):
     guidance_scale: Annotated[float, Field(ge=1, le=50)] = 5.0
     """Classifier-free guidance scale."""
     every_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Draw one picture of each prompt during training, each time that many steps are done; 0: never."""
+    """Steps between pictures during the training, one of each prompt; 0: none."""
 
 
 class Evaluation(Section):
@@ -322,7 +322,7 @@ class Evaluation(Section):
         "on a yellow background",
         "on a black background",
     ]
-    """Backgrounds and scenes that the subject is drawn in."""
+    """Backgrounds and scenes in which the subject is generated."""
     other_classes: Annotated[list[Word], Field(min_length=2, max_length=50)] = [
         "cat",
         "bird",
@@ -333,21 +333,21 @@ class Evaluation(Section):
         "guitar",
         "train",
     ]
-    """Classes that the training must leave as they were; the subject's own is left out."""
+    """Classes that the training must not change; the subject's own class is left out."""
     per_prompt: Annotated[int, Field(ge=2, le=256)] = 4
     """Pictures of each prompt."""
 
 
 class Output(Section):
-    """What is exported."""
+    """Formats of the exported model."""
 
     formats: Annotated[list[Literal["diffusers", "single-file"]], Field(min_length=1, max_length=2)] = ["diffusers"]
     """`diffusers`: a folder for `from_pretrained`; `single-file`: one .safetensors file for `from_single_file`. Adapters
-    of `lora` are written beside them in any case."""
+    of `lora` are always written as well."""
 
 
 class TrainConfig(Section):
-    """All that determines a run."""
+    """All settings of a run."""
 
     model: Model = Model()
     subject: Subject
@@ -361,5 +361,5 @@ class TrainConfig(Section):
 
     @property
     def other_classes(self) -> list[str]:
-        """Classes of the evaluation but the subject's own."""
+        """Classes of the evaluation without the subject's own."""
         return [name for name in self.evaluation.other_classes if name != self.subject.class_]

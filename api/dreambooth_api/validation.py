@@ -1,7 +1,7 @@
-"""Everything wrong with a manifest at once, each with field, value and remedy, before anything is loaded.
+"""Finds all mistakes in a manifest at once, each with field, value and remedy, before anything is loaded.
 
-Called by the trainer and by the command line, which hand in what opens photos. What may stand in a field is read from the
-JSON schema of the models, so that every bound is written once, in `training.py`; what fields must say together is in
+The trainer and the command line call it and pass the function that opens photos. The bounds of a field come from the JSON
+schema of the models, so that each is written once, in `training.py`; rules over several fields are in
 `contradictions.py`.
 """
 
@@ -40,41 +40,41 @@ PATTERNS: Mapping[str, str] = {
     r"^(auto|[^\s{}]{1,40})$": "auto, or a word of up to 40 characters without spaces and braces",
     r"^[-._a-zA-Z0-9]+$": "letters, digits, -, _ and .",
 }
-"""What each regular expression of a field asks for, in words."""
+"""What each regular expression of a field requires, in words."""
 
 BARE_WORDS = "YAML reads a bare yes, no, on or off as true or false"
 
 InspectPhotos = Callable[[Path, int | None], tuple[list[Problem], list[str]]]
-"""Judges the photos of a folder for a resolution, if one is given: problems, and warnings."""
+"""Inspects the photos of a folder, for a resolution if one is given: problems, and warnings."""
 
 
-def check(spec: Any) -> tuple[TrainConfig | None, list[Problem]]:
-    """Judges the training sections as they stand in the `spec` of a manifest.
+def check_settings(spec: Any) -> tuple[TrainConfig | None, list[Problem]]:
+    """Reads and validates the training sections of the `spec` of a manifest.
 
     Returns:
         The settings, or None if there are problems; and the problems.
     """
-    config, problems = conform(spec, TrainConfig, "spec")
-    problems += contradictions_in(spec, problems)
+    config, problems = check_fields(spec, TrainConfig, "spec")
+    problems += check_contradictions(spec, problems)
     return (None if problems else config), problems
 
 
-def contradictions_in(spec: Any, known: Sequence[Problem]) -> list[Problem]:
-    """Judges what the fields of a manifest's `spec` say together, as far as they are sound.
+def check_contradictions(spec: Any, known: Sequence[Problem]) -> list[Problem]:
+    """Applies the rules over several fields of a manifest's `spec` whose fields are valid by themselves.
 
     Args:
         spec: the `spec` of a manifest.
-        known: what `conform` found in it.
+        known: problems that `check_fields` found in it.
     """
     return find_contradictions(_fields(spec, known)) if isinstance(spec, Mapping) else []
 
 
 def check_files(config: TrainConfig, inspect_photos: InspectPhotos) -> tuple[list[Problem], list[str]]:
-    """Judges the files that sound settings name: photos, and models that are paths.
+    """Checks the files that valid settings name: photos, and models that are paths.
 
     Args:
         config: the settings.
-        inspect_photos: judges the photos.
+        inspect_photos: inspects the photos.
 
     Returns:
         Problems, and warnings about the photos.
@@ -82,24 +82,23 @@ def check_files(config: TrainConfig, inspect_photos: InspectPhotos) -> tuple[lis
     return _check_files(Fields(config.model_dump(by_alias=True), ()), Path(), inspect_photos)
 
 
-def check_further(
+def check_files_of(
     spec: Any, known: Sequence[Problem], folder: Path, inspect_photos: InspectPhotos
 ) -> tuple[list[Problem], list[str]]:
-    """Judges what no field shows by itself, contradictions and files, as far as the fields are sound.
+    """Checks the files that the valid fields of a `spec` name.
 
     Args:
         spec: the `spec` of a manifest.
-        known: what `conform` found in it.
+        known: problems that `check_fields` found in it.
         folder: where relative paths begin.
-        inspect_photos: judges the photos.
+        inspect_photos: inspects the photos.
 
     Returns:
-        Further problems, and warnings about the photos.
+        Problems, and warnings about the photos.
     """
     if not isinstance(spec, Mapping):
         return [], []
-    problems, warnings = _check_files(_fields(spec, known), folder, inspect_photos)
-    return [*contradictions_in(spec, known), *problems], warnings
+    return _check_files(_fields(spec, known), folder, inspect_photos)
 
 
 def _fields(spec: Mapping[str, Any], known: Sequence[Problem]) -> Fields:
@@ -130,14 +129,14 @@ def _check_models(fields: Fields, folder: Path) -> Iterator[Problem]:
             yield Problem(f"spec.{path}", source, reason, REMEDIES[path])
 
 
-def conform(data: Any, model: type[M], path: str) -> tuple[M | None, list[Problem]]:
-    """Judges each field by itself.
+def check_fields(data: Any, model: type[M], path: str) -> tuple[M | None, list[Problem]]:
+    """Reads data as a model and validates each field by itself.
 
-    Types are taken strictly, and names by their alias alone, as the API server takes them.
+    Types are strict, and only the aliases of names are accepted, as in the API server.
 
     Args:
-        data: what YAML or JSON held.
-        model: what it should be.
+        data: content of a YAML or JSON document.
+        model: the model to read it as.
         path: path of `data` in the manifest; empty for the whole.
     """
     try:
@@ -148,7 +147,7 @@ def conform(data: Any, model: type[M], path: str) -> tuple[M | None, list[Proble
 
 
 def _translate(details: ErrorDetails, document: Schema, path: str) -> Problem:
-    """What an error of pydantic's means to the author of a manifest."""
+    """Words an error of pydantic for the author of a manifest."""
     location = details["loc"]
     field = path
     for part in location:
@@ -158,23 +157,21 @@ def _translate(details: ErrorDetails, document: Schema, path: str) -> Problem:
         case "missing":
             return Problem(field, None, "is missing", _remedy(_find(document, location), None))
         case "extra_forbidden" | "invalid_key":
-            return Problem(field, value, "is no known field", _likely_name(document, location, path))
+            return Problem(field, value, "is an unknown field", _likely_name(document, location, path))
         case "model_type" | "dict_type":
-            return Problem(field, value, "is no section", _remedy(_find(document, location), value))
+            return Problem(field, value, "is not a section", _remedy(_find(document, location), value))
         case "string_pattern_mismatch":
-            return Problem(
-                field, value, "has another form than it must have", _remedy(_find(document, location), value)
-            )
+            return Problem(field, value, "has the wrong form", _remedy(_find(document, location), value))
         case _:
             message = re.sub(r"^(Input|String|List|Value) ", "", details["msg"])
             return Problem(field, value, message, _remedy(_find(document, location), value))
 
 
 def resolve(node: Schema, document: Schema) -> Schema:
-    """What a reference of a JSON schema stands for, and what an optional field is when it is given.
+    """Follows a reference of a JSON schema, and takes the type of an optional field.
 
     Raises:
-        ValueError: it may be one of several things, which no schema of Kubernetes can say either.
+        ValueError: the field has alternative types, which a structural schema of Kubernetes can't express.
     """
     if "anyOf" in node:
         options = [option for option in node["anyOf"] if option.get("type") != "null"]
@@ -195,7 +192,7 @@ def _find(document: Schema, location: Sequence[int | str]) -> Schema:
 
 
 def _remedy(node: Schema, value: Any) -> str:
-    """What to do about a value: what may stand in its field, and about its quotes where these are all that is wrong."""
+    """The remedy for a value: what the field accepts, and the quotes where only these are wrong."""
     wanted = _wanted(node, value)
     if isinstance(value, str) and node.get("type") != "string" and _unquoted(value) is not None:
         return f"{wanted}, without quotes"
@@ -207,7 +204,7 @@ def _remedy(node: Schema, value: Any) -> str:
 
 
 def _unquoted(text: str) -> int | float | bool | None:
-    """The number or truth value that a text would be without its quotes."""
+    """The number or boolean that a text would be without its quotes."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -216,7 +213,7 @@ def _unquoted(text: str) -> int | float | bool | None:
 
 
 def _wanted(node: Schema, value: Any) -> str:
-    """All that may stand in a field."""
+    """What a field accepts."""
     if "const" in node:
         return f"Write {node['const']}"
     if "enum" in node:
@@ -256,10 +253,10 @@ def _size(node: Schema, minimum: str, maximum: str, unit: str) -> str:
 
 
 def _likely_name(document: Schema, location: Sequence[int | str], path: str) -> str:
-    """The field that was probably meant: a similar name beside it, else the very name in a section above or below.
+    """The field that was probably meant: a similar name in the same section, else the same name in a section above or below.
 
-    In other sections the same name means something else: the path of the photos is not that of class images. A name that there is
-    once, and of several words, says enough by itself.
+    In other sections the same name often means something else: the path of the photos is not that of class images. A name of
+    several words that exists once is unambiguous.
     """
     *parents, wrong = location
     siblings = list(_find(document, parents).get("properties", {}))

@@ -11,7 +11,7 @@ import yaml
 from dreambooth_api.failures import Problem
 from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob
 from dreambooth_api.training import TrainConfig
-from dreambooth_api.validation import check_further, conform
+from dreambooth_api.validation import check_contradictions, check_fields, check_files_of
 from dreambooth_cli.config_map import photos_of, unpacked
 from dreambooth_trainer.data.photos import inspect_photos
 from dreambooth_trainer.run import default_cache
@@ -42,10 +42,10 @@ def read(file: Path) -> Manifest | list[Problem]:
     if isinstance(document, Problem):
         return [document]
     document, problems = _with_photos_at_hand(document, documents)
-    job, unsound = conform(document, DreamBoothJob, "")
-    problems += unsound
-    further, warnings = check_further(document.get("spec"), problems, file.parent, inspect_photos)
-    problems += further
+    job, invalid = check_fields(document, DreamBoothJob, "")
+    problems += invalid
+    missing, warnings = check_files_of(document.get("spec"), problems, file.parent, inspect_photos)
+    problems += [*check_contradictions(document.get("spec"), problems), *missing]
     return Manifest(job, resolved(job.spec.train_config, file.parent), warnings) if job and not problems else problems
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.training import TrainConfig
-from dreambooth_api.validation import PATTERNS, check, check_files, check_further
+from dreambooth_api.validation import PATTERNS, check_files, check_files_of, check_settings
 from dreambooth_trainer.data.photos import inspect_photos
 
 SOUND: dict[str, Any] = {"subject": {"class": "dog", "images": {"path": "photos"}}}
@@ -39,7 +39,9 @@ def changed(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_sound_sections_become_settings() -> None:
-    config, problems = check(changed({"training.learningRate": 1, "training.lora.rank": 4, "training.method": "lora"}))
+    config, problems = check_settings(
+        changed({"training.learningRate": 1, "training.lora.rank": 4, "training.method": "lora"})
+    )
     assert problems == []
     assert isinstance(config, TrainConfig)
     assert (config.training.learning_rate, config.training.lora.rank) == (1.0, 4)
@@ -85,7 +87,7 @@ SINGLE: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("path", "value", "remedy"), SINGLE, ids=[f"{path}={value}" for path, value, _ in SINGLE])
 def test_a_wrong_field_is_named_with_value_and_remedy(path: str, value: Any, remedy: str) -> None:
-    config, problems = check(changed({path: value}))
+    config, problems = check_settings(changed({path: value}))
     assert config is None
     (problem,) = problems
     assert problem.field == f"spec.{path}"
@@ -95,19 +97,19 @@ def test_a_wrong_field_is_named_with_value_and_remedy(path: str, value: Any, rem
 
 @given(rows=st.lists(st.sampled_from(SINGLE), min_size=1))
 def test_every_wrong_field_is_reported(rows: list[tuple[str, Any, str]]) -> None:
-    _, problems = check(changed({path: value for path, value, _ in rows}))
+    _, problems = check_settings(changed({path: value for path, value, _ in rows}))
     assert {problem.field for problem in problems} == {f"spec.{path}" for path, _, _ in rows}
 
 
 @pytest.mark.parametrize("spec", [None, [], "steps", 3, {}, {"subject": None}, {3: 4}, {"subject": {"images": 1}}])
 def test_anything_that_yaml_can_hold_gets_problems(spec: Any) -> None:
-    config, problems = check(spec)
+    config, problems = check_settings(spec)
     assert config is None
     assert problems
 
 
 def test_missing_fields_are_named() -> None:
-    _, problems = check({"subject": {}})
+    _, problems = check_settings({"subject": {}})
     assert [(problem.field, problem.message) for problem in problems] == [
         ("spec.subject.class", "is missing"),
         ("spec.subject.images", "is missing"),
@@ -120,21 +122,25 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
     ({"subject.prompt": "a {class}"}, "subject.prompt", "has no {identifier}"),
     ({"subject.prompt": "{identifier} {class} {name}"}, "subject.prompt", "unknown placeholder {name}"),
     ({"subject.prompt": "{identifier} {class:d}"}, "subject.prompt", "unknown placeholder {class:d}"),
-    ({"subject.prompt": "{identifier} {class} {"}, "subject.prompt", "a brace without its partner"),
-    ({"subject.prompt": "{identifier} {{class}}"}, "subject.prompt", "a brace without its partner"),
+    ({"subject.prompt": "{identifier} {class} {"}, "subject.prompt", "an unmatched brace"),
+    ({"subject.prompt": "{identifier} {{class}}"}, "subject.prompt", "an unmatched brace"),
     ({"prior.prompt": "a dog"}, "prior.prompt", "has no {class}"),
     ({"prior.prompt": "a {identifier} {class}"}, "prior.prompt", "has {identifier}"),
     ({"samples.prompts": ["a {class}", "a {klass}"]}, "samples.prompts[1]", "unknown placeholder {klass}"),
     ({"samples.prompts": [3, "a {klass}"]}, "samples.prompts[1]", "unknown placeholder {klass}"),
-    ({"samples.prompts": ["a }"]}, "samples.prompts[0]", "a brace without its partner"),
-    ({"subject.images": {}}, "subject.images", "names no source"),
+    ({"samples.prompts": ["a }"]}, "samples.prompts[0]", "an unmatched brace"),
+    ({"subject.images": {}}, "subject.images", "has no source"),
     ({"subject.images.configMap": {"name": "photos"}}, "subject.images", "several sources"),
     ({"subject.images.configMap": {"name": ""}}, "subject.images", "several sources"),
-    ({"subject.identifier": "dog"}, "subject.identifier", "is a word of the class"),
-    ({"subject.identifier": "Beach"}, "subject.identifier", "is a word of the class"),
-    ({"subject.identifier": "tin", "evaluation.contexts": ["in tin", "at sea"]}, "subject.identifier", "is a word"),
-    ({"training.steps": 10, "training.warmupSteps": 10}, "training.warmupSteps", "fewer than 10"),
-    ({"training.textEncoderLearningRate": 1e-5}, "training.textEncoderLearningRate", "is not trained"),
+    ({"subject.identifier": "dog"}, "subject.identifier", "is also a word of the class"),
+    ({"subject.identifier": "Beach"}, "subject.identifier", "is also a word of the class"),
+    (
+        {"subject.identifier": "tin", "evaluation.contexts": ["in tin", "at sea"]},
+        "subject.identifier",
+        "is also a word",
+    ),
+    ({"training.steps": 10, "training.warmupSteps": 10}, "training.warmupSteps", "below 10"),
+    ({"training.textEncoderLearningRate": 1e-5}, "training.textEncoderLearningRate", "trainTextEncoder is false"),
     ({"training.lora.rank": 4}, "training.lora", "training.method is full"),
     ({"training.ema.decay": 0.9}, "training.ema.decay", "training.ema.enabled is false"),
     (
@@ -164,8 +170,8 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
 def test_contradictions_are_found_beside_other_problems(
     changes: dict[str, Any], path: str, words: str, photos: Path
 ) -> None:
-    _, alone = check(changed(changes))
-    _, beside = check(changed({**changes, "checkpoints.keep": 0}))
+    _, alone = check_settings(changed(changes))
+    _, beside = check_settings(changed({**changes, "checkpoints.keep": 0}))
     for problems in (alone, beside):
         assert any(
             problem.field == f"spec.{path}" and words in f"{problem.message}. {problem.remedy}" for problem in problems
@@ -188,17 +194,17 @@ def test_contradictions_are_found_beside_other_problems(
     ],
 )
 def test_sound_combinations_are_left_alone(changes: dict[str, Any]) -> None:
-    assert check(changed(changes))[1] == []
+    assert check_settings(changed(changes))[1] == []
 
 
 def test_a_rule_is_silent_where_its_fields_are_unsound() -> None:
-    _, problems = check(changed({"training.steps": "many", "training.warmupSteps": 500}))
+    _, problems = check_settings(changed({"training.steps": "many", "training.warmupSteps": 500}))
     assert [problem.field for problem in problems] == ["spec.training.steps"]
 
 
 def test_files_that_are_named_must_exist(tmp_path: Path) -> None:
     spec = changed({"model.source": "nowhere", "evaluation.encoder": "/no/encoder", "training.steps": 0})
-    problems, _ = check_further(spec, check(spec)[1], tmp_path, inspect_photos)
+    problems, _ = check_files_of(spec, check_settings(spec)[1], tmp_path, inspect_photos)
     assert {problem.field for problem in problems} == {
         "spec.model.source",
         "spec.evaluation.encoder",
@@ -207,14 +213,14 @@ def test_files_that_are_named_must_exist(tmp_path: Path) -> None:
 
 
 def test_photos_are_judged_at_the_resolution_given(photos: Path) -> None:
-    problems, _ = check_further(changed({"training.resolution": 512}), [], photos, inspect_photos)
+    problems, _ = check_files_of(changed({"training.resolution": 512}), [], photos, inspect_photos)
     assert [problem.message for problem in problems] == ["is only 64x64 for a training resolution of 512"]
-    found = check_further(changed({"training.resolution": 128, "model.source": "photos"}), [], photos, inspect_photos)
+    found = check_files_of(changed({"training.resolution": 128, "model.source": "photos"}), [], photos, inspect_photos)
     assert found == ([], ["a.png is 64x64 and is enlarged to 128x128"])
 
 
 def test_files_of_sound_settings(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, _ = check(changed({"evaluation.encoder": "nowhere"}))
+    config, _ = check_settings(changed({"evaluation.encoder": "nowhere"}))
     assert config is not None
     monkeypatch.chdir(photos)
     problems, _ = check_files(config, inspect_photos)

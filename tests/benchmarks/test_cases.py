@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.cases import SETTINGS, Case, Plan, Program, cases, read_settings
 from benchmarks.programs import base_model, trainer_command
-from dreambooth_api.validation import check
+from dreambooth_api.validation import check_settings
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_all_combinations_the_first_seed_first() -> None:
 def test_the_trainer_accepts_every_configuration(plan: Plan, program: Program, prior: bool, tmp_path: Path) -> None:
     config = plan.trainer_config(Case(program, "dog", 5, prior), "qzx")
     command = trainer_command(config, tmp_path / "run", tmp_path / "cache")
-    read, problems = check(json.loads(Path(command[command.index("--config") + 1]).read_text()))
+    read, problems = check_settings(json.loads(Path(command[command.index("--config") + 1]).read_text()))
     assert read is not None, problems
     assert (read.training.method, read.training.seed, read.prior.enabled) == (program.value, 5, prior)
     assert (read.subject.identifier, read.evaluation.enabled, read.samples.prompts) == ("qzx", False, [])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from benchmarks.programs import Subject, base_model, command_line, script_command, subjects, trainer_command
 from benchmarks.speed import Arm, Size, trainer_config
-from dreambooth_api.validation import check, check_files
+from dreambooth_api.validation import check_files, check_settings
 from dreambooth_trainer.data.photos import inspect_photos
 
 SIZE = Size(steps=300, batch=4, class_images=64, sample_batch=4)
@@ -38,7 +38,7 @@ def test_the_trainer_accepts_the_configurations_of_both_arms(tmp_path: Path) -> 
     for arm in Arm:
         command = trainer_command(trainer_config(arm, base, Subject("dog"), SIZE), tmp_path / arm, tmp_path / "cache")
         written = json.loads(Path(command[command.index("--config") + 1]).read_text())
-        config, problems = check(written)
+        config, problems = check_settings(written)
         assert config is not None, problems
         assert check_files(config, inspect_photos)[0] == []
 

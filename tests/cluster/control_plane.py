@@ -1,7 +1,6 @@
 """The control plane: etcd, API server, controller manager, scheduler. Runs as any user."""
 
 import secrets
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tests.cluster.layout import (
     SERVICE_CIDR,
 )
 from tests.cluster.processes import Processes, run, succeeds
+from tests.ports import free_port
 
 USERS = {
     "admin": ("admin", "system:masters"),
@@ -186,10 +186,3 @@ def _client(kubeconfig: Path) -> dict[str, object]:
         "secure-port": free_port(),
         "cert-dir": RUN / "certificates",
     }
-
-
-def free_port() -> int:
-    """An unused port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from tests.cluster import leftovers
-from tests.cluster.control_plane import ControlPlane, free_port
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.layout import (
     BRIDGE,
     CACHE,
@@ -24,6 +24,7 @@ from tests.cluster.layout import (
     RUN,
 )
 from tests.cluster.processes import Processes, run, succeeds
+from tests.ports import free_port
 
 PROGRAMS = "containerd", "runc", "buildah", "debootstrap", "iptables", "conntrack", "ip"
 PAUSE_IMAGE = "localhost/pause:test"

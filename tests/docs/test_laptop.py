@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from tests.docs.written import ROOT, blocks, commands
+from tests.ports import free_port
 from tests.trainer.fake_hub import FakeHub
-from tests.trainer.tiny_training import free_port, hidden_gpus, settings, write_model, write_photos
+from tests.trainer.tiny_training import hidden_gpus, settings, write_model, write_photos
 
 README = Path("README.md")
 SEEN = "COMPLETE", "losses.jsonl", "model/diffusers/", "model/lora/", "report.html", "result.json", "samples/"
@@ -69,7 +70,7 @@ def test_several_processes(tmp_path: Path) -> None:
     write_model(tmp_path / "base")
     write_photos(tmp_path / "photos")
     (tmp_path / "spec.json").write_text(json.dumps(settings(tmp_path / "base", tmp_path / "photos")))
-    typed(command, tmp_path, **hidden_gpus(2), PET_MASTER_PORT=free_port())
+    typed(command, tmp_path, **hidden_gpus(2), PET_MASTER_PORT=str(free_port()))
     assert (tmp_path / "run" / "COMPLETE").is_file()
 
 

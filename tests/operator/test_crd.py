@@ -6,7 +6,7 @@ import pytest
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
-from dreambooth_api.cluster_rules import judge
+from dreambooth_api.cluster_rules import validate
 from dreambooth_api.job import GROUP, PLURAL, VERSION
 from dreambooth_operator.kube.client import Cluster
 from tests.operator.clusters import applied_job, with_cluster
@@ -60,7 +60,7 @@ def test_invalid_fields_are_refused_by_the_api_server_and_the_operator(
     namespace: str, path: str, value: Any, words: str
 ) -> None:
     wrong = with_field(namespace, path, value)
-    _, problems = judge({**wrong, "metadata": {"name": "dog", "namespace": namespace}})
+    _, problems = validate({**wrong, "metadata": {"name": "dog", "namespace": namespace}})
     assert any(problem.field.startswith(f"spec.{path.partition('.')[0]}") for problem in problems)
 
     async def test(cluster: Cluster) -> None:
@@ -87,9 +87,9 @@ def test_defaults_are_set_and_valid(namespace: str) -> None:
         job = await cluster.create(applied_job(namespace))
         assert job["spec"]["prior"]["sampler"] == {"scheduler": "ddpm", "steps": 25, "guidanceScale": 1}
         assert job["spec"]["retries"] == 3
-        read, problems = judge(job)
+        read, problems = validate(job)
         assert problems == []
-        assert read == judge(applied_job(namespace))[0]
+        assert read == validate(applied_job(namespace))[0]
 
     with_cluster(test)
 

@@ -34,7 +34,8 @@ from dreambooth_api.failures import (
     TrainerFailure,
     classify,
 )
-from tests.trainer.tiny_training import Job, finish, free_port, job_of, job_with_nan, signal_when, wait, write_photos
+from tests.ports import free_port
+from tests.trainer.tiny_training import Job, finish, job_of, job_with_nan, signal_when, wait, write_photos
 
 TOKEN = "hf_a_secret_of_somebody"
 

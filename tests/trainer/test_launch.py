@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from dreambooth_api.failures import CommunicationFailure, Interrupted, InvalidConfig, NonFiniteLoss
+from tests.ports import free_port
 from tests.trainer.tiny_training import (
     PATIENCE,
     Job,
     distance,
     environment_of_processes,
-    free_port,
     job_of,
     job_with_nan,
 )

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dreambooth_api.progress import Report
+from dreambooth_api.progress import JsonModel
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger, phase_keys
 
@@ -13,11 +13,11 @@ CONTENT = Content(model="m" * 64, photos=list(PHOTOS.values()), encoder="e" * 64
 AFTER_TRAINING = {"export", "sample", "evaluate"}
 
 
-class Found(Report):
+class Found(JsonModel):
     number: int
 
 
-class Other(Report):
+class Other(JsonModel):
     name: str
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.trainer.fake_hub import FakeHub
-from tests.trainer.tiny_training import Job, environment_of_processes, free_port, job_of
+from tests.trainer.tiny_training import Job, environment_of_processes, job_of
 
 CANARY = "hf_CanaryThatMustNotBeSeenAnywhere"
 
@@ -36,7 +37,7 @@ def files_with_the_token(*folders: Path) -> list[Path]:
     return [file for file in files if CANARY.encode() in file.read_bytes()]
 
 
-def asked(port: str, path: str) -> bytes:
+def asked(port: int, path: str) -> bytes:
     """The body of an answer of the running trainer; empty if it does not answer any more."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
@@ -49,7 +50,7 @@ def asked(port: str, path: str) -> bytes:
 def test_no_run_tells_the_token_that_its_model_needs(tiny_training: Path, hub: FakeHub) -> None:
     job, port = job_of(tiny_training, "secret", model={"source": "hf://studio/tiny"}), free_port()
     answers = b""
-    with start(hub, job, "--port", port) as process:
+    with start(hub, job, "--port", str(port)) as process:
         while process.poll() is None:
             answers += asked(port, "/progress") + asked(port, "/metrics")
             time.sleep(0.2)

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.module import DreamBoothModule
+from tests.ports import free_port
 from tests.trainer.tiny_models import build
 
 ROOT = Path(__file__).parents[2]
@@ -141,7 +141,12 @@ class Job:
 
     def start_ranks(self) -> list[BaseProcess]:
         """Two processes that are one run, without a launcher that would hide their exit codes."""
-        common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+        common = {
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free_port()),
+        }
         common |= hidden_gpus(2)
         return [self.start(RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(2)]
 
@@ -226,13 +231,6 @@ def signal_when(process: BaseProcess, number: signal.Signals, condition: Callabl
         time.sleep(0.002)
     assert process.pid is not None
     os.kill(process.pid, number)
-
-
-def free_port() -> str:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import typer
 
 from dreambooth_api.failures import InvalidConfig, InvalidData, ModelUnavailable, Problem, TrainerFailure
 from dreambooth_api.printing import printable
-from dreambooth_api.validation import check, check_files
+from dreambooth_api.validation import check_files, check_settings
 from dreambooth_trainer.data.photos import inspect_photos
 from dreambooth_trainer.job import run_job
 from dreambooth_trainer.process.streams import keep_streams
@@ -28,7 +28,7 @@ def main(
 ) -> None:
     """Trains one job."""
     try:
-        settings, problems = check(_read(config))
+        settings, problems = check_settings(_read(config))
         if settings is None:
             raise InvalidConfig(problems)
         problems, _ = check_files(settings, inspect_photos)

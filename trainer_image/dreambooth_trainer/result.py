@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from dreambooth_api.failures import InvalidConfig, Problem
-from dreambooth_api.progress import PHASES, Report
+from dreambooth_api.progress import PHASES, JsonModel
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.figures import Figures
 from dreambooth_trainer.evaluation.pictures import Comparison
@@ -32,7 +32,7 @@ LIBRARIES = (
 )
 
 
-class BaseModelUsed(Report):
+class BaseModelUsed(JsonModel):
     """The base model."""
 
     source: str
@@ -42,7 +42,7 @@ class BaseModelUsed(Report):
     """SHA-256 that stands for its content."""
 
 
-class RunResult(Report):
+class RunResult(JsonModel):
     """What a finished run tells: the content of `result.json`."""
 
     schema_version: int = 1

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from dreambooth_api.cluster_rules import judge
+from dreambooth_api.cluster_rules import validate
 from dreambooth_api.failures import Problem
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.status import Attempt, DreamBoothJobStatus
@@ -107,7 +107,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     if _has_ended(before):
         return _after_the_end(observed, before, now)
 
-    job, problems = judge(observed.dreamboothjob)
+    job, problems = validate(observed.dreamboothjob)
     jobs = _own_jobs(observed)
     history = update_history(before.attempts, before.failures, jobs, observed.pods, now)
     suspended = suspended_seconds(before, job is not None and job.spec.suspend, now)
@@ -156,7 +156,7 @@ def references(observed: Observed, now: datetime, settings: Settings) -> set[Ref
     before, jobs = stored_status(observed.dreamboothjob), _own_jobs(observed)
     if is_being_deleted(observed.dreamboothjob) or _has_ended(before) or any(not is_finished(job) for job in jobs):
         return set()
-    job, _ = judge(observed.dreamboothjob)
+    job, _ = validate(observed.dreamboothjob)
     if job is None:
         return set()
     history = update_history(before.attempts, before.failures, jobs, observed.pods, now)

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.control_plane import free_port
 from tests.cluster.layout import ROOT
 from tests.cluster.processes import Processes
+from tests.ports import free_port
 
 CHART_FILES = ROOT / "charts" / "dreambooth-operator" / "monitoring"
 RULES = CHART_FILES / "rules.yaml"

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tests.charts.monitoring.prometheus import Prometheus, prometheus, queries
-from tests.cluster.control_plane import free_port
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
 from tests.e2e.tenant import PATIENCE, Tenant, reason, small
 from tests.operator.operators import operator
+from tests.ports import free_port
 
 STEPS = 100_000
 """More than the test waits for; it stops the trainer."""

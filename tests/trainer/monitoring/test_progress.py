@@ -82,13 +82,13 @@ def test_training_figures(progress: Progress) -> None:
 
 def test_images_are_counted_by_what_became_of_them(progress: Progress) -> None:
     with progress.phase("prior", total=8, done=2) as prior:
-        prior.advance(4, class_images_drawn=4)
+        prior.advance(4, class_images_generated=4)
         prior.advance(2)
     with progress.phase("train", total=4, done=1) as train:
         train.advance(2, training_images=8)
         train.advance(1, training_images=4)
     snapshot = progress.snapshot()
-    assert (snapshot.class_images.done, snapshot.class_images_drawn, snapshot.training_images) == (8, 4, 12)
+    assert (snapshot.class_images.done, snapshot.class_images_generated, snapshot.training_images) == (8, 4, 12)
 
 
 def test_an_observer_that_comes_late_is_told_of_what_follows(progress: Progress) -> None:

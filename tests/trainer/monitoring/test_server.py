@@ -74,7 +74,7 @@ def test_metrics_are_what_prometheus_reads(
     progress.update(class_images=200)
     with progress.phase("prior", done=150) as prior:
         prior.advance(30)
-        prior.advance(20, class_images_drawn=20)
+        prior.advance(20, class_images_generated=20)
     with progress.phase("train", total=400, unit="steps") as phase:
         clock.seconds += 4
         phase.advance(8, loss=0.12, prior_loss=0.1, learning_rate=1e-4, grad_norm=0.8, training_images=16)
@@ -101,7 +101,7 @@ def test_metrics_are_what_prometheus_reads(
         ("step_seconds_bucket", "0.25"): 0,
         ("step_seconds_bucket", "0.5"): 8,
         ("training_images_total",): 16,
-        ("prior_cache_images_total", "drawn"): 20,
+        ("prior_cache_images_total", "generated"): 20,
         ("prior_cache_images_total", "hit"): 180,
         ("class_images",): 200,
         ("planned_class_images",): 200,

@@ -76,7 +76,7 @@ def test_a_longer_run_extends_and_changes_nothing(source: Path, tmp_path: Path) 
     longer = prior.generate_class_images(run)
     assert (longer.drawn, folder_of(longer)) == (7, folder_of(short))
     told = run.progress.snapshot()
-    assert (told.class_images_drawn, told.class_images.done) == (7, 10)
+    assert (told.class_images_generated, told.class_images.done) == (7, 10)
     after = manifest_of(folder_of(longer))
     assert {name: after[name] for name in before} == before
     at_once = prior.generate_class_images(started(source, tmp_path / "at once", images=10))

@@ -21,7 +21,8 @@ from dreambooth_trainer.phases import cache, prior, train
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.engine import deepspeed_config, plan_zero_stage
-from tests.trainer.tiny_training import Job, distance, free_port, hidden_gpus, job_of, plain_loop, settings, wait
+from tests.ports import free_port
+from tests.trainer.tiny_training import Job, distance, hidden_gpus, job_of, plain_loop, settings, wait
 
 GLOBAL_BATCH = 4
 TOLERANCE = 1e-4
@@ -65,7 +66,7 @@ def trained(tiny_training: Path) -> Path:
     """Folder of the weights of all variants, stages and numbers of processes."""
     assert variant_of(tiny_training, {}).finish() == 0
     for processes in (1, 2):
-        port, hidden = free_port(), hidden_gpus(processes)
+        port, hidden = str(free_port()), hidden_gpus(processes)
         context = get_context("spawn") if hidden else server()
         group = [
             context.Process(target=train_all, args=(tiny_training, processes, rank, port)) for rank in range(processes)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dreambooth_api.progress import Report
+from dreambooth_api.progress import JsonModel
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Embeddings:
     others: Sequence[OtherClass]
 
 
-class Figures(Report):
+class Figures(JsonModel):
     """The figures of one run; JSON names are camelCase. None where a figure is not defined (see its function)."""
 
     subj: float

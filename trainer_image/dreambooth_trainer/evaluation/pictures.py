@@ -1,13 +1,13 @@
 """What the phases that draw for people share: how they draw, and what they keep."""
 
-from dreambooth_api.progress import Report
+from dreambooth_api.progress import JsonModel
 from dreambooth_api.training import Sampler, Samples
 
 BATCH = 16
 """Pictures drawn at once."""
 
 
-class Comparison(Report):
+class Comparison(JsonModel):
     """Pictures of one prompt with the same seeds, before and after training."""
 
     prompt: str

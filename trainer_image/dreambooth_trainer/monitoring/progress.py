@@ -94,7 +94,7 @@ class RunningPhase:
         learning_rate: float | None = None,
         grad_norm: float | None = None,
         training_images: int = 0,
-        class_images_drawn: int = 0,
+        class_images_generated: int = 0,
     ) -> None:
         """Reports `count` more units as finished.
 
@@ -105,11 +105,11 @@ class RunningPhase:
             learning_rate: of the denoiser.
             grad_norm: before clipping.
             training_images: photos and class images that these steps took.
-            class_images_drawn: class images that were drawn for it, not found.
+            class_images_generated: class images that were drawn for it, not found.
         """
         figures = {"loss": loss, "prior_loss": prior_loss, "learning_rate": learning_rate, "grad_norm": grad_norm}
         known = {key: value for key, value in figures.items() if value is not None}
-        self._progress._advance(self._name, count, known, training_images, class_images_drawn)
+        self._progress._advance(self._name, count, known, training_images, class_images_generated)
 
 
 class Progress:
@@ -135,7 +135,7 @@ class Progress:
         self._phases = {name: _Phase(name) for name in PHASES}
         self._current: PhaseName | None = None
         self._figures: dict[str, float] = {}
-        self._training_images = self._class_images_drawn = 0
+        self._training_images = self._class_images_generated = 0
         self._identifier: str | None = None
         self._device: str | None = None
         self._percent = 0.0
@@ -226,7 +226,7 @@ class Progress:
                 eta_seconds=self._phases[self._current].eta if self._current else None,
                 training_images=self._training_images,
                 class_images=Count(done=prior.done, total=prior.total),
-                class_images_drawn=self._class_images_drawn,
+                class_images_generated=self._class_images_generated,
                 identifier=self._identifier,
                 device=self._device,
                 memory_bytes=memory,
@@ -236,7 +236,7 @@ class Progress:
             )
 
     def _advance(
-        self, name: PhaseName, count: int, figures: dict[str, float], training_images: int, class_images_drawn: int
+        self, name: PhaseName, count: int, figures: dict[str, float], training_images: int, class_images_generated: int
     ) -> None:
         with self._change():
             phase = self._phases[name]
@@ -244,7 +244,7 @@ class Progress:
             phase.marks.append((self._clock(), phase.done))
             self._figures.update(figures)
             self._training_images += training_images
-            self._class_images_drawn += class_images_drawn
+            self._class_images_generated += class_images_generated
         self._tell("advance")
 
     def _end(self, name: PhaseName, state: PhaseState) -> None:

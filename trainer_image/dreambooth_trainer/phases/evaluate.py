@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dreambooth_api.progress import Report
+from dreambooth_api.progress import JsonModel
 from dreambooth_api.training import Sampler, TrainConfig
 from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.evaluation.contact_sheet import Row, contact_sheet
@@ -60,7 +60,7 @@ class Pictures:
     """The first ones."""
 
 
-class Evaluated(Report):
+class Evaluated(JsonModel):
     """Result of the phase."""
 
     figures: Figures

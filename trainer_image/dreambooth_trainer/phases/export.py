@@ -5,7 +5,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dreambooth_api.progress import Report
+from dreambooth_api.progress import JsonModel
 from dreambooth_api.training import Model, TrainConfig
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.process.storage import atomic_folder, manifest_of
@@ -19,7 +19,7 @@ MARKER = "COMPLETE"
 """Marks a finished export; written last."""
 
 
-class Exported(Report):
+class Exported(JsonModel):
     """Result of the phase."""
 
     files: dict[str, str]

@@ -10,13 +10,13 @@ import random
 from collections.abc import Collection
 from pathlib import Path
 
-from dreambooth_api.progress import Report
+from dreambooth_api.progress import JsonModel
 from dreambooth_trainer.data.class_images import ClassImages
 from dreambooth_trainer.monitoring.progress import RunningPhase
 from dreambooth_trainer.run import Run
 
 
-class DrawnSet(Report):
+class DrawnSet(JsonModel):
     """Class images of one prompt."""
 
     prompt: str
@@ -33,7 +33,7 @@ class DrawnSet(Report):
         return ClassImages(Path(self.folder), Path(self.shared) if self.shared else None)
 
 
-class ClassImagesDrawn(Report):
+class ClassImagesDrawn(JsonModel):
     """Result of the phase."""
 
     sets: list[DrawnSet]
@@ -91,7 +91,7 @@ def _draw(run: Run, phase: RunningPhase, images: ClassImages, prompt: str, missi
             for index in wanted:
                 images.add(index, pictures.images[index - indices.start], pictures.latents_BCHW[index - indices.start])
         drawn += new
-        phase.advance(len(wanted), class_images_drawn=new)
+        phase.advance(len(wanted), class_images_generated=new)
     return drawn
 
 

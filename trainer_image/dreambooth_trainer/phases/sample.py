@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from PIL.Image import Image
 
-from dreambooth_api.progress import Report
+from dreambooth_api.progress import JsonModel
 from dreambooth_trainer.evaluation.contact_sheet import Row, contact_sheet
 from dreambooth_trainer.evaluation.pictures import BATCH, Comparison, sampler_of
 from dreambooth_trainer.models.base import ModelFamily
@@ -12,7 +12,7 @@ from dreambooth_trainer.process.storage import atomic_folder
 from dreambooth_trainer.run import Run
 
 
-class Sampled(Report):
+class Sampled(JsonModel):
     """Result of the phase."""
 
     prompts: list[Comparison]

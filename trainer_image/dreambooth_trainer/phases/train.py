@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save_file
 
 from dreambooth_api.failures import Interrupted, InvalidConfig, NonFiniteLoss, Problem
-from dreambooth_api.progress import Report
+from dreambooth_api.progress import JsonModel
 from dreambooth_trainer.evaluation.pictures import sampler_of
 from dreambooth_trainer.process.storage import atomic_folder
 from dreambooth_trainer.run import Run
@@ -21,7 +21,7 @@ LOG_EVERY = 10
 """Steps between two readings of losses and stop signals, where a GPU or other processes must be waited for."""
 
 
-class Trained(Report):
+class Trained(JsonModel):
     """Result of the phase."""
 
     steps: int

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dreambooth_api.cluster_rules import judge
+from dreambooth_api.cluster_rules import validate
 from dreambooth_api.runtime import DreamBoothRuntimeSpec, Runtime
 from dreambooth_operator.decide.policies.apply_runtime import with_runtime
 from dreambooth_operator.decide.policies.limits import violations
@@ -24,7 +24,7 @@ SETTINGS = Settings(trainer_image="registry/trainer:1", image_pull_secrets=["pul
 def made_for(file: Path) -> str:
     owner = yaml.safe_load(file.read_text())
     owner["metadata"] |= {"namespace": "space", "uid": "uid-1"}
-    job, problems = judge(owner)
+    job, problems = validate(owner)
     assert job is not None, problems
     runtime = Runtime(None, DreamBoothRuntimeSpec())
     if (beside := file.with_name("runtime.yaml")).exists():
