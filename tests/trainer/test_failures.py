@@ -242,7 +242,7 @@ def test_a_full_volume_and_more_room(tiny_training: Path, small_volume: Path) ->
 def test_a_run_is_seen_from_outside_until_it_is_stopped(tiny_training: Path) -> None:
     job = job_of(tiny_training, "seen", training={"steps": 100_000})
     port = free_port()
-    process = job.start("--port", port, HF_TOKEN=TOKEN)
+    process = job.start("--port", str(port), HF_TOKEN=TOKEN)
     try:
         while (progress := answer(port, "/progress"))["step"] < 10:
             assert process.is_alive(), job.log.read_text()
