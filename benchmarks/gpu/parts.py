@@ -1,4 +1,5 @@
-"""The parts of the check, each a process: `python -m benchmarks.gpu.parts NAME FOUND SETTINGS`, started by `check.py`."""
+"""The parts of the check, each a process: `python -m benchmarks.gpu.parts NAME FOUND SETTINGS`, started by
+`check.py`."""
 
 import json
 import shutil
@@ -99,7 +100,7 @@ def steps(settings: Settings, found: Found) -> None:
 def memory(settings: Settings, found: Found) -> None:
     """Peak memory on the GPU by method, with batches of 1+1.
 
-    Class images are drawn one at a time, so that the training weighs more than they do.
+    Class images are generated one at a time, so that the training weighs more than they do.
     """
     base = _base(settings)
     size = Size(steps=4 if settings.pretend else 20, batch=1, class_images=2, sample_batch=1, text_encoder=False)
@@ -138,8 +139,13 @@ def example(settings: Settings, found: Found) -> None:
     prompt = "a {identifier} {class} wearing sunglasses"
     _command_line("generate", str(output), prompt, "--count", "4", "--output", str(pictures))
     seconds = {**result["seconds"], "generate": time.monotonic() - begun}
-    drawn = len(list(pictures.rglob("*.png")))
-    found.figures = {"device": result["device"], "seconds": seconds, "figures": result["figures"], "generated": drawn}
+    generated = len(list(pictures.rglob("*.png")))
+    found.figures = {
+        "device": result["device"],
+        "seconds": seconds,
+        "figures": result["figures"],
+        "generated": generated,
+    }
     figures = {name: result["figures"][name] for name in ("subjShare", "presChange", "divClassRatio", "keep", "follow")}
     found.summary = "; ".join(
         (
@@ -148,8 +154,8 @@ def example(settings: Settings, found: Found) -> None:
         )
     )
     found.save()
-    if drawn < 4:
-        raise Failed(f"`dreambooth generate` drew {drawn} pictures of 4")
+    if generated < 4:
+        raise Failed(f"`dreambooth generate` generated {generated} pictures of 4")
 
 
 PARTS: Mapping[str, tuple[Callable[[Settings, Found], None], float]] = {
@@ -187,7 +193,7 @@ def _speed(settings: Settings, found: Found, batch: int) -> None:
     if settings.script is None:
         raise Skipped("no --script")
     begun, base = time.monotonic(), _base(settings)
-    # Half of the class images are drawn with the empty prompt, in batches of 16 by default: 32 fill them.
+    # Half of the class images are generated with the empty prompt, in batches of 16 by default: 32 fill them.
     steps, images = (4, 4) if settings.pretend else (100, 32)
     size = Size(steps, batch, images, sample_batch=4, text_encoder=settings.text_encoder)
     measured: list[Measured] = []

@@ -1,4 +1,5 @@
-"""The oldest libraries that exports are promised to load in, in a folder of their own; and what libraries make of an export.
+"""The oldest libraries that exports are promised to load in, in a folder of their own; and what libraries make of an
+export.
 
 The older libraries run this file as a program, with the arguments of `ask` in JSON.
 """
@@ -69,9 +70,10 @@ def answer(kind: str, paths: Sequence[Path], texts: list[str]) -> Any:
     """What the libraries of this process make of an export.
 
     Args:
-        kind: `tokenizer`, a folder; `folder` of a pipeline; `file` and its configuration; `lora`, a base and its adapters.
+        kind: `tokenizer`, a folder; `folder` of a pipeline; `file` and its configuration; `lora`, a base and its
+            adapters.
         paths: what to load.
-        texts: what to tokenise, or to draw with the seeds 0, 1, ...
+        texts: what to tokenise, or to generate with the seeds 0, 1, ...
 
     Returns:
         Token ids, or pixels in 0..1.

@@ -60,7 +60,7 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return RunFolder(root / "run")
 
 
-def drawn(run: RunFolder, output: Path, *arguments: str) -> list[Path]:
+def generated(run: RunFolder, output: Path, *arguments: str) -> list[Path]:
     """The files that `dreambooth generate` prints; the last one is a contact sheet."""
     result = RUNNER.invoke(app, ["generate", str(run.root), *arguments, "-o", str(output)])
     assert result.exit_code == 0, result.output
@@ -81,22 +81,22 @@ def difference(one: Path, other: Path) -> int:
 
 
 def test_pictures_of_a_prompt_and_a_sheet(finished: RunFolder, tmp_path: Path) -> None:
-    paths = drawn(finished, tmp_path, "a {identifier} {class} at night!", "-n", "3", "--seed", "5")
+    paths = generated(finished, tmp_path, "a {identifier} {class} at night!", "-n", "3", "--seed", "5")
     names = [f"a-sks-dog-at-night-{name}.png" for name in ("0005", "0006", "0007", "sheet")]
     assert [path.name for path in paths] == names
     assert [Image.open(path).size for path in paths[:3]] == [(64, 64)] * 3
     assert len({Image.open(path).tobytes() for path in paths[:3]}) == 3
 
 
-def test_the_samples_can_be_drawn_again(finished: RunFolder, tmp_path: Path) -> None:
-    again = drawn(finished, tmp_path, "a {identifier} {class}", "-n", "2")
+def test_the_samples_can_be_generated_again(finished: RunFolder, tmp_path: Path) -> None:
+    again = generated(finished, tmp_path, "a {identifier} {class}", "-n", "2")
     for number in range(2):
         assert difference(finished.samples / f"00-after-{number:02d}.png", again[number]) <= 2
 
 
 def test_settings_are_beside_and_inside_each_picture(finished: RunFolder, tmp_path: Path) -> None:
     options = ["--negative-prompt", "a {class}, Füße", "--scheduler", "ddim", "--steps", "3", "--guidance-scale", "2.5"]
-    first, second, _ = drawn(
+    first, second, _ = generated(
         finished, tmp_path, "a {identifier}", "-n", "2", "--seed", "7", "--size", "64x72", *options
     )
     assert Image.open(first).size == (64, 72)
@@ -132,32 +132,32 @@ def test_each_setting_gives_another_picture_and_no_file_is_replaced(finished: Ru
         ["--size", "72"],
     ]
     prompts = ["a {class}", "a {class}!"]  # two that have the same letters
-    paths = [drawn(finished, tmp_path, prompt, "-n", "1", *more)[0] for prompt in prompts for more in choices]
+    paths = [generated(finished, tmp_path, prompt, "-n", "1", *more)[0] for prompt in prompts for more in choices]
     assert len(set(paths)) == len(choices) * len(prompts)
     assert len({Image.open(path).tobytes() for path in paths}) >= len(choices)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert [drawn(finished, tmp_path, prompts[0], "-n", "1", *more)[0] for more in choices] == paths[: len(choices)]
+    assert [generated(finished, tmp_path, prompts[0], "-n", "1", *more)[0] for more in choices] == paths[: len(choices)]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
 def test_files_of_others_stay(finished: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "a-dog-0000.png").write_text("mine")
     (tmp_path / "a-dog-0000-2.json").write_text("{")
-    (picture, _) = drawn(finished, tmp_path, "a {class}", "-n", "1")
+    (picture, _) = generated(finished, tmp_path, "a {class}", "-n", "1")
     assert picture.name == "a-dog-0000-3.png"
     assert (tmp_path / "a-dog-0000.png").read_text() == "mine"
 
 
 def test_ctrl_c_keeps_what_is_done(finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw, calls = StableDiffusion.draw, []
+    original, calls = StableDiffusion.generate, []
 
     def interrupted(self: StableDiffusion, prompts: list[str], *arguments: Any) -> Any:
         calls.append(len(prompts))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return draw(self, prompts, *arguments)
+        return original(self, prompts, *arguments)
 
-    monkeypatch.setattr(StableDiffusion, "draw", interrupted)
+    monkeypatch.setattr(StableDiffusion, "generate", interrupted)
     command = ["generate", str(finished.root), "a dog", "-n", "20", "-o", str(tmp_path)]
     result = RUNNER.invoke(app, command)
     assert result.exit_code == 9
@@ -171,15 +171,15 @@ def test_ctrl_c_keeps_what_is_done(finished: RunFolder, tmp_path: Path, monkeypa
 
 
 def test_many_pictures_stand_on_the_sheet(finished: RunFolder, tmp_path: Path) -> None:
-    *pictures, sheet = drawn(finished, tmp_path, "a dog", "-n", "9", "--steps", "1")
-    one_row = drawn(finished, tmp_path, "a dog", "-n", "8", "--steps", "1")[-1]
+    *pictures, sheet = generated(finished, tmp_path, "a dog", "-n", "9", "--steps", "1")
+    one_row = generated(finished, tmp_path, "a dog", "-n", "8", "--steps", "1")[-1]
     assert len(pictures) == 9
     assert Image.open(sheet).height > Image.open(one_row).height
 
 
 def test_adapters_are_scaled(adapted: RunFolder, tmp_path: Path) -> None:
     def picture(*options: str) -> Path:
-        return drawn(adapted, tmp_path, "a {identifier} {class}", "-n", "1", *options)[0]
+        return generated(adapted, tmp_path, "a {identifier} {class}", "-n", "1", *options)[0]
 
     whole, none, half, one = picture(), *(picture("--adapter-scale", scale) for scale in ("0", "0.5", "1"))
     assert difference(none, adapted.samples / "00-before-00.png") <= 2 < difference(whole, none)
@@ -187,7 +187,7 @@ def test_adapters_are_scaled(adapted: RunFolder, tmp_path: Path) -> None:
     assert json.loads(half.with_suffix(".json").read_text())["adapterScale"] == 0.5
 
 
-def test_what_can_t_be_drawn_is_refused(finished: RunFolder, tmp_path: Path) -> None:
+def test_what_can_t_be_generated_is_refused(finished: RunFolder, tmp_path: Path) -> None:
     output = tmp_path / "pictures"
     assert "--size: '68x100'" in (said := refused(finished, output, "a dog", "--size", "68x100"))
     assert said.endswith("width and height must be multiples of 8. Give 64x96.")

@@ -32,9 +32,10 @@ OPTIMIZER = {"offload": {"optimizer": True}}
 ALL = {"offload": {"optimizer": True, "parameters": True}}
 
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.35, "fp16": 0.15}
-"""Distance between the weights' moves and those in float32, relative to the latter; 1 where nothing moves. AdamW divides
-gradients by their size: also those that are small beside the rounding move a weight by a learning rate, in whichever direction.
-On a CPU bf16 gives 0.14 (full) and 0.23 (lora), float32 3e-6; fp16 has three bits more than bf16."""
+"""Distance between the weights' moves and those in float32, relative to the latter; 1 where nothing moves. AdamW
+divides gradients by their size: also those that are small beside the rounding move a weight by a learning rate, in
+whichever direction. On a CPU bf16 gives 0.14 (full) and 0.23 (lora), float32 3e-6; fp16 has three bits more than
+bf16."""
 
 STEPS = 24
 STOP = 10
@@ -118,7 +119,7 @@ class Bench:
         run = self.run(f"plain-{lora}-{averaged}", row, 4, [])
         dataset = _cached(run)
         after = plain_loop(run, dataset, batch=4)
-        module = DreamBoothModule(run.take_model(), run.config.training, run.config.prior.weight)
+        module = DreamBoothModule(run.hand_over_model(), run.config.training, run.config.prior.weight)
         return {name: weights.detach().cpu() for name, weights in module.learning()}, after
 
 
@@ -171,11 +172,11 @@ def test_a_stopped_run_ends_with_the_same_weights(bench: Bench, row: Row, tolera
     assert apart <= tolerance
 
 
-def test_class_images_are_the_same_when_drawn_again(bench: Bench, tmp_path: Path) -> None:
+def test_class_images_are_the_same_when_generated_again(bench: Bench, tmp_path: Path) -> None:
     folders = []
     for number in range(2):
-        run = bench.run("drawn", Row("bf16", 0), 4, [])
+        run = bench.run("generated", Row("bf16", 0), 4, [])
         run.cache = tmp_path / str(number)
-        assert prior.generate_class_images(run).drawn == 4
+        assert prior.generate_class_images(run).generated == 4
         folders.append(manifest_of(run.cache))
     assert folders[0] == folders[1]

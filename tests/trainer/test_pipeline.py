@@ -74,7 +74,7 @@ class TestAFinishedRun:
             assert (finished.output.root / said[name]).exists()
         assert len(said["digest"]) == 64
 
-    def test_draws_changed_prompts(self, copy: Job) -> None:
+    def test_generates_changed_prompts(self, copy: Job) -> None:
         changed = with_section(copy, samples={"prompts": ["a {identifier} {class} at night"]})
         assert done_again(changed) == ["sample"]
         result = json.loads(copy.output.result.read_text())
@@ -115,7 +115,7 @@ class TestAFinishedRun:
         changed = with_section(copy, samples={"prompts": ["a {identifier} {class} at night"]})
         process = changed.start()
         while not any(path.name.startswith(".samples.") for path in copy.output.root.iterdir()):
-            assert process.is_alive(), "the samples were drawn before anybody looked"
+            assert process.is_alive(), "the samples were generated before anybody looked"
         process.kill()
         process.join()
         assert not copy.output.complete.exists()

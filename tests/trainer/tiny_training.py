@@ -234,7 +234,8 @@ def signal_when(process: BaseProcess, number: signal.Signals, condition: Callabl
 
 
 def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
-    """The same training as a torch loop in float32 without DeepSpeed: what trained, or its average where that is wanted.
+    """The same training as a torch loop in float32 without DeepSpeed: what trained, or its average where that is
+    wanted.
 
     Args:
         run: whose settings and model to take.
@@ -242,7 +243,7 @@ def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
         batch: photos in an optimizer step.
     """
     training = run.config.training
-    module = DreamBoothModule(run.take_model(), training, run.config.prior.weight)
+    module = DreamBoothModule(run.hand_over_model(), training, run.config.prior.weight)
     parameters = [parameter for _, parameter in module.learning()]
     optimizer = torch.optim.AdamW(
         [
@@ -258,7 +259,7 @@ def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
     average = [parameter.detach().clone() for parameter in parameters]
     for step in range(training.steps):
         optimizer.zero_grad()
-        module(dataset.draw(training.seed, step, batch), dataset).total.backward()
+        module(dataset.randomness(training.seed, step, batch), dataset).total.backward()
         torch.nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
         optimizer.step()
         decay = min(training.ema.decay, (1 + step) / (10 + step))

@@ -1,7 +1,7 @@
 """The trainer as pods start it: `python -m dreambooth_trainer --config train.json --output /output`.
 
-Everything comes by arguments and torchrun's environment; the exit code and the termination log tell how it ended (see
-`failures.py`).
+All input comes from the arguments and from torchrun's environment. The exit code and the termination message say how
+the process ended (see `failures.py`).
 """
 
 import json
@@ -21,12 +21,12 @@ from dreambooth_trainer.process.termination import outcome_of, write_termination
 
 def main(
     config: Annotated[Path, typer.Option(help="The training sections of a manifest's spec, in JSON.")],
-    output: Annotated[Path, typer.Option(help="Folder of the run; what it holds is gone on from.")],
-    cache: Annotated[Path, typer.Option(help="Folder of what jobs share: class images.")],
+    output: Annotated[Path, typer.Option(help="Folder of the run. A run that is already there continues.")],
+    cache: Annotated[Path, typer.Option(help="Folder that runs share: the class-image cache.")],
     port: Annotated[int | None, typer.Option(help="Port of /progress, /metrics and /healthz.")] = None,
-    termination_log: Annotated[Path | None, typer.Option(help="File for a short JSON about the end.")] = None,
+    termination_log: Annotated[Path | None, typer.Option(help="File for the termination message.")] = None,
 ) -> None:
-    """Trains one job."""
+    """Runs one training."""
     try:
         settings, problems = check_settings(_read(config))
         if settings is None:

@@ -1,9 +1,9 @@
-"""New pictures from a finished run, any time after it. Called by `dreambooth generate`."""
+"""Generates new pictures with the model of a finished run. Called by `dreambooth generate`."""
 
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,25 +18,25 @@ from dreambooth_trainer.data.prompts import Prompt, judge
 from dreambooth_trainer.evaluation.contact_sheet import MAX_ROWS, Row, contact_sheet, tile
 from dreambooth_trainer.evaluation.pictures import BATCH, sampler_of
 from dreambooth_trainer.job import quiet_libraries
-from dreambooth_trainer.models.base import Size
+from dreambooth_trainer.models.base import ModelFamily, Size
 from dreambooth_trainer.phases.export import exported_model
 from dreambooth_trainer.process.storage import write_atomically
 from dreambooth_trainer.result import RunResult, read_result, versions
 from dreambooth_trainer.run import RunFolder
 
 Settings = Mapping[str, Any]
-"""All that determines a picture, as it stands in JSON."""
+"""All settings that determine a picture, in the form of JSON."""
 
 PER_ROW, SIDE = 8, 160
-"""Pictures in a row of the contact sheet, and pixels of their sides there."""
+"""Pictures in a row of the contact sheet, and the side of a picture there in pixels."""
 
 LONGEST_STEM = 100
-"""Bytes that a prompt has in a file name, whose limit is 255 on most file systems."""
+"""Most bytes of a prompt in a file name. The limit of a whole name is 255 on most file systems."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What to draw; what is None is as in the run's samples."""
+    """What to generate. A setting of None has the value of the run's samples."""
 
     prompt: str
     """`{identifier}` and `{class}` are filled in, here and in the negative prompt."""
@@ -44,38 +44,39 @@ class Wish:
     seed: int = 0
     """Seed of the first picture; the others follow."""
     negative_prompt: str = ""
-    """What guidance steers away from."""
+    """What guidance moves the pictures away from."""
     scheduler: Scheduler | None = None
     steps: int | None = None
     guidance_scale: float | None = None
     size: Size | None = None
     """None for the training resolution."""
     adapter_scale: float | None = None
-    """Share of what the adapters learned, for a run of method lora; None for all of it."""
+    """Scale of the adapters, for a run of method lora; None for 1."""
 
     def sampler(self, default: Sampler) -> Sampler:
-        """How to draw."""
+        """The sampler settings."""
         names = ("scheduler", "steps", "guidance_scale")
         return default.model_copy(update={name: value for name in names if (value := getattr(self, name)) is not None})
 
 
 def generate(folder: Path, wish: Wish, output: Path, warn: Callable[[str], None]) -> Iterator[Path]:
-    """Draws with the model of a finished run.
+    """Generates pictures with the model of a finished run.
 
-    Each picture is written as soon as it is drawn, with its settings beside it in a JSON file and inside it as text. No file
-    is ever replaced by another picture. A picture that is there already, with the very settings, is not drawn again.
+    Each picture is written as soon as it is generated, with its settings as text in the picture and in a JSON file of
+    the same name. No file is replaced by another picture. A picture that exists with the same settings is not generated
+    again.
 
     Args:
         folder: folder of the run.
-        wish: what to draw.
+        wish: what to generate.
         output: folder of the pictures.
-        warn: told what the user should know.
+        warn: called with each warning for the user.
 
     Yields:
-        The pictures, and last a contact sheet of them.
+        The files of the pictures, and at the end the file of a contact sheet.
 
     Raises:
-        InvalidConfig: the folder holds no finished run, or the wish can't be fulfilled.
+        InvalidConfig: the folder holds no finished run, or the settings don't fit the run.
         ModelUnavailable: the exported model can't be loaded.
     """
     quiet_libraries()
@@ -83,10 +84,7 @@ def generate(folder: Path, wish: Wish, output: Path, warn: Callable[[str], None]
     from dreambooth_trainer.process.distributed import Distributed
 
     run, distributed = RunFolder(folder), Distributed()
-    if not run.complete.exists():
-        message, remedy = "holds no finished run", "Give the output folder of a `dreambooth run` that has ended"
-        raise InvalidConfig([Problem("DIR", str(folder), message, remedy)])
-    result = read_result(run.result)
+    result = _read_finished(run)
     sampler = wish.sampler(sampler_of(result.config.samples))
     _refuse(_conflicts(wish, sampler, result))
     model = load(exported_model(run, result.config), distributed, result.config.training.mixed_precision)
@@ -95,16 +93,7 @@ def generate(folder: Path, wish: Wish, output: Path, warn: Callable[[str], None]
     _refuse(_size_problems((width, height), model.size_multiple))
     if wish.adapter_scale is not None and wish.adapter_scale != 1:
         model.rescale_adapters(run.model / "lora", wish.adapter_scale)
-
-    prompt, negative_prompt = (
-        fill(text, identifier=result.identifier, class_=result.class_) for text in (wish.prompt, wish.negative_prompt)
-    )
-    kept = (result.identifier, result.class_)
-    asked = [Prompt("PROMPT", prompt, kept), Prompt("--negative-prompt", negative_prompt, kept)]
-    problems, warnings = judge(asked, model.read_length)
-    _refuse(problems)
-    for warning in warnings:
-        warn(warning)
+    prompt, negative_prompt = _prompts(wish, result, model, warn)
     common = {
         "prompt": prompt,
         "negativePrompt": negative_prompt,
@@ -116,45 +105,88 @@ def generate(folder: Path, wish: Wish, output: Path, warn: Callable[[str], None]
         "device": distributed.device_name,
         "versions": versions(),
     }
+
+    def images(seeds: Sequence[int]) -> list[Image.Image]:
+        return model.generate([prompt] * len(seeds), seeds, sampler, (width, height), negative_prompt).images
+
     output.mkdir(parents=True, exist_ok=True)
     shown = Shown([], [])
-    for start in range(0, wish.count, BATCH):
-        seeds = range(wish.seed + start, wish.seed + min(start + BATCH, wish.count))
-        names = {seed: f"{stem(prompt)}-{seed:04d}" for seed in seeds}
-        paths = {seed: find_place(output, name, {**common, "seed": seed}) for seed, name in names.items()}
-        missing = [seed for seed, path in paths.items() if not path.exists()]
-        if missing:
-            drawn = model.draw([prompt] * len(missing), missing, sampler, (width, height), negative_prompt)
-            for seed, image in zip(missing, drawn.images, strict=True):
-                paths[seed] = save(output, names[seed], {**common, "seed": seed}, image)
-        for path in paths.values():
-            shown.add(path)
-            yield path
+    for path in _pictures(range(wish.seed, wish.seed + wish.count), output, stem(prompt), common, images):
+        shown.add(path)
+        yield path
     yield save(output, f"{stem(prompt)}-sheet", {"prompt": prompt, "pictures": shown.names}, shown.sheet(prompt))
 
 
+def _read_finished(run: RunFolder) -> RunResult:
+    if not run.complete.exists():
+        message, remedy = "holds no finished run", "Give the output folder of a `dreambooth run` that has ended"
+        raise InvalidConfig([Problem("DIR", str(run.root), message, remedy)])
+    return read_result(run.result)
+
+
+def _prompts(wish: Wish, result: RunResult, model: ModelFamily, warn: Callable[[str], None]) -> tuple[str, str]:
+    """The prompt and the negative prompt, filled in and checked against what the text encoder reads."""
+    prompt, negative_prompt = (
+        fill(text, identifier=result.identifier, class_=result.class_) for text in (wish.prompt, wish.negative_prompt)
+    )
+    kept = (result.identifier, result.class_)
+    asked = [Prompt("PROMPT", prompt, kept), Prompt("--negative-prompt", negative_prompt, kept)]
+    problems, warnings = judge(asked, model.read_length)
+    _refuse(problems)
+    for warning in warnings:
+        warn(warning)
+    return prompt, negative_prompt
+
+
+def _pictures(
+    seeds: Sequence[int],
+    output: Path,
+    name: str,
+    common: Settings,
+    images: Callable[[Sequence[int]], list[Image.Image]],
+) -> Iterator[Path]:
+    """The file of each picture; generates those that are missing, batch by batch.
+
+    Args:
+        seeds: one for each picture.
+        output: folder of the files.
+        name: beginning of their names.
+        common: settings of all pictures, without the seed.
+        images: generates the pictures of some seeds.
+    """
+    for start in range(0, len(seeds), BATCH):
+        batch = seeds[start : start + BATCH]
+        names = {seed: f"{name}-{seed:04d}" for seed in batch}
+        paths = {seed: find_place(output, names[seed], {**common, "seed": seed}) for seed in batch}
+        missing = [seed for seed, path in paths.items() if not path.exists()]
+        if missing:
+            for seed, image in zip(missing, images(missing), strict=True):
+                paths[seed] = save(output, names[seed], {**common, "seed": seed}, image)
+        yield from paths.values()
+
+
 class Shown(NamedTuple):
-    """What a contact sheet needs of pictures: not the pictures, of which there may be more than the memory holds."""
+    """Names and thumbnails for a contact sheet. The pictures themselves may not fit into memory."""
 
     names: list[str]
     tiles: list[Image.Image]
 
     def add(self, picture: Path) -> None:
-        """Adds a picture, if the sheet has room."""
+        """Adds a picture, and its thumbnail if the sheet has room."""
         self.names.append(picture.name)
         if len(self.tiles) < PER_ROW * MAX_ROWS:
             with Image.open(picture) as image:
                 self.tiles.append(tile(image, SIDE))
 
     def sheet(self, prompt: str) -> Image.Image:
-        """The contact sheet; the prompt stands above its first row."""
+        """The contact sheet, with the prompt above its first row."""
         starts = range(0, len(self.tiles), PER_ROW)
         rows = [Row("" if start else prompt, [self.tiles[start : start + PER_ROW]]) for start in starts]
         return contact_sheet(rows, side=SIDE, per_column=PER_ROW)
 
 
 def _conflicts(wish: Wish, sampler: Sampler, result: RunResult) -> Iterator[Problem]:
-    """What options say together, and with the run."""
+    """Problems of options that have no effect with other options or with the run."""
     if wish.adapter_scale is not None and result.config.training.method != "lora":
         message, remedy = "has no effect, as the run trained all weights", "Remove it, or give a run of method lora"
         yield Problem("--adapter-scale", wish.adapter_scale, message, remedy)
@@ -166,7 +198,7 @@ def _conflicts(wish: Wish, sampler: Sampler, result: RunResult) -> Iterator[Prob
 def _size_problems(size: tuple[int, int], multiple: int) -> Iterator[Problem]:
     if any(side % multiple for side in size):
         near = "x".join(str(max(1, round(side / multiple)) * multiple) for side in size)
-        message = f"is no size that the model can draw: width and height must be multiples of {multiple}"
+        message = f"is no size that the model can generate: width and height must be multiples of {multiple}"
         yield Problem("--size", "x".join(map(str, size)), message, f"Give {near}")
 
 
@@ -176,8 +208,8 @@ def _refuse(problems: Iterable[Problem]) -> None:
 
 
 def save(folder: Path, name: str, settings: Settings, image: Image.Image) -> Path:
-    """Writes a picture under its name, or one like it that is free, with its settings beside and inside it."""
-    # Another process may take the same name; the file of the settings is whose who makes it.
+    """Writes a picture and its settings, under a name with a number if the name itself is in use."""
+    # Another process may use the same name. The process that creates the file of the settings owns the name.
     while not _take(path := find_place(folder, name, settings), settings):
         pass
     if path.exists():
@@ -192,27 +224,28 @@ def save(folder: Path, name: str, settings: Settings, image: Image.Image) -> Pat
 
 
 def find_place(folder: Path, name: str, settings: Settings) -> Path:
-    """The file that holds, or may hold, a picture of some settings: of `name`, `name-2`, `name-3`, ... the first fitting."""
+    """The file for a picture with these settings: the first of `name`, `name-2`, ... that holds the picture or is
+    free."""
     for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
         path = folder / f"{name}{suffix}.png"
-        known = _settings_beside(path)
+        known = _read_settings(path)
         if known == settings or (known is None and not path.exists()):
             return path
     raise AssertionError("numbers never end")
 
 
 def _take(path: Path, settings: Settings) -> bool:
-    """Writes the settings beside a picture's file; False where others have been written there meanwhile."""
+    """Writes the settings of a picture; False if the file of the settings exists with other settings."""
     try:
         with path.with_suffix(".json").open("x", encoding="utf-8") as file:
             json.dump(settings, file, indent=2, ensure_ascii=False)
     except FileExistsError:
-        return _settings_beside(path) == settings
+        return _read_settings(path) == settings
     return True
 
 
-def _settings_beside(path: Path) -> Any:
-    """The settings beside a picture's file; None where there are none."""
+def _read_settings(path: Path) -> Any:
+    """The settings of a picture in its JSON file; None if there is no file."""
     try:
         return json.loads(path.with_suffix(".json").read_bytes())
     except FileNotFoundError:
@@ -222,6 +255,6 @@ def _settings_beside(path: Path) -> Any:
 
 
 def stem(prompt: str) -> str:
-    """A prompt as the beginning of a file name."""
+    """A prompt in the form of the beginning of a file name."""
     words = "-".join("".join(letter if letter.isalnum() else " " for letter in prompt.lower()).split())
     return words.encode()[:LONGEST_STEM].decode(errors="ignore").rstrip("-") or "picture"

@@ -1,4 +1,5 @@
-"""One start of a run as a process: signals, console, endpoints, exit code. Called by `dreambooth run` and by `__main__`."""
+"""One start of a run as a process: signals, console, endpoints and exit code. Called by `dreambooth run` and by
+`__main__`."""
 
 import json
 import logging
@@ -29,14 +30,15 @@ from dreambooth_trainer.run import Run, RunFolder, StopSignal
 def run_job(
     config: TrainConfig, output: Path, *, cache: Path, port: int | None = None, termination_log: Path | None = None
 ) -> int:
-    """Runs a job to its end or its failure and tells the exit code of the process.
+    """Runs a training until it ends or fails, and returns the exit code of the process.
 
     Args:
-        config: what to do.
-        output: folder of the run; the same folder goes on from where an earlier start stopped.
-        cache: folder of what jobs share.
-        port: where the main process serves `/progress`, `/metrics` and `/healthz`; None for nowhere, 0 for any free port.
-        termination_log: file for a short JSON about the end.
+        config: the settings.
+        output: folder of the run. With the folder of an earlier start, the run continues where that start stopped.
+        cache: folder that runs share.
+        port: port on which the main process serves `/progress`, `/metrics` and `/healthz`; None for no server, 0 for
+            any free port.
+        termination_log: file for the termination message.
     """
     stop = StopSignal()
     stop.listen()
@@ -54,12 +56,12 @@ def run_job(
                 waiting, lost = partial(say, console), partial(_lost, termination_log)
                 stack.enter_context(one_writer(folder.lock, waiting=waiting, check=stop.check, lost=lost))
             if folder.complete.exists():
-                say(console, f"going through what is finished in {output}")
+                say(console, f"checking the finished phases in {output}")
             result = _run(config, folder, cache, progress, stop)
             outcome = Outcome("Completed", 0, f"the model is in {folder.model}", config.training.steps, result)
     except BaseException as error:
         outcome = replace(outcome_of(error, os.environ), step=progress.snapshot().step)
-        _tell(outcome, error, rank)
+        _print_failure(outcome, error, rank)
     if main and termination_log:
         write_termination(termination_log, outcome)
     if main and outcome.exit_code == 0:
@@ -75,12 +77,12 @@ def _serve(progress: Progress, port: int) -> Server:
     try:
         return serve(progress, port)
     except OSError as error:
-        problem = Problem("--port", port, f"can't be listened on: {error.strerror}", "Choose another, or leave it out")
+        problem = Problem("--port", port, f"can't be used: {error.strerror}", "Choose another, or leave it out")
         raise InvalidConfig([problem]) from error
 
 
 def _lost(termination_log: Path | None, message: str) -> None:
-    """Ends the process at once: whatever it wrote from now on would be among the files of another run."""
+    """Ends the process at once: anything that it wrote from now on would mix with the files of another run."""
     outcome = outcome_of(StorageUnavailable(message), os.environ)
     if termination_log:
         write_termination(termination_log, outcome)
@@ -88,8 +90,8 @@ def _lost(termination_log: Path | None, message: str) -> None:
     os._exit(outcome.exit_code)
 
 
-def _tell(outcome: Outcome, error: BaseException, rank: int) -> None:
-    """Says on stderr why this process ends; with a traceback only where the trainer itself is at fault."""
+def _print_failure(outcome: Outcome, error: BaseException, rank: int) -> None:
+    """Prints on stderr why this process ends, with a traceback only for an internal error of the trainer."""
     console = Console(stderr=True, highlight=False)
     if outcome.reason == "InternalError":
         say(console, redact("".join(traceback.format_exception(error)), os.environ))
@@ -98,13 +100,13 @@ def _tell(outcome: Outcome, error: BaseException, rank: int) -> None:
 
 
 def say(console: Console, *parts: str | tuple[str, str]) -> None:
-    """Prints text, some of it in a style. Whatever stands in it, it is neither markup nor an order to the terminal."""
+    """Prints text, parts of it in a style. Markup and control sequences in the text have no effect."""
     styled = ((part, "") if isinstance(part, str) else part for part in parts)
     console.print(Text.assemble(*((printable(text), style) for text, style in styled)), soft_wrap=True)
 
 
 def quiet_libraries() -> None:
-    """Keeps the libraries' chatter out of the console; their errors still show."""
+    """Hides the libraries' log messages from the console, except errors."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
@@ -112,7 +114,7 @@ def quiet_libraries() -> None:
 
 
 class _Redacted(logging.LogRecord):
-    """A record of a library's log without the secrets of the environment: a hub may send back what it was sent."""
+    """A log record without the secrets of the environment: an error message of the hub may repeat the request."""
 
     def getMessage(self) -> str:
         """The message."""
@@ -126,8 +128,8 @@ def _run(
     logging.setLogRecordFactory(_Redacted)
     if "hf://" in (config.model.source[:5], config.evaluation.encoder[:5]) or Path(config.model.source).is_file():
         use_hub_cache(folder.hub, os.environ)
-    # Imported late: torch and its friends take seconds, for which signals and the health endpoint need not wait. The
-    # processes come first, since DeepSpeed looks at the environment when it is imported.
+    # Imported late: torch and the libraries around it take seconds to import, and signals and the health endpoint must
+    # not wait for them. `Distributed` comes first, since DeepSpeed reads the environment when it is imported.
     from dreambooth_trainer.process.distributed import Distributed
 
     distributed = Distributed.from_environment()

@@ -1,8 +1,10 @@
-"""Starts the trainer's processes of one pod: `python -m dreambooth_trainer.launch --nodes 1 --processes 1 -- --config ...`.
+"""Starts the trainer's processes of one pod.
 
-A single process becomes the trainer itself. Several, in one pod or in many, are torchrun's: one agent in each pod, with a
-static rendezvous at the first, whose rank is the pod's number in an Indexed Job. Either way the exit code is the trainer's
-own (see `failures.py`), which torchrun alone would hide.
+    python -m dreambooth_trainer.launch --nodes 1 --processes 1 -- --config ...
+
+With a single process, this process becomes the trainer. Several processes, in one pod or in many, are started by
+torchrun: one agent in each pod, with a static rendezvous at the first pod. The rank of a pod is its index in the
+Indexed Job. In both cases the exit code is that of the trainer (see `failures.py`), which torchrun alone would hide.
 """
 
 import os
@@ -17,18 +19,20 @@ from dreambooth_trainer.process.streams import keep_streams
 
 TRAINER = "dreambooth_trainer"
 JOIN_SECONDS = 900
-"""How long pods wait for each other: an image of gigabytes may have to be pulled."""
+"""How long pods wait for each other: a node may have to pull an image of gigabytes."""
 SAVE_SECONDS = 240
-"""How long processes may take to save their state when they are told to stop."""
+"""How long processes may take to save their state when they must stop."""
 
 
 def main(
-    arguments: Annotated[list[str], typer.Argument(help="Arguments of the trainer, behind --.")],
+    arguments: Annotated[list[str], typer.Argument(help="Arguments of the trainer, after --.")],
     nodes: Annotated[int, typer.Option(min=1, help="Pods of the run.")] = 1,
-    processes: Annotated[int, typer.Option(min=1, help="Processes in each.")] = 1,
-    master: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where processes meet.")] = "127.0.0.1:29500",
+    processes: Annotated[int, typer.Option(min=1, help="Processes in each pod.")] = 1,
+    master: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Address at which the processes meet.")
+    ] = "127.0.0.1:29500",
 ) -> None:
-    """Trains, in as many processes as are asked for."""
+    """Starts the trainer in one or several processes."""
     command = ["-m", TRAINER, *arguments]
     if nodes * processes == 1:
         os.execv(sys.executable, [sys.executable, *command])
@@ -58,7 +62,7 @@ def _torchrun(nodes: int, processes: int, master: str, command: list[str]) -> in
         elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:
         _, first = error.get_first_failure()
-        # A process that a signal ended has its negative number.
+        # The exit code of a process that a signal ended is the negative number of the signal.
         return int(first.exitcode) if first.exitcode > 0 else 128 - int(first.exitcode)
     except SignalException:
         return Interrupted.exit_code

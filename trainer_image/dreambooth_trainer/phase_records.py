@@ -1,4 +1,5 @@
-"""Results of finished phases on disk, each with a digest of what determined it: what a restart skips. Used by `pipeline.py`."""
+"""Results of finished phases on disk, each with a digest of its input, so that a restart can skip them. Used by
+`pipeline.py`."""
 
 import json
 from collections import Counter
@@ -16,7 +17,7 @@ from dreambooth_trainer.process.storage import digest_of, write_json
 Result = TypeVar("Result", bound=BaseModel)
 
 MODEL, PHOTOS = "spec.model", "spec.subject.images"
-"""Fields whose content counts, and not what the manifest calls them."""
+"""Fields that count by the content of their files, not by the names in the manifest."""
 
 PREPARED = ("spec.model", "spec.subject.", "spec.training.resolution")
 """Fields that the identifier and the cropped photos depend on."""
@@ -29,14 +30,14 @@ class Ledger:
     folder: Path
 
     def record(self, phase: str, key: str, result: BaseModel, seconds: Mapping[str, float]) -> None:
-        """Remembers that a phase is finished, and how long it and those that only it needs took."""
+        """Records a finished phase, and how long it and the phases that only it needs took."""
         write_json(
             self.folder / f"{phase}.json",
             {"key": key, "seconds": dict(seconds), "result": result.model_dump(mode="json")},
         )
 
     def recall(self, phase: str, key: str, kind: type[Result]) -> Result | None:
-        """The result of a phase, if it is finished and was determined by the same things."""
+        """The result of a phase, if it is finished and its key is the same."""
         entry = self._read(phase)
         if entry.get("key") != key:
             return None
@@ -66,18 +67,18 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Content:
-    """What is behind the paths and names of a manifest: a run is known by it, wherever it lies."""
+    """Digests of the files that a manifest names. They identify a run, whatever the paths of its files."""
 
     model: str
     """See `models.base.Identity`."""
     photos: Sequence[str]
     """SHA-256 of every photo."""
-    encoder: str | None
-    """SHA-256 of what the evaluation's encoder is read from; None where nothing is evaluated."""
+    clip_scorer: str | None
+    """SHA-256 of the files of the CLIP scorer; None without an evaluation."""
 
 
 def what_determines_the_weights(config: TrainConfig, content: Content) -> dict[str, Any]:
-    """All that a trained model depends on, by field path (`spec.training.steps`)."""
+    """All settings and digests that a trained model depends on, by field path (`spec.training.steps`)."""
     sections = config.model_dump(mode="json", by_alias=True, include={"subject", "prior", "training"})
     sections["subject"]["images"] = sorted(content.photos)
     return _flat("spec", {"model": content.model, **sections})
@@ -85,10 +86,10 @@ def what_determines_the_weights(config: TrainConfig, content: Content) -> dict[s
 
 def phase_keys(config: TrainConfig, content: Content) -> dict[str, str]:
     """For each recorded phase a digest of all that determines its output."""
-    return _keys(config, what_determines_the_weights(config, content), {"encoder": content.encoder})
+    return _keys(config, what_determines_the_weights(config, content), {"encoder": content.clip_scorer})
 
 
-def _keys(config: TrainConfig, trained: Mapping[str, Any], encoder: Mapping[str, str | None]) -> dict[str, str]:
+def _keys(config: TrainConfig, trained: Mapping[str, Any], scorer: Mapping[str, str | None]) -> dict[str, str]:
     sections = config.model_dump(mode="json", by_alias=True)
     exported = [trained, sections["output"]]
     return {
@@ -96,12 +97,12 @@ def _keys(config: TrainConfig, trained: Mapping[str, Any], encoder: Mapping[str,
         "train": digest_of(trained),
         "export": digest_of(exported),
         "sample": digest_of([exported, sections["samples"]]),
-        "evaluate": digest_of([exported, sections["samples"], {**sections["evaluation"], **encoder}]),
+        "evaluate": digest_of([exported, sections["samples"], {**sections["evaluation"], **scorer}]),
     }
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> list[Problem]:
-    """One problem for each field in which a manifest differs from the training that a folder already holds."""
+    """One problem for each field in which a manifest differs from the training in a folder."""
     return [
         Problem(
             field,
@@ -115,12 +116,12 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path)
 
 
 class Beginning(BaseModel, frozen=True):
-    """With what a run began; its folder holds one training."""
+    """The settings and digests with which a run began. A folder holds one training."""
 
     determined: dict[str, Any]
     """What the weights depend on; see `what_determines_the_weights`."""
     model: str
-    """What its author called the base model."""
+    """Name of the base model in the manifest, with the commit if it comes from the hub."""
 
     @classmethod
     def of(cls, config: TrainConfig, content: Content, commit: str | None) -> "Beginning":
@@ -131,16 +132,16 @@ class Beginning(BaseModel, frozen=True):
         )
 
     def problems(self, now: "Beginning", photos: Mapping[str, str], folder: Path) -> list[Problem]:
-        """Why a start can't go on with the run in a folder: it would mix two trainings, or lose one.
+        """Reasons why a start can't continue the run in a folder: it would mix two trainings, or lose one.
 
         Args:
             now: this start.
             photos: SHA-256 of every photo by its name.
-            folder: where the run is.
+            folder: folder of the run.
         """
         before, after = dict(self.determined), dict(now.determined)
         found = []
-        remedy = "Choose another output folder, or put back what was there"
+        remedy = "Choose another output folder, or restore the original files"
         if before.pop(MODEL, None) != after.pop(MODEL):
             message = f"is another model than the one, {self.model!r}, that the run in {folder} began with"
             at = ", or name its commit in model.revision" if " at " in self.model else ""
@@ -156,7 +157,8 @@ class Beginning(BaseModel, frozen=True):
 
 @dataclass(frozen=True)
 class ByPath:
-    """Records of version 0.1.0, which knew a base model and an encoder by their paths, and photos by their names."""
+    """Records of version 0.1.0, which identified the base model and the CLIP scorer by their paths, and photos by their
+    names."""
 
     config: TrainConfig
     photos: Mapping[str, str]
@@ -164,14 +166,14 @@ class ByPath:
 
     @property
     def determined(self) -> dict[str, Any]:
-        """What they held of the weights."""
+        """The settings of the weights in such records."""
         sections = self.config.model_dump(mode="json", by_alias=True, include={"model", "subject", "prior", "training"})
         sections["subject"]["images"] = dict(self.photos)
         return _flat("spec", sections)
 
     @property
     def keys(self) -> dict[str, str]:
-        """What they held of each phase."""
+        """The keys of the phases in such records."""
         return _keys(self.config, self.determined, {})
 
 

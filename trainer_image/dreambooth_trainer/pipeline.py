@@ -1,4 +1,4 @@
-"""The phases in order: what each needs, what is skipped because its output is there, what is written at the end.
+"""Runs the phases in order, skips those whose output is there, and writes the result at the end.
 
 Called by `dreambooth run` and, in pods, by `python -m dreambooth_trainer`.
 """
@@ -6,7 +6,7 @@ Called by `dreambooth run` and, in pods, by `python -m dreambooth_trainer`.
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from dreambooth_api.failures import InvalidConfig
 from dreambooth_api.progress import PhaseName
-from dreambooth_trainer.evaluation.clip import digest_of_encoder
+from dreambooth_trainer.evaluation.clip import digest_of_clip_scorer
 from dreambooth_trainer.models import Identity
 from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger, differences, phase_keys
 from dreambooth_trainer.phases import cache, evaluate, export, prepare, prior, sample, train
@@ -26,13 +26,13 @@ Result = TypeVar("Result", bound=BaseModel)
 
 
 def run_phases(run: Run) -> dict[str, float | str | None]:
-    """Takes a run from wherever it stands to its end.
+    """Runs the phases that are not finished yet.
 
     Returns:
-        What it left and the figures of the evaluation, few and small; empty in all processes but the main one.
+        A short form of the result for the termination message; empty in all processes but the main one.
 
     Raises:
-        TrainerFailure: one of its classes; what was finished stays, and the next start goes on from there.
+        TrainerFailure: in one of its classes; finished work is kept, and the next start continues from there.
     """
     config, distributed = run.config, run.distributed
     run.progress.update(
@@ -40,55 +40,91 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
         total_steps=config.training.steps,
         class_images=config.prior.images if config.prior.enabled else None,
     )
-    ledger, folder = Ledger(run.folder.state), run.folder
-    keys = _begin(run, ledger) if distributed.is_main else {}
-    if distributed.size > 1:
-        distributed.connect()
-        keys = json.loads(distributed.share(json.dumps(keys)))
-        run.base = Identity(
-            **json.loads(distributed.share(json.dumps(asdict(run.base) if distributed.is_main else None)))
-        )
+    runner = PhaseRunner(run, Ledger(run.folder.state), _shared_keys(run))
+    _prepare_and_train(run, runner)
+    # Only the main process changes the folder from here on, and not before every process has looked at it.
+    distributed.barrier()
+    if not distributed.is_main:
+        return {}
+    _export_and_evaluate(run, runner)
+    return _conclude(run, runner.ledger, runner.keys).in_short()
+
+
+@dataclass(frozen=True)
+class PhaseRunner:
+    """The phases of a run, each of which runs only if its result is not on the disk."""
+
+    run: Run
+    ledger: Ledger
+    keys: dict[str, str]
+    """For each recorded phase the digest of all that determines its output."""
 
     def once(
-        phase: PhaseName, kind: type[Result], output: Path, work: Callable[[], Result], *first: PhaseName
+        self, phase: PhaseName, kind: type[Result], output: Path, work: Callable[[], Result], *first: PhaseName
     ) -> Result:
-        finished = ledger.recall(phase, keys[phase], kind) if output.exists() else None
+        """Runs a phase, or returns its recorded result if its output is there.
+
+        Args:
+            phase: the phase.
+            kind: class of its result.
+            output: file or folder that the phase writes.
+            work: runs the phase.
+            first: phases that `work` runs before it, and that nothing else needs.
+        """
+        run = self.run
+        finished = self.ledger.recall(phase, self.keys[phase], kind) if output.exists() else None
         if finished is not None:
             for skipped in (*first, phase):
                 run.progress.skip(skipped)
             return finished
-        if distributed.is_main:
-            folder.complete.unlink(missing_ok=True)
+        if run.distributed.is_main:
+            run.folder.complete.unlink(missing_ok=True)
         result = work()
-        if distributed.is_main:
-            reports = run.progress.snapshot().phases
+        if run.distributed.is_main:
+            phases = run.progress.snapshot().phases
             took: dict[str, float] = {
-                one.name: one.seconds for one in reports if one.name in (*first, phase) and one.state == "done"
+                one.name: one.seconds for one in phases if one.name in (*first, phase) and one.state == "done"
             }
-            ledger.record(phase, keys[phase], result, took)
+            self.ledger.record(phase, self.keys[phase], result, took)
         return result
 
-    prepared = once("prepare", prepare.Prepared, folder.photos, lambda: prepare.prepare(run))
+
+def _prepare_and_train(run: Run, runner: PhaseRunner) -> None:
+    """The phases in which all processes take part."""
+    folder = run.folder
+    prepared = runner.once("prepare", prepare.Prepared, folder.photos, lambda: prepare.prepare(run))
     run.identifier = prepared.identifier
     run.progress.update(identifier=run.identifier)
-    distributed.barrier()
-    # Once the model is exported, nothing needs the weights any more.
-    exported = folder.model.exists() and ledger.recall("export", keys["export"], export.Exported)
+    run.distributed.barrier()
+    # Once the model is exported, no phase needs the weights any more.
+    exported = folder.model.exists() and runner.ledger.recall("export", runner.keys["export"], export.Exported)
     trained = folder.model if exported else folder.weights
-    once("train", train.Trained, trained, lambda: _train(run), "prior", "cache")
-    # Nobody changes the folder before everybody has looked at it.
-    distributed.barrier()
-    if not distributed.is_main:
-        return {}
-    once("export", export.Exported, folder.model, lambda: export.export(run))
-    once("sample", sample.Sampled, folder.samples, lambda: sample.sample(run, lambda: export.load_exported(run)))
-    if config.evaluation.enabled:
-        once(
+    runner.once("train", train.Trained, trained, lambda: _train(run), "prior", "cache")
+
+
+def _export_and_evaluate(run: Run, runner: PhaseRunner) -> None:
+    """The phases of the main process."""
+    folder = run.folder
+    runner.once("export", export.Exported, folder.model, lambda: export.export(run))
+    runner.once("sample", sample.Sampled, folder.samples, lambda: sample.sample(run, lambda: export.load_exported(run)))
+    if run.config.evaluation.enabled:
+        runner.once(
             "evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.evaluate(run, export.load_exported(run))
         )
     else:
         run.progress.skip("evaluate")
-    return _conclude(run, ledger, keys).in_short()
+
+
+def _shared_keys(run: Run) -> dict[str, str]:
+    """The keys of the phases. The main process computes them and identifies the base model for all processes."""
+    distributed = run.distributed
+    keys = _begin(run, Ledger(run.folder.state)) if distributed.is_main else {}
+    if distributed.size > 1:
+        distributed.connect()
+        keys = json.loads(distributed.share(json.dumps(keys)))
+        base = distributed.share(json.dumps(asdict(run.base) if distributed.is_main else None))
+        run.base = Identity(**json.loads(base))
+    return keys
 
 
 def digests_of_photos(run: Run) -> dict[str, str]:
@@ -109,12 +145,13 @@ def _train(run: Run) -> train.Trained:
 
 
 def _conclude(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
-    """The result, written unless it is there."""
+    """Returns the result, and writes it first unless it is there."""
     folder = run.folder
     if all(path.exists() for path in (folder.complete, folder.result, folder.report)):
         return read_result(folder.result)
     result = write_result(run, ledger, keys)
-    # Weights and training states are in the exported model now, pictures in the report; on a volume they would only cost room.
+    # The weights are in the exported model now, and the pictures are in the report: the rest would only fill the
+    # volume.
     for leftover in (folder.weights, folder.checkpoints, folder.base_pictures, folder.hub):
         shutil.rmtree(leftover, ignore_errors=True)
     write_atomically(folder.complete, "")
@@ -122,13 +159,13 @@ def _conclude(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
 
 
 def _begin(run: Run, ledger: Ledger) -> dict[str, str]:
-    """Makes sure that the folder holds no other training, and tells the keys of the phases.
+    """Checks that the folder holds no other training, and returns the keys of the phases.
 
-    Models are large: the main process alone reads them to tell what they are.
+    Only the main process computes the digests of the models, which are large.
     """
     config, photos, path = run.config, digests_of_photos(run), run.folder.state / "training.json"
-    encoder = digest_of_encoder(config.evaluation.encoder) if config.evaluation.enabled else None
-    content = Content(run.base.digest, list(photos.values()), encoder)
+    clip_scorer = digest_of_clip_scorer(config.evaluation.encoder) if config.evaluation.enabled else None
+    content = Content(run.base.digest, list(photos.values()), clip_scorer)
     keys, now = phase_keys(config, content), Beginning.of(config, content, run.base.commit)
     if not path.exists():
         write_json(path, now.model_dump())

@@ -1,4 +1,4 @@
-"""The end of a run: `result.json` for machines and `report.html` for people, from the results of the phases."""
+"""The result of a run, made of the results of its phases: `result.json` for programs and `report.html` for people."""
 
 import importlib.metadata
 import platform
@@ -39,22 +39,22 @@ class BaseModelUsed(JsonModel):
     commit: str | None
     """Commit of the hub repository that it came from."""
     digest: str
-    """SHA-256 that stands for its content."""
+    """SHA-256 of its content."""
 
 
 class RunResult(JsonModel):
-    """What a finished run tells: the content of `result.json`."""
+    """The result of a finished run: the content of `result.json`."""
 
     schema_version: int = 1
     class_: Annotated[str, Field(alias="class")]
     identifier: str
     prompt: str
-    """Prompt that draws the subject."""
+    """Prompt for the subject."""
     model: BaseModelUsed
     training: train.Trained
     class_images: int
     figures: Figures | None
-    """None where the evaluation is switched off."""
+    """None if the evaluation is disabled."""
     sheet: str | None
     """Contact sheet of the samples, relative to the folder of the run."""
     files: dict[str, str]
@@ -66,11 +66,11 @@ class RunResult(JsonModel):
     versions: dict[str, str]
     """Version of each library."""
     settings: dict[str, Any]
-    """The manifest's training sections with every default."""
+    """The manifest's training sections with all defaults."""
 
     @property
     def config(self) -> TrainConfig:
-        """The settings, read."""
+        """The settings as an object."""
         return TrainConfig.model_validate(self.settings)
 
     @field_validator("settings")
@@ -82,7 +82,8 @@ class RunResult(JsonModel):
         return sections
 
     def in_short(self) -> dict[str, float | str | None]:
-        """What of it the termination message has room for: names relative to the folder of the run, and the figures."""
+        """The part of the result that fits into the termination message: paths relative to the folder of the run, and
+        the figures."""
         diffusers = "diffusers" in self.settings["output"]["formats"]
         return {
             "identifier": self.identifier,
@@ -126,7 +127,7 @@ def read_result(path: Path) -> RunResult:
     """The result of a finished run.
 
     Raises:
-        InvalidConfig: the file is missing or damaged, or written by a version of the trainer with other settings.
+        InvalidConfig: the file is missing or damaged, or another version of the trainer wrote it, with other settings.
     """
     try:
         return RunResult.model_validate_json(path.read_bytes())
@@ -138,7 +139,7 @@ def read_result(path: Path) -> RunResult:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that shape a result."""
+    """Versions of Python and of the libraries that a result depends on."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
 
 

@@ -1,4 +1,4 @@
-"""What a run is made of, handed from `pipeline.py` to every phase: its settings, its folder, its processes, its progress."""
+"""The state of a run that `pipeline.py` passes to every phase: settings, folder, processes and progress."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names of everything in the folder of a run."""
+    """Paths in the folder of a run."""
 
     root: Path
 
@@ -31,7 +31,8 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        """Says which process writes to the folder; there only while one does, or where it was killed."""
+        """Names the process that writes to the folder. The file exists while a process writes, or after it was
+        killed."""
         return self.state / "lock"
 
     @property
@@ -41,17 +42,17 @@ class RunFolder:
 
     @property
     def class_images(self) -> Path:
-        """Class images that a shared cache lacks and that can't be put there."""
+        """Class images that are not in a read-only class-image cache."""
         return self.root / "class-images"
 
     @property
     def base_pictures(self) -> Path:
-        """Pictures for the evaluation that a shared cache lacks and that can't be put there."""
+        """Pictures of the base model for the evaluation that are not in a read-only cache."""
         return self.root / "base-pictures"
 
     @property
     def hub(self) -> Path:
-        """The hub's cache, where the usual one can only be read."""
+        """The hub's cache, if the usual one is read-only."""
         return self.root / "hub"
 
     @property
@@ -61,7 +62,7 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
-        """What training changed, gathered from all processes: `weights.safetensors`."""
+        """The trained weights, gathered from all processes: `weights.safetensors`."""
         return self.root / "weights"
 
     @property
@@ -81,12 +82,12 @@ class RunFolder:
 
     @property
     def samples_on_the_way(self) -> Path:
-        """Pictures that were drawn during training: `step-00000100/`."""
+        """Pictures that were generated during training: `step-00000100/`."""
         return self.root / "samples-on-the-way"
 
     @property
     def evaluation(self) -> Path:
-        """Pictures that the evaluation drew before and after training."""
+        """Pictures that the evaluation generated before and after training."""
         return self.root / "evaluation"
 
     @property
@@ -110,32 +111,32 @@ STOPPING = [
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGXCPU", "SIGUSR1", "SIGUSR2", "SIGPWR")
     if (number := getattr(signal, name, None))
 ]
-"""Signals by which a supervisor, a terminal that is closed, a keyboard, a limit, a batch system or a failing power supply end a
-process."""
+"""Signals that end a process: from a supervisor, a closed terminal, the keyboard, a resource limit, a batch system or a
+failing power supply."""
 
 AT_ONCE = signal.SIGINT, signal.SIGQUIT
-"""Those of the keyboard: whoever presses twice does not want to wait."""
+"""Signals from the keyboard: a second one ends the process without waiting."""
 
 
 class StopSignal:
-    """Set by a signal or a test; phases ask between two units of work."""
+    """Set by a signal or a test. Phases check it between two units of work."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def request(self, *_: object) -> None:
-        """Asks the run to save its state and stop; a signal handler."""
+        """Requests that the run saves its state and stops; a signal handler."""
         self._event.set()
 
     @property
     def requested(self) -> bool:
-        """Whether the run shall stop."""
+        """Whether the run must stop."""
         return self._event.is_set()
 
     def listen(self) -> None:
-        """Stops gracefully at the first signal, at once at a second one from the keyboard.
+        """Stops gracefully at the first signal, and at once at a second one from the keyboard.
 
-        What the process was started to ignore (nohup: SIGHUP) stays ignored.
+        A signal that the parent process set to be ignored (nohup: SIGHUP) stays ignored.
         """
 
         def once(number: int, _: object) -> None:
@@ -149,9 +150,9 @@ class StopSignal:
                 signal.signal(number, once)
 
     def check(self) -> None:
-        """Raises `Interrupted` if the run shall stop; where nothing but finished units is at stake."""
+        """Raises `Interrupted` if the run must stop. For phases that keep every finished unit of work."""
         if self.requested:
-            raise Interrupted("stopped by a signal; what was finished is kept, and the next start goes on")
+            raise Interrupted("stopped by a signal; finished work is kept, and the next start continues")
 
 
 @dataclass
@@ -161,12 +162,12 @@ class Run:
     config: TrainConfig
     folder: RunFolder
     cache: Path
-    """Folder of what jobs share: class images."""
+    """Folder that runs share: class images, and pictures of the base model."""
     distributed: "Distributed"
     progress: Progress
     stop: StopSignal = field(default_factory=StopSignal)
     identifier: str = ""
-    """The word of the subject, once `prepare` has found it."""
+    """The word that means the subject; empty until `prepare` has found it."""
 
     @cached_property
     def base(self) -> "Identity":
@@ -177,19 +178,19 @@ class Run:
 
     @cached_property
     def model(self) -> "ModelFamily":
-        """The frozen base model, loaded when a phase first asks for it.
+        """The frozen base model, loaded at the first access.
 
         Raises:
-            ModelUnavailable: it can't be loaded, or is another than at the start of this process.
+            ModelUnavailable: it can't be loaded, or has changed since the start of this process.
         """
         from dreambooth_trainer.models import identify, load
 
-        # A branch of a repository may move while the run goes on.
+        # A branch of a repository may move during the run.
         chosen = self.config.model.model_copy(update={"revision": self.base.commit or self.config.model.revision})
         if self.distributed.is_main and identify(chosen).digest != self.base.digest:
             raise ModelUnavailable(
-                f"model.source: {chosen.source!r} has changed since this run started. Put the model back that the run began "
-                "with, then start it again."
+                f"model.source: {chosen.source!r} has changed since this run started. Restore the model that the run "
+                "began with, then start it again."
             )
         return load(chosen, self.distributed, self.config.training.mixed_precision, self.base.digest)
 
@@ -198,8 +199,9 @@ class Run:
         """Side of the training pictures in pixels."""
         return self.config.training.resolution or self.model.resolution
 
-    def take_model(self) -> "ModelFamily":
-        """The base model, to be changed by who takes it; the next to ask for `model` gets a fresh one."""
+    def hand_over_model(self) -> "ModelFamily":
+        """Hands over the base model to a caller that changes it. The next access to `model` loads the base model
+        again."""
         model = self.model
         del self.model
         return model
@@ -210,7 +212,7 @@ class Run:
 
 
 def default_cache() -> Path | None:
-    """The user's cache folder (XDG base directory specification); None for a user without a home."""
+    """The user's cache folder (XDG base directory specification); None for a user without a home directory."""
     if given := os.environ.get("XDG_CACHE_HOME"):
         return Path(given) / "dreambooth"
     try:

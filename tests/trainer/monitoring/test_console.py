@@ -98,7 +98,7 @@ def terminal() -> Console:
 
 
 def shown(console: Console) -> list[str]:
-    """Every line that was ever drawn, without its control codes."""
+    """Every line that was ever shown, without its control codes."""
     assert isinstance(console.file, io.StringIO)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
     return [line.rstrip() for line in re.split(r"[\r\n]+", text) if line.strip()]

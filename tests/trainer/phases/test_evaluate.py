@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from dreambooth_api.failures import Interrupted
 from dreambooth_api.training import Evaluation, Images, Sampler, Samples, Subject, TrainConfig
 from dreambooth_trainer.evaluation.clip import ClipScorer
-from dreambooth_trainer.models.base import Drawn, Identity, ModelFamily
+from dreambooth_trainer.models.base import GeneratedPictures, Identity, ModelFamily
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import evaluate
 from dreambooth_trainer.phases.evaluate import Evaluated, plan
@@ -32,20 +32,20 @@ def configuration(**evaluation: object) -> TrainConfig:
 
 
 class FakeFamily:
-    """Draws a square of the prompt's colour at a place of the seed's, on the background that the prompt names."""
+    """Generates a square of the prompt's colour at a place of the seed's, on the background that the prompt names."""
 
     resolution = 64
     device = torch.device("cpu")
 
     def __init__(self) -> None:
-        self.drawn: list[tuple[str, int]] = []
+        self.generated: list[tuple[str, int]] = []
         self.batches: list[int] = []
 
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int) -> Drawn:
-        self.drawn += zip(prompts, seeds, strict=True)
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int) -> GeneratedPictures:
+        self.generated += zip(prompts, seeds, strict=True)
         self.batches.append(len(prompts))
         images = [self._square(prompt, seed, size) for prompt, seed in zip(prompts, seeds, strict=True)]
-        return Drawn(images, torch.zeros(len(images), 4, 8, 8))
+        return GeneratedPictures(images, torch.zeros(len(images), 4, 8, 8))
 
     def _square(self, prompt: str, seed: int, size: int) -> Image.Image:
         background = next((colour for name, colour in BACKGROUNDS.items() if f"{name} background" in prompt), "white")
@@ -86,7 +86,7 @@ def base(run: Run) -> FakeFamily:
     return cast(FakeFamily, run.model)
 
 
-def test_plan_draws_each_prompt_as_often_as_its_figure_needs() -> None:
+def test_plan_generates_each_prompt_as_often_as_its_figure_needs() -> None:
     counts = Counter((one.model, one.prompt) for one in plan(configuration(), "dkv") for _ in one.seeds)
     assert counts == {
         ("tuned", "a dkv dog"): 4,
@@ -148,29 +148,29 @@ def test_result_survives_json(run: Run) -> None:
     assert Evaluated.model_validate_json(result.model_dump_json()) == result
 
 
-def test_the_next_job_does_not_draw_the_base_models_pictures_again(run: Run, tmp_path: Path) -> None:
+def test_the_next_job_does_not_generate_the_base_models_pictures_again(run: Run, tmp_path: Path) -> None:
     first = evaluated(run)
-    assert len(base(run).drawn) == 16
+    assert len(base(run).generated) == 16
     again = started(run.config, run.folder, run.cache)
     assert evaluated(again) == first
-    assert base(again).drawn == []
+    assert base(again).generated == []
     phase = again.progress.snapshot().phases[-1]
     assert (phase.done, phase.total) == (36, 36)
 
 
-def test_another_sampler_draws_anew(run: Run) -> None:
+def test_another_sampler_generates_anew(run: Run) -> None:
     evaluated(run)
     config = run.config.model_copy(update={"samples": Samples(steps=7)})
     other = started(config, run.folder, run.cache)
     evaluated(other)
-    assert len(base(other).drawn) == 16
+    assert len(base(other).generated) == 16
 
 
-def test_one_more_class_draws_only_that_class(run: Run) -> None:
+def test_one_more_class_generates_only_that_class(run: Run) -> None:
     evaluated(run)
     more = started(configuration(other_classes=["cat", "tree", "car"]), run.folder, run.cache)
     evaluated(more)
-    assert {prompt for prompt, _ in base(more).drawn} == {"a tree"}
+    assert {prompt for prompt, _ in base(more).generated} == {"a tree"}
 
 
 def test_batches_span_prompts_and_are_bounded(run: Run) -> None:
@@ -181,9 +181,11 @@ def test_batches_span_prompts_and_are_bounded(run: Run) -> None:
 
 def test_a_stop_keeps_what_the_base_model_drew(run: Run) -> None:
     class StopsAtOnce(FakeFamily):
-        def draw(self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int) -> Drawn:
+        def generate(
+            self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int
+        ) -> GeneratedPictures:
             run.stop.request()
-            return super().draw(prompts, seeds, sampler, size)
+            return super().generate(prompts, seeds, sampler, size)
 
     tuned = StopsAtOnce()
     with pytest.raises(Interrupted):
@@ -191,4 +193,4 @@ def test_a_stop_keeps_what_the_base_model_drew(run: Run) -> None:
     assert len(tuned.batches) == 1
     again = started(run.config, run.folder, run.cache)
     evaluated(again)
-    assert base(again).drawn == []
+    assert base(again).generated == []

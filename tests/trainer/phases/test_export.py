@@ -22,7 +22,7 @@ NOTHING_ELSE = {"safety_checker": None, "feature_extractor": None, "requires_saf
 
 
 def pictures(model: StableDiffusion) -> list[bytes]:
-    return [image.tobytes() for image in model.draw(PROMPTS, SEEDS, SAMPLER, 64).images]
+    return [image.tobytes() for image in model.generate(PROMPTS, SEEDS, SAMPLER, 64).images]
 
 
 def stock_pictures(pipeline: StableDiffusionPipeline) -> list[bytes]:
@@ -43,7 +43,7 @@ def nearly(one: list[bytes], other: list[bytes]) -> bool:
 
 
 @pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
-def test_stock_pipelines_draw_what_was_trained(
+def test_stock_pipelines_generate_what_was_trained(
     trained: Train,
     tiny_models: dict[Layout, StableDiffusion],
     tiny_folders: dict[Layout, Path],
@@ -73,7 +73,7 @@ def test_stock_pipelines_draw_what_was_trained(
         assert nearly(stock_pictures(base), expected)
 
 
-def test_the_exported_folder_draws_the_very_pictures(trained: Train, layout: Layout) -> None:
+def test_the_exported_folder_generates_the_very_pictures(trained: Train, layout: Layout) -> None:
     run, model = trained(layout, {"trainTextEncoder": True})
     export.export(run)
     assert nearly(pictures(load_exported(run)), pictures(model))

@@ -11,11 +11,11 @@ from PIL import Image, ImageChops
 from dreambooth_api.failures import Interrupted
 from dreambooth_api.training import Sampler, TrainConfig
 from dreambooth_trainer.data.class_images import ClassImages
-from dreambooth_trainer.models.base import Drawn
+from dreambooth_trainer.models.base import GeneratedPictures
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import cache, prior
-from dreambooth_trainer.phases.prior import ClassImagesDrawn
+from dreambooth_trainer.phases.prior import GeneratedClassImages
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import manifest_of
 from dreambooth_trainer.run import Run, RunFolder
@@ -36,8 +36,8 @@ def started(source: Path, root: Path, distributed: Distributed | None = None, **
     )
 
 
-def folder_of(drawn: ClassImagesDrawn) -> Path:
-    (one,) = drawn.sets
+def folder_of(generated: GeneratedClassImages) -> Path:
+    (one,) = generated.sets
     return Path(one.folder)
 
 
@@ -46,26 +46,26 @@ def source(tiny_folders: dict[Layout, Path]) -> Path:
     return tiny_folders["1.x"]
 
 
-def test_images_are_drawn_from_their_seeds(
+def test_images_are_generated_from_their_seeds(
     source: Path, tmp_path: Path, tiny_models: dict[Layout, StableDiffusion]
 ) -> None:
-    drawn = prior.generate_class_images(started(source, tmp_path))
-    assert drawn.drawn == drawn.sets[0].count == 6
-    images, model = ClassImages(folder_of(drawn)), tiny_models["1.x"]
+    generated = prior.generate_class_images(started(source, tmp_path))
+    assert generated.generated == generated.sets[0].count == 6
+    images, model = ClassImages(folder_of(generated)), tiny_models["1.x"]
     latents = images.latents(range(6))
-    expected = model.draw(["a dog"] * 6, range(6), Sampler(steps=2), 64).latents_BCHW
+    expected = model.generate(["a dog"] * 6, range(6), Sampler(steps=2), 64).latents_BCHW
     assert torch.allclose(latents, expected, atol=1e-4)
     for index, decoded in enumerate(model.decode(latents)):
         difference = ImageChops.difference(decoded, Image.open(images.image(index)))
         assert max(high for _, high in difference.getextrema()) <= 1  # type: ignore[misc]
 
 
-def test_a_restart_draws_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restart_generates_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = prior.generate_class_images(started(source, tmp_path))
     before = manifest_of(folder_of(first))
-    monkeypatch.delattr(StableDiffusion, "draw")
+    monkeypatch.delattr(StableDiffusion, "generate")
     again = prior.generate_class_images(started(source, tmp_path))
-    assert again == first.model_copy(update={"drawn": 0})
+    assert again == first.model_copy(update={"generated": 0})
     assert manifest_of(folder_of(again)) == before
 
 
@@ -74,7 +74,7 @@ def test_a_longer_run_extends_and_changes_nothing(source: Path, tmp_path: Path) 
     before = manifest_of(folder_of(short))
     run = started(source, tmp_path / "two steps", images=10)
     longer = prior.generate_class_images(run)
-    assert (longer.drawn, folder_of(longer)) == (7, folder_of(short))
+    assert (longer.generated, folder_of(longer)) == (7, folder_of(short))
     told = run.progress.snapshot()
     assert (told.class_images_generated, told.class_images.done) == (7, 10)
     after = manifest_of(folder_of(longer))
@@ -83,10 +83,10 @@ def test_a_longer_run_extends_and_changes_nothing(source: Path, tmp_path: Path) 
     assert manifest_of(folder_of(at_once)) == after
 
 
-def test_any_number_of_processes_draws_the_same(source: Path, tmp_path: Path) -> None:
+def test_any_number_of_processes_generates_the_same(source: Path, tmp_path: Path) -> None:
     alone = prior.generate_class_images(started(source, tmp_path / "alone", images=10))
     shares = [
-        prior.generate_class_images(started(source, tmp_path / "shared", Distributed(rank, 2), images=10)).drawn
+        prior.generate_class_images(started(source, tmp_path / "shared", Distributed(rank, 2), images=10)).generated
         for rank in range(2)
     ]
     assert shares == [6, 4]
@@ -95,22 +95,22 @@ def test_any_number_of_processes_draws_the_same(source: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["latents.safetensors", "image.png"])
-def test_a_damaged_image_is_drawn_again(source: Path, tmp_path: Path, name: str) -> None:
+def test_a_damaged_image_is_generated_again(source: Path, tmp_path: Path, name: str) -> None:
     folder = folder_of(prior.generate_class_images(started(source, tmp_path)))
     before = manifest_of(folder)
     damaged = ClassImages(folder).image(2).with_name(name)
     damaged.write_bytes(damaged.read_bytes()[:-10])
-    assert prior.generate_class_images(started(source, tmp_path)).drawn == 1
+    assert prior.generate_class_images(started(source, tmp_path)).generated == 1
     assert manifest_of(folder) == before
 
 
 @pytest.mark.parametrize("name", ["latents.safetensors", "image.png"])
-def test_an_image_that_somebody_altered_is_drawn_again_as_it_was(source: Path, tmp_path: Path, name: str) -> None:
+def test_an_image_that_somebody_altered_is_generated_again_as_it_was(source: Path, tmp_path: Path, name: str) -> None:
     folder = folder_of(prior.generate_class_images(started(source, tmp_path)))
     before = manifest_of(folder)
     mine, other = (ClassImages(folder).image(index).with_name(name) for index in (2, 3))
     mine.write_bytes(other.read_bytes())
-    assert prior.generate_class_images(started(source, tmp_path)).drawn == 1
+    assert prior.generate_class_images(started(source, tmp_path)).generated == 1
     assert manifest_of(folder) == before
 
 
@@ -132,17 +132,17 @@ def test_of_a_cache_that_can_only_be_read_the_images_are_used_and_the_others_are
     source: Path, read_only: Path
 ) -> None:
     before = manifest_of(read_only / "cache")
-    drawn = prior.generate_class_images(started(source, read_only, images=10))
-    assert (drawn.drawn, folder_of(drawn).parent) == (6, read_only / "run" / "class-images")
+    generated = prior.generate_class_images(started(source, read_only, images=10))
+    assert (generated.generated, folder_of(generated).parent) == (6, read_only / "run" / "class-images")
     assert manifest_of(read_only / "cache") == before
     alone = prior.generate_class_images(started(source, read_only / "alone", images=10))
-    (mine,), (other,) = drawn.sets, alone.sets
+    (mine,), (other,) = generated.sets, alone.sets
     assert torch.equal(mine.images.latents(range(10)), other.images.latents(range(10)))
-    assert prior.generate_class_images(started(source, read_only, images=10)).drawn == 0
+    assert prior.generate_class_images(started(source, read_only, images=10)).generated == 0
 
 
 def test_a_cache_of_others_that_can_only_be_read_and_has_nothing_is_no_obstacle(source: Path, read_only: Path) -> None:
-    assert prior.generate_class_images(started(source, read_only, images=4, prompt="a red {class}")).drawn == 4
+    assert prior.generate_class_images(started(source, read_only, images=4, prompt="a red {class}")).generated == 4
 
 
 @pytest.mark.parametrize(
@@ -154,30 +154,30 @@ def test_other_settings_have_another_folder(source: Path, tmp_path: Path, settin
         prior.generate_class_images(started(source, tmp_path)),
         prior.generate_class_images(started(source, tmp_path, **settings)),
     )
-    assert other.drawn == 6
+    assert other.generated == 6
     assert folder_of(other) != folder_of(first)
 
 
-def test_a_share_is_drawn_with_the_empty_prompt(source: Path, tmp_path: Path) -> None:
-    drawn = prior.generate_class_images(started(source, tmp_path, unconditionalShare=0.5))
-    assert [(one.prompt, one.count) for one in drawn.sets] == [("a dog", 3), ("", 3)]
-    classes, nothing = (ClassImages(Path(one.folder)).latents(range(3)) for one in drawn.sets)
+def test_a_share_is_generated_with_the_empty_prompt(source: Path, tmp_path: Path) -> None:
+    generated = prior.generate_class_images(started(source, tmp_path, unconditionalShare=0.5))
+    assert [(one.prompt, one.count) for one in generated.sets] == [("a dog", 3), ("", 3)]
+    classes, nothing = (ClassImages(Path(one.folder)).latents(range(3)) for one in generated.sets)
     assert not torch.allclose(classes, nothing, atol=1e-3)
 
 
 def test_a_stop_keeps_what_is_drawn(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = started(source, tmp_path, images=8)
-    draw = StableDiffusion.draw
+    generate = StableDiffusion.generate
 
-    def draw_and_stop(self: StableDiffusion, *arguments: Any) -> Drawn:
+    def generate_and_stop(self: StableDiffusion, *arguments: Any) -> GeneratedPictures:
         run.stop.request()
-        return draw(self, *arguments)
+        return generate(self, *arguments)
 
-    monkeypatch.setattr(StableDiffusion, "draw", draw_and_stop)
+    monkeypatch.setattr(StableDiffusion, "generate", generate_and_stop)
     with pytest.raises(Interrupted):
         prior.generate_class_images(run)
     monkeypatch.undo()
-    assert prior.generate_class_images(started(source, tmp_path, images=8)).drawn == 4
+    assert prior.generate_class_images(started(source, tmp_path, images=8)).generated == 4
 
 
 def fill(source: Path, root: Path, start: Any) -> None:
@@ -215,11 +215,11 @@ def test_the_cache_holds_photos_class_images_and_prompts(
     run.folder.photos.mkdir(parents=True)
     for number, photo in enumerate(photos):
         photo.save(run.folder.photos / f"{number}.png")
-    drawn = prior.generate_class_images(run)
-    dataset = cache.make_dataset(run, drawn)
+    generated = prior.generate_class_images(run)
+    dataset = cache.make_dataset(run, generated)
     assert dataset.photos.mean_BCHW.shape == (3, 4, 8, 8)
     assert dataset.class_latents.shape == (6, 4, 8, 8)
-    assert torch.equal(dataset.class_latents[:3].cpu(), ClassImages(Path(drawn.sets[0].folder)).latents(range(3)))
+    assert torch.equal(dataset.class_latents[:3].cpu(), ClassImages(Path(generated.sets[0].folder)).latents(range(3)))
     assert dataset.class_prompt_K.tolist() == [1, 1, 1, 2, 2, 2]
     assert torch.equal(dataset.ids_QL.cpu(), tiny_models["1.x"].tokenize(["a sks dog", "a dog", ""]))
     pixels = cache.read_pictures(run.folder.photos)
@@ -250,7 +250,9 @@ def test_the_noise_itself_can_be_the_target(source: Path, tmp_path: Path, photos
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
     dataset = cache.make_dataset(run, prior.generate_class_images(run))
-    assert dataset.class_pool is None and dataset.draw(0, 0, batch=6).class_G.sort().values.tolist() == list(range(6))
+    assert dataset.class_pool is None and dataset.randomness(0, 0, batch=6).class_G.sort().values.tolist() == list(
+        range(6)
+    )
 
 
 def test_half_of_the_versions_of_empty_prompt_images_speak_of_other_words(
@@ -276,7 +278,7 @@ def test_a_stop_ends_the_predictions(source: Path, tmp_path: Path, photos: Seque
     run = started(source, tmp_path)
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    drawn = prior.generate_class_images(run)
+    generated = prior.generate_class_images(run)
     run.stop.request()
     with pytest.raises(Interrupted):
-        cache.make_dataset(run, drawn)
+        cache.make_dataset(run, generated)

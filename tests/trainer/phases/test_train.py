@@ -57,7 +57,7 @@ def checkpoint(job: Job, step: int) -> Path:
 
 @pytest.mark.slow
 def test_pictures_on_the_way_change_nothing(uninterrupted: Job, tiny_training: Path) -> None:
-    job = long_job(tiny_training, "drawing", samples={"everySteps": 15})
+    job = long_job(tiny_training, "sampling", samples={"everySteps": 15})
     assert job.finish() == 0
     folders = sorted(job.output.samples_on_the_way.iterdir())
     assert [folder.name for folder in folders] == ["step-00000015", "step-00000030"]

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from dreambooth_api.failures import Interrupted, StorageUnavailable
-from dreambooth_trainer.process.lock import Holder, Patience, one_writer
+from dreambooth_trainer.process.lock import Holder, Timeouts, one_writer
 
-QUICK = Patience(holder=0.6, renewal=0.05, silence=2.0, server=6.0, look=0.02)
+QUICK = Timeouts(holder=0.6, renewal=0.05, silence=2.0, server=6.0, look=0.02)
 
 
 class Watch:
@@ -35,14 +35,14 @@ class Watch:
         if self.stop:
             raise Interrupted("stopped")
 
-    def hold(self, file: Path, patience: Patience = QUICK) -> AbstractContextManager[None]:
+    def hold(self, file: Path, timeouts: Timeouts = QUICK) -> AbstractContextManager[None]:
         """The lock."""
         return one_writer(
             file,
             waiting=self.waiting.append,
             check=self.check,
             lost=lambda message: self.lost.set(),
-            patience=patience,
+            timeouts=timeouts,
         )
 
 
@@ -130,7 +130,7 @@ def test_the_second_says_who_has_it(file: Path, watch: Watch) -> None:
 def test_the_second_goes_on_when_the_first_ends_in_time(file: Path, watch: Watch) -> None:
     with holder(file) as process:
         threading.Timer(0.2, process.terminate).start()
-        with watch.hold(file, Patience(holder=20, look=0.02)):
+        with watch.hold(file, Timeouts(holder=20, look=0.02)):
             assert json.loads(file.read_text())["pid"] == os.getpid()
 
 
@@ -140,14 +140,14 @@ def test_what_a_killed_process_left_does_not_block(file: Path, watch: Watch) -> 
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert file.exists()
-        with watch.hold(file, Patience(holder=0, silence=60, server=0)):
+        with watch.hold(file, Timeouts(holder=0, silence=60, server=0)):
             pass
     assert watch.waiting == []
 
 
 def test_whoever_waits_can_be_stopped(file: Path, watch: Watch) -> None:
     watch.stop = True
-    with holder(file), pytest.raises(Interrupted), watch.hold(file, Patience(holder=60)):
+    with holder(file), pytest.raises(Interrupted), watch.hold(file, Timeouts(holder=60)):
         pass
 
 
@@ -204,7 +204,7 @@ def test_of_many_at_once_one_has_it(file: Path) -> None:
     inside, most = threading.Semaphore(0), []
 
     def enter() -> None:
-        with Watch().hold(file, Patience(holder=30, look=0.005)):
+        with Watch().hold(file, Timeouts(holder=30, look=0.005)):
             inside.release()
             most.append(inside._value)
             time.sleep(0.01)
@@ -222,7 +222,7 @@ def test_of_many_at_once_one_has_it(file: Path) -> None:
 def test_a_file_that_says_nothing_does_not_block(file: Path, watch: Watch, content: bytes) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
-    with watch.hold(file, Patience(holder=0, silence=60, server=0)):
+    with watch.hold(file, Timeouts(holder=0, silence=60, server=0)):
         pass
 
 

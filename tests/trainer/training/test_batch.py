@@ -29,7 +29,7 @@ def rows(model: StableDiffusion) -> Noised:
 
 
 def test_rows_are_picked_and_joined(rows: Noised) -> None:
-    joined = rows[torch.tensor([1, 3])].beside(rows[torch.tensor([0])])
+    joined = rows[torch.tensor([1, 3])].followed_by(rows[torch.tensor([0])])
     assert len(joined) == 3
     assert joined.prompt_N.tolist() == [1, 1, 0]
     assert joined.t_N.tolist() == [200, 800, 0]
@@ -57,5 +57,5 @@ def test_a_model_that_did_not_change_has_nothing_to_learn_from_its_own_predictio
     photos = LatentMoments(torch.randn(3, *SHAPE), torch.ones(3, *SHAPE))
     dataset = Dataset(photos, rows.noisy_NCHW, rows.prompt_N, ids, conditioning, pool)
     module = DreamBoothModule(model, Training(), prior_weight=1.0)
-    losses = module(dataset.draw(seed=0, step=0, batch=4), dataset)
+    losses = module(dataset.randomness(seed=0, step=0, batch=4), dataset)
     assert losses.class_ < 1e-10 < losses.subject

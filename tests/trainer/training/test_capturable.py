@@ -1,7 +1,7 @@
 """A step's forward pass on a pretended GPU: fake tensors have shapes and devices, but no values that a host could read.
 
-What a CUDA graph can't record fails here too: a value that the host asks for, a tensor on another device, a shape that depends
-on data. The backward pass needs a real device (see `test_gpu.py`).
+What a CUDA graph can't record fails here too: a value that the host asks for, a tensor on another device, a shape that
+depends on data. The backward pass needs a real device (see `test_gpu.py`).
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.training.batch import Noised
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.module import DreamBoothModule
-from dreambooth_trainer.training.randomness import Draw
+from dreambooth_trainer.training.randomness import StepRandomness
 from tests.trainer.tiny_models import Layout, build
 
 GPU = torch.device("cuda")
@@ -68,14 +68,14 @@ def test_the_forward_pass_asks_the_device_for_nothing(layout: Layout, variant: s
     with FakeTensorMode():
         move_to_pretended_gpu(module)
         model.noising.alphas_cumprod = pretended(1000)
-        draw = Draw(
+        randomness = StepRandomness(
             subject_G=pretended(2, dtype=torch.long),
             class_G=pretended(2, dtype=torch.long),
             uniform_N=pretended(4),
             noise_NCHW=pretended(4, 4, 8, 8),
             posterior_NCHW=pretended(4, 4, 8, 8),
         )
-        losses = module(draw, dataset_of(module, class_pool))
+        losses = module(randomness, dataset_of(module, class_pool))
         assert losses.total.device.type == "cuda"
         with pytest.raises(DataDependentOutputException):
             losses.total.item()

@@ -1,4 +1,5 @@
-"""The captured step without a GPU: what a graph would record is called again instead, on the one draw that it reads."""
+"""The captured step without a GPU: what a graph would record is called again instead, on the one set of random numbers
+that it reads."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 from dreambooth_trainer.training.captured import WARM_UP_STEPS, CapturedStep
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.module import DreamBoothModule
-from dreambooth_trainer.training.randomness import Draw
+from dreambooth_trainer.training.randomness import StepRandomness
 from tests.trainer.tiny_training import Job, job_of
 
 STEPS = WARM_UP_STEPS + 3
@@ -30,8 +31,8 @@ class CalledAgain(CapturedStep):
         super().__init__(*arguments)
         self._captures = True
 
-    def _take_aside(self, draw: Draw, dataset: Dataset) -> tuple[Tensor, Tensor]:
-        return self._take(draw, dataset)
+    def _take_aside(self, randomness: StepRandomness, dataset: Dataset) -> tuple[Tensor, Tensor]:
+        return self._take(randomness, dataset)
 
     def _record(self, dataset: Dataset) -> "CalledAgain":
         self._cached = dataset
@@ -40,7 +41,7 @@ class CalledAgain(CapturedStep):
 
     def replay(self) -> None:
         """Takes the step, and leaves its outcome where the graph would."""
-        for place, value in zip(self._outcome, self._take(self._draw, self._cached), strict=True):
+        for place, value in zip(self._outcome, self._take(self._randomness, self._cached), strict=True):
             place.copy_(value)
 
 
@@ -55,14 +56,15 @@ def train(job: Job, kind: type[CapturedStep], dataset: Dataset) -> tuple[list[Te
     """Outcomes of some steps, and the weights after them."""
     run = job.run()
     training = run.config.training
-    module = DreamBoothModule(run.take_model(), training, 1.0)
+    module = DreamBoothModule(run.hand_over_model(), training, 1.0)
     # As a graph reads it: a tensor of float32 rounds the rate.
     groups = [{**group, "lr": torch.tensor(group["lr"])} for group in module.parameter_groups()]
     optimizer = torch.optim.AdamW(groups, fused=True)
     step = kind(module, optimizer, training, run.distributed.precision(training.mixed_precision))
     batch = training.batch_size * training.gradient_accumulation_steps
     outcomes = [
-        torch.cat([part.flatten() for part in step(dataset.draw(0, number, batch), dataset)]) for number in range(STEPS)
+        torch.cat([part.flatten() for part in step(dataset.randomness(0, number, batch), dataset)])
+        for number in range(STEPS)
     ]
     return outcomes, [parameter.detach() for _, parameter in module.learning()]
 
@@ -78,6 +80,6 @@ def test_replays_take_the_very_steps_of_the_plain_call(prepared: Job, variant: s
     assert len({tuple(outcome.tolist()) for outcome in again[0]}) == STEPS
 
 
-def test_a_draw_is_tensors_alone() -> None:
+def test_randomness_is_tensors_alone() -> None:
     """Each is copied into the place that the graph reads."""
-    assert {field.type for field in fields(Draw)} == {Tensor}
+    assert {field.type for field in fields(StepRandomness)} == {Tensor}

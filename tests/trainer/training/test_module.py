@@ -10,7 +10,7 @@ from dreambooth_trainer.models.base import LatentMoments
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.loss import Losses
 from dreambooth_trainer.training.module import DreamBoothModule
-from dreambooth_trainer.training.randomness import Draw, draw_step
+from dreambooth_trainer.training.randomness import StepRandomness, step_randomness
 from tests.trainer.tiny_models import Layout, loaded
 
 SHAPE = torch.Size((4, 8, 8))
@@ -22,7 +22,7 @@ def module(folder: Path, **training: Any) -> DreamBoothModule:
 
 
 def dataset(model: DreamBoothModule, class_images: int) -> Dataset:
-    """Photos, class images of which every other was drawn with the empty prompt, and the prompts."""
+    """Photos, class images of which every other was generated with the empty prompt, and the prompts."""
     generator = torch.Generator().manual_seed(0)
     ids = model.model.tokenize(["a sks dog", "a dog", ""])
     with torch.no_grad():
@@ -35,12 +35,12 @@ def dataset(model: DreamBoothModule, class_images: int) -> Dataset:
         )
 
 
-def draw(class_images: int) -> Draw:
-    return draw_step(0, 0, batch=2, photos=3, class_images=class_images, shape_CHW=SHAPE, device=CPU)
+def randomness(class_images: int) -> StepRandomness:
+    return step_randomness(0, 0, batch=2, photos=3, class_images=class_images, shape_CHW=SHAPE, device=CPU)
 
 
 def losses(model: DreamBoothModule, class_images: int = 4) -> Losses:
-    result: Losses = model(draw(class_images), dataset(model, class_images))
+    result: Losses = model(randomness(class_images), dataset(model, class_images))
     return result
 
 
@@ -50,7 +50,7 @@ def folder(tiny_folders: dict[Layout, Path], layout: Layout) -> Path:
 
 
 def test_the_loss_is_that_of_each_row_with_its_own_prompt(folder: Path) -> None:
-    model, random = module(folder), draw(4)
+    model, random = module(folder), randomness(4)
     data = dataset(model, 4)
     found = model(random, data)
     clean = torch.cat(
@@ -60,7 +60,7 @@ def test_the_loss_is_that_of_each_row_with_its_own_prompt(folder: Path) -> None:
         ]
     )
     prompts = ["a sks dog", "a sks dog", *(["a dog", ""][index % 2] for index in random.class_G.tolist())]
-    assert len(set(prompts)) == 3, "the draw shows all three prompts"
+    assert len(set(prompts)) == 3, "the rows show all three prompts"
     t = (random.uniform_N * 1000).long()
     signal = model.model.noising.alphas_cumprod[t].sqrt()[:, None, None, None]  # type: ignore[attr-defined]
     spread = (1 - signal**2).sqrt()
@@ -109,7 +109,7 @@ def test_adapters_start_from_the_base_model_and_alone_train(folder: Path) -> Non
     assert any(name.startswith("text_encoder.") for name in names)
 
 
-def test_adapters_are_drawn_alike_by_every_process(folder: Path) -> None:
+def test_adapters_are_initialised_alike_by_every_process(folder: Path) -> None:
     first, second = (dict(module(folder, method="lora", seed=7).learning()) for _ in range(2))
     other = dict(module(folder, method="lora", seed=8).learning())
     assert all(torch.equal(first[name], second[name]) for name in first)

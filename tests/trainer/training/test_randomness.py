@@ -6,46 +6,46 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreambooth_trainer.training.randomness import Draw, draw_step, shuffled_indices
+from dreambooth_trainer.training.randomness import StepRandomness, shuffled_indices, step_randomness
 
 CPU = torch.device("cpu")
 SHAPE = torch.Size((4, 8, 8))
 
 
-def draw(seed: int = 0, step: int = 0, batch: int = 4, class_images: int = 7) -> Draw:
-    return draw_step(seed, step, batch=batch, photos=5, class_images=class_images, shape_CHW=SHAPE, device=CPU)
+def randomness(seed: int = 0, step: int = 0, batch: int = 4, class_images: int = 7) -> StepRandomness:
+    return step_randomness(seed, step, batch=batch, photos=5, class_images=class_images, shape_CHW=SHAPE, device=CPU)
 
 
-def equal(one: Draw, other: Draw) -> bool:
-    return all(torch.equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(Draw))
+def equal(one: StepRandomness, other: StepRandomness) -> bool:
+    return all(torch.equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(StepRandomness))
 
 
 def test_shapes() -> None:
-    both, alone = draw(), draw(class_images=0)
+    both, alone = randomness(), randomness(class_images=0)
     assert both.noise_NCHW.shape == both.posterior_NCHW.shape == (8, 4, 8, 8)
     assert (len(both.subject_G), len(both.class_G), len(both.uniform_N)) == (4, 4, 8)
     assert (len(alone.subject_G), len(alone.class_G), len(alone.uniform_N), len(alone.noise_NCHW)) == (4, 0, 4, 4)
 
 
-def test_a_draw_depends_on_seed_and_step_alone() -> None:
-    first = draw(seed=3, step=5)
+def test_the_randomness_depends_on_seed_and_step_alone() -> None:
+    first = randomness(seed=3, step=5)
     torch.manual_seed(99)
     torch.rand(7)
-    assert equal(draw(seed=3, step=5), first)
-    for other in (draw(seed=3, step=6), draw(seed=4, step=5), draw(seed=5, step=3)):
+    assert equal(randomness(seed=3, step=5), first)
+    for other in (randomness(seed=3, step=6), randomness(seed=4, step=5), randomness(seed=5, step=3)):
         assert not torch.equal(other.noise_NCHW, first.noise_NCHW)
         assert not torch.equal(other.uniform_N, first.uniform_N)
 
 
 def test_the_two_noises_are_not_the_same() -> None:
-    one = draw()
+    one = randomness()
     assert not torch.equal(one.noise_NCHW, one.posterior_NCHW)
 
 
 @pytest.mark.parametrize("class_images", [0, 7])
 @pytest.mark.parametrize("parts", [1, 2, 4])
-def test_the_rows_of_the_processes_are_the_global_draw(parts: int, class_images: int) -> None:
-    whole = draw(class_images=class_images)
+def test_the_rows_of_the_processes_are_the_global_randomness(parts: int, class_images: int) -> None:
+    whole = randomness(class_images=class_images)
     size = 4 // parts
     shares = [whole.rows(part * size, (part + 1) * size) for part in range(parts)]
     for name in ("subject_G", "class_G"):
@@ -58,7 +58,7 @@ def test_the_rows_of_the_processes_are_the_global_draw(parts: int, class_images:
 
 @given(st.integers(0, 2**31 - 1), st.integers(0, 10**6), st.integers(1, 16))
 def test_timesteps_are_stratified(seed: int, step: int, batch: int) -> None:
-    uniform = draw(seed, step, batch).uniform_N
+    uniform = randomness(seed, step, batch).uniform_N
     assert ((uniform >= 0) & (uniform < 1)).all()
     for half in (uniform[:batch], uniform[batch:]):
         gaps = half.sort().values.diff()
@@ -66,14 +66,14 @@ def test_timesteps_are_stratified(seed: int, step: int, batch: int) -> None:
 
 
 def test_offsets_of_timesteps_are_uniform() -> None:
-    offsets = torch.stack([draw(step=step, batch=1).uniform_N for step in range(2000)])
+    offsets = torch.stack([randomness(step=step, batch=1).uniform_N for step in range(2000)])
     assert offsets.mean(0) == pytest.approx(0.5, abs=0.03)
     assert offsets.std(0) == pytest.approx(12**-0.5, abs=0.02)
     assert torch.corrcoef(offsets.T)[0, 1].abs() < 0.08
 
 
 def test_noise_is_standard_normal() -> None:
-    noise = draw(batch=64).noise_NCHW
+    noise = randomness(batch=64).noise_NCHW
     assert noise.mean().abs() < 0.02 and noise.std() == pytest.approx(1, abs=0.02)
 
 
@@ -96,5 +96,5 @@ def test_epochs_and_seeds_are_shuffled_otherwise() -> None:
 
 
 def test_photos_and_class_images_are_shuffled_apart() -> None:
-    one = draw_step(0, 0, batch=20, photos=20, class_images=20, shape_CHW=SHAPE, device=CPU)
+    one = step_randomness(0, 0, batch=20, photos=20, class_images=20, shape_CHW=SHAPE, device=CPU)
     assert not torch.equal(one.subject_G, one.class_G)

@@ -1,9 +1,10 @@
-"""The shared cache of class images: one folder for everything that determines them, one folder in it for each image.
+"""The class-image cache: a folder for each combination of settings that determines the images, with a folder for each
+image.
 
-Filled by the `prior` phase of any job of the class, also of several at the same time, and read by `cache`. Beside each image is
-the SHA-256 of its files, which is compared whenever it is used: what a disk, a killed process or a careless hand has changed is
-drawn again, to the bit. Against somebody who also rewrites the digests only a cache that is mounted read-only helps: its images
-are used, and what it lacks is drawn into the run's own folder.
+The `prior` phase of any run of the class fills it, also of several runs at the same time, and the `cache` phase reads
+it. The folder of an image also holds the SHA-256 of its files, which is compared at each use. An image that has changed
+on the disk is generated again, bit for bit the same. Only a cache that is mounted read-only protects against a user who
+also changes the digests: its images are used, and missing images are written to the run's own folder.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from dreambooth_api.training import Sampler
 from dreambooth_trainer.process.storage import atomic_folder, digest_of, is_writable, sha256_of, write_json
 
 SEED_SCHEME = "index"
-"""Image i is drawn from seed i; part of the digest, so that another scheme would be another folder."""
+"""Image i is generated from seed i. Part of the digest, so that another scheme has another folder."""
 
 
 IMAGE, LATENTS = "image.png", "latents.safetensors"
@@ -31,7 +32,7 @@ DIGESTS = "digests.json"
 
 
 class ChangedImage(Exception):
-    """An image changed between two looks at it; the next start draws it again."""
+    """An image changed while it was used; the next start generates it again."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,20 @@ class ClassImages:
     """Class images 0, 1, 2, ... of one model, prompt and sampler."""
 
     folder: Path
-    """Where they are, and where new ones go."""
+    """Folder of the images, to which new ones are written."""
     shared: Path | None = None
-    """Where others are that can only be read."""
+    """Read-only folder with further images."""
 
     @classmethod
     def of(cls, cache: Path, own: Path, *, model: str, prompt: str, sampler: Sampler, size: int) -> "ClassImages":
         """The images that these settings determine.
 
         Args:
-            cache: folder of what jobs share.
-            own: folder of the run, for what is missing in a cache that can only be read.
+            cache: folder that runs share.
+            own: folder of the run, for images that are missing in a read-only cache.
             model: digest of the base model.
             prompt: prompt of the class, filled in.
-            sampler: how they are drawn.
+            sampler: sampler settings.
             size: side in pixels.
         """
         settings = {
@@ -70,15 +71,15 @@ class ClassImages:
         return images
 
     def has(self, index: int) -> bool:
-        """Whether an image is there and as it was stored."""
+        """Whether an image exists and has not changed since it was stored."""
         return self._found(index) is not None
 
     def missing(self, count: int) -> list[int]:
-        """Indices below `count` that are still to be drawn."""
+        """Indices below `count` of the images that don't exist."""
         return [index for index in range(count) if not self.has(index)]
 
     def add(self, index: int, image: Image.Image, latents_CHW: Tensor) -> None:
-        """Stores an image; where two jobs store the same one, the first stays."""
+        """Stores an image. If two runs store the same image, the first one stays."""
         target = self.folder / f"{index:06d}"
         if _digests(target) is None:
             shutil.rmtree(target, ignore_errors=True)
@@ -95,7 +96,7 @@ class ClassImages:
         """Latents of images, [N, C, H, W].
 
         Raises:
-            ChangedImage: One is not as it was stored.
+            ChangedImage: an image has changed since it was stored.
         """
         return torch.stack([self._latents(index) for index in indices])
 
@@ -112,16 +113,16 @@ class ClassImages:
         folder = self._found(index)
         digests = _digests(folder) if folder else None
         content = (folder / LATENTS).read_bytes() if folder else b""
-        # The very bytes that are used are those that are compared.
+        # The digest is compared with the bytes that are used, not with those of a second read.
         if digests is None or hashlib.sha256(content).hexdigest() != digests[LATENTS]:
             raise ChangedImage(
-                f"class image {index} in {self.folder} changed just now; start again, and it is drawn anew"
+                f"class image {index} in {self.folder} changed during the run; start the run again to generate it again"
             )
         return load(content)["latents"]
 
 
 def _digests(folder: Path) -> dict[str, str] | None:
-    """The digests of an image if its files have them."""
+    """The digests of an image; None if a file is missing or differs."""
     try:
         digests: dict[str, str] = json.loads((folder / DIGESTS).read_text())
         whole = all(digests[name] == sha256_of(folder / name) for name in (IMAGE, LATENTS))

@@ -1,10 +1,11 @@
 """The identifier: the rare word that will mean the subject.
 
-Pure functions on a tokenizer's vocabulary, called by `prepare`. The paper (arXiv:2208.12242, section 3.2) wants a word
-that the base model has hardly seen, so that it need not first be freed of a meaning, and of at most three letters, so
-that the tokenizer does not spell it. Byte-pair vocabularies are ordered by their merges, the frequent ones first: a
-high id is a rare token. Rare tokens may still be words (`owl`, `wow`), and a list of all words is not at hand. Hardly
-an English word has no vowel, so consonants alone are preferred, less the abbreviations that are used like words.
+Pure functions on a tokenizer's vocabulary, called by `prepare`. The paper (arXiv:2208.12242, section 3.2) recommends a
+word that is rare in the training data of the base model, so that it has no strong meaning yet, and that has at most
+three letters, so that the tokenizer does not split it into letters. Byte-pair vocabularies are ordered by their merges,
+frequent ones first: a high id is a rare token. Rare tokens may still be words (`owl`, `wow`), and no list of all words
+is available. Almost every English word has a vowel, so words of consonants are preferred, except abbreviations that are
+used like words.
 """
 
 import itertools
@@ -19,10 +20,10 @@ from dreambooth_api.prompts import words_of
 MAX_LETTERS = 3
 
 CHOICES = 4
-"""The seed picks among that many of the rarest tokens."""
+"""Number of the rarest tokens among which the seed selects."""
 
 FREQUENT = 10_000
-"""So many words of a vocabulary, the first that its merges made, count as frequent."""
+"""Number of words at the beginning of a vocabulary that count as frequent."""
 
 VOWELS = frozenset("aeiouy")
 
@@ -35,7 +36,7 @@ ABBREVIATIONS = words_of(
     tbh tbs tbt td th thx tsb tv vc vhs vr vs wb wc wnt wtf wth ww www xl xp xx xxx zzz
     """
 )
-"""Consonants that people use like a word, and that captions of pictures therefore hold with a meaning."""
+"""Groups of consonants that are used like words, so that they have a meaning in captions of pictures."""
 
 COMMON_WORDS = words_of(
     """
@@ -55,48 +56,48 @@ COMMON_WORDS = words_of(
 """Frequent English words of at most three letters."""
 
 FAINT = 0.5
-"""An identifier whose reach is less binds weakly: the subject leaks into what is drawn of the class."""
+"""An identifier with a lower reach binds weakly: the subject leaks into pictures of the class."""
 
-Encode = Callable[[str], list[int]]
+Tokenize = Callable[[str], list[int]]
 """Token ids of a text, without the special ones."""
 
 
 class Finding(BaseModel, frozen=True):
-    """An identifier and what the base model's tokenizer makes of it."""
+    """An identifier and its tokens."""
 
     identifier: str
     source: Literal["auto", "given"]
-    """Whether it was picked, or stands in the manifest."""
+    """Whether the trainer chose it, or the manifest gives it."""
     tokens: tuple[int, ...]
     """Its token ids inside the prompt of the photos."""
     rank: int | None
-    """Its place among the words that are one token, 1 for the rarest; None for one of several tokens."""
+    """Its rank among the words that are one token, 1 for the rarest; None for an identifier of several tokens."""
     vocabulary: int
     """How many words are one token."""
     reach: float | None = None
-    """How far it moves the conditioning, as a share of how far words do that the text encoder knows; None if not measured."""
+    """How far it moves the conditioning, relative to words that the text encoder knows; None if not measured."""
     warnings: tuple[str, ...] = ()
 
 
 def choose(
-    vocabulary: Mapping[str, int], encode: Encode, prompt: str, texts: Iterable[str], seed: int
+    vocabulary: Mapping[str, int], tokenize: Tokenize, prompt: str, texts: Iterable[str], seed: int
 ) -> Finding | None:
-    """Picks a rare token for a new subject; the same one for the same arguments.
+    """Chooses a rare token for a new subject. The same arguments give the same token.
 
     Args:
         vocabulary: the words that are one token, and their ids.
-        encode: the tokenizer.
+        tokenize: the tokenizer.
         prompt: prompt of the photos with its `{identifier}`, the class filled in.
-        texts: other texts of the run, whose words are not free.
-        seed: picks among the rarest.
+        texts: other texts of the run, whose words can't be chosen.
+        seed: selects one of the rarest tokens.
 
     Returns:
-        None if the vocabulary holds no word that would do.
+        None if no word of the vocabulary is suitable.
     """
     taken = words_of(prompt, *texts)
     candidates = [word for word in vocabulary if _is_plain(word) and word not in taken | COMMON_WORDS]
     candidates.sort(key=lambda word: (_may_be_word(word), -vocabulary[word]))
-    fitting = (word for word in candidates if tokens_inside(prompt, word, encode) == [vocabulary[word]])
+    fitting = (word for word in candidates if tokens_inside(prompt, word, tokenize) == [vocabulary[word]])
     rarest = list(itertools.islice(fitting, CHOICES))
     if not rarest:
         return None
@@ -111,12 +112,12 @@ def choose(
 
 
 def pick_words(vocabulary: Mapping[str, int], count: int, excluded: Collection[str], seed: int) -> list[str]:
-    """Picks words at random among the frequent ones of a vocabulary; the same ones for the same arguments.
+    """Chooses random words among the frequent ones of a vocabulary. The same arguments give the same words.
 
     Args:
         vocabulary: the words that are one token, and their ids.
-        count: how many; all where there are fewer.
-        excluded: words not to pick.
+        count: number of words; all of them if there are fewer.
+        excluded: words that can't be chosen.
         seed: seed of the choice.
     """
     words = [word for word in vocabulary if word.isascii() and word.isalpha() and len(word) >= MAX_LETTERS]
@@ -124,9 +125,9 @@ def pick_words(vocabulary: Mapping[str, int], count: int, excluded: Collection[s
     return random.Random(seed).sample(words, min(count, len(words)))
 
 
-def examine(identifier: str, vocabulary: Mapping[str, int], encode: Encode, prompt: str) -> Finding:
+def examine(identifier: str, vocabulary: Mapping[str, int], tokenize: Tokenize, prompt: str) -> Finding:
     """Examines an identifier of the manifest; see `choose` for the arguments."""
-    tokens = tokens_inside(prompt, identifier, encode)
+    tokens = tokens_inside(prompt, identifier, tokenize)
     rank = _rank(vocabulary, tokens[0]) if len(tokens) == 1 and vocabulary else None
     notes = []
     if len(tokens) != 1:
@@ -137,7 +138,7 @@ def examine(identifier: str, vocabulary: Mapping[str, int], encode: Encode, prom
     elif rank is not None and rank > len(vocabulary) / 2:
         notes.append(
             f"the identifier {identifier!r} is a frequent token (rank {rank} of {len(vocabulary)} from the rarest), so "
-            "that the model must first unlearn what it means. `auto` finds a rarer one"
+            "that the model must first unlearn its meaning. `auto` finds a rarer one"
         )
     if identifier.lower() in COMMON_WORDS | ABBREVIATIONS:
         notes.append(f"the identifier {identifier!r} is a common word, whose meaning will show in the pictures")
@@ -151,35 +152,35 @@ def examine(identifier: str, vocabulary: Mapping[str, int], encode: Encode, prom
     )
 
 
-def weigh(finding: Finding, reach: float, *, encoder_learns: bool) -> Finding:
-    """Records how far an identifier reaches, and warns where the training can't change it.
+def weigh(finding: Finding, reach: float, *, text_encoder_learns: bool) -> Finding:
+    """Records the reach of an identifier, and adds a warning if it is low and the training can't change it.
 
-    Rare tokens are often such as the text encoder was never trained on: all of them give about the same conditioning, and a
-    denoiser that learns under it learns of other prompts, too.
+    The text encoder was often not trained on rare tokens: all of them give about the same conditioning, and training
+    the denoiser with it also changes the pictures of other prompts.
 
     Args:
         finding: the identifier.
         reach: see `Finding`.
-        encoder_learns: whether the text encoder is trained.
+        text_encoder_learns: whether the text encoder is trained.
     """
-    faint = reach < FAINT and not encoder_learns
+    faint = reach < FAINT and not text_encoder_learns
     note = (
-        f"the text encoder hardly knows the identifier {finding.identifier!r} (reach {reach:.2f} of a known word's), so that the "
-        "subject will leak into the class. Set training.trainTextEncoder to true, or give an identifier of letters that mean "
-        "nothing together, such as sks"
+        f"the text encoder hardly knows the identifier {finding.identifier!r} (its reach is {reach:.2f} of that of a "
+        "known word), so that the subject will leak into the class. Set training.trainTextEncoder to true, or give an "
+        "identifier of letters that mean nothing together, such as sks"
     )
     return finding.model_copy(update={"reach": reach, "warnings": (*finding.warnings, *([note] if faint else []))})
 
 
-def tokens_inside(prompt: str, identifier: str, encode: Encode) -> list[int]:
-    """The tokens of an identifier where it first stands in a prompt.
+def tokens_inside(prompt: str, identifier: str, tokenize: Tokenize) -> list[int]:
+    """The tokens of an identifier at its first place in a prompt.
 
-    They are those between the tokens of the text before and after it; where it grows together with its neighbours, all
-    of the prompt's.
+    They are the tokens between those of the text before and after it. If the tokenizer merges the identifier with its
+    neighbours, they are all tokens of the prompt.
     """
     before, _, after = prompt.partition("{identifier}")
     after = after.replace("{identifier}", identifier)
-    whole, head, tail = encode(before + identifier + after), encode(before), encode(after)
+    whole, head, tail = tokenize(before + identifier + after), tokenize(before), tokenize(after)
     end = len(whole) - len(tail)
     if whole[: len(head)] != head or whole[end:] != tail:
         return whole

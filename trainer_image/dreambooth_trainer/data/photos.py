@@ -1,6 +1,6 @@
-"""The subject's photos: found in a folder, judged, and made upright, square and RGB.
+"""Finds the subject's photos in a folder, checks them, and makes them upright, square and RGB.
 
-Called by the phase `prepare`, which trains on them, and by the command line, which judges them. Needs Pillow alone.
+Called by the phase `prepare`, for the training, and by the command line, for the validation. Needs only Pillow.
 """
 
 import hashlib
@@ -24,14 +24,15 @@ FIELD = "spec.subject.images"
 """The field of the manifest that the photos belong to."""
 
 MAX_MEGAPIXELS = 100
-"""Larger pictures are refused before they are decoded: three bytes a pixel would fill the memory of a small machine."""
+"""Larger pictures are rejected before they are decoded: three bytes a pixel would fill the memory of a small
+machine."""
 
 SMALLEST_SHARE = 1 / 4
-"""Photos whose shorter side is a smaller share of the training resolution are refused: enlarged more than four times,
-they would teach the model blur."""
+"""Photos whose shorter side is a smaller share of the training resolution are rejected: the model would learn the blur
+of pictures that are enlarged more than four times."""
 
 SEVERAL_FRAMES = "MPO", "HEIF"
-"""Formats of phones that keep previews, depth and gain maps as further frames; the first one shown is the photo."""
+"""Formats of phones that store previews, depth maps and gain maps as further frames. The first frame is the photo."""
 
 AGAIN = "Copy the photo again, or remove it"
 
@@ -40,10 +41,10 @@ pillow_heif.register_heif_opener()
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo, ready to be trained on."""
+    """One photo, ready for the training."""
 
     name: str
-    """Name of its file, in printable letters."""
+    """Name of its file, in printable characters."""
     digest: str
     """SHA-256 of its file."""
     size: tuple[int, int]
@@ -53,37 +54,37 @@ class Photo:
 
 
 class Findings(NamedTuple):
-    """What is to be said about a folder of photos."""
+    """Problems and warnings of a folder of photos."""
 
     problems: list[Problem]
-    """Why it can't be trained on."""
+    """Reasons why the photos can't be used."""
     warnings: list[str]
-    """What its owner should know."""
+    """Messages for the user about photos that can be used."""
 
 
 class _Unusable(Exception):
-    """Says what is wrong with a file (first argument) and what to do about it (second)."""
+    """A file can't be used. The first argument is the reason, the second the remedy."""
 
 
 def inspect_photos(folder: Path, resolution: int | None = None) -> Findings:
-    """Judges every photo of a folder.
+    """Checks every photo of a folder.
 
     Args:
-        folder: where the photos are.
-        resolution: side of the square training pictures in pixels; None where only the base model knows it, and photos
-            are then not judged by their size.
+        folder: folder of the photos.
+        resolution: side of the square training pictures in pixels. None if only the base model defines it: the size of
+            the photos is then not checked.
     """
     _, findings = _examine(folder, resolution)
     return findings
 
 
 def load_photos(folder: Path, resolution: int) -> tuple[list[Photo], list[str]]:
-    """The photos of a folder by name, at a resolution, and warnings about them.
+    """The photos of a folder in the order of their names, at a resolution, and warnings about them.
 
-    Hidden files and sub-folders are passed over, so that the mount of a ConfigMap can be read.
+    Hidden files and sub-folders are ignored, so that the mount of a ConfigMap can be read.
 
     Raises:
-        InvalidData: names every file that is no usable photo.
+        InvalidData: lists every file that is no usable photo.
     """
     photos, findings = _examine(folder, resolution)
     if findings.problems:
@@ -109,7 +110,7 @@ def _examine(folder: Path, resolution: int | None) -> tuple[list[Photo], Finding
         except _Unusable as reason:
             problems.append(Problem(FIELD, str(path), *reason.args))
             continue
-        # Names of files are any bytes but NUL and slash; the name goes into messages and into JSON.
+        # A file name may hold any bytes except NUL and slash. The name appears in messages and in JSON.
         name = one_line(path.name)
         twin = seen.setdefault(hashlib.sha256(f"{upright.size}".encode() + upright.tobytes()).digest(), name)
         if twin != name:
@@ -143,9 +144,9 @@ def _open(path: Path) -> Image.Image:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Says what the errors of Pillow and of the operating system mean to the owner of a photo."""
+    """Translates errors of Pillow and of the operating system into a reason and a remedy for the user."""
     try:
-        # Pillow warns of pictures that are smaller than our own limit.
+        # Pillow warns about pictures that are smaller than our own limit.
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
             yield
     except (_Unusable, MemoryError):
@@ -158,19 +159,19 @@ def _explained() -> Iterator[None]:
         raise _Unusable("is a link to a file that does not exist", AGAIN) from error
     except PermissionError as error:
         raise _Unusable("can't be read by this user", "Allow it to be read (chmod a+r)") from error
-    # The decoders raise errors of many types, struct.error and zlib.error among them, at damaged data.
+    # For damaged data, the decoders raise errors of many types, such as struct.error and zlib.error.
     except Exception as error:
         raise _Unusable(f"is damaged ({error})", AGAIN) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode in RGB: colour profiles become sRGB, and then what is transparent becomes white."""
+    """A picture of any mode in RGB. Colour profiles are converted to sRGB, and transparent pixels become white."""
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I"):
-        # Pillow would cut 16 bits off at 255; the sign bit of mode I is never set in pictures.
+        # Pillow would clip 16-bit values at 255. The sign bit of mode I is never set in pictures.
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-    # A profile speaks of colours alone: of those of a palette, and of those beneath an alpha channel.
+    # A profile applies to colours only: to those of a palette, and to those without the alpha channel.
     if image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("L" if image.mode in ("1", "La", "LA") else "RGB")
     colours = _to_srgb(image, profile) if profile else image.convert("RGB")
@@ -178,9 +179,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """A picture in grey, RGB or CMYK by its profile.
+    """Converts a picture in grey, RGB or CMYK to sRGB by its profile.
 
-    Phones photograph in Display P3, whose colours look pale when read as sRGB.
+    Phones take photos in Display P3, whose colours look pale when they are read as sRGB.
     """
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

@@ -1,4 +1,4 @@
-"""Prompts that are longer than the text encoder reads: what of them is lost. Called by `prepare` and by `generate`."""
+"""Finds prompts that are longer than the text encoder reads. Called by `prepare` and by `generate`."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -14,13 +14,13 @@ ReadLength = Callable[[str], int]
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as the text encoder gets it."""
+    """A prompt, filled in."""
 
     field: str
-    """Field of the manifest, or argument, that it comes from."""
+    """Field of the manifest, or argument, from which it comes."""
     text: str
     names: tuple[str, ...]
-    """Identifier and class: where one of them stands in the text, the text encoder must read it."""
+    """Identifier and class: if one of them is in the text, the text encoder must read it."""
 
 
 def prompts_of(config: TrainConfig, identifier: str) -> Iterator[Prompt]:
@@ -41,10 +41,10 @@ def prompts_of(config: TrainConfig, identifier: str) -> Iterator[Prompt]:
 
 
 def judge(prompts: Iterable[Prompt], read_length: ReadLength) -> tuple[list[Problem], list[str]]:
-    """Finds the prompts that the text encoder would cut off.
+    """Finds the prompts that the text encoder would truncate.
 
     Returns:
-        A problem for each that loses its identifier or class, and a warning for each other.
+        A problem for each prompt that loses its identifier or class, and a warning for each other one.
     """
     problems, warnings = [], []
     for prompt in prompts:
@@ -65,11 +65,11 @@ def judge(prompts: Iterable[Prompt], read_length: ReadLength) -> tuple[list[Prob
 
 
 def _is_lost(name: str, text: str, length: int) -> bool:
-    """Whether a name stands in a text, but nowhere whole in its first so many characters."""
+    """Whether a name is in a text, but not completely within its first `length` characters."""
     ends = [found.end() for found in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE)]
     return bool(ends) and min(ends) > length
 
 
 def _end(text: str, length: int) -> str:
-    """The last words of what is read."""
+    """The last words that are read."""
     return repr(" ".join(text[:length].split()[-3:]))

@@ -1,6 +1,6 @@
-"""Models that ship inside the package, so that a job can run where no model can be downloaded.
+"""Models inside the package, for trainings without a network.
 
-The model loader asks for the folder when a manifest names an embedded base model; tests and examples do so directly.
+The model loader uses the folder when a manifest names an embedded base model. Tests and examples use it directly.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ def path(name: str) -> Path:
     """Returns the folder of an embedded model: `pipeline/` is for diffusers, `evaluator/` a CLIPModel of transformers.
 
     Raises:
-        ValueError: no model of that name is embedded; the message names those that are.
+        ValueError: no model of that name is embedded; the message lists the names.
     """
     if name not in EMBEDDED_MODELS:
         raise ValueError(f"no embedded model is named {name!r}; there are: {', '.join(EMBEDDED_MODELS)}")

@@ -1,4 +1,4 @@
-"""The CLIP model that pictures and texts are compared with; loaded by `phases/evaluate.py` and by the benchmarks."""
+"""The CLIP scorer, which compares pictures and texts. Loaded by `phases/evaluate.py` and by the benchmarks."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerBase
 
 BATCH = 64
-"""Pictures or texts that are encoded at once."""
+"""Pictures or texts that are embedded at once."""
 
 
 @dataclass(frozen=True)
@@ -35,32 +35,32 @@ class ClipScorer:
     processor: "CLIPImageProcessorPil"
     """Scales the shorter side to the model's with Pillow's antialiased bicubic filter, crops the middle, normalises."""
     text_length: int
-    """Tokens that the model reads of a text."""
+    """Most tokens of a text that the model reads."""
 
     @classmethod
     def load(cls, source: str, device: torch.device) -> "ClipScorer":
         """Loads what `evaluation.encoder` names.
 
         Args:
-            source: `embedded://name`, `hf://organisation/name`, or the path of a folder that a CLIP model was saved to.
+            source: `embedded://name`, `hf://organisation/name`, or the path of a folder with a saved CLIP model.
             device: where the model computes.
 
         Raises:
-            ModelUnavailable: there is no such model, it can't be reached or read, or it is no CLIP model.
+            ModelUnavailable: the model does not exist, can't be downloaded or read, or is no CLIP model.
         """
         from safetensors import SafetensorError
 
         model_at, tokenizer_at = _locations(source)
         try:
-            encoder = _load(model_at, tokenizer_at)
+            scorer = _load(model_at, tokenizer_at)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise _unavailable(source, error) from error
-        encoder.model.to(device)
-        return encoder
+        scorer.model.to(device)
+        return scorer
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that determines a picture's embedding: weights and preprocessing."""
+        """SHA-256 of the weights and the preprocessing, which determine the embedding of a picture."""
         sha = hashlib.sha256(json.dumps(self.processor.to_dict(), sort_keys=True).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             sha.update(name.encode())
@@ -79,7 +79,8 @@ class ClipScorer:
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings [N, D] of texts, of unit length, on the CPU; what exceeds the model's length is cut off."""
+        """Embeddings [N, D] of texts, of unit length, on the CPU. Texts that are longer than the model reads are
+        truncated."""
         batches = []
         for start in range(0, len(texts), BATCH):
             part = list(texts[start : start + BATCH])
@@ -90,11 +91,12 @@ class ClipScorer:
         return normalize(torch.cat(batches), dim=1).cpu()
 
 
-def digest_of_encoder(source: str) -> str:
-    """SHA-256 over the files that an encoder is loaded from, without loading it; a hub commit stands for its files.
+def digest_of_clip_scorer(source: str) -> str:
+    """SHA-256 over the files of a CLIP scorer, without loading it. For a model of the hub, it is the digest of the
+    commit.
 
     Raises:
-        ModelUnavailable: there is no such encoder, or it can't be reached.
+        ModelUnavailable: the model does not exist, or can't be downloaded.
     """
     from transformers.utils import cached_file
 
@@ -124,7 +126,7 @@ def _unavailable(source: str, error: Exception) -> ModelUnavailable:
 
 
 def _locations(source: str) -> tuple[str, str]:
-    """Where transformers finds the model and its tokenizer: folders, or the name of a hub repository."""
+    """The places of the model and its tokenizer for transformers: folders, or the name of a hub repository."""
     scheme, _, name = source.rpartition("://")
     if scheme == "hf":
         return name, name
@@ -155,7 +157,7 @@ def _load(model_at: str, tokenizer_at: str) -> ClipScorer:
     if information["missing_keys"]:
         raise ValueError(f"its weights lack {sorted(information['missing_keys'])[0]} and maybe more")
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_at)
-    # Where its files are missing transformers makes an empty tokenizer rather than an error.
+    # If its files are missing, transformers creates an empty tokenizer instead of raising an error.
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise ValueError("its tokenizer has no vocabulary")
     return ClipScorer(
@@ -167,7 +169,8 @@ def _load(model_at: str, tokenizer_at: str) -> ClipScorer:
 
 
 def _processor(model_at: str, side: int) -> "CLIPImageProcessorPil":
-    """The preprocessing that was saved with the model; where none was, pictures of the model's side in -1..1."""
+    """The preprocessing that was saved with the model. Without one, pictures of the model's size with values in
+    -1..1."""
     from transformers import CLIPImageProcessorPil
     from transformers.utils import cached_file
 

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in labelled rows, as one picture; drawn by the phases that make pictures for people."""
+"""Contact sheets: one picture with labelled rows of pictures. Made by the phases that generate pictures for people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ INK, FAINT, PAPER = "#1c1e21", "#6b7280", "#ffffff"
 GAP, COLUMN_GAP, MARGIN = 4, 28, 24
 LABEL_SIZE, HEADING_SIZE, LINE = 20, 18, 28
 MIN_WIDTH = 480
-"""Pixels that labels have at least, however few the pictures."""
+"""Least width of a sheet in pixels, so that labels fit."""
 MAX_ROWS = 60
-"""A taller sheet than this would be cut by viewers and exceed what picture formats hold."""
+"""Image viewers truncate taller sheets, and picture formats have a limit."""
 
 
 @dataclass(frozen=True)
@@ -20,19 +20,19 @@ class Row:
 
     label: str
     columns: Sequence[Sequence[Image.Image]]
-    """Pictures of each column, such as those before and those after training."""
+    """Pictures of each column, such as those before and after training."""
 
 
 def contact_sheet(
     rows: Sequence[Row], headings: Sequence[str] = (), *, side: int = 160, per_column: int = 4
 ) -> Image.Image:
-    """One picture of all rows; smaller pictures than `side` are enlarged, so that a person sees something.
+    """One picture of all rows. Pictures that are smaller than `side` are enlarged.
 
     Args:
-        rows: what to show; of more than `MAX_ROWS` the first ones.
+        rows: the rows; only the first `MAX_ROWS` are shown.
         headings: of the columns, such as `("before", "after")`; none for a single column.
-        side: pixels of a side of each picture.
-        per_column: pictures that stand side by side in a column; of more pictures the first ones are shown.
+        side: side of each picture in pixels.
+        per_column: most pictures in a row of a column; only the first ones are shown.
     """
     rows = rows[:MAX_ROWS]
     columns = max(len(row.columns) for row in rows)
@@ -65,7 +65,7 @@ def tile(image: Image.Image, side: int) -> Image.Image:
 
 
 def _fitted(text: str, width: int) -> str:
-    """A text cut off to a width in pixels. Line ends, which the font can't measure, become spaces."""
+    """A text truncated to a width in pixels. Line breaks, which the font can't measure, become spaces."""
     text = " ".join(text.split())
     font = ImageFont.load_default(LABEL_SIZE)
     if font.getlength(text) <= width:

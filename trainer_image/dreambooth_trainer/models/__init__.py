@@ -1,4 +1,4 @@
-"""Model families. `load` tells which one a checkpoint belongs to."""
+"""Model families. `load` finds the family of a checkpoint."""
 
 from dreambooth_api.training import Model
 from dreambooth_trainer.models.base import Identity, ModelFamily
@@ -12,12 +12,12 @@ def load(model: Model, distributed: Distributed, mixed_precision: str, digest: s
     """Loads a model, frozen, on the device of this process.
 
     Args:
-        model: where it is.
+        model: where the model is.
         distributed: the processes of the run.
         mixed_precision: see `training.mixedPrecision`.
-        digest: what `identify` says of it, where that is known.
+        digest: the digest that `identify` returns, if it is known.
 
     Raises:
-        ModelUnavailable: it is not there, incomplete, or of no known family.
+        ModelUnavailable: the model does not exist, is incomplete, or is of an unknown family.
     """
     return load_stable_diffusion(model, distributed.device, distributed.precision(mixed_precision), digest)

@@ -1,4 +1,4 @@
-"""The protocol of a model family: all that the phases need to know of Stable Diffusion, or of a family to come."""
+"""The protocol of a model family: all that the phases use of Stable Diffusion, or of a future family."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 from dreambooth_api.training import Sampler
 
 Conditioning = dict[str, Tensor]
-"""What a denoiser takes beside the noisy latents: named tensors whose first dimension is the prompt, so that a family may add
-pooled embeddings, masks or sizes."""
+"""Further input of a denoiser: named tensors whose first dimension is the prompt, so that a family can add pooled
+embeddings, masks or sizes."""
 
 
 Size = int | tuple[int, int]
@@ -25,15 +25,15 @@ Size = int | tuple[int, int]
 
 @dataclass(frozen=True)
 class LatentMoments:
-    """Mean and standard deviation of the encoder's Gaussian, both [B, C, H, W], in the denoiser's scale."""
+    """Mean and standard deviation of the autoencoder's Gaussian, both [B, C, H, W], in the denoiser's scale."""
 
     mean_BCHW: Tensor
     std_BCHW: Tensor
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Pictures and the latents that the sampler ended with."""
+class GeneratedPictures:
+    """Pictures and their latents at the end of sampling."""
 
     images: list[Image.Image]
     latents_BCHW: Tensor
@@ -41,12 +41,12 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a base model is, wherever it is."""
+    """Identifies a base model by its content, whatever its path."""
 
     digest: str
     """SHA-256 over the weights, configurations and tokenizer that are loaded."""
     commit: str | None
-    """Commit of the hub repository, where the model comes from one."""
+    """Commit of the hub repository; None if the model comes from elsewhere."""
 
 
 class ModelFamily(Protocol):
@@ -65,7 +65,7 @@ class ModelFamily(Protocol):
     device: torch.device
 
     def vocabulary(self) -> dict[str, int]:
-        """Words of the tokenizer that stand alone, and their ids: word-final tokens without the word-end mark."""
+        """Words that are one token, and their ids: tokens at the end of a word, without the end-of-word mark."""
         ...
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
@@ -77,7 +77,8 @@ class ModelFamily(Protocol):
         ...
 
     def read_length(self, prompt: str) -> int:
-        """How many characters of a prompt, from its beginning, the text encoder reads; `tokenize` cuts off the rest."""
+        """How many characters of a prompt, from its beginning, the text encoder reads; `tokenize` truncates the
+        rest."""
         ...
 
     def encode_images(self, x_BCHW: Tensor) -> LatentMoments:
@@ -89,7 +90,7 @@ class ModelFamily(Protocol):
         ...
 
     def timesteps(self, uniform_B: Tensor) -> Tensor:
-        """Timesteps [B] for numbers drawn uniformly from [0, 1)."""
+        """Timesteps [B] for random numbers, uniform in [0, 1)."""
         ...
 
     def add_noise(self, z_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ class ModelFamily(Protocol):
         ...
 
     def target(self, z_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
-        """What the denoiser shall predict."""
+        """The target of the denoiser's prediction."""
         ...
 
     def loss_weight(self, t_B: Tensor, min_snr_gamma: float) -> Tensor:
@@ -112,37 +113,38 @@ class ModelFamily(Protocol):
         """The denoiser's prediction, in the target's terms."""
         ...
 
-    def draw(
+    def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: Size, negative_prompt: str = ""
-    ) -> Drawn:
+    ) -> GeneratedPictures:
         """One picture for each prompt; picture i depends on prompt i and seed i alone.
 
         Args:
-            prompts: what to draw.
-            seeds: one for each.
-            sampler: how to draw.
+            prompts: the prompts.
+            seeds: one for each prompt.
+            sampler: sampler settings.
             size: pixels, in multiples of `size_multiple`.
-            negative_prompt: what guidance steers away from; has no effect at a guidance scale of 1.
+            negative_prompt: what guidance moves the pictures away from. Has no effect at a guidance scale of 1.
         """
         ...
 
     def export(self, folder: Path, formats: Sequence[str]) -> None:
-        """Writes the model as it is now (stock layouts: `diffusers/`, `model.safetensors`)."""
+        """Writes the model in its present state (standard layouts: `diffusers/`, `model.safetensors`)."""
         ...
 
     def export_adapters(self, folder: Path, denoiser: dict[str, Tensor], text_encoder: dict[str, Tensor]) -> None:
-        """Writes adapters in the layout that stock pipelines load; the tensors are named as inside their modules."""
+        """Writes adapters in the layout that diffusers' pipelines load. The tensors have the names inside their
+        modules."""
         ...
 
     def merge_adapters(self) -> None:
-        """Adds the adapters to the weights that they adapt, and removes them."""
+        """Adds the adapters to the weights and removes them."""
         ...
 
     def rescale_adapters(self, folder: Path, scale: float) -> None:
-        """Changes the share that adapters have in weights that they were added to.
+        """Changes the scale of adapters that were added to the weights.
 
         Args:
-            folder: the adapters, as `export_adapters` writes them.
-            scale: 1 leaves the weights as they are, 0 gives those of the base model.
+            folder: the adapters that `export_adapters` wrote.
+            scale: 1 leaves the weights unchanged, 0 restores those of the base model.
         """
         ...

@@ -1,4 +1,4 @@
-"""Where model files come from: shipped with the trainer, a folder or file, or the hub. Used by every loader of models."""
+"""Finds model files: embedded in the trainer, in a folder or file, or on the hub. Used by every loader of models."""
 
 import os
 import re
@@ -15,7 +15,7 @@ CONFIGURATION = ("*.json", "*.txt", "*.model")
 """Files of a model that hold no weights: configurations and tokenizers."""
 
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""Environment variables that may hold the hub's token; huggingface_hub reads them itself, and they are never logged."""
+"""Environment variables that may hold the hub's token. huggingface_hub reads them itself. They are never logged."""
 
 
 @dataclass(frozen=True)
@@ -25,26 +25,26 @@ class Files:
     path: Path
     """Folder in diffusers' or transformers' layout, or a single-file checkpoint."""
     commit: str | None = None
-    """Commit of the hub repository it came from."""
+    """Commit of the hub repository; None if the model comes from elsewhere."""
 
 
 def locate(model: Model, patterns: Iterable[str] | None = None) -> Files:
-    """Finds a model's files, downloading them from the hub where the source says so.
+    """Finds a model's files, and downloads them if the source is on the hub.
 
     Args:
         model: source, revision and variant.
         patterns: file patterns to download from a hub repository; None for all.
 
     Raises:
-        ModelUnavailable: nothing loadable is there.
+        ModelUnavailable: the source holds no model that can be loaded.
     """
     scheme, separator, name = model.source.partition("://")
     if not separator:
         path = Path(model.source)
         if not path.exists():
             raise ModelUnavailable(
-                f"model.source: {model.source!r} does not exist. Give a folder in diffusers' layout, a .safetensors file, "
-                "hf://organisation/name or embedded://emoji."
+                f"model.source: {model.source!r} does not exist. Give a folder in diffusers' layout, a .safetensors "
+                "file, hf://organisation/name or embedded://emoji."
             )
         return Files(path)
     if scheme == "embedded":
@@ -60,10 +60,10 @@ def locate(model: Model, patterns: Iterable[str] | None = None) -> Files:
 
 
 def locate_configuration(model: Model) -> Path | None:
-    """The folder with the configuration of a single-file checkpoint, downloaded where `model.config` is a hub repository.
+    """The folder with the configuration of a single-file checkpoint, downloaded if `model.config` is a hub repository.
 
     Returns:
-        None where diffusers is to infer it from the weights.
+        None if diffusers has to infer the configuration from the weights.
     """
     if model.config is None or Path(model.config).exists():
         return Path(model.config) if model.config else None
@@ -71,7 +71,8 @@ def locate_configuration(model: Model) -> Path | None:
 
 
 def digests_of(folder: Path, names: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of files of a folder, by their paths in it; those that the hub's cache keeps under their digest aren't read."""
+    """SHA-256 of files in a folder, by their paths in it. Files that the hub's cache names by their digest aren't
+    read."""
     return {path.relative_to(folder).as_posix(): _digest(path) for path in sorted(names)}
 
 
@@ -96,8 +97,8 @@ def _download(
         hint = "is not set" if not any(os.environ.get(name) for name in TOKEN_VARIABLES) else "is set"
         raise ModelUnavailable(
             f"{field}: hf://{repository} (revision {revision or 'main'}) can't be downloaded: "
-            f"{str(error).splitlines()[0]}. Check the name and the revision, that its licence is accepted where it is gated "
-            f"(a token {hint} in HF_TOKEN), and that the hub is reached from here."
+            f"{str(error).splitlines()[0]}. Check the name and the revision, that you accepted its licence if it is "
+            f"gated (a token {hint} in HF_TOKEN), and that this machine can reach the hub."
         ) from error
     # The hub's cache keeps each snapshot in a folder named by its commit.
     return Files(folder, commit=folder.name)

@@ -1,6 +1,6 @@
-"""What people see of a run: a bar for each phase on a terminal, plain lines elsewhere.
+"""Shows a run on the console: a progress bar for each phase on a terminal, plain lines elsewhere.
 
-Made by the command line, on rank 0 only, and handed to `Progress`.
+`job.py` creates the observer on rank 0 and passes it to `Progress`.
 """
 
 from rich.console import Console
@@ -9,26 +9,27 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from dreambooth_api.progress import Event, Observer, PhaseProgress, Snapshot
 
 _QUICKEST, _SLOWEST = 10.0, 60.0
-"""Seconds between two plain lines within a phase: a line for each tenth of it, in these bounds."""
+"""Least and most seconds between two plain lines within a phase; a line for each tenth of the phase within these
+limits."""
 
 _BAR_REFRESHES_PER_SECOND = 4
-"""Each costs about a millisecond of a processor that may be training."""
+"""Each refresh takes about a millisecond of a processor that may be training."""
 
 
 def console_observer(console: Console) -> Observer:
-    """Bars where the console is a terminal that can redraw a line, else plain lines without control codes."""
+    """Progress bars if the console is a terminal that can overwrite a line, else plain lines without control codes."""
     return BarObserver(console) if console.is_interactive else LineObserver(console)
 
 
 class BarObserver:
-    """Draws one bar for the phase that runs; what has ended stays as a line with its duration."""
+    """Shows a progress bar for the running phase, and a line with the duration for each ended phase."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar: Progress | None = None
 
     def __call__(self, event: Event, snapshot: Snapshot) -> None:
-        """Draws the bar anew, or replaces it by the line of the ended phase."""
+        """Updates the bar, or replaces it with the line of the ended phase."""
         phase = snapshot.current
         if phase is None:
             return
@@ -55,11 +56,11 @@ class BarObserver:
 
 
 class LineObserver:
-    """Prints a line when a phase starts and ends, and now and then within it."""
+    """Prints a line when a phase starts and ends, and further lines while it runs."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._told: PhaseProgress | None = None
+        self._printed: PhaseProgress | None = None
 
     def __call__(self, event: Event, snapshot: Snapshot) -> None:
         """Prints the event where a line is due."""
@@ -70,12 +71,12 @@ class LineObserver:
             self._print(phase, ", ".join(filter(None, ["started", _count(phase) if phase.done else ""])))
         elif event == "end":
             self._print(phase, _ending(phase))
-        elif self._told is None or _line_due(self._told, phase):
+        elif self._printed is None or _line_due(self._printed, phase):
             self._print(phase, _details(snapshot))
 
     def _print(self, phase: PhaseProgress, text: str) -> None:
         self._console.out(f"{phase.name}: {text}", highlight=False)
-        self._told = phase
+        self._printed = phase
 
 
 def duration(seconds: float) -> str:
@@ -87,14 +88,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _line_due(told: PhaseProgress, phase: PhaseProgress) -> bool:
-    waited = phase.seconds - told.seconds
-    tenth = phase.total is not None and phase.done - told.done >= phase.total / 10
+def _line_due(printed: PhaseProgress, phase: PhaseProgress) -> bool:
+    waited = phase.seconds - printed.seconds
+    tenth = phase.total is not None and phase.done - printed.done >= phase.total / 10
     return waited >= _SLOWEST or (waited >= _QUICKEST and tenth)
 
 
 def _details(snapshot: Snapshot) -> str:
-    """`120/400 steps, loss 0.1234, class 0.1011, 1:20 left`, as far as it is known."""
+    """`120/400 steps, loss 0.1234, class 0.1011, 1:20 left`, without unknown parts."""
     phase = snapshot.current
     if phase is None:
         return ""
@@ -117,7 +118,7 @@ def _ending(phase: PhaseProgress) -> str:
 
 
 def _count(phase: PhaseProgress) -> str:
-    """`120/400 steps`; empty where nothing is counted."""
+    """`120/400 steps`; empty if nothing is counted."""
     if phase.total is None:
         return f"{phase.done} {phase.unit}".rstrip() if phase.done else ""
     return f"{phase.done}/{phase.total} {phase.unit}".rstrip()

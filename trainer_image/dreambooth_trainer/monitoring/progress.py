@@ -1,6 +1,6 @@
-"""The account of where a run stands: told by the phases, read by the console, `/progress` and `/metrics`.
+"""The progress of a run: reported by the phases, read by the console, `/progress` and `/metrics`.
 
-Importable without torch, so that the command line starts fast.
+Does not import torch, so that the command line starts quickly.
 """
 
 import resource
@@ -27,15 +27,15 @@ _SHARES: dict[PhaseName, int] = {
     "sample": 5,
     "evaluate": 10,
 }
-"""Percent of a run's time that each phase usually takes."""
+"""Usual share of each phase in the time of a run, in percent."""
 
 _WINDOW = 50
-"""Advances over which a rate is averaged."""
+"""Number of advances over which a rate is averaged."""
 
 
 @dataclass
 class _Phase:
-    """The account of one phase."""
+    """The progress of one phase."""
 
     name: PhaseName
     state: PhaseState = "pending"
@@ -45,7 +45,7 @@ class _Phase:
     started: float = 0.0
     seconds: float = 0.0
     marks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_WINDOW + 1))
-    """(time, done) at the start and after each advance, the newest ones."""
+    """(time, done) at the start and after each advance; only the newest ones."""
 
     @property
     def fraction(self) -> float:
@@ -55,7 +55,7 @@ class _Phase:
 
     @property
     def rate(self) -> float | None:
-        """Units a second; None unless it runs and has advanced."""
+        """Units a second; None unless the phase runs and has advanced."""
         if self.state != "running":
             return None
         (first, before), (last, after) = self.marks[0], self.marks[-1]
@@ -67,7 +67,7 @@ class _Phase:
             return None
         return max(self.total - self.done, 0) / rate
 
-    def report(self, now: float) -> PhaseProgress:
+    def progress(self, now: float) -> PhaseProgress:
         return PhaseProgress(
             name=self.name,
             state=self.state,
@@ -79,7 +79,7 @@ class _Phase:
 
 
 class RunningPhase:
-    """Handed to the body of a phase, to report what it has finished."""
+    """Reports finished units of a phase; passed to the body of the phase."""
 
     def __init__(self, progress: "Progress", name: PhaseName) -> None:
         self._progress = progress
@@ -99,13 +99,13 @@ class RunningPhase:
         """Reports `count` more units as finished.
 
         Args:
-            count: how many.
-            loss: of the last of them, where they are training steps; so are the next three.
-            prior_loss: on the class images, unweighted.
-            learning_rate: of the denoiser.
-            grad_norm: before clipping.
-            training_images: photos and class images that these steps took.
-            class_images_generated: class images that were drawn for it, not found.
+            count: number of units.
+            loss: loss of the last unit, if the units are training steps. This also applies to the next three arguments.
+            prior_loss: loss on the class images, unweighted.
+            learning_rate: learning rate of the denoiser.
+            grad_norm: norm of the gradients before clipping.
+            training_images: photos and class images of these steps.
+            class_images_generated: generated class images, without those from the cache.
         """
         figures = {"loss": loss, "prior_loss": prior_loss, "learning_rate": learning_rate, "grad_norm": grad_norm}
         known = {key: value for key, value in figures.items() if value is not None}
@@ -113,12 +113,12 @@ class RunningPhase:
 
 
 class Progress:
-    """The account of a run; every method may be called from any thread.
+    """The progress of a run. All methods are safe to call from any thread.
 
     Args:
-        observers: told of every event, outside the lock: a slow console doesn't hold up `/progress`.
-        clock: seconds that never go back.
-        now: the time of day, with its zone.
+        observers: called for every event, outside the lock, so that a slow console doesn't block `/progress`.
+        clock: a monotonic clock, in seconds.
+        now: date and time, with the time zone.
     """
 
     def __init__(
@@ -148,9 +148,9 @@ class Progress:
 
         Args:
             name: one of `PHASES`.
-            total: units of the whole phase; None where nothing is counted or `update` has told it.
-            unit: their name in the plural.
-            done: units that an earlier start had finished; they count for the percentage, not for the speed.
+            total: units of the whole phase; None if nothing is counted or `update` has set it.
+            unit: name of the units in the plural.
+            done: units that an earlier start finished. They count for the percentage, not for the speed.
         """
         with self._change():
             now = self._clock()
@@ -159,7 +159,7 @@ class Progress:
             phase.marks.append((now, done))
             self._phases[name] = phase
             self._current = name
-        self._tell("start")
+        self._notify("start")
         try:
             yield RunningPhase(self, name)
         except BaseException:
@@ -168,12 +168,12 @@ class Progress:
         self._end(name, "done")
 
     def skip(self, name: PhaseName) -> None:
-        """Marks a phase as not needed: its output was there already, or the manifest doesn't want it."""
+        """Marks a phase as skipped: its output exists already, or the manifest disables it."""
         with self._change():
             phase = self._phases[name]
             phase.state, phase.done = "skipped", phase.total or 0
             self._current = name
-        self._tell("end")
+        self._notify("end")
 
     def update(
         self,
@@ -183,13 +183,13 @@ class Progress:
         total_steps: int | None = None,
         class_images: int | None = None,
     ) -> None:
-        """Records facts as they become known; without any, it only says that the run is alive.
+        """Records facts when they become known. Without arguments, it only reports that the run is alive.
 
         Args:
             identifier: the word that means the subject.
             device: the device that computes.
-            total_steps: steps of the training, to be known before it starts.
-            class_images: class images wanted, to be known before they are drawn.
+            total_steps: steps of the training.
+            class_images: class images wanted, to be known before they are generated.
         """
         with self._change():
             self._identifier = identifier or self._identifier
@@ -198,7 +198,7 @@ class Progress:
             self._phases["prior"].total = class_images or self._phases["prior"].total
 
     def observe(self, observer: Observer) -> None:
-        """Tells one more observer of every event to come."""
+        """Adds an observer for all future events."""
         self._observers.append(observer)
 
     def idle_seconds(self) -> float:
@@ -207,14 +207,14 @@ class Progress:
             return self._clock() - self._touched
 
     def snapshot(self) -> Snapshot:
-        """Where the run stands now."""
+        """The present progress of the run."""
         memory, device_memory = _resident_bytes(), _device_bytes()
         with self._lock:
             now = self._clock()
             train, prior = self._phases["train"], self._phases["prior"]
             return Snapshot(
                 phase=self._current,
-                phases=[phase.report(now) for phase in self._phases.values()],
+                phases=[phase.progress(now) for phase in self._phases.values()],
                 step=train.done,
                 total_steps=train.total,
                 percent=self._percent,
@@ -245,13 +245,13 @@ class Progress:
             self._figures.update(figures)
             self._training_images += training_images
             self._class_images_generated += class_images_generated
-        self._tell("advance")
+        self._notify("advance")
 
     def _end(self, name: PhaseName, state: PhaseState) -> None:
         with self._change():
             phase = self._phases[name]
             phase.state, phase.seconds = state, self._clock() - phase.started
-        self._tell("end")
+        self._notify("end")
 
     @contextmanager
     def _change(self) -> Iterator[None]:
@@ -261,7 +261,7 @@ class Progress:
             percent = sum(_SHARES[phase.name] * phase.fraction for phase in self._phases.values())
             self._percent = max(self._percent, percent)
 
-    def _tell(self, event: Event) -> None:
+    def _notify(self, event: Event) -> None:
         if self._observers:
             snapshot = self.snapshot()
             for observer in self._observers:
@@ -277,7 +277,8 @@ def _resident_bytes() -> int:
 
 
 def _device_bytes() -> int | None:
-    """Peak of the CUDA allocator; asks only a torch that is there and has used the device, so it never starts one."""
+    """Peak of the CUDA allocator; None unless torch is imported and has used the device, so that this never initialises
+    CUDA."""
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     if cuda is None or not cuda.is_initialized():
         return None

@@ -1,7 +1,7 @@
-"""The window of a run: `/progress`, `/metrics` and `/healthz` on one port.
+"""The HTTP server of a run: `/progress`, `/metrics` and `/healthz` on one port.
 
-Started by `__main__` on rank 0; asked by the operator, Prometheus and the kubelet. It only reads the
-progress; nobody can change a run through it.
+`job.py` starts it on rank 0. The operator, Prometheus and the kubelet send requests to it. The server only reads the
+progress; no request can change a run.
 """
 
 import socket
@@ -22,17 +22,17 @@ from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.monitoring.prometheus import registry_of
 
 _CLIENT_SECONDS = 10.0
-"""A client that is silent for so long loses its connection, and with it its thread."""
+"""The server closes the connection of a client, and ends its thread, after so many seconds without data."""
 
 _CLOSING_SECONDS = 0.1
-"""How long closing may take: the listening thread looks so often whether it shall end."""
+"""Seconds between two checks of the listening thread whether the server is closed."""
 
 _TEXT = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True)
 class Response:
-    """What is answered to a request."""
+    """The response to a request."""
 
     body: bytes
     content_type: str = _TEXT
@@ -41,17 +41,17 @@ class Response:
 
 
 Route = Callable[[str], Response]
-"""Answers a GET, given its `Accept` header."""
+"""Returns the response to a GET request, from its `Accept` header."""
 
 
 class Server:
-    """A server on a thread of its own, until it is closed."""
+    """A server in its own thread, until it is closed."""
 
     def __init__(self, host: str, port: int, routes: Mapping[str, Route]) -> None:
         handler = type("Handler", (_Handler,), {"routes": routes})
         self._http = (_HTTP6 if ":" in host else _HTTP)((host, port), handler)
         self.port: int = self._http.server_address[1]
-        """The port that it listens on."""
+        """The port on which it listens."""
         self._thread = threading.Thread(
             target=self._http.serve_forever, args=(_CLOSING_SECONDS,), name="serve", daemon=True
         )
@@ -78,17 +78,17 @@ def serve(progress: Progress, port: int, host: str = "0.0.0.0", *, stale_after: 
     """Serves the progress of a run.
 
     - `/progress`: the `Snapshot` in JSON.
-    - `/metrics`: the same for Prometheus, in its text format or in OpenMetrics as the client accepts.
-    - `/healthz`: 200, or 503 and why when nothing was reported for `stale_after` seconds.
+    - `/metrics`: the same for Prometheus, in its text format or in OpenMetrics, by the `Accept` header.
+    - `/healthz`: 200, or 503 and the reason if the run reported nothing for `stale_after` seconds.
 
     Args:
-        progress: the account to read.
-        port: where to listen; 0 picks a free port, which `Server.port` tells.
+        progress: the progress of the run.
+        port: the port to listen on; 0 for a free port, see `Server.port`.
         host: the address to listen on; `::` for IPv6.
         stale_after: seconds, longer than the longest unit of work (loading the model, writing a checkpoint).
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is in use.
     """
     registry = registry_of(progress)
 
@@ -98,7 +98,7 @@ def serve(progress: Progress, port: int, host: str = "0.0.0.0", *, stale_after: 
     def answer_metrics(accept: str) -> Response:
         try:
             encode, content_type = choose_encoder(accept)
-        except TypeError:  # prometheus_client 0.26 stumbles over a version that isn't a number
+        except TypeError:  # prometheus_client 0.26 raises it for a version that isn't a number
             encode, content_type = choose_encoder("")
         return Response(encode(registry), content_type)
 
@@ -109,12 +109,10 @@ def serve(progress: Progress, port: int, host: str = "0.0.0.0", *, stale_after: 
 
 
 def health(idle_seconds: float, stale_after: float) -> Response:
-    """The answer of `/healthz`."""
+    """The response of `/healthz`."""
     if idle_seconds <= stale_after:
         return Response(f"ok: the run reported {idle_seconds:.0f} s ago\n".encode())
-    text = (
-        f"the run has reported nothing for {idle_seconds:.0f} s, more than the {stale_after:.0f} s that are allowed\n"
-    )
+    text = f"the run has reported nothing for {idle_seconds:.0f} s; the limit is {stale_after:.0f} s\n"
     return Response(text.encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -122,11 +120,11 @@ class _HTTP(ThreadingHTTPServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        # HTTPServer's own also looks the host's name up, which hangs where the name server is slow.
+        # HTTPServer's method also looks up the name of the host, which blocks if the name server is slow.
         socketserver.TCPServer.server_bind(self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that hangs up is no error of ours.
+        # A client that closes the connection is no error of the server.
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -153,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def _refuse(self) -> None:
-        # The body of the request is left unread, so the connection can't serve another one.
+        # The server does not read the body of the request, so the connection can't be used again.
         headers = {"Allow": "GET, HEAD", "Connection": "close"}
         self._send(Response(b"only GET and HEAD\n", status=HTTPStatus.METHOD_NOT_ALLOWED, headers=headers))
 
@@ -170,4 +168,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(response.body)
 
     def log_message(self, *_: object) -> None:
-        """Says nothing: the console belongs to the run."""
+        """Logs nothing: the console shows the run."""

@@ -1,7 +1,8 @@
-"""Puts everything that a training step reads on the device: latents of photos and class images, token ids of the prompts,
-what the base model predicts of noisy class images.
+"""Computes the dataset on the device: latents of photos and class images, token ids of the prompts, and the base
+model's predictions for noisy class images.
 
-Some hundred images are a few megabytes. Computed anew at each start: nothing of it needs a place on the volume.
+The dataset of some hundred images takes a few megabytes. Each start computes it again, so that it needs no space on the
+volume.
 """
 
 from dataclasses import replace
@@ -16,14 +17,14 @@ from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.prompts import fill, words_of
 from dreambooth_trainer.data.identifier import pick_words
 from dreambooth_trainer.monitoring.progress import RunningPhase
-from dreambooth_trainer.phases.prior import ClassImagesDrawn
+from dreambooth_trainer.phases.prior import GeneratedClassImages
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.training.batch import Noised, add_noise, predicted_by
 from dreambooth_trainer.training.dataset import Dataset
 
 
-def make_dataset(run: Run, prior: ClassImagesDrawn | None) -> Dataset:
-    """Encodes photos and prompts and reads the class images' latents."""
+def make_dataset(run: Run, prior: GeneratedClassImages | None) -> Dataset:
+    """Encodes photos and prompts, and reads the latents of the class images."""
     device, sets = run.distributed.device, prior.sets if prior else []
     noisings = run.config.prior.noisings if run.config.prior.target == "prediction" else 0
     total = noisings * sum(one.count for one in sets)
@@ -42,8 +43,8 @@ def make_dataset(run: Run, prior: ClassImagesDrawn | None) -> Dataset:
             ids_QL=ids,
             conditioning=run.model.encode_tokens(ids),
         )
-        require_finite("the vae", photos.mean_BCHW, photos.std_BCHW)
-        require_finite("the text_encoder", *dataset.conditioning.values())
+        require_finite("the autoencoder", photos.mean_BCHW, photos.std_BCHW)
+        require_finite("the text encoder", *dataset.conditioning.values())
         if total == 0:
             return dataset
         last = next((row for row, prompt in enumerate(prompts) if prompt == ""), None)
@@ -52,7 +53,7 @@ def make_dataset(run: Run, prior: ClassImagesDrawn | None) -> Dataset:
 
 
 def _prompts_of_other_words(run: Run) -> list[str]:
-    """Prompts of the class with words of the vocabulary in its place; empty where nothing is predicted of them."""
+    """Prompts of the class with other words in the place of the class; empty if no predictions are needed."""
     prior, subject = run.config.prior, run.config.subject
     if prior.target == "noise":
         return []
@@ -64,14 +65,14 @@ def _prompts_of_other_words(run: Run) -> list[str]:
 def _prompts_of_noisings(prompt_K: Tensor, noisings: int, empty: int | None, others: int) -> Tensor:
     """The prompt of each noisy version of each class image, [R, K].
 
-    It is the one that the image was drawn with, but that every other version of the images of the empty prompt gets one of the
-    other words in turn.
+    It is the prompt with which the image was generated. For images of the empty prompt, every other version gets the
+    prompt of another word instead.
 
     Args:
-        prompt_K: prompt that each image was drawn with.
+        prompt_K: prompt with which each image was generated.
         noisings: versions R of each image.
-        empty: the empty prompt; None where no image was drawn with it.
-        others: number of prompts of other words, which are the last ones.
+        empty: the empty prompt; None if no image was generated with it.
+        others: number of prompts of other words, which come last.
     """
     prompt_RK = prompt_K.repeat(noisings, 1)
     if empty is None or not others:
@@ -87,32 +88,33 @@ def _prompts_of_noisings(prompt_K: Tensor, noisings: int, empty: int | None, oth
 
 
 def _class_pool(run: Run, phase: RunningPhase, dataset: Dataset, prompt_RK: Tensor) -> Noised:
-    """Every class image with noise of several strengths, and the base model's predictions."""
+    """Every class image at several noise levels, with the base model's predictions."""
     latents = dataset.class_latents.repeat(len(prompt_RK), 1, 1, 1)
     generator = torch.Generator().manual_seed(run.config.training.seed)
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-    # Fractions of multiples of the golden ratio: any stretch of the pool, and any one image, spreads over all timesteps.
+    # Fractional parts of multiples of the golden ratio: each part of the pool, and each image, covers all timesteps
+    # evenly.
     uniform = (torch.arange(len(latents), dtype=torch.float64) * ((5**0.5 - 1) / 2)).remainder(1).float()
     rows = add_noise(run.model, latents, noise, uniform.to(latents.device), prompt_RK.flatten())
     targets = []
     for indices in torch.arange(len(rows), device=latents.device).split(2 * run.config.prior.batch_size):
         run.stop.check()
         targets.append(predicted_by(run.model, rows[indices], dataset.conditioning))
-        require_finite("the unet", targets[-1])
+        require_finite("the UNet", targets[-1])
         phase.advance(len(indices))
     return replace(rows, target_NCHW=torch.cat(targets))
 
 
 def require_finite(part: str, *tensors: Tensor) -> None:
-    """Stops before the training what would only end it.
+    """Checks numbers before the training, which would fail with them later.
 
     Raises:
         NonFiniteLoss: a number is NaN or infinite.
     """
     if not all(tensor.isfinite().all() for tensor in tensors):
         raise NonFiniteLoss(
-            f"{part} of the base model computes numbers that are not finite. Give another model, or another copy of it; with "
-            "training.mixedPrecision fp16, use bf16 or fp32."
+            f"{part} of the base model computes numbers that are not finite. Give another model, or another copy of "
+            "it; with training.mixedPrecision fp16, use bf16 or fp32."
         )
 
 

@@ -1,8 +1,9 @@
-"""Phase `evaluate`: how like the subject the pictures are and what the training did to the rest of the model.
+"""Phase `evaluate`: measures how similar the pictures are to the subject, and how the training changed the rest of the
+model.
 
-Called by `pipeline.py` in the main process with the tuned model; `run.model` is the base model. Its pictures depend on
-nothing of the run but prompts and sampler, so they are kept in the shared cache, and the next job of the class doesn't
-draw them. Where that can only be read they are kept in the folder of the run until its end.
+Called by `pipeline.py` in the main process with the tuned model; `run.model` is the base model. The base model's
+pictures depend only on prompts, sampler and size, so they are stored in the shared cache, and the next run of the class
+doesn't generate them. If that cache is read-only, they are stored in the folder of the run until its end.
 """
 
 import hashlib
@@ -30,14 +31,14 @@ from dreambooth_trainer.process.storage import atomic_folder, digest_of, is_writ
 from dreambooth_trainer.run import Run
 
 SHOWN = 4
-"""Pictures of a set that are kept for people to look at."""
+"""Pictures of a set that are stored for people."""
 
 Key = tuple[str, Literal["base", "tuned"]]
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Pictures to draw of one prompt with one model."""
+    """Pictures of one prompt to generate with one model."""
 
     name: str
     """`subject`, `class`, `context/<number>`, or `other/<number>/a` and `b`, which differ in their seeds."""
@@ -47,13 +48,13 @@ class PictureSet:
 
     @property
     def key(self) -> Key:
-        """What tells it from the other sets of a plan."""
+        """Identifies the set within a plan."""
         return self.name, self.model
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is kept of a set that was drawn."""
+    """The stored part of a generated set."""
 
     embeddings_ND: Tensor
     shown: Sequence[Image.Image]
@@ -70,47 +71,47 @@ class Evaluated(JsonModel):
 
 
 def evaluate(run: Run, trained: ModelFamily) -> Evaluated:
-    """Draws, embeds and compares; see `embed`."""
+    """Generates, embeds and compares pictures; see `embed`."""
     embeddings, comparisons = embed(run, trained)
     return Evaluated(figures=compute(embeddings), comparisons=comparisons)
 
 
 def embed(run: Run, trained: ModelFamily) -> tuple[Embeddings, list[Comparison]]:
-    """Draws and embeds all that the figures are computed from; also called by the benchmarks, for any program's model.
+    """Generates and embeds the pictures for the figures. Also called by the benchmarks, for the model of any program.
 
-    Leaves pictures and a contact sheet in `evaluation/` of the run's folder.
+    Writes pictures and a contact sheet to `evaluation/` of the run's folder.
 
     Raises:
-        ModelUnavailable: the encoder can't be loaded.
-        Interrupted: the run shall stop; finished sets of the base model are kept.
+        ModelUnavailable: the CLIP scorer can't be loaded.
+        Interrupted: the run must stop; finished sets of the base model are kept.
     """
-    encoder = ClipScorer.load(run.config.evaluation.encoder, run.distributed.device)
+    scorer = ClipScorer.load(run.config.evaluation.encoder, run.distributed.device)
     sampler, size = sampler_of(run.config.samples), run.resolution
     sets = plan(run.config, run.identifier)
-    determining = [run.base.digest, encoder.digest, sampler.model_dump(mode="json"), size]
+    determining = [run.base.digest, scorer.digest, sampler.model_dump(mode="json"), size]
     names = {one.key: digest_of([*determining, one.prompt, one.seeds]) for one in sets if one.model == "base"}
     shared, own = run.cache / "evaluation", run.folder.base_pictures
     found = {key: _read(shared / name) or _read(own / name) for key, name in names.items()}
-    drawn = {key: pictures for key, pictures in found.items() if pictures}
-    cached = sum(len(pictures.embeddings_ND) for pictures in drawn.values())
+    generated = {key: pictures for key, pictures in found.items() if pictures}
+    cached = sum(len(pictures.embeddings_ND) for pictures in generated.values())
     total = sum(len(one.seeds) for one in sets)
     with run.progress.phase("evaluate", total=total, unit="pictures", done=cached) as phase:
         for name, family in (("base", run.model), ("tuned", trained)):
-            missing = [one for one in sets if one.model == name and one.key not in drawn]
-            for key, pictures in _draw(run, phase, family, encoder, missing, sampler, size):
-                drawn[key] = pictures
+            missing = [one for one in sets if one.model == name and one.key not in generated]
+            for key, pictures in _generate(run, phase, family, scorer, missing, sampler, size):
+                generated[key] = pictures
                 if name == "base":
                     _write((shared if is_writable(shared) else own) / names[key], pictures)
-        embeddings = {key: pictures.embeddings_ND for key, pictures in drawn.items()}
-        comparisons = _show(run.folder.root, sets, {key: pictures.shown for key, pictures in drawn.items()})
-        return _arrange(run, encoder, embeddings), comparisons
+        embeddings = {key: pictures.embeddings_ND for key, pictures in generated.items()}
+        comparisons = _show(run.folder.root, sets, {key: pictures.shown for key, pictures in generated.items()})
+        return _arrange(run, scorer, embeddings), comparisons
 
 
 def plan(config: TrainConfig, identifier: str) -> list[PictureSet]:
-    """What to draw with which seeds.
+    """The pictures to generate, and their seeds.
 
-    A seed depends on the prompt and the picture's number alone: both models draw the same noise where their pictures
-    are compared, and the base model's pictures of a prompt are those of every other job that draws it.
+    A seed depends only on the prompt and the number of the picture. Both models start from the same noise if their
+    pictures are compared, and every run has the same pictures of the base model for a prompt.
     """
     evaluation, class_ = config.evaluation, config.subject.class_
     count = evaluation.per_prompt
@@ -132,29 +133,29 @@ def plan(config: TrainConfig, identifier: str) -> list[PictureSet]:
 
 
 def _seeds(prompt: str, count: int) -> tuple[int, ...]:
-    """Seeds below 2^31, distinct from those of the class images that were trained on but for chance."""
+    """Seeds below 2^31, which almost certainly differ from those of the class images in the training."""
     digests = (hashlib.sha256(f"evaluation/{number}/{prompt}".encode()).digest() for number in range(count))
     return tuple(int.from_bytes(digest[:4], "big") >> 1 for digest in digests)
 
 
-def _draw(
+def _generate(
     run: Run,
     phase: RunningPhase,
     family: ModelFamily,
-    encoder: ClipScorer,
+    scorer: ClipScorer,
     sets: Sequence[PictureSet],
     sampler: Sampler,
     size: int,
 ) -> Iterator[tuple[Key, Pictures]]:
-    """Draws batch by batch across the sets and gives each set when its last picture is there."""
+    """Generates pictures batch by batch across the sets, and yields each set when it is complete."""
     queue = [(picture_set, seed) for picture_set in sets for seed in picture_set.seeds]
     rows: dict[Key, list[Tensor]] = defaultdict(list)
     shown: dict[Key, list[Image.Image]] = defaultdict(list)
     for start in range(0, len(queue), BATCH):
         run.stop.check()
         batch = queue[start : start + BATCH]
-        images = family.draw([one.prompt for one, _ in batch], [seed for _, seed in batch], sampler, size).images
-        for (one, _), image, row_D in zip(batch, images, encoder.images(images), strict=True):
+        images = family.generate([one.prompt for one, _ in batch], [seed for _, seed in batch], sampler, size).images
+        for (one, _), image, row_D in zip(batch, images, scorer.images(images), strict=True):
             rows[one.key].append(row_D)
             shown[one.key] += [image] if len(shown[one.key]) < SHOWN else []
             if len(rows[one.key]) == len(one.seeds):
@@ -170,7 +171,7 @@ def _write(folder: Path, pictures: Pictures) -> None:
 
 
 def _read(folder: Path) -> Pictures | None:
-    """The pictures of a set that are kept; None where there are none, or damaged ones."""
+    """The stored pictures of a set; None if they are missing or damaged."""
     try:
         shown = [Image.open(path) for path in sorted(folder.glob("*.png"))]
         for image in shown:
@@ -180,23 +181,23 @@ def _read(folder: Path) -> Pictures | None:
         return None
 
 
-def _arrange(run: Run, encoder: ClipScorer, drawn: dict[Key, Tensor]) -> Embeddings:
+def _arrange(run: Run, scorer: ClipScorer, generated: dict[Key, Tensor]) -> Embeddings:
     evaluation, class_ = run.config.evaluation, run.config.subject.class_
-    contexts = [drawn[f"context/{number}", "tuned"] for number in range(len(evaluation.contexts))]
+    contexts = [generated[f"context/{number}", "tuned"] for number in range(len(evaluation.contexts))]
     photos = [Image.open(path) for path in sorted(run.folder.photos.glob("*.png"))]
     return Embeddings(
-        photos_ND=encoder.images(photos),
-        subject_ND=drawn["subject", "tuned"],
+        photos_ND=scorer.images(photos),
+        subject_ND=generated["subject", "tuned"],
         in_contexts_ND=torch.cat(contexts),
         context_N=torch.arange(len(contexts)).repeat_interleave(evaluation.per_prompt),
-        context_texts_CD=encoder.texts([f"a {class_} {context}" for context in evaluation.contexts]),
-        class_before_ND=drawn["class", "base"],
-        class_after_ND=drawn["class", "tuned"],
+        context_texts_CD=scorer.texts([f"a {class_} {context}" for context in evaluation.contexts]),
+        class_before_ND=generated["class", "base"],
+        class_after_ND=generated["class", "tuned"],
         others=[
             OtherClass(
-                before_a_ND=drawn[f"other/{number}/a", "base"],
-                before_b_ND=drawn[f"other/{number}/b", "base"],
-                after_b_ND=drawn[f"other/{number}/b", "tuned"],
+                before_a_ND=generated[f"other/{number}/a", "base"],
+                before_b_ND=generated[f"other/{number}/b", "base"],
+                after_b_ND=generated[f"other/{number}/b", "tuned"],
             )
             for number in range(len(run.config.other_classes))
         ],
@@ -204,7 +205,7 @@ def _arrange(run: Run, encoder: ClipScorer, drawn: dict[Key, Tensor]) -> Embeddi
 
 
 def _show(root: Path, sets: Sequence[PictureSet], shown: dict[Key, Sequence[Image.Image]]) -> list[Comparison]:
-    """Writes what both models drew with the same seeds."""
+    """Writes the pictures that both models generated with the same seeds."""
     both = [one for one in sets if one.model == "tuned" and (one.name, "base") in shown]
     comparisons, rows = [], []
     with atomic_folder(root / "evaluation") as staging:

@@ -1,4 +1,4 @@
-"""Writes the personalised model in the layouts that people load: base model plus what training changed."""
+"""Exports the personalised model, which is the base model with the trained weights."""
 
 from pathlib import Path
 
@@ -27,11 +27,11 @@ class Exported(JsonModel):
 
 
 def export(run: Run) -> Exported:
-    """Exports the model; an interrupted export leaves nothing."""
+    """Exports the model. An interrupted export leaves no files."""
     config = run.config
     with run.progress.phase("export"):
         weights = load_file(run.folder.weights / "weights.safetensors")
-        model = run.take_model()
+        model = run.hand_over_model()
         put_weights(DreamBoothModule(model, config.training, config.prior.weight), weights)
         with atomic_folder(run.folder.model) as folder:
             if config.training.method == "lora":
@@ -47,10 +47,10 @@ def export(run: Run) -> Exported:
 
 
 def put_weights(module: DreamBoothModule, weights: dict[str, Tensor]) -> None:
-    """Replaces all that trained by gathered weights.
+    """Replaces the trained parameters with gathered weights.
 
     Raises:
-        ValueError: the weights are not those of this module.
+        ValueError: the weights don't fit the module.
     """
     learning = {name for name, _ in module.learning()}
     if learning != weights.keys():
@@ -59,7 +59,7 @@ def put_weights(module: DreamBoothModule, weights: dict[str, Tensor]) -> None:
 
 
 def exported_model(folder: RunFolder, config: TrainConfig) -> Model:
-    """The exported model of a run, as a source that the loader of models understands."""
+    """The exported model of a run, as a source for the model loader."""
     layouts: dict[str, Path] = {
         "diffusers": folder.model / "diffusers",
         "single-file": folder.model / "model.safetensors",
@@ -69,7 +69,7 @@ def exported_model(folder: RunFolder, config: TrainConfig) -> Model:
 
 
 def load_exported(run: Run) -> ModelFamily:
-    """The model as it was exported: what is drawn is what people get."""
+    """The exported model, so that pictures show the model that people use."""
     from dreambooth_trainer.models import load
 
     return load(exported_model(run.folder, run.config), run.distributed, run.config.training.mixed_precision)

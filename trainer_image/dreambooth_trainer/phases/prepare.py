@@ -1,4 +1,4 @@
-"""Makes the photos ready and settles the identifier; the first phase, called by `pipeline.py`."""
+"""Prepares the photos and chooses or checks the identifier; the first phase, called by `pipeline.py`."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class PreparedPhoto(BaseModel, frozen=True):
     file: str
     """Name in the folder of the run's photos."""
     source: str
-    """Name of the file that was given."""
+    """Name of the original file."""
     width: int
     """Width of the upright original in pixels."""
     height: int
@@ -34,36 +34,36 @@ class PreparedPhoto(BaseModel, frozen=True):
 
 
 class Prepared(BaseModel, frozen=True):
-    """What the phase found, recorded in the result."""
+    """Result of the phase."""
 
     identifier: str
     """The word that will mean the subject."""
     finding: Finding
-    """How it was found, and what the tokenizer makes of it."""
+    """The properties of the identifier."""
     photos: list[PreparedPhoto]
     warnings: list[str]
-    """What the user should know of the photos, the identifier and the prompts."""
+    """Warnings about the photos, the identifier and the prompts."""
 
 
 def prepare(run: Run) -> Prepared:
-    """Writes the photos into the run's folder as `01.png`, `02.png`, ... and finds or examines the identifier.
+    """Writes the photos into the run's folder as `01.png`, `02.png`, ... and chooses or examines the identifier.
 
-    Every process may call it; only the main one writes.
+    Every process calls it; only the main process writes.
 
     Raises:
-        InvalidData: names every file that is no usable photo.
-        InvalidConfig: no word of the model's vocabulary can be the identifier, or the text encoder would cut off the identifier
-            or the class of a prompt.
+        InvalidData: lists every file that is no usable photo.
+        InvalidConfig: no word of the model's vocabulary can be the identifier, or the text encoder would truncate a
+            prompt before its identifier or class.
     """
     config = run.config
     with run.progress.phase("prepare"):
         folder = _folder_of(config)
-        # Bad photos are told before the model, which knows the resolution, takes its time to load.
+        # Bad photos are reported before the model, which defines the resolution, is loaded: that takes time.
         if problems := inspect_photos(folder, config.training.resolution).problems:
             raise InvalidData(problems)
         _check_machine(run)
         photos, warnings = load_photos(folder, config.training.resolution or run.model.resolution)
-        # Their order shapes the training, so that it must not come of their names.
+        # The training depends on their order, which must not depend on their names.
         photos.sort(key=lambda photo: photo.digest)
         finding = _identify(run)
         problems, cut = prompts.judge(prompts.prompts_of(config, finding.identifier), run.model.read_length)
@@ -84,11 +84,11 @@ def prepare(run: Run) -> Prepared:
 
 
 def _check_machine(run: Run) -> None:
-    """Finds at once what later phases would stumble over: adapters without layers, and an encoder that can't be loaded.
+    """Detects errors of later phases at once: adapters without layers, and a CLIP scorer that can't be loaded.
 
     Raises:
-        InvalidConfig: names the targets.
-        ModelUnavailable: names the encoder.
+        InvalidConfig: targets of the adapters match no layer.
+        ModelUnavailable: the CLIP scorer can't be loaded.
     """
     config = run.config
     targets = config.training.lora.targets if config.training.method == "lora" else []
@@ -99,7 +99,7 @@ def _check_machine(run: Run) -> None:
 
 
 def _folder_of(config: TrainConfig) -> Path:
-    """Where the photos are; in a pod, the operator has mounted them and set the path."""
+    """The folder of the photos. In a pod, the operator has mounted it and set the path."""
     if config.subject.images.path is None:
         message, remedy = "is not a folder of this machine", "Give subject.images.path"
         raise InvalidConfig(
@@ -110,29 +110,30 @@ def _folder_of(config: TrainConfig) -> Path:
 
 def _identify(run: Run) -> Finding:
     subject, training = run.config.subject, run.config.training
-    vocabulary, encode = run.model.vocabulary(), run.model.words_to_ids
+    vocabulary, tokenize = run.model.vocabulary(), run.model.words_to_ids
     prompt = subject.prompt.replace("{class}", subject.class_)
     if subject.identifier == "auto":
-        finding = identifier.choose(vocabulary, encode, prompt, _texts(run.config), training.seed)
+        finding = identifier.choose(vocabulary, tokenize, prompt, _texts(run.config), training.seed)
     else:
-        finding = identifier.examine(subject.identifier, vocabulary, encode, prompt)
+        finding = identifier.examine(subject.identifier, vocabulary, tokenize, prompt)
     if finding is None:
         message = "finds no word that stays one token inside subject.prompt"
-        remedy = "Give an identifier, or set {identifier} off by spaces in subject.prompt"
+        remedy = "Give an identifier, or put spaces around {identifier} in subject.prompt"
         if not vocabulary:
             message, remedy = "needs a tokenizer that marks the ends of words, as CLIP's does", "Give an identifier"
         raise InvalidConfig([Problem("spec.subject.identifier", "auto", message, remedy)])
     if len(vocabulary) < 2:
         return finding
     reach = reach_of(finding.identifier, run.model, prompt)
-    return identifier.weigh(finding, reach, encoder_learns=training.train_text_encoder)
+    return identifier.weigh(finding, reach, text_encoder_learns=training.train_text_encoder)
 
 
 @torch.no_grad()
 def reach_of(word: str, model: ModelFamily, prompt: str) -> float:
-    """How far a word moves the conditioning of a prompt from where words move it on average.
+    """Distance of a word's conditioning of a prompt from the average of other words.
 
-    It is a share of the 0.9 quantile over words of the vocabulary: some of them, too, the text encoder may never have seen.
+    The distance is relative to the 0.9 quantile over words of the vocabulary, some of which may be unknown to the text
+    encoder too.
 
     Args:
         word: the identifier.
@@ -147,12 +148,12 @@ def reach_of(word: str, model: ModelFamily, prompt: str) -> float:
 
 
 def _texts(config: TrainConfig) -> list[str]:
-    """Texts of the run beside the prompt of the photos."""
+    """All texts of the run except the prompt of the photos."""
     return [config.prior.prompt, *config.samples.prompts, *config.evaluation.contexts, *config.evaluation.other_classes]
 
 
 def _file_names(count: int) -> list[str]:
-    """Names of the photos' files, whose order by name is that of the photos."""
+    """Names of the photos' files. Their alphabetical order is that of the photos."""
     digits = max(2, len(str(count)))
     return [f"{number:0{digits}}.png" for number in range(1, count + 1)]
 

@@ -1,4 +1,5 @@
-"""Draws the manifest's prompts with the same seeds before and after training, side by side on a contact sheet."""
+"""Generates pictures of the manifest's prompts with the same seeds before and after training, and a contact sheet of
+them."""
 
 from collections.abc import Callable
 
@@ -21,7 +22,7 @@ class Sampled(JsonModel):
 
 
 def sample(run: Run, load_trained: Callable[[], ModelFamily]) -> Sampled:
-    """Draws and writes `samples/`; where there are no prompts, no model is loaded."""
+    """Generates the pictures and writes `samples/`. Without prompts, no model is loaded."""
     samples = run.config.samples
     prompts = [run.fill(prompt) for prompt in samples.prompts]
     wanted = [(prompt, seed) for prompt in prompts for seed in range(samples.per_prompt)]
@@ -33,10 +34,10 @@ def sample(run: Run, load_trained: Callable[[], ModelFamily]) -> Sampled:
             for start in range(0, len(wanted), BATCH):
                 run.stop.check()
                 batch = wanted[start : start + BATCH]
-                drawn = model.draw(
+                generated = model.generate(
                     [prompt for prompt, _ in batch], [seed for _, seed in batch], sampler_of(samples), run.resolution
                 )
-                images[name] += drawn.images
+                images[name] += generated.images
                 phase.advance(len(batch))
         return _write(run, prompts, images)
 

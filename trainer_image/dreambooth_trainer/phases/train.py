@@ -1,4 +1,4 @@
-"""Fine-tunes the model with DeepSpeed: from the newest checkpoint to the last step, then gathers the weights."""
+"""Trains the model with DeepSpeed, from the newest checkpoint to the last step, and gathers the weights."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dreambooth_trainer.training.engine import Engine
 
 LOG_EVERY = 10
-"""Steps between two readings of losses and stop signals, where a GPU or other processes must be waited for."""
+"""Steps between two reads of losses and stop signals, if a read has to wait for a GPU or for other processes."""
 
 
 class Trained(JsonModel):
@@ -26,25 +26,25 @@ class Trained(JsonModel):
 
     steps: int
     resumed_at: int
-    """Step that this start went on from."""
+    """Step from which this start resumed."""
     zero_stage: int
     processes: int
 
 
 def train(run: Run, dataset: Dataset) -> Trained:
-    """Trains, and leaves the weights in `run.folder.weights`.
+    """Trains, and writes the weights to `run.folder.weights`.
 
     Raises:
-        Interrupted: a stop was asked for; the state is saved.
+        Interrupted: a stop was requested; the state is saved.
         NonFiniteLoss: the loss became NaN or infinite.
     """
-    # DeepSpeed takes seconds to import; who reads results or draws pictures does without.
+    # DeepSpeed takes seconds to import. Programs that only read results or generate pictures don't need it.
     from dreambooth_trainer.training.engine import Engine
 
     config, distributed = run.config, run.distributed
     training = config.training
     precision = distributed.precision(training.mixed_precision)
-    module = DreamBoothModule(run.take_model(), training, config.prior.weight)
+    module = DreamBoothModule(run.hand_over_model(), training, config.prior.weight)
     engine = Engine(module, config.deepspeed, distributed, precision)
     checkpoints = Checkpoints(run.folder.checkpoints, config.checkpoints.keep, distributed)
     start = _resume(checkpoints, engine, run)
@@ -54,7 +54,7 @@ def train(run: Run, dataset: Dataset) -> Trained:
     images = batch * (2 if config.prior.enabled else 1)
     with run.progress.phase("train", total=training.steps, unit="steps", done=start) as phase:
         for step in range(start, training.steps):
-            log.add(step + 1, engine.step(step, dataset.draw(training.seed, step, batch), dataset))
+            log.add(step + 1, engine.step(step, dataset.randomness(training.seed, step, batch), dataset))
             done, last = step + 1, step + 1 == training.steps
             look = last or done % every == 0 or (distributed.size == 1 and run.stop.requested)
             stopping = look and not last and distributed.any(run.stop.requested)
@@ -74,28 +74,28 @@ def train(run: Run, dataset: Dataset) -> Trained:
             if saving:
                 checkpoints.save(done, engine.stage, engine.save)
             if stopping:
-                raise Interrupted(f"stopped by a signal after step {done}; the next start goes on from there")
+                raise Interrupted(f"stopped by a signal after step {done}; the next start continues from there")
             if config.samples.every_steps and done % config.samples.every_steps == 0:
-                _draw_on_the_way(run, module, done)
+                _generate_samples_so_far(run, module, done)
         weights = engine.gather()
         if broken := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
             raise NonFiniteLoss(
-                f"the weights became infinite or NaN in the last step ({broken}). Lower training.learningRate, or lengthen "
-                "training.warmupSteps, and choose another output folder."
+                f"the weights became infinite or NaN in the last step ({broken}). Lower training.learningRate, or "
+                "lengthen training.warmupSteps, and choose another output folder."
             )
         if distributed.is_main:
             with atomic_folder(run.folder.weights) as folder:
                 save_file(weights, folder / "weights.safetensors")
     trained = Trained(steps=training.steps, resumed_at=start, zero_stage=engine.stage, processes=distributed.size)
     engine.close()
-    # The optimizer must be gone before the model is exported and the final pictures are drawn.
+    # The optimizer's memory must be free before the model is exported and the final pictures are generated.
     del engine, module, weights
     distributed.release_memory()
     return trained
 
 
 def _resume(checkpoints: Checkpoints, engine: "Engine", run: Run) -> int:
-    """Loads the newest checkpoint, if any, and tells how many steps it has behind it."""
+    """Loads the newest checkpoint, if any, and returns its step."""
     run.distributed.barrier()
     newest = checkpoints.newest()
     if newest is None:
@@ -106,9 +106,10 @@ def _resume(checkpoints: Checkpoints, engine: "Engine", run: Run) -> int:
                 Problem(
                     "spec.deepspeed.zeroStage",
                     engine.stage,
-                    f"with {run.distributed.size} processes does not fit the checkpoint of step {newest.step}, written by "
-                    f"{newest.world_size} processes at stage {newest.zero_stage}",
-                    f"Start {newest.world_size} processes with stage {newest.zero_stage}, or choose another output folder",
+                    f"with {run.distributed.size} processes does not fit the checkpoint of step {newest.step}, "
+                    f"written by {newest.world_size} processes at stage {newest.zero_stage}",
+                    f"Start {newest.world_size} processes with stage {newest.zero_stage}, or choose another output "
+                    "folder",
                 )
             ]
         )
@@ -116,11 +117,12 @@ def _resume(checkpoints: Checkpoints, engine: "Engine", run: Run) -> int:
     return newest.step
 
 
-def _draw_on_the_way(run: Run, module: DreamBoothModule, step: int) -> None:
-    """One picture of each prompt from the model as it is; every process draws, since sharded weights need all."""
+def _generate_samples_so_far(run: Run, module: DreamBoothModule, step: int) -> None:
+    """Generates one picture of each prompt with the present weights. All processes take part, since the weights may be
+    sharded."""
     samples = run.config.samples
     module.eval()
-    drawn = module.model.draw(
+    generated = module.model.generate(
         [run.fill(prompt) for prompt in samples.prompts],
         range(len(samples.prompts)),
         sampler_of(samples),
@@ -129,5 +131,5 @@ def _draw_on_the_way(run: Run, module: DreamBoothModule, step: int) -> None:
     module.train()
     if run.distributed.is_main:
         with atomic_folder(run.folder.samples_on_the_way / f"step-{step:08d}") as folder:
-            for number, image in enumerate(drawn.images):
+            for number, image in enumerate(generated.images):
                 image.save(folder / f"{number:02d}.png")

@@ -1,4 +1,4 @@
-"""The processes of a run and this one's place among them, as torchrun describes them in the environment."""
+"""The processes of a run and the rank of this one, from the environment variables of torchrun."""
 
 import ctypes
 import gc
@@ -11,7 +11,7 @@ import torch
 
 @dataclass(frozen=True)
 class Distributed:
-    """Rank and number of the processes; of one, where there is no other."""
+    """Rank and number of the processes. The defaults are those of a single process."""
 
     rank: int = 0
     size: int = 1
@@ -19,9 +19,9 @@ class Distributed:
 
     @classmethod
     def from_environment(cls) -> "Distributed":
-        """The processes that torchrun's variables describe; a single one where there are none."""
+        """The processes from torchrun's variables; a single one without these variables."""
         if not torch.cuda.is_available():
-            os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed would warn that it found no GPU.
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")  # Else DeepSpeed warns that it found no GPU.
         return cls(
             rank=int(os.environ.get("RANK", 0)),
             size=int(os.environ.get("WORLD_SIZE", 1)),
@@ -30,17 +30,17 @@ class Distributed:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes what is written once."""
+        """Whether this is the main process, which writes the files of the run."""
         return self.rank == 0
 
     @cached_property
     def device(self) -> torch.device:
-        """The GPU of this process, else the CPU."""
+        """The GPU of this process, or the CPU."""
         return torch.device("cuda", self.local_rank) if torch.cuda.is_available() else torch.device("cpu")
 
     @property
     def device_name(self) -> str:
-        """What a person calls the device."""
+        """Name of the device for people."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
 
     @property
@@ -52,7 +52,7 @@ class Distributed:
         return host // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
     def precision(self, mixed_precision: str) -> torch.dtype:
-        """The number format that `training.mixedPrecision` asks for on this device."""
+        """The number format for a value of `training.mixedPrecision` on this device."""
         if mixed_precision == "auto":
             return torch.bfloat16 if self._computes_bf16_faster() else torch.float32
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[mixed_precision]
@@ -60,7 +60,7 @@ class Distributed:
     def _computes_bf16_faster(self) -> bool:
         if self.device.type == "cuda":
             return torch.cuda.get_device_capability(self.device) >= (8, 0)
-        # AVX512-BF16 alone gives half the rate of float32 on some CPUs; the tiles of AMX always win.
+        # AVX512-BF16 alone reaches half the rate of float32 on some CPUs. AMX is always faster than float32.
         return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
     def connect(self) -> None:
@@ -71,33 +71,34 @@ class Distributed:
 
         if dist.is_initialized():
             return
-        # DeepSpeed would compile a shared-memory all-reduce for CPUs at its first use: half a minute, and a compiler that
-        # a laptop may not have. Gloo does what is needed.
+        # Else DeepSpeed compiles a shared-memory all-reduce for CPUs at its first use, which takes half a minute and
+        # needs a compiler. Gloo is enough.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         backend = "nccl" if self.device.type == "cuda" else "gloo"
         if backend == "nccl":
             torch.cuda.set_device(self.device)
         if self.size == 1:
-            os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on a launcher's variables.
+            os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed needs the variables of a launcher.
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
         deepspeed.init_distributed(dist_backend=backend, verbose=False)
 
     def release_memory(self) -> None:
-        """Gives back what deleted objects leave with the allocators: to the GPU, and to the host where its C library can."""
+        """Releases the memory of deleted objects from the allocators to the GPU and, if the C library supports it, to
+        the host."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; neither musl nor macOS has it.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it; musl and macOS don't.
         if trim is not None:
             trim(0)
 
     def barrier(self) -> None:
-        """Waits until every process is here."""
+        """Waits until all processes call it."""
         if self.size > 1:
             torch.distributed.barrier()
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; every process must ask."""
+        """Whether the flag is set in any process. All processes must call it."""
         if self.size == 1:
             return flag
         found = torch.tensor(int(flag), device=self.device)
@@ -105,7 +106,7 @@ class Distributed:
         return bool(found.item())
 
     def share(self, text: str) -> str:
-        """The text that the main process gives, in every process; all must ask."""
+        """Returns the text of the main process in every process. All processes must call it."""
         if self.size == 1:
             return text
         texts = [text]
@@ -113,7 +114,7 @@ class Distributed:
         return texts[0]
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """The mean of a tensor over the processes; every process must ask."""
+        """The mean of a tensor over the processes. All processes must call it."""
         if self.size > 1:
             torch.distributed.all_reduce(values)
         return values / self.size

@@ -1,4 +1,5 @@
-"""Where the hub's libraries keep what they download. They read it from the environment once, when they are imported."""
+"""Sets the folder of the hub's downloads. The hub's libraries read it from the environment once, when they are
+imported."""
 
 import shutil
 from collections.abc import Mapping, MutableMapping
@@ -9,9 +10,10 @@ from dreambooth_trainer.process.storage import is_writable
 
 
 def use_hub_cache(own: Path, environment: MutableMapping[str, str]) -> None:
-    """Lets the hub's libraries, which are not imported yet, keep what they download in a folder of the run.
+    """Makes the hub's libraries, which must not be imported yet, store downloads in a folder of the run.
 
-    Does nothing unless the usual folder can't be written to. What that holds is linked, and used.
+    Does nothing if the usual folder is writable. Else the files of the usual folder are linked into the new one, and
+    used.
     """
     usual = _hub_cache(environment)
     if usual and is_writable(usual):
@@ -32,7 +34,7 @@ def use_hub_cache(own: Path, environment: MutableMapping[str, str]) -> None:
 
 
 def _hub_cache(environment: Mapping[str, str]) -> Path | None:
-    """Where the hub's libraries keep what they download, by their documented variables."""
+    """The folder of the hub's downloads, by the documented variables."""
     if given := environment.get("HF_HUB_CACHE"):
         return Path(given)
     if home := environment.get("HF_HOME"):

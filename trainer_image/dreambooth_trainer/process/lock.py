@@ -1,8 +1,10 @@
-"""One writer at a time in a folder that processes on this and on other machines may share. Taken by `job.py` for a run's folder.
+"""A lock that allows one writer at a time in a folder, which processes on several machines may share. `job.py` locks a
+run's folder.
 
-The kernel's lock of a file (flock) tells of every process of this machine, and goes with its holder however that ends. A file
-system may share no locks between machines, or have none. The file therefore also says who holds it, and its content changes
-every few seconds: one that another machine has left stops changing. Clocks of different machines are never compared.
+A file lock of the kernel (flock) excludes all processes of this machine, and the kernel releases it when its holder
+ends. Some file systems don't share locks between machines, or have no locks. The file therefore also names its holder,
+and the holder changes its content every few seconds: a file without changes belongs to a holder that has died. Clocks
+of different machines are never compared.
 """
 
 import errno
@@ -22,37 +24,37 @@ from pathlib import Path
 from dreambooth_api.failures import StorageUnavailable
 
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-"""What flock says on a file system that has no locks."""
+"""Errors of flock on a file system without locks."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to wait for what, in seconds."""
+class Timeouts:
+    """Timeouts and intervals, in seconds."""
 
     holder: float = 10.0
-    """For a holder that lives to end: an attempt may follow one that is still being stopped."""
+    """Wait for a live holder to end: the previous attempt may still be stopping."""
     renewal: float = 5.0
-    """Between two changes of the file by its holder."""
+    """Interval between two changes of the file by its holder."""
     silence: float = 30.0
-    """Without a change, a holder on another machine is taken for dead."""
+    """Time without a change after which a holder on another machine counts as dead."""
     server: float = 120.0
-    """For the server of a network file system to give up the lock of a machine that vanished."""
+    """Wait for the server of a network file system to release the lock of a lost machine."""
     look: float = 0.25
-    """Between two looks."""
+    """Interval between two checks."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who writes to a folder."""
+    """The process that writes to a folder."""
 
     host: str
     pid: int
     since: str
-    """When it began, ISO 8601."""
+    """Time of its start, ISO 8601."""
     kernel: str
-    """Which running kernel it is under: pods of one node have one, under different host names."""
+    """Boot id of its kernel: pods of a node share a kernel, but have different host names."""
     mark: str
-    """Tells it from all others."""
+    """A random number that identifies the process."""
 
     @classmethod
     def this(cls) -> "Holder":
@@ -71,25 +73,24 @@ def one_writer(
     waiting: Callable[[str], None],
     check: Callable[[], None],
     lost: Callable[[str], None],
-    patience: Patience = Patience(),
+    timeouts: Timeouts = Timeouts(),
 ) -> Iterator[None]:
-    """Holds a folder for this process while the block runs.
+    """Locks a folder for this process while the block runs.
 
     Args:
-        file: the lock, in the folder; it is there only while somebody holds it, or was killed.
-        waiting: told once who holds it, before waiting begins.
-        check: called while waiting; raises to end it.
-        lost: called from another thread when somebody else has taken the folder from this process, which must not write
-            to it any more.
-        patience: how long to wait.
+        file: the lock file, in the folder. It exists while a process holds the lock, or after that process was killed.
+        waiting: called once with a message that names the holder, before waiting begins.
+        check: called while waiting; an exception ends the wait.
+        lost: called from another thread if another process has taken the lock. This process must then write no more.
+        timeouts: timeouts and intervals.
 
     Raises:
-        StorageUnavailable: another process holds the folder, or nothing can be written to it.
+        StorageUnavailable: another process holds the lock, or the folder is not writable.
     """
     me = Holder.this()
-    handle = _take(file, me, waiting, check, patience)
+    handle = _take(file, me, waiting, check, timeouts)
     ended = threading.Event()
-    thread = threading.Thread(target=_renew, args=(file, handle, me, ended, lost, patience), name="lock", daemon=True)
+    thread = threading.Thread(target=_renew, args=(file, handle, me, ended, lost, timeouts), name="lock", daemon=True)
     thread.start()
     try:
         yield
@@ -101,10 +102,10 @@ def one_writer(
         os.close(handle)
 
 
-def _take(file: Path, me: Holder, waiting: Callable[[str], None], check: Callable[[], None], patience: Patience) -> int:
+def _take(file: Path, me: Holder, waiting: Callable[[str], None], check: Callable[[], None], timeouts: Timeouts) -> int:
     """Waits for the lock and returns the open file."""
     begun = changed = time.monotonic()
-    content, lives, told = None, False, False
+    content, lives, reported = None, False, False
     while True:
         handle, locked = _open(file)
         try:
@@ -114,36 +115,36 @@ def _take(file: Path, me: Holder, waiting: Callable[[str], None], check: Callabl
                 changed, lives = now, True
             content, holder = seen, _holder(seen)
             here = holder is not None and holder.kernel == me.kernel
-            # This kernel would not give the lock to two.
+            # A kernel grants the lock to one process only.
             left = locked is True and (holder is None or here)
-            silent = now - changed >= (patience.silence if holder else patience.look)
+            silent = now - changed >= (timeouts.silence if holder else timeouts.look)
             if left or (locked is not False and silent):
                 _write(handle, me)
                 if not left:
-                    # Another machine may have come to the same conclusion; the last to write has it.
-                    time.sleep(patience.look * 4)
+                    # Another machine may try the same at the same time. The last one to write holds the lock.
+                    time.sleep(timeouts.look * 4)
                 if _same(file, handle) and _holder(_content(file)) == me:
                     handle, taken = -1, handle
                     return taken
                 continue
             lives = lives or (locked is False and here)
-            if now - begun >= (patience.holder if lives else patience.server):
+            if now - begun >= (timeouts.holder if lives else timeouts.server):
                 raise StorageUnavailable(
-                    f"another run writes to {file.parent.parent}: {holder or 'its name is not known'}. Wait for its end or stop "
-                    "it, or choose another output folder."
+                    f"another run writes to {file.parent.parent}: {holder or 'its name is not known'}. Wait for its "
+                    "end or stop it, or choose another output folder."
                 )
-            if not told and holder:
+            if not reported and holder:
                 waiting(f"waiting for another run that writes to {file.parent.parent}: {holder}")
-                told = True
+                reported = True
         finally:
             if handle >= 0:
                 os.close(handle)
         check()
-        time.sleep(patience.look)
+        time.sleep(timeouts.look)
 
 
 def _open(file: Path) -> tuple[int, bool | None]:
-    """The file, and whether this process has its lock; None where the file system has none."""
+    """Opens the file, and returns whether this process has its lock; None if the file system has no locks."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -158,14 +159,14 @@ def _open(file: Path) -> tuple[int, bool | None]:
             return handle, None
         os.close(handle)
         raise
-    # Its last holder may have removed it meanwhile; then this is the lock of nothing.
+    # The last holder may have removed the file in the meantime. The lock of a removed file excludes nobody.
     return handle, _same(file, handle)
 
 
 def _renew(
-    file: Path, handle: int, me: Holder, ended: threading.Event, lost: Callable[[str], None], patience: Patience
+    file: Path, handle: int, me: Holder, ended: threading.Event, lost: Callable[[str], None], timeouts: Timeouts
 ) -> None:
-    while not ended.wait(patience.renewal):
+    while not ended.wait(timeouts.renewal):
         holder = _holder(_content(file))
         if holder and holder != me:
             lost(f"{holder} has taken {file.parent.parent} from this run, which had stopped for too long")
@@ -173,7 +174,7 @@ def _renew(
         try:
             _write(handle, me)
         except OSError:
-            # A full volume, or one that is away for a while: the run itself will notice.
+            # The volume is full or not available at the moment: the run itself will fail.
             continue
 
 
@@ -186,7 +187,7 @@ def _write(handle: int, me: Holder) -> None:
 
 def _content(file: Path) -> bytes:
     try:
-        # Opened anew, so that a network file system asks its server.
+        # Opened again, so that a network file system asks its server.
         return file.read_bytes()
     except OSError:
         return b""

@@ -1,4 +1,4 @@
-"""Writes that are there whole or not at all, whenever the process or the machine is killed."""
+"""Atomic writes: after a kill of the process or the machine, a file or folder is complete or does not exist."""
 
 import glob
 import hashlib
@@ -14,22 +14,24 @@ from typing import Any
 
 
 def flush_folder(folder: Path, *, contents: bool = True) -> None:
-    """Forces a folder, and everything in it, onto the disk."""
+    """Flushes a folder, and all files in it, to the disk."""
     for path in [*(folder.rglob("*") if contents else ()), folder]:
         _fsync(path)
 
 
 @contextmanager
 def atomic_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
-    """A temporary folder beside `target` that becomes `target` when the block ends without an error.
+    """A temporary folder next to `target` that becomes `target` when the block ends without an error.
 
-    Everything in it is flushed to the disk before the rename, and the rename before the return. A kill between the two
-    renames of a replacement leaves neither the old nor the new one in place: whoever replaces must be able to write anew.
+    All its files are flushed to the disk before the rename, and the rename before the return. A kill between the two
+    renames of a replacement leaves neither the old nor the new folder: a caller that replaces must be able to write it
+    again.
 
     Args:
-        target: where the folder shall stand.
-        replace: what happens to a folder that stands there already: replaced (True; by the only writer, who also
-            removes what killed ones left), or kept and the new one thrown away (False; the first of two writers wins).
+        target: path of the folder.
+        replace: what happens to a folder that exists already. True replaces it; only for a single writer, which also
+            removes the temporary folders of killed writers. False keeps it and discards the new one: the first of two
+            writers wins.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if replace:
@@ -39,7 +41,7 @@ def atomic_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
     try:
         yield staging
         for path in [staging, *staging.rglob("*")]:
-            # Some libraries write files that nobody but their owner can read.
+            # Some libraries write files that only their owner can read.
             path.chmod(0o755 if path.is_dir() else 0o644)
         flush_folder(staging)
         if replace and target.exists():
@@ -59,7 +61,7 @@ def atomic_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
 
 
 def write_atomically(target: Path, content: bytes | str) -> None:
-    """Writes a file that readers see whole or not at all."""
+    """Writes a file that readers see completely or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
@@ -81,9 +83,9 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether files can be put into a folder, which is made where it is missing.
+    """Whether files can be written to a folder, which is created if it is missing.
 
-    It is tried: what permissions say, a read-only mount or a server of files need not hold to.
+    The function tries it: a read-only mount or a file server can refuse writes that the permissions allow.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +102,8 @@ def sha256_of(path: Path) -> str:
 
 
 def sha256_once(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content, read once in a process as long as the file's time and size stay the same."""
+    """Hexadecimal SHA-256 of a file's content, read only once in a process while the file's time and size stay the
+    same."""
     status = path.stat()
     return _sha256_at(path, status.st_ino, status.st_size, status.st_mtime_ns)
 

@@ -1,7 +1,7 @@
-"""Standard streams that nobody may read any more: what a process says must never be what ends it.
+"""Standard streams that ignore write errors, so that output never ends a process.
 
-A reader of a pipe ends (`| head`), a terminal is closed, the volume of a log is full: writing then fails, and a training of hours
-must not. Called first thing by every command.
+If the reader of a pipe ends (`| head`), a terminal is closed, or the volume of a log is full, writing fails. A long
+training must not fail then. Every command calls it at its start.
 """
 
 import io
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def keep_streams() -> None:
-    """Lets this process go on, silently, when its standard output or error can't be written to."""
-    # What is opened next takes the lowest free number: a file of the run would get what libraries print.
+    """Makes this process ignore write errors of its standard output and standard error."""
+    # The next file that is opened takes the lowest free descriptor: libraries would print into a file of the run.
     while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(lowest)
@@ -23,29 +23,30 @@ def keep_streams() -> None:
 
 
 def _kept(stream: TextIO | None, number: int) -> TextIO:
-    """The stream of a number that takes everything; one that is not of that number stays."""
+    """A stream for a file descriptor that ignores write errors. A stream of another descriptor is returned
+    unchanged."""
     try:
         if stream is not None and stream.fileno() != number:
             return stream
     except (OSError, ValueError):
         return stream or io.StringIO()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Deaf(number, "wb", closefd=False)),
+        io.BufferedWriter(_IgnoreErrors(number, "wb", closefd=False)),
         encoding=getattr(stream, "encoding", "utf-8"),
         errors=getattr(stream, "errors", "backslashreplace"),
-        # Pods log to a pipe: lines must come out as they are written.
+        # Pods log to a pipe: each line must appear when it is written.
         line_buffering=True,
     )
 
 
-class _Deaf(io.FileIO):
-    """A file that takes everything, whether or not anybody gets it."""
+class _IgnoreErrors(io.FileIO):
+    """A file that ignores write errors."""
 
     def write(self, content: "Buffer") -> int:
-        """Writes what can be written."""
+        """Writes as much as possible."""
         length = memoryview(content).nbytes
         try:
-            # None from a pipe that is full and does not wait.
+            # None from a full non-blocking pipe.
             return super().write(content) or length
         except OSError:
             return length

@@ -1,8 +1,9 @@
-"""The last word of a run: a short JSON for Kubernetes' termination log, written by `__main__`, read by the operator.
+"""The termination message of a run: a short JSON for the kubelet, written by `job.py` and `__main__`, read by the
+operator.
 
     {"reason": "OutOfMemory", "exitCode": 5, "message": "...", "step": 120, "result": {"subj": 0.81}}
 
-Kubernetes keeps at most 4096 bytes of it in the pod's status, which outlives the pod's volumes and network.
+Kubernetes stores at most 4096 bytes of it in the pod's status, which is still available when the container has ended.
 """
 
 import bisect
@@ -17,7 +18,7 @@ from dreambooth_api.failures import classify
 from dreambooth_api.printing import printable
 
 LIMIT = 4095
-"""Bytes of the longest termination message: fewer than the 4096 at which the kubelet cuts."""
+"""Most bytes of a termination message: the kubelet truncates it at 4096."""
 
 _TOKEN_VARIABLES = "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"
 _GAP = " ... "
@@ -30,15 +31,15 @@ class Outcome:
     """How a run ended."""
 
     reason: str
-    """CamelCase class of the ending: `Completed`, or a class of `failures`, or `InternalError`."""
+    """CamelCase reason of the end: `Completed`, a class of `failures`, or `InternalError`."""
     exit_code: int
     """Exit code of the process."""
     message: str
-    """What happened and what to do, for people."""
+    """What happened, and the remedy, for people."""
     step: int | None = None
     """Optimizer steps done."""
     result: Mapping[str, float | int | str | None] = field(default_factory=dict)
-    """What a finished run left, and its figures; few and small."""
+    """Paths and figures of a finished run, in a short form."""
 
 
 def outcome_of(error: BaseException, environment: Mapping[str, str]) -> Outcome:
@@ -61,8 +62,8 @@ def redact(text: str, environment: Mapping[str, str]) -> str:
 def encode(outcome: Outcome) -> bytes:
     """The termination message: UTF-8 JSON of at most `LIMIT` bytes.
 
-    Where it would be longer, the message loses its middle: the beginning names the failure, the end the remedy.
-    A result too large to leave the message half of the room is left out.
+    A message that is too long loses its middle: the beginning names the failure, the end the remedy. A result that
+    leaves less than half of the space to the message is omitted.
     """
     message = outcome.message.encode("utf-8", "replace").decode()
     if len(_json(outcome, "")) > LIMIT // 2:
@@ -74,9 +75,10 @@ def encode(outcome: Outcome) -> bytes:
 
 
 def write_termination(path: Path, outcome: Outcome) -> None:
-    """Writes the termination message in place: the kubelet mounts this single file, so nothing can be renamed over it.
+    """Writes the termination message in place: the kubelet mounts this single file, so it can't be replaced by a
+    rename.
 
-    A log that can't be written is only warned of: the exit code must still tell how the run ended.
+    If it can't be written, a warning is logged: the exit code must still say how the run ended.
     """
     try:
         path.write_bytes(encode(outcome))

@@ -1,6 +1,6 @@
-"""The report of a run: one HTML file without scripts that opens offline, on a screen or on paper.
+"""The report of a run: one HTML file without scripts, for offline use and for print.
 
-Called by `pipeline.py` at the end of a run with plain values and paths; nothing here knows of training.
+Called by `result.py` at the end of a run with plain values and paths. It does not depend on the training.
 """
 
 import base64
@@ -22,9 +22,9 @@ from dreambooth_trainer.process.storage import write_atomically
 from dreambooth_trainer.report.plots import loss_plots
 
 THUMBNAIL = 256
-"""Longest side in pixels of a picture in the report; smaller ones are inlined as they are."""
+"""Longest side of a picture in the report in pixels. Smaller pictures are embedded without a change."""
 PER_CELL = 8
-"""Pictures shown of one prompt and one model: fifty prompts of many pictures must still open."""
+"""Most pictures of one prompt and one model: a report of fifty prompts with many pictures must still open."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,21 @@ class PictureRow:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that a report tells."""
+    """The content of a report."""
 
     name: str
-    """Name of the job."""
+    """Name of the run."""
     class_: str
     """The subject's class noun."""
     identifier: str
     """The word that means the subject."""
     prompt: str
-    """The prompt that draws the subject, with identifier and class filled in."""
+    """The prompt for the subject, with identifier and class filled in."""
     base_model: str
-    """Source of the base model, with the commit where it came from a hub."""
+    """Source of the base model, with the commit if it comes from the hub."""
     photos: Sequence[Path]
     warnings: Sequence[str]
-    """What the user should know of the photos and of the identifier."""
+    """Warnings about the photos, the identifier and the prompts."""
     samples: Sequence[PictureRow]
     comparisons: Sequence[PictureRow]
     """Pictures of the class and of other classes."""
@@ -63,12 +63,12 @@ class ReportData:
     figures: Figures | None
     """None without an evaluation."""
     settings: Mapping[str, Any]
-    """The resolved settings, in the manifest's names."""
+    """The settings with all defaults, by their names in the manifest."""
     versions: Mapping[str, str]
     """Version of each library."""
     device: str
     timings: Mapping[str, float]
-    """Seconds of each phase, in their order."""
+    """Seconds of each phase, in the order of the phases."""
     exported: Mapping[str, str]
     """SHA-256 of each exported file, by its path."""
 
@@ -82,7 +82,7 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """The judgement in a word, which the style sheet colours."""
+        """The verdict, also the class in the style sheet."""
         if self.value is None:
             return "undefined"
         return "good" if self.criterion.met(self.value) else "poor"
@@ -98,7 +98,7 @@ def write_report(path: Path, report: ReportData) -> None:
 
 
 def render(report: ReportData) -> str:
-    """The report as HTML, with every picture and plot inside."""
+    """The report as HTML, with all pictures and plots."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, "."),
         autoescape=True,
@@ -119,19 +119,19 @@ def render(report: ReportData) -> str:
 
 
 def _as_text(value: Any) -> Any:
-    """A value of the template; text of users without marks that would change the direction or order of what is shown."""
+    """A value for the template, without characters that change the direction of text."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def verdicts(figures: Figures | None) -> list[Verdict]:
-    """What each figure with a goal says of the run; nothing without an evaluation."""
+    """The verdict on each figure that has a goal; empty without an evaluation."""
     if figures is None:
         return []
     return [Verdict(criterion, getattr(figures, criterion.field)) for criterion in CRITERIA]
 
 
 def picture_uri(path: Path) -> str:
-    """A picture as a data URI: WebP of at most `THUMBNAIL` pixels a side, lossless where it was that small."""
+    """A picture as a data URI: WebP of at most `THUMBNAIL` pixels a side, lossless if it was not larger."""
     with Image.open(path) as image:
         small = max(image.size) <= THUMBNAIL
         picture = image.convert("RGB")
@@ -142,7 +142,7 @@ def picture_uri(path: Path) -> str:
 
 
 def _all_figures(figures: Figures | None) -> list[tuple[str, str, float | None]]:
-    """Name, definition and value of every figure, as the model documents them."""
+    """Name, definition and value of every figure, from the fields of `Figures`."""
     if figures is None:
         return []
     return [

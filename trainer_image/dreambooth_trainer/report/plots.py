@@ -1,4 +1,4 @@
-"""Plots of the report, as SVG that takes the page's colours and fonts; called by `report.render`."""
+"""Plots of the report, as SVG that uses the page's colours and fonts. Called by `report.render`."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 Series = NDArray[np.float64]
 
 MAX_POINTS = 1000
-"""Points of a drawn line; of more steps, the means of equal groups are drawn."""
+"""Most points of a line. For more steps, the plot shows the means of equal groups."""
 SMOOTHED_SHARE = 0.05
 """Width of the window of the moving average, as a share of the training."""
 
 SUBJECT, CLASS, RATE = "#d9622b", "#2b7fd9", "#7c6bd6"
 INK = "#010203"
-"""Stands for the page's own text colour until the SVG is done."""
+"""Placeholder for the page's text colour."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot and what it shows."""
+    """A plot and its title."""
 
     title: str
     svg: Markup
 
 
 def loss_plots(losses: Sequence[Mapping[str, float]]) -> list[Plot]:
-    """Loss of the subject, loss of the class where there was one, and learning rate, each over the steps."""
+    """Loss of the subject, loss of the class if there are class images, and learning rate, over the steps."""
     steps = np.array([line["step"] for line in losses], dtype=float)
     series = (
         ("Loss of the subject", "loss", SUBJECT),
@@ -45,12 +45,12 @@ def loss_plots(losses: Sequence[Mapping[str, float]]) -> list[Plot]:
 
 
 def grouped(values: Series, points: int = MAX_POINTS) -> Series:
-    """The means of at most `points` equal groups of neighbours, [min(N, points)]."""
+    """The means of at most `points` equal groups of neighbouring values, [min(N, points)]."""
     return np.array([group.mean() for group in np.array_split(values, min(len(values), points))])
 
 
 def smoothed(values: Series, window: int) -> Series:
-    """Centred moving average [N]; at both ends over what there is of the window."""
+    """Centred moving average [N]; at both ends over the part of the window that is inside."""
     kernel = np.ones(window)
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
@@ -61,7 +61,7 @@ def _svg(title: str, steps: Series, values: Series, colour: str, *, smooth: bool
     from matplotlib.ticker import MaxNLocator
 
     x, raw = grouped(steps), grouped(values)
-    # The hash salt keeps the ids of clip paths of several plots in one page apart, and the report the same every time.
+    # With the hash salt, the ids of clip paths differ between the plots of a page, and are the same in every report.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 11}):
         figure = Figure(figsize=(4.4, 2.5), layout="constrained")
         axes = figure.add_subplot()
@@ -85,4 +85,4 @@ def _svg(title: str, steps: Series, values: Series, colour: str, *, smooth: bool
         figure.savefig(output, format="svg", transparent=True, metadata=metadata)
     svg = output.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    return Markup(svg)  # Nothing of the user's is in it.
+    return Markup(svg)  # It contains no text of the user.

@@ -1,4 +1,4 @@
-"""Noisy latents with what the denoiser shall predict of them; made by `phases/cache.py` and `module.py`."""
+"""Noisy latents with the target of the denoiser's prediction. Made by `phases/cache.py` and `module.py`."""
 
 from dataclasses import dataclass
 
@@ -10,26 +10,26 @@ from dreambooth_trainer.models.base import Conditioning, ModelFamily
 
 @dataclass(frozen=True)
 class Noised:
-    """Rows of a batch, or of a pool that batches are picked from."""
+    """Rows of a batch, or of a pool from which batches are selected."""
 
     noisy_NCHW: Tensor
     t_N: Tensor
     """Timesteps."""
     target_NCHW: Tensor
-    """What the denoiser shall predict."""
+    """Target of the denoiser's prediction."""
     prompt_N: Tensor
-    """Which of the cached prompts each row belongs to."""
+    """Row number of each row's prompt in the dataset."""
 
     def __getitem__(self, rows_G: Tensor) -> "Noised":
-        """The rows of some indices."""
+        """The rows with these indices."""
         return Noised(self.noisy_NCHW[rows_G], self.t_N[rows_G], self.target_NCHW[rows_G], self.prompt_N[rows_G])
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.t_N)
 
-    def beside(self, other: "Noised") -> "Noised":
-        """These rows and then the other ones."""
+    def followed_by(self, other: "Noised") -> "Noised":
+        """These rows, followed by the other ones."""
         return Noised(
             torch.cat([self.noisy_NCHW, other.noisy_NCHW]),
             torch.cat([self.t_N, other.t_N]),
@@ -41,7 +41,8 @@ class Noised:
 def add_noise(
     model: ModelFamily, clean_NCHW: Tensor, noise_NCHW: Tensor, uniform_N: Tensor, prompt_N: Tensor
 ) -> Noised:
-    """Latents of the forward process at the timesteps of numbers in [0, 1), with the noise (or velocity) to be found."""
+    """Noisy latents of the forward process at the timesteps for numbers in [0, 1), with the noise (or velocity) as the
+    target."""
     t_N = model.timesteps(uniform_N)
     noisy, target = model.add_noise(clean_NCHW, noise_NCHW, t_N), model.target(clean_NCHW, noise_NCHW, t_N)
     return Noised(noisy, t_N, target, prompt_N)
@@ -51,13 +52,13 @@ def add_noise(
 def predicted_by(model: ModelFamily, rows: Noised, conditioning: Conditioning) -> Tensor:
     """The model's own prediction of each row, [N, C, H, W], as a target.
 
-    Where the clean latents are the model's own samples, its prediction is what the noise is on average, given the noisy latent:
-    a loss against it has the same minimum as one against the noise, without the noise's variance.
+    If the clean latents are samples of the model itself, its prediction is the mean of the noise, given the noisy
+    latent. A loss against it has the same minimum as a loss against the noise, without the variance of the noise.
 
     Args:
         model: the frozen base model.
         rows: noisy latents, of one forward pass.
-        conditioning: of the cached prompts.
+        conditioning: conditioning of the dataset's prompts.
     """
     dtype = next(model.denoiser.parameters()).dtype
     prompts = {name: value.to(dtype)[rows.prompt_N] for name, value in conditioning.items()}

@@ -1,7 +1,8 @@
-"""A step on one device without sharding: forward, backward, clipping and AdamW; on a GPU one CUDA graph. Used by `engine.py`.
+"""A training step on one device without sharding: forward, backward, clipping and AdamW; on a GPU a CUDA graph. Used by
+`engine.py`.
 
-A step of Stable Diffusion launches some thousand kernels, which a GPU finishes faster than a host can launch them one by one.
-A graph launches them all at once, with the same results.
+A step of Stable Diffusion launches some thousand kernels. A GPU finishes them faster than the host can launch them one
+by one. A graph launches all of them at once, with the same results.
 """
 
 from dataclasses import fields
@@ -13,22 +14,23 @@ from torch import Tensor, nn
 from dreambooth_api.training import Training
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.module import DreamBoothModule
-from dreambooth_trainer.training.randomness import Draw
+from dreambooth_trainer.training.randomness import StepRandomness
 
 WARM_UP_STEPS = 3
-"""Steps before the capture, in which libraries choose their kernels and the optimizer makes its states."""
+"""Steps before the capture, in which libraries choose their kernels and the optimizer creates its states."""
 
 
 class Graph(Protocol):
-    """What can be launched again and again."""
+    """A CUDA graph that has been captured."""
 
     def replay(self) -> None:
-        """Launches all that was recorded."""
+        """Launches the captured kernels."""
         ...
 
 
 class _Rounded(torch.autograd.Function):
-    """Weights in another number format, in a few kernels for all; gradients come back in the weights' own."""
+    """Converts weights to another number format with a few kernels for all of them. The gradients have the format of
+    the weights."""
 
     @staticmethod
     def forward(ctx: Any, precision: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
@@ -45,24 +47,24 @@ class _Rounded(torch.autograd.Function):
 
 
 class _ForwardAndBackward(nn.Module):
-    """Both passes as one, so that what is computed again in the backward pass sees the same weights."""
+    """Forward and backward pass in one module, so that gradient checkpointing recomputes with the same weights."""
 
     def __init__(self, module: DreamBoothModule, share: float) -> None:
         super().__init__()
         self.module = module
         self._share = share
 
-    def forward(self, draw: Draw, dataset: Dataset) -> Tensor:
-        loss = self.module(draw, dataset)
+    def forward(self, randomness: StepRandomness, dataset: Dataset) -> Tensor:
+        loss = self.module(randomness, dataset)
         (loss.total * self._share).backward()
         return torch.stack([loss.subject, loss.class_]).detach()
 
 
 class CapturedStep:
-    """One optimizer step after the other; every call takes a draw of the same shapes.
+    """Optimizer steps with random numbers of equal shapes.
 
-    What a graph reads and writes stays at its place: parameters, gradients, optimizer states, `dataset`, and one draw that each
-    step's draw is copied into.
+    A graph reads and writes fixed memory addresses: parameters, gradients, optimizer states, `dataset`, and
+    `_randomness`, into which each step's random numbers are copied.
     """
 
     def __init__(
@@ -79,64 +81,68 @@ class CapturedStep:
         self._aside: torch.cuda.Stream | None = None
         self._graph: Graph | None = None
 
-    def __call__(self, draw: Draw, dataset: Dataset) -> tuple[Tensor, Tensor]:
-        """Takes a step and returns the losses of subject and class, [2], and the norm of the gradient."""
+    def __call__(self, randomness: StepRandomness, dataset: Dataset) -> tuple[Tensor, Tensor]:
+        """Runs a step, and returns the losses of subject and class, [2], and the norm of the gradients."""
         if not self._captures:
-            return self._take(draw, dataset)
+            return self._take(randomness, dataset)
         if self._calls == 0:
-            # A number would be part of the graph; a tensor is read at each replay. A checkpoint holds tensors of the host.
+            # A number would be a constant in the graph; a tensor is read at each replay. A checkpoint holds tensors on
+            # the CPU.
             for group in self._optimizer.param_groups:
                 group["lr"] = torch.as_tensor(group["lr"], device=self._device)
         self._calls += 1
         if self._calls <= WARM_UP_STEPS:
-            return self._take_aside(draw, dataset)
+            return self._take_aside(randomness, dataset)
         if self._graph is None:
-            self._draw = Draw(*(getattr(draw, field.name).clone() for field in fields(Draw)))
+            self._randomness = StepRandomness(
+                *(getattr(randomness, field.name).clone() for field in fields(StepRandomness))
+            )
             self._graph = self._record(dataset)
-        for name in (field.name for field in fields(Draw)):
-            getattr(self._draw, name).copy_(getattr(draw, name))
+        for name in (field.name for field in fields(StepRandomness)):
+            getattr(self._randomness, name).copy_(getattr(randomness, name))
         self._graph.replay()
         losses, norm = self._outcome
         return losses.clone(), norm.clone()
 
-    def _take(self, draw: Draw, dataset: Dataset) -> tuple[Tensor, Tensor]:
-        """The step as the host sees it; nothing in it asks the device."""
+    def _take(self, randomness: StepRandomness, dataset: Dataset) -> tuple[Tensor, Tensor]:
+        """Runs a step without waiting for the device."""
         training = self._training
         self._optimizer.zero_grad(set_to_none=True)
         losses = []
         for part in range(training.gradient_accumulation_steps):
-            rows = draw.rows(part * training.batch_size, (part + 1) * training.batch_size)
+            rows = randomness.rows(part * training.batch_size, (part + 1) * training.batch_size)
             losses.append(self._both_passes(rows, dataset))
         norm = torch.nn.utils.clip_grad_norm_(self._learning, training.max_grad_norm)
         self._optimizer.step()
         return torch.stack(losses).mean(0), norm
 
-    def _both_passes(self, rows: Draw, dataset: Dataset) -> Tensor:
-        """Adds to the gradients and returns the losses, [2]."""
+    def _both_passes(self, rows: StepRandomness, dataset: Dataset) -> Tensor:
+        """Adds to the gradients, and returns the losses, [2]."""
         if self._precision == torch.float32:
             return self._passes(rows, dataset)
         rounded = _Rounded.apply(self._precision, *self._learning)
         weights = {f"module.{name}": value for name, value in zip(self._names, rounded, strict=True)}
         return torch.func.functional_call(self._passes, weights, (rows, dataset))
 
-    def _take_aside(self, draw: Draw, dataset: Dataset) -> tuple[Tensor, Tensor]:
-        """A step on a stream that is not the default one, since autograd remembers the stream of each parameter's first step."""
-        # One for all these steps, as each stream keeps the memory that it used.
+    def _take_aside(self, randomness: StepRandomness, dataset: Dataset) -> tuple[Tensor, Tensor]:
+        """Runs a step on a separate stream: autograd stores the stream of each parameter's first step, and capture
+        can't use the default one."""
+        # One stream for all these steps, since each stream keeps its memory.
         self._aside = self._aside or torch.cuda.Stream()
         current, aside = torch.cuda.current_stream(), self._aside
         aside.wait_stream(current)
         with torch.cuda.stream(aside):
-            outcome = self._take(draw, dataset)
+            outcome = self._take(randomness, dataset)
         current.wait_stream(aside)
         return outcome
 
     def _record(self, dataset: Dataset) -> Graph:
-        """Records the step on `self._draw`, without taking it; replays leave its outcome in `self._outcome`."""
-        # The graph's own memory replaces that of the steps so far.
+        """Captures a step on `self._randomness` without running it. Replays write the results to `self._outcome`."""
+        # The memory of the previous steps is released: the graph has its own.
         self._optimizer.zero_grad(set_to_none=True)
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self._outcome = self._take(self._draw, dataset)
+            self._outcome = self._take(self._randomness, dataset)
         return graph

@@ -1,4 +1,5 @@
-"""Training states on disk: whole or not there at all, verified when loaded, the newest few kept. Used by the `train` phase."""
+"""Training states on disk: written atomically, verified before loading; only the newest ones are kept. Used by the
+`train` phase."""
 
 import json
 import os
@@ -20,7 +21,7 @@ class Checkpoint:
 
     folder: Path
     step: int
-    """Optimizer steps that it has behind it."""
+    """Optimizer steps done."""
     world_size: int
     zero_stage: int
 
@@ -36,13 +37,13 @@ class Checkpoints:
     def save(self, step: int, zero_stage: int, write: Callable[[Path], None]) -> None:
         """Writes a checkpoint and removes the oldest beyond `keep`.
 
-        The state goes to a temporary folder, is flushed, marked complete and renamed; only then is an older one removed, so
-        that a kill at any moment leaves one to go on from.
+        The state is written to a temporary folder, flushed, marked as complete and renamed. Only then is an older one
+        removed, so that a complete checkpoint exists after a kill at any moment.
 
         Args:
-            step: optimizer steps behind the state.
-            zero_stage: how it is sharded.
-            write: writes this process's part into the folder that it is given.
+            step: optimizer steps done.
+            zero_stage: ZeRO stage of the state.
+            write: writes this process's part of the state into a folder.
         """
         staging, target = self.folder / f".step-{step:08d}", self.folder / f"step-{step:08d}"
         if self.distributed.is_main:
@@ -53,7 +54,7 @@ class Checkpoints:
         try:
             write(staging)
         except BaseException:
-            # On a full volume half a checkpoint would be in the way of the next start.
+            # On a full volume, an incomplete checkpoint would take the space of the next one.
             shutil.rmtree(staging, ignore_errors=True)
             raise
         self.distributed.barrier()
@@ -71,13 +72,13 @@ class Checkpoints:
             flush_folder(self.folder, contents=False)
             stored = self._stored()
             newest = stored.index(target) + 1
-            # Later ones are damaged, and this run went on from one before them: they must not count as kept.
+            # Later ones are damaged, since this run resumed from an earlier one: they must not count as kept.
             for superseded in [*stored[: max(0, newest - self.keep)], *stored[newest:]]:
                 shutil.rmtree(superseded)
         self.distributed.barrier()
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; one that is damaged is passed over."""
+        """The newest complete checkpoint. Damaged ones are skipped."""
         return next((checkpoint for folder in reversed(self._stored()) if (checkpoint := read(folder))), None)
 
     def clear(self) -> None:
@@ -89,7 +90,7 @@ class Checkpoints:
 
 
 def read(folder: Path) -> Checkpoint | None:
-    """The checkpoint in a folder; None where a file is missing or differs from what was written."""
+    """The checkpoint in a folder; None if a file is missing or damaged."""
     try:
         facts = json.loads((folder / COMPLETE).read_text())
         found = manifest_of(folder)

@@ -1,4 +1,4 @@
-"""What a training step reads, on the device; made by `phases/cache.py`."""
+"""The dataset of the training, in the memory of the device. Made by `phases/cache.py`."""
 
 from dataclasses import dataclass
 
@@ -6,30 +6,31 @@ from torch import Tensor
 
 from dreambooth_trainer.models.base import Conditioning, LatentMoments
 from dreambooth_trainer.training.batch import Noised
-from dreambooth_trainer.training.randomness import Draw, draw_step
+from dreambooth_trainer.training.randomness import StepRandomness, step_randomness
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a training step reads, on the device."""
+    """All tensors that a training step reads, on the device."""
 
     photos: LatentMoments
     """Moments of the photos' latents, [P, C, H, W]."""
     class_latents: Tensor
     """Latents of the class images, [K, C, H, W]; K is 0 without prior preservation."""
     class_prompt_K: Tensor
-    """Which prompt, a row of `ids_QL`, each class image belongs to."""
+    """Row number of each class image's prompt in `ids_QL`."""
     ids_QL: Tensor
-    """Token ids [Q, L] of the prompts: first the subject's, then those of the class images, then those of other words."""
+    """Token ids [Q, L] of the prompts: first the subject's, then those of the class images, then those of other
+    words."""
     conditioning: Conditioning
-    """Conditioning of these prompts by the base model's text encoder."""
+    """Conditioning of these prompts from the base model's text encoder."""
     class_pool: Noised | None = None
-    """Noisy class images with the base model's predictions; None where the class loss compares with the noise."""
+    """Noisy class images with the base model's predictions; None if the target of the class loss is the noise."""
 
-    def draw(self, seed: int, step: int, batch: int) -> Draw:
-        """The draw of an optimizer step among these photos and class images; see `draw_step`."""
+    def randomness(self, seed: int, step: int, batch: int) -> StepRandomness:
+        """The random numbers of an optimizer step for these photos and class images; see `step_randomness`."""
         mean_PCHW = self.photos.mean_BCHW
-        return draw_step(
+        return step_randomness(
             seed,
             step,
             batch=batch,

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights, on whatever part of them a process holds."""
+"""Exponential moving average of the weights that a process holds."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Average:
-    """The average of tensors, kept in float32 beside them."""
+    """The average of tensors, in float32."""
 
     def __init__(self, tensors: Sequence[Tensor], decay: float) -> None:
         self.tensors = [tensor.detach().float().clone() for tensor in tensors]
@@ -15,12 +15,12 @@ class Average:
 
     @torch.no_grad()
     def update(self, tensors: Sequence[Tensor], step: int) -> None:
-        """Moves towards the tensors after a step, counted from 0; see `training.ema.decay`."""
+        """Updates the average after a step, counted from 0; see `training.ema.decay`."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.tensors, [tensor.float() for tensor in tensors], 1 - decay)
 
     @torch.no_grad()
     def copy_to(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces the tensors by their average."""
+        """Replaces the tensors with their average."""
         for tensor, average in zip(tensors, self.tensors, strict=True):
             tensor.copy_(average)

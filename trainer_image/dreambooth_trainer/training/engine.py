@@ -1,4 +1,4 @@
-"""DeepSpeed, as the `train` phase needs it: configuration, one optimizer step, saving, loading and gathering of weights."""
+"""The use of DeepSpeed by the `train` phase: configuration, optimizer steps, checkpoints, and gathering of weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +16,24 @@ from dreambooth_trainer.training.ema import Average
 from dreambooth_trainer.training.lr_schedule import learning_rate_factor
 from dreambooth_trainer.training.master_weights import Masters
 from dreambooth_trainer.training.module import DreamBoothModule
-from dreambooth_trainer.training.randomness import Draw
+from dreambooth_trainer.training.randomness import StepRandomness
 
 TAG = "state"
 """Name of DeepSpeed's folder inside a checkpoint."""
 
 BYTES_OF_STATE = {torch.float32: (4, 4, 8), torch.bfloat16: (2, 2, 12), torch.float16: (2, 2, 12)}
-"""Bytes of weights, gradients, and optimizer states (with the float32 master weights) of one parameter."""
+"""Bytes of weights, gradients, and optimizer states (including the float32 master weights) of one parameter."""
 
 SHARE_FOR_STATE = 0.6
-"""Share of a device's memory that states may take; the rest is left to activations and pictures."""
+"""Share of a device's memory that the states may take. The rest is for activations and pictures."""
 
 
 def plan_zero_stage(*, parameters: int, precision: torch.dtype, memory: int, processes: int) -> int:
-    """The lowest ZeRO stage at which a training's states fit (memory model of Rajbhandari et al., arXiv:1910.02054, section 3).
+    """The lowest ZeRO stage at which the states of a training fit into memory (memory model of Rajbhandari et al.,
+    arXiv:1910.02054, section 3).
 
     Args:
-        parameters: number of parameters that train.
+        parameters: number of trained parameters.
         precision: number format of weights and gradients.
         memory: bytes of each device.
         processes: devices that share the states.
@@ -64,7 +65,7 @@ def deepspeed_config(training: Training, settings: DeepSpeed, *, stage: int, pre
         "bf16": {"enabled": precision == torch.bfloat16 and stage > 0},
         "torch_autocast": {"enabled": precision == torch.bfloat16 and stage == 0, "dtype": "bfloat16"},
         "fp16": {"enabled": precision == torch.float16},
-        # Without an optimizer of DeepSpeed's own the clipping is done here, since it would not tell the norm.
+        # Without a ZeRO optimizer, this module clips the gradients, since DeepSpeed would not return their norm.
         "gradient_clipping": training.max_grad_norm if stage > 0 else 0.0,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
@@ -74,7 +75,7 @@ def deepspeed_config(training: Training, settings: DeepSpeed, *, stage: int, pre
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What a step leaves for the log, on the device: reading it would make the host wait."""
+    """Results of a step for the log, on the device: reading them would make the host wait."""
 
     losses: Tensor
     """Of the subject and of the class, [2]."""
@@ -83,11 +84,12 @@ class StepOutcome:
 
 
 class Engine:
-    """A `DreamBoothModule` under DeepSpeed. Every process must make every call.
+    """Trains a `DreamBoothModule` with DeepSpeed. All processes must make the same calls.
 
-    Without sharding, the optimizer of PyTorch works on the parameters themselves, in float32; they are rounded for the
-    arithmetic, by autocast on several devices and by `CapturedStep`, which then takes the steps, on one. DeepSpeed's alternative,
-    master weights and rounded ones, takes twice the time for an update and rounds the gradients.
+    Without sharding, PyTorch's optimizer updates the parameters themselves, in float32. They are rounded for the
+    arithmetic: by autocast on several devices, and by `CapturedStep`, which then runs the steps, on one device.
+    DeepSpeed's alternative, master weights and rounded weights, takes twice the time for an update and rounds the
+    gradients.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Engine:
         self._training = training
         sharded = self.stage > 0
         captured = not sharded and distributed.size == 1
-        # DeepSpeed broadcasts and flattens weights in their plain order.
+        # DeepSpeed needs contiguous weights to broadcast and flatten them.
         module.denoiser.to(memory_format=torch.contiguous_format)
         groups = module.parameter_groups()
         self._peaks = [group["lr"] for group in groups]
@@ -113,7 +115,7 @@ class Engine:
             fused=not sharded,
             capturable=captured and distributed.device.type == "cuda",
         )
-        # DeepSpeed makes master weights of the rounded weights, which would lose the base model's last bits.
+        # DeepSpeed makes the master weights from the rounded weights, which would lose precision of the base model.
         rounded = precision != torch.float32 and sharded
         exact = [weights.detach().cpu().clone() for _, weights in module.learning()] if rounded else []
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
@@ -124,10 +126,11 @@ class Engine:
         )
         if not sharded:
             module.denoiser.to(memory_format=torch.channels_last)
-            # DeepSpeed would copy all gradients into a bucket and back, a fifth of a step, also where nobody is to be told.
+            # Else DeepSpeed copies all gradients into a bucket and back, even with one process, which takes a fifth of
+            # a step.
             self._engine.enable_backward_allreduce = distributed.size > 1
             for parameter in module.parameters():
-                # What autocast would round anew in every step.
+                # Else autocast rounds frozen weights in every step.
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.to(precision)
         learning = [parameter for _, parameter in module.learning()]
@@ -137,23 +140,23 @@ class Engine:
             self._masters.fill(parameter, value)
         self._average = Average(self._masters.local, training.ema.decay) if training.ema.enabled else None
 
-    def step(self, step: int, draw: Draw, dataset: Dataset) -> StepOutcome:
-        """One optimizer step on a draw of the global batch."""
+    def step(self, step: int, randomness: StepRandomness, dataset: Dataset) -> StepOutcome:
+        """Runs one optimizer step, with the random numbers of the global batch."""
         factor = learning_rate_factor(step, self._training)
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             _set_learning_rate(group, peak * factor)
-        losses, norm = (self._captured or self._by_deepspeed)(draw, dataset)
+        losses, norm = (self._captured or self._by_deepspeed)(randomness, dataset)
         if self._average:
             self._average.update(self._masters.local, step)
         return StepOutcome(losses, self._peaks[0] * factor, norm)
 
-    def _by_deepspeed(self, draw: Draw, dataset: Dataset) -> tuple[Tensor, Tensor | float | None]:
-        """A step whose gradients or states are shared with other processes."""
+    def _by_deepspeed(self, randomness: StepRandomness, dataset: Dataset) -> tuple[Tensor, Tensor | float | None]:
+        """Runs a step whose gradients or states are shared with other processes."""
         training, losses = self._training, []
         norm: Tensor | None = None
         for part in range(training.gradient_accumulation_steps):
             start = (part * self._distributed.size + self._distributed.rank) * training.batch_size
-            loss = self._engine(draw.rows(start, start + training.batch_size), dataset)
+            loss = self._engine(randomness.rows(start, start + training.batch_size), dataset)
             self._engine.backward(loss.total)
             if self.stage == 0 and self._engine.is_gradient_accumulation_boundary():
                 norm = torch.nn.utils.clip_grad_norm_(
@@ -171,10 +174,11 @@ class Engine:
             torch.save(average, folder / f"average-{self._distributed.rank}.pt")
 
     def load(self, folder: Path) -> None:
-        """Goes back to the state of a checkpoint."""
+        """Loads the state of a checkpoint."""
         self._engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
         if self._average:
-            # Offloaded states are not where the weights are: each tensor goes to the place of the one that it replaces.
+            # Offloaded states are not on the device of the weights: each tensor is copied to the device of the one that
+            # it replaces.
             for average, saved in zip(
                 self._average.tensors,
                 torch.load(folder / f"average-{self._distributed.rank}.pt", map_location="cpu"),
@@ -183,7 +187,7 @@ class Engine:
                 average.copy_(saved)
 
     def gather(self) -> dict[str, Tensor]:
-        """All that trained, whole and in float32 on the CPU of the main process; empty in the others."""
+        """The complete trained weights, in float32 on the CPU of the main process; empty in the other processes."""
         if self._average:
             self._average.copy_to(self._masters.local)
         gathered: dict[str, Tensor] = {}
@@ -207,12 +211,12 @@ class Engine:
         planned = plan_zero_stage(
             parameters=learning, precision=precision, memory=distributed.memory, processes=distributed.size
         )
-        # DeepSpeed scales the loss, which fp16 needs, for the optimizers of its stages alone.
+        # fp16 needs loss scaling, which DeepSpeed has only for stage 1 and higher.
         return max(planned, 1) if settings.offload.optimizer or precision == torch.float16 else planned
 
 
 def _set_learning_rate(group: dict[str, Any], rate: float) -> None:
-    """Sets the learning rate of an optimizer's group, on the device where a graph reads it there."""
+    """Sets the learning rate of a parameter group, on the device if a CUDA graph reads it."""
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(rate)
     else:

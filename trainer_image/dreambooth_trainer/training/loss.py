@@ -22,8 +22,8 @@ def dreambooth_loss(
     """MSE(subject) + prior_weight * MSE(class) (Ruiz et al., arXiv:2208.12242, equation 2).
 
     Args:
-        prediction_NCHW: what the denoiser predicted; the subject's rows come first.
-        target_NCHW: what it should have predicted.
+        prediction_NCHW: prediction of the denoiser; the subject's rows come first.
+        target_NCHW: target of the prediction.
         subjects: rows of the subject; the rest, if any, are class images.
         prior_weight: lambda of the paper.
         weight_N: weight of each row, such as min-SNR's; None for equal weights.

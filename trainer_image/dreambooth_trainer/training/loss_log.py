@@ -18,10 +18,10 @@ Line = dict[str, float]
 
 
 class LossLog:
-    """Collects steps on the device and writes them some at a time, since reading a loss makes the host wait for the device."""
+    """Collects the losses of steps on the device and writes several at a time, since each read waits for the device."""
 
     def __init__(self, path: Path, distributed: Distributed, *, resumed_at: int) -> None:
-        """Goes on behind step `resumed_at`; lines of later steps, which an interrupted start left, are dropped."""
+        """Continues after step `resumed_at`. Lines of later steps, from an interrupted start, are removed."""
         self._path = path
         self._distributed = distributed
         self._pending: list[tuple[int, StepOutcome]] = []
@@ -30,11 +30,11 @@ class LossLog:
             write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def add(self, step: int, outcome: "StepOutcome") -> None:
-        """Remembers a step, counted from 1."""
+        """Adds a step, counted from 1."""
         self._pending.append((step, outcome))
 
     def flush(self) -> list[Line]:
-        """Writes what is pending, averaged over the processes, which all must call, and returns it.
+        """Writes the collected steps, averaged over the processes, and returns them. All processes must call it.
 
         Raises:
             NonFiniteLoss: a loss is NaN or infinite.
@@ -58,7 +58,8 @@ class LossLog:
             if not math.isfinite(line["loss"] + line["priorLoss"]):
                 raise NonFiniteLoss(
                     f"the loss became {line['loss'] + line['priorLoss']} at step {int(line['step'])}. Lower "
-                    "training.learningRate, lengthen training.warmupSteps, or use mixedPrecision bf16 or fp32 instead of fp16."
+                    "training.learningRate, lengthen training.warmupSteps, or use mixedPrecision bf16 or fp32 instead "
+                    "of fp16."
                 )
         if self._distributed.is_main:
             with self._path.open("a") as file:
@@ -67,7 +68,7 @@ class LossLog:
 
 
 def read_losses(path: Path) -> list[Line]:
-    """Whole lines of a loss curve; the last one is left out where a kill cut it short."""
+    """Lines of a loss curve, without an incomplete last line after a kill."""
     if not path.exists():
         return []
     text = path.read_text()

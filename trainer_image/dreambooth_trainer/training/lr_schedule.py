@@ -1,4 +1,4 @@
-"""Courses of the learning rate."""
+"""Learning rate schedules."""
 
 import math
 
@@ -6,7 +6,7 @@ from dreambooth_api.training import Training
 
 
 def learning_rate_factor(step: int, training: Training) -> float:
-    """Share of the peak learning rate at a step, counted from 0: linear warm-up, then the chosen course."""
+    """Factor of the peak learning rate at a step, counted from 0: linear warm-up, then the schedule."""
     if step < training.warmup_steps:
         return (step + 1) / training.warmup_steps
     progress = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)

@@ -1,7 +1,8 @@
-"""The float32 weights that the optimizer updates, wherever DeepSpeed keeps them at a ZeRO stage. Used by `engine.py`.
+"""The float32 master weights that the optimizer updates, in the places that depend on the ZeRO stage. Used by
+`engine.py`.
 
-Without sharding they are the parameters themselves; else DeepSpeed keeps them apart, and what the network computes with is
-their copy, rounded to the precision.
+Without sharding, they are the parameters themselves. Else DeepSpeed stores them separately, and the network computes
+with a rounded copy.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from torch.nn import Parameter
 
 
 class Masters:
-    """Master weights of the parameters that train. Every process must make every call."""
+    """Master weights of the trained parameters. All processes must make the same calls."""
 
     def __init__(self, optimizer: Any, learning: Sequence[Parameter], *, stage: int, rank: int) -> None:
         """Finds them in the optimizer that DeepSpeed made."""
@@ -28,28 +29,28 @@ class Masters:
         match stage:
             case 3:
                 self.local: list[Tensor] = optimizer.fp32_partitioned_groups_flat
-                """What of them this process holds."""
+                """The part of the master weights that this process holds."""
             case 1 | 2:
                 self.local = optimizer.single_partition_of_fp32_groups
             case _:
                 self.local = [parameter.data for parameter in learning]
 
     def whole(self, parameter: Parameter) -> Tensor:
-        """The master weights of a parameter, all of them."""
+        """All master weights of a parameter."""
         if self._stage == 0:
             return parameter.data
         whole = safe_get_full_fp32_param(parameter)
-        assert whole is not None, "DeepSpeed knows no master weights of a parameter that trains"
+        assert whole is not None, "DeepSpeed has no master weights for a trained parameter"
         return whole
 
     @torch.no_grad()
     def fill(self, parameter: Parameter, value: Tensor) -> None:
-        """Sets the master weights of a parameter; what the network computes with follows at the next step."""
+        """Sets the master weights of a parameter. The rounded copy is updated at the next step."""
         match self._stage:
             case 0:
                 parameter.copy_(value)
             case 3:
-                # The shards are equally long: the last one is padded.
+                # All shards have the same length: the last one is padded.
                 shard = torch.zeros_like(safe_get_local_fp32_param(parameter))
                 mine = value.flatten()[self._rank * len(shard) :][: len(shard)]
                 shard[: len(mine)] = mine

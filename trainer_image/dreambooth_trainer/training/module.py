@@ -1,7 +1,7 @@
-"""The one module that holds all that trains.
+"""The module that contains all trained parameters.
 
-ZeRO, offloading and averaging so treat denoiser, text encoder and adapters alike. Made by `phases/train.py`, and again by
-`phases/export.py` to put trained weights into a model.
+ZeRO, offloading and averaging thus treat denoiser, text encoder and adapters in the same way. Created by
+`phases/train.py`, and by `phases/export.py` to load trained weights into a model.
 """
 
 import difflib
@@ -20,13 +20,13 @@ from dreambooth_trainer.models.base import Conditioning, ModelFamily
 from dreambooth_trainer.training.batch import Noised, add_noise
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.loss import Losses, dreambooth_loss
-from dreambooth_trainer.training.randomness import Draw
+from dreambooth_trainer.training.randomness import StepRandomness
 
-ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+TEXT_ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 """Layers of a CLIP text encoder that get adapters."""
 
 Learner: TypeAlias = ModelMixin | PreTrainedModel
-"""A module that takes adapters."""
+"""A module that can be trained."""
 
 ADAPTED = nn.Linear, nn.Conv2d
 """Kinds of layers that take adapters."""
@@ -36,9 +36,9 @@ NO_GROWTH = "gaussian"
 
 
 class DreamBoothModule(nn.Module):
-    """Denoiser, and text encoder where it learns, with the loss of a batch as the forward pass.
+    """Denoiser and, if it is trained, text encoder; the forward pass computes the loss of a batch.
 
-    The model's modules are changed in place: made trainable, or given adapters.
+    The model's modules are changed in place: they become trainable, or get adapters.
     """
 
     def __init__(self, model: ModelFamily, training: Training, prior_weight: float) -> None:
@@ -56,19 +56,20 @@ class DreamBoothModule(nn.Module):
                 self.text_encoder.gradient_checkpointing_enable()
         self.train()
 
-    def forward(self, draw: Draw, dataset: Dataset) -> Losses:
-        """Loss of the rows of a draw.
+    def forward(self, randomness: StepRandomness, dataset: Dataset) -> Losses:
+        """Loss of a micro-batch.
 
         Args:
-            draw: the rows of this process and this micro-batch.
+            randomness: random numbers of the rows of this process and this micro-batch.
             dataset: latents and prompts on the device.
         """
-        photos, subjects = dataset.photos, len(draw.subject_G)
+        photos, subjects = dataset.photos, len(randomness.subject_G)
         dtype = next(self.denoiser.parameters()).dtype
-        clean = photos.mean_BCHW[draw.subject_G] + photos.std_BCHW[draw.subject_G] * draw.posterior_NCHW[:subjects]
-        first = torch.zeros_like(draw.subject_G)
-        batch = add_noise(self.model, clean, draw.noise_NCHW[:subjects], draw.uniform_N[:subjects], first)
-        batch = batch.beside(self._class_rows(draw, dataset))
+        chosen_G, posterior = randomness.subject_G, randomness.posterior_NCHW[:subjects]
+        clean = photos.mean_BCHW[chosen_G] + photos.std_BCHW[chosen_G] * posterior
+        first = torch.zeros_like(chosen_G)
+        batch = add_noise(self.model, clean, randomness.noise_NCHW[:subjects], randomness.uniform_N[:subjects], first)
+        batch = batch.followed_by(self._class_rows(randomness, dataset))
         rows = {name: value.to(dtype) for name, value in self._conditioning(batch.prompt_N, subjects, dataset).items()}
         gamma = self.training_settings.min_snr_gamma
         return dreambooth_loss(
@@ -80,22 +81,22 @@ class DreamBoothModule(nn.Module):
         )
 
     def _conditioning(self, prompt_N: Tensor, subjects: int, dataset: Dataset) -> Conditioning:
-        """Conditioning of each row; where the text encoder learns, it sees the subject's one prompt once."""
+        """Conditioning of each row. A trained text encoder encodes the subject's prompt only once."""
         if self.text_encoder is None:
             return {name: value[prompt_N] for name, value in dataset.conditioning.items()}
         distinct = self.model.encode_tokens(dataset.ids_QL[prompt_N[subjects - 1 :]])
         rows = torch.arange(len(prompt_N), device=prompt_N.device).sub(subjects - 1).clamp(min=0)
         return {name: value[rows] for name, value in distinct.items()}
 
-    def _class_rows(self, draw: Draw, dataset: Dataset) -> Noised:
+    def _class_rows(self, randomness: StepRandomness, dataset: Dataset) -> Noised:
         if dataset.class_pool is not None:
-            return dataset.class_pool[draw.class_G]
-        subjects, clean = len(draw.subject_G), dataset.class_latents[draw.class_G]
-        noise, uniform = draw.noise_NCHW[subjects:], draw.uniform_N[subjects:]
-        return add_noise(self.model, clean, noise, uniform, dataset.class_prompt_K[draw.class_G])
+            return dataset.class_pool[randomness.class_G]
+        subjects, clean = len(randomness.subject_G), dataset.class_latents[randomness.class_G]
+        noise, uniform = randomness.noise_NCHW[subjects:], randomness.uniform_N[subjects:]
+        return add_noise(self.model, clean, noise, uniform, dataset.class_prompt_K[randomness.class_G])
 
     def learning(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Names and parameters of all that trains."""
+        """Names and parameters that are trained."""
         return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -113,7 +114,7 @@ class DreamBoothModule(nn.Module):
 
     def _learners(self) -> list[tuple[Learner, list[str]]]:
         learners = [(self.denoiser, self.training_settings.lora.targets)]
-        return learners if self.text_encoder is None else [*learners, (self.text_encoder, ENCODER_TARGETS)]
+        return learners if self.text_encoder is None else [*learners, (self.text_encoder, TEXT_ENCODER_TARGETS)]
 
 
 def _make_trainable(module: Learner, training: Training, targets: list[str]) -> None:
@@ -123,7 +124,7 @@ def _make_trainable(module: Learner, training: Training, targets: list[str]) -> 
     from peft import LoraConfig
 
     lora = training.lora
-    # Adapters are drawn from the global generator; every rank and every restart must draw the same.
+    # Adapters are initialised from the global generator; every rank and every restart must initialise them equally.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         module.add_adapter(
@@ -137,7 +138,7 @@ def _make_trainable(module: Learner, training: Training, targets: list[str]) -> 
 
 
 def unfit_targets(module: nn.Module, targets: Sequence[str]) -> Iterator[Problem]:
-    """Problems of those targets of adapters that match nothing in a module, or what takes no adapter."""
+    """Problems of targets of adapters that match no layer of a module, or a layer that takes no adapter."""
     fitting = [name for name, layer in module.named_modules() if isinstance(layer, ADAPTED)]
     likely = Counter(_short(name) for name in fitting)
     for target in targets:
@@ -155,12 +156,12 @@ def unfit_targets(module: nn.Module, targets: Sequence[str]) -> Iterator[Problem
 
 
 def _short(name: str) -> str:
-    """The end of a layer's path that names layers of its kind: `to_q`, `to_out.0`."""
+    """The end of a layer's path, which layers of the same kind share: `to_q`, `to_out.0`."""
     *_, parent, last = ["", *name.split(".")]
     return f"{parent}.{last}" if last.isdigit() else last
 
 
 def learned_tensors(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    """Of gathered weights, those of one part (`denoiser`, `text_encoder`), named as inside it."""
+    """The gathered weights of one part (`denoiser`, `text_encoder`), with their names inside it."""
     prefix = f"{part}."
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -1,7 +1,7 @@
-"""Everything random in training, as a pure function of the seed and the step.
+"""The random numbers of the training, as a pure function of the seed and the step.
 
-Nothing is carried from step to step, so a resumed run draws what an uninterrupted one would have drawn, and every rank takes its
-rows of the same global draw, so that the number of processes does not change the training.
+There is no state between steps, so that a resumed run uses the same random numbers as an uninterrupted one. Every rank
+uses its rows of the same global random numbers, so that the number of processes does not change the training.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Draw:
+class StepRandomness:
     """The random numbers of one optimizer step, G rows each of subject and class."""
 
     subject_G: Tensor
@@ -21,18 +21,18 @@ class Draw:
     uniform_N: Tensor
     """Numbers in [0, 1) from which timesteps are made, N = 2G (subject rows first), or G without class images."""
     noise_NCHW: Tensor
-    """Standard normal noise that the denoiser shall find."""
+    """Standard normal noise that is added to the latents."""
     posterior_NCHW: Tensor
-    """Standard normal noise that picks latents from the encoder's Gaussian."""
+    """Standard normal noise that samples latents from the autoencoder's Gaussian."""
 
-    def rows(self, start: int, stop: int) -> "Draw":
+    def rows(self, start: int, stop: int) -> "StepRandomness":
         """Rows `start` to `stop` of the subject and of the class."""
 
         def of_both(rows_N: Tensor) -> Tensor:
-            # Slices: a tensor of indices would be copied from the host, which waits for the device.
+            # Slices, since a tensor of indices would be copied from the host, which would wait for the device.
             return rows_N.unflatten(0, (-1, len(self.subject_G)))[:, start:stop].flatten(0, 1)
 
-        return Draw(
+        return StepRandomness(
             self.subject_G[start:stop],
             self.class_G[start:stop],
             of_both(self.uniform_N),
@@ -41,13 +41,13 @@ class Draw:
         )
 
 
-def draw_step(
+def step_randomness(
     seed: int, step: int, *, batch: int, photos: int, class_images: int, shape_CHW: torch.Size, device: torch.device
-) -> Draw:
-    """The draw of one optimizer step.
+) -> StepRandomness:
+    """The random numbers of one optimizer step.
 
-    Timesteps are stratified: the rows of the subject, and those of the class, each share out [0, 1) evenly behind one random
-    offset, which lowers the variance of the loss (Kingma et al., arXiv:2107.00630, appendix I.1).
+    Timesteps are stratified: the rows of the subject, and those of the class, are evenly spaced in [0, 1) with one
+    random offset each, which lowers the variance of the loss (Kingma et al., arXiv:2107.00630, appendix I.1).
 
     Args:
         seed: seed of the run.
@@ -56,14 +56,14 @@ def draw_step(
         photos: number of photos.
         class_images: number of class images, or of rows of their pool; 0 without prior preservation.
         shape_CHW: shape of a latent.
-        device: where to draw.
+        device: device of the random numbers.
     """
     generator = torch.Generator(device).manual_seed(_mix(seed, step))
     halves = 2 if class_images else 1
     strata = torch.arange(batch, device=device).repeat(halves) / batch
     offset = torch.rand(halves, generator=generator, device=device).repeat_interleave(batch)
     shape = (halves * batch, *shape_CHW)
-    return Draw(
+    return StepRandomness(
         subject_G=shuffled_indices(seed, step * batch, batch, photos, device),
         class_G=shuffled_indices(seed + 1, step * batch, batch, class_images, device),
         uniform_N=(strata + offset).remainder(1),
@@ -88,7 +88,8 @@ def shuffled_indices(seed: int, start: int, count: int, size: int, device: torch
 
 
 def _mix(seed: int, index: int) -> int:
-    """A seed for the index-th generator of a run: neighbouring seeds and indices give unrelated ones (SplitMix64)."""
+    """A seed for the index-th generator of a run. Neighbouring seeds and indices give independent generators
+    (SplitMix64)."""
     mask = (1 << 64) - 1
     z = (seed * 0x9E3779B97F4A7C15 + index * 0xD1B54A32D192ED03) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask

@@ -23,9 +23,9 @@ def alphas_cumprod() -> Tensor:
     return torch.cumprod(1 - betas, dim=0)
 
 
-def draw(model: StableDiffusion, prompts: Sequence[str], seeds: Sequence[int], **settings: object) -> Tensor:
+def generate(model: StableDiffusion, prompts: Sequence[str], seeds: Sequence[int], **settings: object) -> Tensor:
     sampler = Sampler.model_validate({"steps": 3, **settings})
-    return model.draw(prompts, seeds, sampler, 64).latents_BCHW
+    return model.generate(prompts, seeds, sampler, 64).latents_BCHW
 
 
 def rows(count: int) -> Tensor:
@@ -120,31 +120,32 @@ def test_a_picture_depends_on_its_own_prompt_and_seed(
     tiny_models: Models, layout: Layout, scheduler: Scheduler, guidance_scale: float
 ) -> None:
     model, settings = tiny_models[layout], {"scheduler": scheduler, "guidance_scale": guidance_scale}
-    one = draw(model, ["a dog", "a cat", "a dog"], [7, 8, 9], **settings)
-    other = draw(model, ["a bird", "a dog", "a dog"], [1, 9, 7], **settings)
+    one = generate(model, ["a dog", "a cat", "a dog"], [7, 8, 9], **settings)
+    other = generate(model, ["a bird", "a dog", "a dog"], [1, 9, 7], **settings)
     assert one.isfinite().all()
-    # In another row of a batch of the same shape sums may be ordered otherwise; more than that would be another picture.
+    # In another row of a batch of the same shape sums may be ordered otherwise; more than that would be another
+    # picture.
     assert torch.allclose(one[0], other[2], atol=1e-4)
     assert torch.allclose(one[2], other[1], atol=1e-4)
-    assert torch.equal(draw(model, ["a dog", "a bird", "a bird"], [7, 1, 2], **settings)[0], one[0])
+    assert torch.equal(generate(model, ["a dog", "a bird", "a bird"], [7, 1, 2], **settings)[0], one[0])
     assert not torch.allclose(one[0], one[2], atol=1e-2)
-    assert not torch.allclose(draw(model, ["a cat"] * 3, [7, 8, 9], **settings)[0], one[0], atol=1e-3)
+    assert not torch.allclose(generate(model, ["a cat"] * 3, [7, 8, 9], **settings)[0], one[0], atol=1e-3)
 
 
 def test_guidance_and_scheduler_matter(tiny_models: Models) -> None:
-    drawn = {
-        (scheduler, scale): draw(tiny_models["1.x"], ["a dog"], [0], scheduler=scheduler, guidance_scale=scale)
+    generated = {
+        (scheduler, scale): generate(tiny_models["1.x"], ["a dog"], [0], scheduler=scheduler, guidance_scale=scale)
         for scheduler in SCHEDULERS
         for scale in (1.0, 4.0)
     }
-    for one, other in combinations(drawn, 2):
+    for one, other in combinations(generated, 2):
         # Ancestral sampling is the same process in both, written in other variables.
         same = {one[0], other[0]} == {"ddpm", "euler-ancestral"} and one[1] == other[1]
-        assert torch.allclose(drawn[one], drawn[other], atol=1e-2) == same
+        assert torch.allclose(generated[one], generated[other], atol=1e-2) == same
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
-def test_drawing_is_the_stock_pipelines(tiny_models: Models, layout: Layout, guidance_scale: float) -> None:
+def test_generation_is_the_stock_pipelines(tiny_models: Models, layout: Layout, guidance_scale: float) -> None:
     model = tiny_models[layout]
     stock = StableDiffusionPipeline(
         **{**model.pipeline.components, "scheduler": SCHEDULERS["ddim"].from_config(model.noising.config)},
@@ -155,23 +156,23 @@ def test_drawing_is_the_stock_pipelines(tiny_models: Models, layout: Layout, gui
         "a dog", num_inference_steps=3, guidance_scale=guidance_scale, generator=torch.Generator().manual_seed(5)
     ).images[0]
     sampler = Sampler(scheduler="ddim", steps=3, guidance_scale=guidance_scale)
-    assert model.draw(["a dog"], [5], sampler, 64).images[0].tobytes() == expected.tobytes()
+    assert model.generate(["a dog"], [5], sampler, 64).images[0].tobytes() == expected.tobytes()
 
 
 def test_latents_decode_to_the_pictures(tiny_models: Models, layout: Layout) -> None:
     model = tiny_models[layout]
-    drawn = model.draw(["a dog"] * 10, range(10), Sampler(steps=2), 64)
-    assert [image.size for image in drawn.images] == [(64, 64)] * 10
-    assert [image.tobytes() for image in model.decode(drawn.latents_BCHW)] == [
-        image.tobytes() for image in drawn.images
+    generated = model.generate(["a dog"] * 10, range(10), Sampler(steps=2), 64)
+    assert [image.size for image in generated.images] == [(64, 64)] * 10
+    assert [image.tobytes() for image in model.decode(generated.latents_BCHW)] == [
+        image.tobytes() for image in generated.images
     ]
-    assert len({image.tobytes() for image in drawn.images}) == 10
+    assert len({image.tobytes() for image in generated.images}) == 10
 
 
 def test_pictures_may_have_another_size(tiny_models: Models) -> None:
-    drawn = tiny_models["1.x"].draw(["a dog"], [0], Sampler(steps=1), 128)
-    assert drawn.latents_BCHW.shape == (1, 4, 16, 16)
-    assert drawn.images[0].size == (128, 128) and isinstance(drawn.images[0], Image.Image)
+    generated = tiny_models["1.x"].generate(["a dog"], [0], Sampler(steps=1), 128)
+    assert generated.latents_BCHW.shape == (1, 4, 16, 16)
+    assert generated.images[0].size == (128, 128) and isinstance(generated.images[0], Image.Image)
 
 
 def test_latents_are_never_clipped(tiny_models: Models, layout: Layout) -> None:
@@ -179,13 +180,13 @@ def test_latents_are_never_clipped(tiny_models: Models, layout: Layout) -> None:
         assert not scheduler.from_config(tiny_models[layout].noising.config).config.get("clip_sample", False)
 
 
-def test_half_precision_draws_nearly_the_same(tiny_models: Models) -> None:
+def test_half_precision_generates_nearly_the_same(tiny_models: Models) -> None:
     whole = tiny_models["1.x"]
     half = StableDiffusion(
         whole.pipeline, device=whole.device, precision=torch.bfloat16, digest=whole.digest, commit=None
     )
-    one, other = (draw(model, ["a dog"], [0], scheduler="ddim") for model in (whole, half))
+    one, other = (generate(model, ["a dog"], [0], scheduler="ddim") for model in (whole, half))
     assert other.dtype == torch.float32
     assert 0 < (one - other).abs().mean() < 0.05 * one.abs().mean()
-    # What is drawn with is a copy: the model's own weights lose nothing.
+    # What is generated with is a copy: the model's own weights lose nothing.
     assert half.denoiser.dtype == torch.float32

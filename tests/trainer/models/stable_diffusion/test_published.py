@@ -1,4 +1,4 @@
-"""Exports in the published layout: the file names, and that older libraries load and draw the same."""
+"""Exports in the published layout: the file names, and that older libraries load and generate the same."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def older() -> None:
 
 
 def same_in_older(questions: Questions, prompts: list[str], tmp_path: Path) -> None:
-    """Asserts that the older libraries draw what ours draw, and complain of nothing."""
+    """Asserts that the older libraries generate what ours generate, without a warning."""
     answers, written = older_libraries.ask(questions, prompts, tmp_path)
     assert not [line for line in written.splitlines() if any(word in line for word in COMPLAINTS)], written
     for (kind, paths), pixels in zip(questions, answers, strict=True):
@@ -90,7 +90,7 @@ def test_the_layout_is_that_of_the_releases(trained: Train, layout: Layout, trai
 
 @pytest.mark.slow
 @pytest.mark.parametrize("training", ["full with text encoder", "lora with other targets"])
-def test_older_libraries_draw_the_same(
+def test_older_libraries_generate_the_same(
     trained: Train, tiny_folders: dict[Layout, Path], older: None, layout: Layout, training: str, tmp_path: Path
 ) -> None:
     run, _ = trained(layout, TRAININGS[training])
@@ -108,5 +108,5 @@ def test_older_libraries_draw_the_same(
 
 
 @pytest.mark.slow
-def test_older_libraries_draw_with_the_embedded_model(older: None, tmp_path: Path) -> None:
+def test_older_libraries_generate_with_the_embedded_model(older: None, tmp_path: Path) -> None:
     same_in_older([("folder", [PIPELINE])], ["a dog on the beach"], tmp_path)

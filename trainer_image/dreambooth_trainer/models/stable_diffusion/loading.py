@@ -1,4 +1,4 @@
-"""Loads Stable Diffusion checkpoints, folders and single files, from wherever `sources` finds them."""
+"""Loads Stable Diffusion checkpoints, in folders and single files, from the places that `sources` finds."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.process.storage import digest_of, sha256_once
 
 WITHOUT_EXTRAS = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-"""The safety checker judges finished pictures; training needs none."""
+"""The safety checker checks finished pictures. The training does not need it."""
 
 PARTS = PIPELINES["StableDiffusionPipeline"]
 """Folders of a pipeline that are read."""
@@ -31,17 +31,17 @@ def load_stable_diffusion(
     """Loads a Stable Diffusion model, weights in float32.
 
     Args:
-        model: where it is.
-        device: where it computes.
+        model: where the model is.
+        device: device that computes.
         precision: number format of the arithmetic.
-        digest: what `identify` says of it, where that is known.
+        digest: the digest that `identify` returns, if it is known.
 
     Raises:
-        ModelUnavailable: it is not there, incomplete, or of another family.
-        NonFiniteLoss: nothing can be computed with its weights or its noise schedule.
+        ModelUnavailable: the model does not exist, is incomplete, or is of another family.
+        NonFiniteLoss: its weights or its noise schedule give numbers that are not finite.
     """
     files = locate(model, downloads(model.variant))
-    # The libraries' own progress bars would run into ours.
+    # The libraries' own progress bars would mix with ours.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -53,8 +53,8 @@ def load_stable_diffusion(
         cause = str(error).partition("\n")[0].rstrip(".")
         raise ModelUnavailable(
             f"model.source: {model.source!r} can't be loaded as Stable Diffusion: {cause}. Give a complete "
-            "folder in diffusers' layout with .safetensors weights (see model.variant), or a single-file checkpoint with "
-            "model.config."
+            "folder in diffusers' layout with .safetensors weights (see model.variant), or a single-file checkpoint "
+            "with model.config."
         ) from error
     loaded = StableDiffusion(
         pipeline,
@@ -71,10 +71,10 @@ def _refuse_parts_that_do_not_fit(pipeline: StableDiffusionPipeline) -> None:
     unet, vae, text_encoder = pipeline.unet.config, pipeline.vae.config, pipeline.text_encoder.config
     if unet.in_channels != vae.latent_channels:
         raise ValueError(
-            f"its UNet has {unet.in_channels} input channels and its latents {vae.latent_channels}, as in models that get a "
-            "picture beside the prompt (inpainting)"
+            f"its UNet has {unet.in_channels} input channels and its latents {vae.latent_channels}, as in models that "
+            "also take a picture (inpainting)"
         )
-    # Blocks of several widths, which a list names, are no Stable Diffusion; the libraries judge them.
+    # A list of widths is not from a Stable Diffusion model; the libraries raise an error for it.
     if isinstance(unet.cross_attention_dim, int) and unet.cross_attention_dim != text_encoder.hidden_size:
         raise ValueError(
             f"its UNet takes embeddings of {unet.cross_attention_dim} numbers, and its text encoder gives "
@@ -87,38 +87,39 @@ def _refuse_parts_that_do_not_fit(pipeline: StableDiffusionPipeline) -> None:
 
 
 def _refuse_what_is_not_finite(model: StableDiffusion, source: str) -> None:
-    """Weights that are NaN or infinite, and a noise schedule that makes such numbers, give black pictures."""
+    """Rejects weights that are NaN or infinite, and a noise schedule that gives such numbers: the pictures would be
+    black."""
     for part, module in {"unet": model.denoiser, "text_encoder": model.text_encoder, "vae": model.vae}.items():
         for name, weights in module.named_parameters():
-            # A sum is finite but for such numbers, or for absurd ones.
+            # The sum is only infinite or NaN with such a number, or with extremely large ones.
             if not weights.sum().isfinite() and not weights.isfinite().all():
                 raise NonFiniteLoss(
-                    f"model.source: {source!r} has weights that are not finite in its {part} ({name}). Give another model, or "
-                    "another copy of it."
+                    f"model.source: {source!r} has weights that are not finite in its {part} ({name}). Give another "
+                    "model, or another copy of it."
                 )
     if model.noising.config.prediction_type == "epsilon" and float(model.noising.alphas_cumprod.min()) <= 0:
         raise NonFiniteLoss(
-            f"model.source: {source!r} has a scheduler whose noise schedule ends without any signal (rescale_betas_zero_snr), of "
-            "which a unet that predicts noise (epsilon) can't draw. Give a model with v_prediction, or correct "
-            "scheduler/scheduler_config.json."
+            f"model.source: {source!r} has a scheduler whose noise schedule ends without any signal "
+            "(rescale_betas_zero_snr). A UNet that predicts noise (epsilon) can't generate pictures with it. Give a "
+            "model with v_prediction, or correct scheduler/scheduler_config.json."
         )
 
 
 def identify(model: Model) -> Identity:
-    """Tells what a model is by what is read of it, whatever its path; nothing is loaded.
+    """Identifies a model by the files that loading reads, whatever its path. Does not load the model.
 
     Raises:
-        ModelUnavailable: it is not there.
+        ModelUnavailable: the model does not exist.
     """
     files = locate(model, downloads(model.variant))
     return Identity(_digest(files.path, model), files.commit)
 
 
 def downloads(variant: str | None) -> list[str]:
-    """Patterns of what is fetched of a hub repository.
+    """Patterns of the files that are downloaded from a hub repository.
 
-    No pickles, which could run code; of the weights only those of the variant, since repositories hold every layout and
-    precision, many times what is read.
+    They match no pickles, which could run code, and only the weights of the variant: repositories hold the weights in
+    many layouts and precisions.
     """
     mark = f".{variant}" if variant else ""
     return ["*.json", "*.txt", *(f"{name}{mark}{rest}.safetensors" for name in WEIGHTS for rest in ("", "-*"))]

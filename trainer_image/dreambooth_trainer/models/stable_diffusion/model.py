@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x and 2.x, and every model of their architecture such as the embedded one."""
+"""Stable Diffusion 1.x and 2.x, and other models of this architecture, such as the embedded model."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.training import Sampler, Scheduler
-from dreambooth_trainer.models.base import Conditioning, Drawn, LatentMoments, Size
+from dreambooth_trainer.models.base import Conditioning, GeneratedPictures, LatentMoments, Size
 from dreambooth_trainer.models.stable_diffusion.published import save_configuration, save_pipeline, text_name
 from dreambooth_trainer.models.stable_diffusion.single_file import single_file_tensors
 
@@ -42,13 +42,13 @@ SCHEDULERS: dict[Scheduler, type[SchedulerMixin]] = {
 }
 
 WORD_END = "</w>"
-"""Mark of CLIP's byte-pair encoding at the end of a word."""
+"""End-of-word mark of CLIP's byte-pair encoding."""
 
 
 class StableDiffusion:
     """A loaded Stable Diffusion model; implements `ModelFamily`.
 
-    All weights are float32. `precision` is the number format of the arithmetic when drawing.
+    All weights are float32. `precision` is the number format of the arithmetic when pictures are generated.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class StableDiffusion:
         self.denoiser: UNet2DConditionModel = pipeline.unet
         self.text_encoder: CLIPTextModel = pipeline.text_encoder
         self.vae: AutoencoderKL = pipeline.vae
-        # A tokenizer may say nothing of the length, which transformers takes for a very long one.
+        # If a tokenizer does not specify the length, transformers assumes a very large one.
         length = min(pipeline.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
         pipeline.tokenizer.model_max_length = length
-        # Latents leave -1..1, which a checkpoint's scheduler need not say.
+        # Latents can be outside of -1..1, and the scheduler of a checkpoint may not disable clipping.
         self.noising = DDPMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
         self.noising.alphas_cumprod = self.noising.alphas_cumprod.to(device)
-        # The pipeline takes no other sizes, whatever its autoencoder could do.
+        # The pipeline accepts no other sizes, even if its autoencoder does.
         self.size_multiple = math.lcm(8, pipeline.vae_scale_factor)
         self.resolution = int(self.denoiser.config.sample_size) * pipeline.vae_scale_factor
         for module in (self.denoiser, self.text_encoder, self.vae):
@@ -134,13 +134,14 @@ class StableDiffusion:
         return cast(Tensor, self.noising.add_noise(z_BCHW, noise_BCHW, t_B))
 
     def target(self, z_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
-        """The noise, or the velocity sqrt(a_t) noise - sqrt(1 - a_t) z (Salimans and Ho, arXiv:2202.00512) for v prediction."""
+        """The noise, or for v prediction the velocity sqrt(a_t) noise - sqrt(1 - a_t) z (Salimans and Ho,
+        arXiv:2202.00512)."""
         if self.noising.config.prediction_type == "v_prediction":
             return cast(Tensor, self.noising.get_velocity(z_BCHW, noise_BCHW, t_B))
         return noise_BCHW
 
     def loss_weight(self, t_B: Tensor, min_snr_gamma: float) -> Tensor:
-        """min(SNR, gamma) over SNR, or over SNR + 1 for v prediction (arXiv:2303.09556, section 3.4)."""
+        """min(SNR, gamma) divided by SNR, or by SNR + 1 for v prediction (arXiv:2303.09556, section 3.4)."""
         snr = compute_snr(self.noising, t_B)
         velocity = self.noising.config.prediction_type == "v_prediction"
         return cast(Tensor, snr.clamp(max=min_snr_gamma) / (snr + 1 if velocity else snr))
@@ -151,15 +152,15 @@ class StableDiffusion:
         return cast(Tensor, self.denoiser(z_BCHW, t_B, **conditioning, return_dict=False)[0])
 
     @torch.no_grad()
-    def draw(
+    def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: Size, negative_prompt: str = ""
-    ) -> Drawn:
+    ) -> GeneratedPictures:
         """One picture for each prompt.
 
-        Raises:
-            NonFiniteLoss: names the part that computes NaN or infinite numbers.
+        Each picture has its own random generator, on the CPU, so that its noise is the same on every device.
 
-        The noise comes from a generator of its own for each picture, on the CPU so that it is the same on every device.
+        Raises:
+            NonFiniteLoss: a part computes NaN or infinite numbers; the message names the part.
         """
         width, height = (size, size) if isinstance(size, int) else size
         scheduler = SCHEDULERS[sampler.scheduler].from_config(self.noising.config)
@@ -183,8 +184,8 @@ class StableDiffusion:
             ).images
         if not latents.isfinite().all():
             conditioning = self.encode_tokens(self.tokenize(prompts))["encoder_hidden_states"]
-            self._refuse("unet" if conditioning.isfinite().all() else "text_encoder")
-        return Drawn(self.decode(latents), latents.float())
+            self._refuse("UNet" if conditioning.isfinite().all() else "text encoder")
+        return GeneratedPictures(self.decode(latents), latents.float())
 
     @torch.no_grad()
     def decode(self, latents_BCHW: Tensor) -> list[Any]:
@@ -195,7 +196,7 @@ class StableDiffusion:
         ]
         decoded = torch.cat(pictures)
         if not decoded.isfinite().all():
-            self._refuse("vae")
+            self._refuse("autoencoder")
         return cast(list[Any], self.pipeline.image_processor.postprocess(decoded, output_type="pil"))
 
     def _refuse(self, part: str) -> NoReturn:
@@ -204,7 +205,7 @@ class StableDiffusion:
         raise NonFiniteLoss(f"the {part} computes numbers that are not finite. {remedy}.")
 
     def export(self, folder: Path, formats: Sequence[str]) -> None:
-        """Writes stock layouts: `diffusers/` for `from_pretrained`, `model.safetensors` for `from_single_file`.
+        """Writes the standard layouts: `diffusers/` for `from_pretrained`, `model.safetensors` for `from_single_file`.
 
         A single file comes with `config/`, the configuration and tokenizer that `from_single_file(config=...)` reads.
         """
@@ -215,7 +216,7 @@ class StableDiffusion:
             save_configuration(self.pipeline, folder / "config")
 
     def export_adapters(self, folder: Path, denoiser: dict[str, Tensor], text_encoder: dict[str, Tensor]) -> None:
-        """Writes adapters for `load_lora_weights`; the tensors are named as inside their modules."""
+        """Writes adapters for `load_lora_weights`. The tensors have the names inside their modules."""
         text_layers = {
             text_name(name): tensor for name, tensor in _adapter_layers(self.text_encoder, text_encoder).items()
         }
@@ -226,7 +227,7 @@ class StableDiffusion:
         )
 
     def merge_adapters(self) -> None:
-        """Adds the adapters to the weights that they adapt, and removes them."""
+        """Adds the adapters to the weights and removes them."""
         for module in (self.denoiser, self.text_encoder):
             for layer in module.modules():
                 if isinstance(layer, BaseTunerLayer):
@@ -235,7 +236,7 @@ class StableDiffusion:
             module._hf_peft_config_loaded = False
 
     def rescale_adapters(self, folder: Path, scale: float) -> None:
-        """Changes the share that adapters have in weights that they were added to."""
+        """Changes the scale of adapters that were added to the weights."""
         self.pipeline.load_lora_weights(folder)
         self.pipeline.fuse_lora(lora_scale=scale - 1)
         self.pipeline.unload_lora_weights()
@@ -246,7 +247,7 @@ class StableDiffusion:
 
 
 def _in_precision(module: UNet2DConditionModel, precision: torch.dtype) -> UNet2DConditionModel:
-    """The module, or a copy with weights of that number format: autocast would convert them anew in every pass."""
+    """The module, or a copy with weights in that number format: autocast would convert the weights in every pass."""
     if module.dtype == precision:
         return module
     converted = {id(weights): nn.Parameter(weights.to(precision), False) for weights in module.parameters()}
@@ -254,9 +255,10 @@ def _in_precision(module: UNet2DConditionModel, precision: torch.dtype) -> UNet2
 
 
 def _adapter_layers(module: ModelMixin | PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Adapter tensors under peft's names, which diffusers reads for every kind of layer (its own cover attention only).
+    """Adapter tensors under peft's names, which diffusers reads for every kind of layer (its own names cover attention
+    only).
 
-    The scale alpha / rank is part of the tensors, since the files have no place for alpha that every program reads.
+    The tensors include the scale alpha / rank, since not every program reads alpha from the files.
     """
     if not tensors:
         return {}

@@ -1,7 +1,9 @@
-"""The folder layout of the Stable Diffusion 1.x and 2.x releases, which libraries of every age and other programs read.
+"""The folder layout of the Stable Diffusion 1.x and 2.x releases, which all versions of the libraries and other
+programs read.
 
-Libraries rename their modules and merge the files of a tokenizer from version to version; what they save themselves, only
-their own successors load. Called by the export of Stable Diffusion, and by the recipe of the embedded model.
+Libraries rename their modules and merge the files of a tokenizer from version to version, and only newer versions load
+the files that a library saves itself. Called by the export of Stable Diffusion, and by the recipe of the embedded
+model.
 """
 
 import json
@@ -15,7 +17,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 TEXT_MODEL = "text_model."
-"""Prefix of the text encoder's tensors. The module itself has it in some versions of transformers only."""
+"""Prefix of the text encoder's tensors. The module itself has this prefix in some versions of transformers only."""
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
@@ -44,7 +46,7 @@ def text_tensors(text_encoder: CLIPTextModel) -> dict[str, Tensor]:
 
 
 def text_name(name: str) -> str:
-    """The published name of something inside the text encoder."""
+    """The published name of a tensor or layer of the text encoder."""
     return TEXT_MODEL + name.removeprefix(TEXT_MODEL)
 
 

@@ -1,6 +1,7 @@
-"""Stable Diffusion as one file, in the layout of the CompVis and Stability releases that `from_single_file` reads.
+"""Stable Diffusion in a single file, in the layout of the CompVis and Stability releases that `from_single_file` reads.
 
-The names are the inverse of the mapping in diffusers' `loaders/single_file_utils.py`. Called by the export of Stable Diffusion.
+The names are the inverse of the mapping in diffusers' `loaders/single_file_utils.py`. Called by the export of Stable
+Diffusion.
 """
 
 import re
@@ -16,7 +17,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModel
 from dreambooth_trainer.models.stable_diffusion.published import TEXT_MODEL, text_tensors
 
 Renames = list[tuple[str, str]]
-"""Regular expressions and what replaces them, each tried in turn on a name."""
+"""Regular expressions and their replacements, applied to a name one after the other."""
 
 UNET_OUTSIDE: Renames = [
     (r"^time_embedding\.linear_1\.", "time_embed.0."),
@@ -36,7 +37,7 @@ RESNET: Renames = [
     (r"\.conv2\.", ".out_layers.3."),
     (r"\.conv_shortcut\.", ".skip_connection."),
 ]
-VAE: Renames = [
+AUTOENCODER: Renames = [
     (r"\.conv_shortcut\.", ".nin_shortcut."),
     (r"\.conv_norm_out\.", ".norm_out."),
     (r"\.down_blocks\.(\d+)\.resnets\.", r".down.\1.block."),
@@ -67,7 +68,7 @@ def single_file_tensors(pipeline: StableDiffusionPipeline) -> dict[str, Tensor]:
     """Tensors of a pipeline under the names of a single-file checkpoint."""
     tensors = {
         **_prefixed("model.diffusion_model.", _unet(pipeline.unet)),
-        **_prefixed("first_stage_model.", _vae(pipeline.vae)),
+        **_prefixed("first_stage_model.", _autoencoder(pipeline.vae)),
         **_text_encoder(pipeline.text_encoder),
     }
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -96,19 +97,19 @@ def _unet(unet: UNet2DConditionModel) -> Iterator[tuple[str, Tensor]]:
         yield (_rename(renamed, RESNET) if "resnets" in name else renamed), tensor
 
 
-def _vae(vae: AutoencoderKL) -> Iterator[tuple[str, Tensor]]:
+def _autoencoder(vae: AutoencoderKL) -> Iterator[tuple[str, Tensor]]:
     highest = len(vae.config.up_block_types) - 1
     for name, tensor in vae.state_dict().items():
-        # The decoder's blocks are counted from the picture in one layout, from the latents in the other.
+        # One layout numbers the decoder's blocks from the picture, the other one from the latents.
         flipped = re.sub(r"up_blocks\.(\d+)", lambda match: f"up_blocks.{highest - int(match[1])}", name)
         convolution = re.search(r"attentions\.0\.to_.*weight$", name)
-        yield _rename(flipped, VAE), tensor[:, :, None, None] if convolution else tensor
+        yield _rename(flipped, AUTOENCODER), tensor[:, :, None, None] if convolution else tensor
 
 
 def _text_encoder(text_encoder: CLIPTextModel) -> dict[str, Tensor]:
-    """CLIP keeps its names (Stable Diffusion 1.x).
+    """Tensors of the text encoder: CLIP keeps its names (Stable Diffusion 1.x).
 
-    OpenCLIP's (2.x, told by its activation) are others, with one matrix for q, k and v.
+    OpenCLIP (2.x, recognised by its activation) has other names, and one matrix for q, k and v.
     """
     if text_encoder.config.hidden_act != "gelu":
         return _prefixed("cond_stage_model.transformer.", text_tensors(text_encoder).items())
