@@ -1,4 +1,4 @@
-"""What the fidelity benchmark is made of: programs, their settings, the cases. Used by `fidelity.py`."""
+"""The programs, settings and cases of the fidelity benchmark. Used by `fidelity.py`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ from dreambooth_trainer.process.storage import digest_of
 SETTINGS = Path(__file__).parent / "settings"
 
 SAMPLES = {"steps": 12, "guidanceScale": 3}
-"""How pictures of every model are drawn: what suits the embedded one."""
+"""Sampler settings for the pictures of all models, suitable for the embedded model."""
 
 
 class Program(StrEnum):
-    """What trains: a method of this project's trainer, or diffusers' script."""
+    """A program that trains: this project's trainer with one of its methods, or diffusers' script."""
 
     FULL = "full"
     LORA = "lora"
@@ -35,7 +35,7 @@ class Case:
     subject: str
     seed: int
     prior: bool
-    """Whether prior preservation is on."""
+    """Whether prior preservation is enabled."""
 
     @property
     def name(self) -> str:
@@ -45,7 +45,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """What all cases have in common."""
+    """The common settings of all cases."""
 
     base: Base
     per_prompt: int
@@ -54,11 +54,11 @@ class Plan:
     """By program: sections of a manifest, and the `arguments` of the script."""
 
     def evaluation_config(self, case: Case) -> TrainConfig:
-        """What the evaluation of a case needs, whatever program trained it."""
+        """The configuration for the evaluation of a case, for any program."""
         return self._config(case, {"training": {}, "prior": {}})
 
     def trainer_config(self, case: Case, identifier: str) -> TrainConfig:
-        """The training of a case by this project's trainer, without pictures."""
+        """The configuration for the training of a case by this project's trainer, without pictures."""
         sections = self.settings[case.program]
         config = self._config(case, {"training": sections["training"], "prior": sections["prior"]})
         return config.model_copy(
@@ -101,7 +101,7 @@ def read_settings(folder: Path) -> dict[str, dict[str, Any]]:
 def cases(
     programs: Iterable[Program], subjects: Iterable[str], seeds: Iterable[int], priors: Iterable[bool]
 ) -> list[Case]:
-    """All combinations; every subject with the first seed before any with the second."""
+    """All combinations. The cases of the first seed come first."""
     return [
         Case(program, subject, seed, prior)
         for seed, subject, prior, program in product(seeds, subjects, priors, programs)

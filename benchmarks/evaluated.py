@@ -23,14 +23,14 @@ from dreambooth_trainer.run import Run, RunFolder
 
 
 def run_case(case: Case, plan: Plan, results: Results, script: Path | None, cache: Path) -> None:
-    """Trains, measures, and keeps the result; everything else goes.
+    """Trains and measures. Keeps only the result.
 
     Args:
         case: what to run.
-        plan: what all cases have in common.
-        results: where the result goes.
-        script: diffusers' script, for a case of it.
-        cache: folder of the class images of this project's trainer and of the base model's pictures.
+        plan: the common settings of all cases.
+        results: stores the result.
+        script: diffusers' script; only needed for its cases.
+        cache: folder of the class-image cache and of the base model's pictures.
 
     Raises:
         ProgramFailed: the program that trains ended with an error.
@@ -49,7 +49,7 @@ def evaluate_export(run: Run, exported: Path) -> FigureValues:
     """The figures of a model that any program exported.
 
     Args:
-        run: a prepared run of the evaluation: its photos are there, its identifier is known.
+        run: a prepared run of the evaluation, with photos and identifier.
         exported: folder in diffusers' layout.
     """
     trained = load(Model(source=str(exported)), run.distributed, run.config.training.mixed_precision)
@@ -59,7 +59,7 @@ def evaluate_export(run: Run, exported: Path) -> FigureValues:
 
 
 def follow_by_kind(embeddings: Embeddings, contexts: Sequence[str]) -> dict[str, float]:
-    """FOLLOW of the pictures on a plain background and of those in a scene; each is to be told from all contexts."""
+    """FOLLOW of the pictures on a plain background, and of those in a scene, each among the texts of all contexts."""
     is_background_C = torch.tensor([context.endswith("background") for context in contexts])
     rows_N = is_background_C[embeddings.context_N]
     return {
@@ -71,7 +71,7 @@ def follow_by_kind(embeddings: Embeddings, contexts: Sequence[str]) -> dict[str,
 def _training(
     case: Case, plan: Plan, identifier: str, script: Path | None, cache: Path, output: Path
 ) -> tuple[list[str], Path]:
-    """The command that trains, and the folder of the model that it will have exported."""
+    """The command that trains, and the folder of the exported model."""
     if case.program is not Program.SCRIPT:
         return trainer_command(plan.trainer_config(case, identifier), output, cache), output / "model" / "diffusers"
     if script is None:

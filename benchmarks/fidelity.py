@@ -1,8 +1,10 @@
-"""How well each program learns a subject and keeps the rest: `python -m benchmarks.fidelity --script FILE`.
+"""Measures how well each program learns a subject and preserves the rest of the model.
 
-Every program trains every subject with every seed, with and without prior preservation; then `evaluated.py` measures
-the exported folders, all by the same code. A finished run is kept as a JSON file, so that an interrupted benchmark goes
-on, and `--table` prints what is finished.
+    python -m benchmarks.fidelity --script FILE
+
+Every program trains every subject with every seed, with and without prior preservation. Then `evaluated.py` measures
+all exported models with the same code. The result of a finished run is stored in a JSON file, so that an interrupted
+benchmark can continue. `--table` prints the finished runs.
 """
 
 import os
@@ -27,15 +29,20 @@ def main(
     subject: Annotated[list[str] | None, typer.Option(help="May be given several times. Default: all.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="May be given several times. Default: 0, 1 and 2.")] = None,
     prior: Annotated[
-        bool | None, typer.Option("--with-prior/--without-prior", help="Only runs with it. Default: both.")
+        bool | None,
+        typer.Option(
+            "--with-prior/--without-prior", help="Only runs with, or without, prior preservation. Default: both."
+        ),
     ] = None,
     per_prompt: Annotated[int, typer.Option(min=2, help="Pictures of each prompt of the evaluation.")] = 8,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time, with an equal share of the cores.")] = 1,
     gpu: Annotated[bool, typer.Option(help="A model of Stable Diffusion 1.5's size with random weights.")] = False,
-    work: Annotated[Path, typer.Option(help="Folder of the results and of what runs share.")] = Path("runs/benchmarks"),
-    only_table: Annotated[bool, typer.Option("--table", help="Only print what is finished.")] = False,
+    work: Annotated[Path, typer.Option(help="Folder of the results and of files that runs share.")] = Path(
+        "runs/benchmarks"
+    ),
+    only_table: Annotated[bool, typer.Option("--table", help="Only print the finished runs.")] = False,
 ) -> None:
-    """Runs what is missing and prints a Markdown table."""
+    """Runs the missing cases and prints a Markdown table."""
     plan = Plan(base_model(gpu, work), per_prompt)
     results = Results(work / "fidelity")
     wanted = cases(
@@ -53,8 +60,8 @@ def main(
 
 
 def _run_all(missing: list[Case], plan: Plan, results: Results, script: Path | None, cache: Path, jobs: int) -> bool:
-    """Runs cases in processes of their own; tells whether one failed."""
-    # Both are read when libraries are first imported: here, in the workers and in the programs that they start.
+    """Runs each case in its own process. Returns whether one failed."""
+    # Libraries read both settings when they are imported: here, in the workers and in the programs that they start.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     quiet_libraries()
     from benchmarks.evaluated import run_case

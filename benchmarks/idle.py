@@ -1,8 +1,8 @@
-"""Counts what an operator writes when there is nothing to write: `python -m benchmarks.idle --jobs 2000 --seconds 60`.
+"""Counts unnecessary writes of an operator: `python -m benchmarks.idle --jobs 2000 --seconds 60`.
 
-The cluster that `KUBECONFIG` names must have the CustomResourceDefinition, and should have no other operator. Jobs that have
-ended are made in a namespace of their own; an operator starts, looks at all of them, and whatever has another resource version
-in the end has been written.
+The cluster of `KUBECONFIG` must have the CustomResourceDefinition, and should have no other operator. The benchmark
+creates finished DreamBoothJobs in their own namespace and starts an operator, which reads all of them. A DreamBoothJob
+whose resource version has changed at the end was written.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.operators import NAMESPACE, WATCHES_SECONDS, job, leading_operator, stage
+from benchmarks.operators import NAMESPACE, WATCHES_SECONDS, dreambooth_job, leading_operator, stage
 from dreambooth_api.job import KIND
 from dreambooth_operator.kube.client import Cluster
 
@@ -39,23 +39,25 @@ ENDED = {
 
 
 def main(
-    jobs: Annotated[int, typer.Option(help="How many DreamBoothJobs that have ended.", min=1)] = 10,
-    seconds: Annotated[float, typer.Option(help="How long the operator runs.", min=1)] = 600,
+    jobs: Annotated[int, typer.Option(help="Number of finished DreamBoothJobs.", min=1)] = 10,
+    seconds: Annotated[float, typer.Option(help="Seconds that the operator runs.", min=1)] = 600,
 ) -> None:
-    """Prints how many were written; exits with 1 if any was."""
+    """Prints how many DreamBoothJobs were written; exits with 1 if any was."""
     written = asyncio.run(measure(jobs, seconds))
     if written:
         raise typer.Exit(1)
 
 
 async def measure(jobs: int, seconds: float) -> int:
-    """Measures and prints; returns the number of jobs that were written."""
+    """Measures and prints; returns the number of DreamBoothJobs that were written."""
     async with stage() as (cluster, _):
         await _make_ended(cluster, jobs)
         before = await _versions(cluster)
         begun = time.monotonic()
         async with leading_operator():
-            typer.echo(f"{jobs} jobs; the operator led after {time.monotonic() - begun - WATCHES_SECONDS:.1f} s")
+            typer.echo(
+                f"{jobs} DreamBoothJobs; the operator was leader after {time.monotonic() - begun - WATCHES_SECONDS:.1f} s"
+            )
             await asyncio.sleep(seconds)
         after = await _versions(cluster)
     written = sum(before[name] != after.get(name) for name in before)
@@ -68,7 +70,7 @@ async def _make_ended(cluster: Cluster, jobs: int) -> None:
 
     async def make(number: int) -> None:
         async with limit:
-            await cluster.write_status(await cluster.create(job(f"job-{number}")), ENDED)
+            await cluster.write_status(await cluster.create(dreambooth_job(f"job-{number}")), ENDED)
 
     await asyncio.gather(*(make(number) for number in range(jobs)))
 

@@ -1,13 +1,13 @@
-"""Kills runs at random moments of every phase and compares what the resumed runs export with what an undisturbed run exports,
-bit for bit.
+"""Kills runs at random moments of every phase, and compares the exports of the resumed runs with that of an undisturbed
+run, bit for bit.
 
     python -m benchmarks.kills --kills 20 --output kills.txt
 
-Each run is a whole life of a small job with the embedded model: class images, 40 steps, export, samples, evaluation. The phases
-take turns: a run is started, killed with SIGKILL at a moment drawn uniformly from the duration that the phase has in the
-undisturbed run, counted from the phase's begin, and started again until it is done; a run that was done before its moment is
-taken again with an earlier one. A line tells for each kill the phase that it was aimed at, the second, where it hit and whether
-the weights and the loss curve are equal.
+Each run is a complete small training with the embedded model: class images, 40 steps, export, samples, evaluation. The
+kills aim at the phases in turn: a run is started, killed with SIGKILL at a random moment after the begin of the phase,
+and started again until it is done. The moment is uniform in the duration of the phase in the undisturbed run. A run
+that ends before its moment is repeated with an earlier one. For each kill, a line shows the intended phase, the second,
+the phase that was hit, and whether the weights and the loss curve are equal.
 """
 
 import hashlib
@@ -40,15 +40,15 @@ SETTINGS = {
 
 
 def main(
-    kills: Annotated[int, typer.Option(help="Number of runs that are killed once each.")] = 20,
+    kills: Annotated[int, typer.Option(help="Number of runs, each of which is killed once.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the moments.")] = 0,
-    output: Annotated[Path | None, typer.Option(help="File for the table; it is printed in any case.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File for the table, which is also printed.")] = None,
 ) -> None:
     """Prints the table; exits with 1 if any run differs."""
     moments = random.Random(seed)
     lines: list[str] = []
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         typer.echo(line)
         lines.append(line)
         if output:
@@ -61,16 +61,16 @@ def main(
         _finish(root / "undisturbed")
         undisturbed = RunFolder(root / "undisturbed" / "output")
         wanted, seconds = fingerprint(undisturbed), read_result(undisturbed.result).seconds
-        tell("undisturbed run: " + ", ".join(f"{phase} {took} s" for phase, took in seconds.items()))
-        tell(f"{'kill':>4}  {'aimed at':8}  {'second':>6}  {'hit':26}  equal")
+        report("undisturbed run: " + ", ".join(f"{phase} {took} s" for phase, took in seconds.items()))
+        report(f"{'kill':>4}  {'aimed at':8}  {'second':>6}  {'hit':26}  equal")
         equal = 0
         for number in range(1, kills + 1):
             phase = PHASES[(number - 1) % len(PHASES)]
             moment, hit = _kill(root / str(number), phase, moments.uniform(0, seconds[phase]))
             same = fingerprint(RunFolder(root / str(number) / "output")) == wanted
             equal += same
-            tell(f"{number:4}  {phase:8}  {moment:6.2f}  {hit:26}  {'yes' if same else 'NO'}")
-        tell(f"{equal} of {kills} equal")
+            report(f"{number:4}  {phase:8}  {moment:6.2f}  {hit:26}  {'yes' if same else 'NO'}")
+        report(f"{equal} of {kills} equal")
     raise typer.Exit(0 if equal == kills else 1)
 
 
@@ -81,7 +81,7 @@ def fingerprint(folder: RunFolder) -> dict[str, str]:
 
 
 def where(folder: Path) -> str:
-    """The phase in which a run stands by its log, and how far it is by what it has left on the disk."""
+    """The phase of a run by its log, and its progress by its files."""
     output = RunFolder(folder / "output")
     if output.complete.exists():
         return "complete"
@@ -96,10 +96,10 @@ def where(folder: Path) -> str:
 
 
 def _kill(folder: Path, phase: str, moment: float) -> tuple[float, str]:
-    """A run that is killed once, `moment` seconds after a phase began, and then goes on to its end.
+    """Kills a run once, `moment` seconds after a phase began, and then runs it to its end.
 
     Returns:
-        The moment of the kill and where it hit.
+        The moment of the kill and the phase that was hit.
     """
     process = _start(folder)
     while process.is_alive() and f"{phase}: started" not in (folder / "log").read_text():
@@ -127,7 +127,7 @@ def _start(folder: Path) -> BaseProcess:
 
 
 def _finish(folder: Path) -> None:
-    """Runs to the end."""
+    """Runs a training to its end."""
     process = _start(folder)
     process.join()
     if process.exitcode != 0:

@@ -1,4 +1,5 @@
-"""An operator of a benchmark's own, and the namespace in which it works. Used by `reconcile.py`, `idle.py` and `overhead.py`."""
+"""Starts an operator for a benchmark, and creates its namespace. Used by `reconcile.py`, `idle.py` and
+`overhead.py`."""
 
 import asyncio
 import os
@@ -18,12 +19,12 @@ NAMESPACE = "dreambooth-benchmark"
 PHOTOS = "photos"
 PATIENCE_SECONDS = 60
 WATCHES_SECONDS = 3
-"""Within which the watches of an operator begin after it has the Lease."""
+"""Most seconds until the watches of an operator begin after it has acquired the Lease."""
 
 
 @asynccontextmanager
 async def stage() -> AsyncIterator[tuple[Cluster, client.ApiClient]]:
-    """Clients of a cluster in which the namespace is there for as long as the block lasts."""
+    """Clients of a cluster in which the namespace exists while the block runs."""
     cluster = await Cluster.connect()
     api = client.ApiClient(cluster.configuration)
     core = client.CoreV1Api(api)
@@ -39,7 +40,7 @@ async def stage() -> AsyncIterator[tuple[Cluster, client.ApiClient]]:
 
 
 async def _make_namespace(core: client.CoreV1Api) -> None:
-    """Makes the namespace with the photos that the jobs name, as soon as one of an earlier run is gone."""
+    """Creates the namespace with the photos of the DreamBoothJobs, as soon as the one of an earlier run is deleted."""
     for _ in range(PATIENCE_SECONDS):
         try:
             await core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=NAMESPACE)))
@@ -50,15 +51,15 @@ async def _make_namespace(core: client.CoreV1Api) -> None:
             if error.status != 409:
                 raise
         await asyncio.sleep(1)
-    raise SystemExit(f"the namespace {NAMESPACE} of an earlier run does not end")
+    raise SystemExit(f"the namespace {NAMESPACE} of an earlier run is still terminating")
 
 
 @asynccontextmanager
 async def leading_operator(more: Mapping[str, str] | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
-    """An operator that leads and watches, for as long as the block lasts.
+    """An operator that is the leader and watches, while the block runs.
 
     Args:
-        more: settings beside those that every benchmark needs, in capitals.
+        more: further settings, with upper-case names.
     """
     operator = await _start_operator(more or {})
     try:
@@ -88,7 +89,7 @@ async def _start_operator(more: Mapping[str, str]) -> asyncio.subprocess.Process
             break
     else:
         raise SystemExit("the operator ended")
-    asyncio.create_task(_drain(operator.stderr))  # noqa: RUF006  # it lives as long as the process
+    asyncio.create_task(_drain(operator.stderr))  # noqa: RUF006  # it ends with the process
     return operator
 
 
@@ -97,7 +98,7 @@ async def _drain(stream: asyncio.StreamReader) -> None:
         pass
 
 
-def job(name: str) -> dict[str, Any]:
+def dreambooth_job(name: str) -> dict[str, Any]:
     """A DreamBoothJob."""
     spec = {
         "model": {"source": "embedded://emoji"},

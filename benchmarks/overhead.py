@@ -1,9 +1,10 @@
-"""Measures an operator's share of a core while many jobs run: `python -m benchmarks.overhead --jobs 1000 --seconds 120`.
+"""Measures the CPU use of an operator while many DreamBoothJobs run: `python -m benchmarks.overhead --jobs 1000
+--seconds 120`.
 
-The cluster that `KUBECONFIG` names must have the CustomResourceDefinition, no other operator and no nodes: trainers are
-pretended, and so is the node. This program binds the pods of the operator's Jobs to it and says of each that it runs, at an
-address of the loopback network of its own, where it answers to `/progress` with a step more each second. `/metrics` of the
-operator is scraped as Prometheus does it; what the operator says there that it used while all this goes on is what is told.
+The cluster of `KUBECONFIG` must have the CustomResourceDefinition, no other operator and no nodes: the trainers and the
+node are simulated. This program binds the pods of the operator's Jobs to a simulated node, and sets their status to
+running, each with its own loopback address. There it serves `/progress`, with one more step each second. It scrapes
+`/metrics` of the operator like Prometheus, and prints the CPU time and memory that the operator reports there.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ import typer
 from aiohttp import web
 from kubernetes.aio import client
 
-from benchmarks.operators import NAMESPACE, job, leading_operator, stage
+from benchmarks.operators import NAMESPACE, dreambooth_job, leading_operator, stage
 from dreambooth_api.job import KIND
 from dreambooth_operator.kube.client import Cluster
 from dreambooth_operator.objects.names import LABEL_JOB
@@ -27,17 +28,17 @@ from dreambooth_trainer.monitoring.progress import Progress
 AT_ONCE = 20
 SCRAPE_SECONDS = 15
 SETTLED_SECONDS = 1200
-"""Within which all jobs must run."""
+"""Seconds until all DreamBoothJobs must run."""
 STEPS = 100_000
-NODE, LEASES = "pretended", "kube-node-lease"
+NODE, LEASES = "simulated", "kube-node-lease"
 HEARTBEAT_SECONDS = 10
 TRAINER_PORT = 18080
 OPERATOR_PORT = 19090
 
 
 def main(
-    jobs: Annotated[int, typer.Option(help="How many jobs run.", min=1, max=60_000)] = 1000,
-    seconds: Annotated[float, typer.Option(help="How long is measured.", min=SCRAPE_SECONDS)] = 120,
+    jobs: Annotated[int, typer.Option(help="Number of running DreamBoothJobs.", min=1, max=60_000)] = 1000,
+    seconds: Annotated[float, typer.Option(help="Seconds of the measurement.", min=SCRAPE_SECONDS)] = 120,
 ) -> None:
     """Prints the operator's share of a core."""
     asyncio.run(measure(jobs, seconds))
@@ -47,28 +48,28 @@ async def measure(jobs: int, seconds: float) -> None:
     """Measures and prints."""
     async with stage() as (cluster, api):
         core = client.CoreV1Api(api)
-        node = asyncio.create_task(_pretended_node(core, client.CoordinationV1Api(api)))
-        trainers = await _pretended_trainers()
+        node = asyncio.create_task(_simulated_node(core, client.CoordinationV1Api(api)))
+        trainers = await _simulated_trainers()
         settings = {"PORT": str(OPERATOR_PORT), "TRAINER_PORT": str(TRAINER_PORT), "TRAINER_NETWORKS": "127.0.0.0/8"}
         async with leading_operator(settings):
             begun = time.monotonic()
-            await _at_once([cluster.create(job(f"job-{number}")) for number in range(jobs)])
+            await _at_once([cluster.create(dreambooth_job(f"job-{number}")) for number in range(jobs)])
             await _run_all(cluster, core, jobs)
-            typer.echo(f"{jobs} jobs run after {time.monotonic() - begun:.0f} s, their trainers pretended")
+            typer.echo(f"{jobs} DreamBoothJobs run after {time.monotonic() - begun:.0f} s, with simulated trainers")
             scrapes = asyncio.create_task(_scrape())
             before, begun = await _metrics(), time.monotonic()
             await asyncio.sleep(seconds)
             after, passed = await _metrics(), time.monotonic() - begun
             scrapes.cancel()
-            _tell(before, after, passed)
+            _print(before, after, passed)
         await trainers.cleanup()
         node.cancel()
         await core.delete_node(NODE)
 
 
-async def _pretended_node(core: client.CoreV1Api, coordination: client.CoordinationV1Api) -> None:
-    """A node that nothing is scheduled to, and its heartbeat: pods of a node that is lost would be taken away."""
-    ready = client.V1NodeCondition(type="Ready", status="True", reason="Pretended", message="")
+async def _simulated_node(core: client.CoreV1Api, coordination: client.CoordinationV1Api) -> None:
+    """A node without scheduling, and its heartbeat: Kubernetes would delete the pods of a lost node."""
+    ready = client.V1NodeCondition(type="Ready", status="True", reason="Simulated", message="")
     node = client.V1Node(
         metadata=client.V1ObjectMeta(name=NODE),
         spec=client.V1NodeSpec(unschedulable=True),
@@ -82,11 +83,11 @@ async def _pretended_node(core: client.CoreV1Api, coordination: client.Coordinat
         await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
-async def _pretended_trainers() -> web.AppRunner:
-    """Answers at all addresses as trainers would that began just now and make a step a second."""
+async def _simulated_trainers() -> web.AppRunner:
+    """Serves the progress of trainers at all addresses: they started now, and finish one step per second."""
     begun = time.monotonic()
     progress = Progress()
-    progress.update(identifier="sks", device="pretended", total_steps=STEPS)
+    progress.update(identifier="sks", device="simulated", total_steps=STEPS)
     with progress.phase("prepare"):
         pass
     with progress.phase("train", total=STEPS, unit="steps"):
@@ -106,15 +107,15 @@ async def _pretended_trainers() -> web.AppRunner:
 
 
 async def _run_all(cluster: Cluster, core: client.CoreV1Api, jobs: int) -> None:
-    """Lets every pod run as soon as it is there, until all jobs do."""
-    told: set[str] = set()
+    """Sets every new pod to running, until all DreamBoothJobs run."""
+    started: set[str] = set()
     async with asyncio.timeout(SETTLED_SECONDS):
         while True:
             pods, _ = await cluster.list("Pod", NAMESPACE, labels=LABEL_JOB)
-            new = [pod for pod in pods if pod["metadata"]["name"] not in told]
-            running = [_run(core, pod, len(told) + number) for number, pod in enumerate(new)]
+            new = [pod for pod in pods if pod["metadata"]["name"] not in started]
+            running = [_run(core, pod, len(started) + number) for number, pod in enumerate(new)]
             await _at_once(running)
-            told |= {pod["metadata"]["name"] for pod in new}
+            started |= {pod["metadata"]["name"] for pod in new}
             items, _ = await cluster.list(KIND, NAMESPACE)
             if sum(item.get("status", {}).get("progress", {}).get("step", 0) > 0 for item in items) >= jobs:
                 return
@@ -133,7 +134,7 @@ async def _run(core: client.CoreV1Api, pod: Object, number: int) -> None:
     }
     target = client.V1ObjectReference(kind="Node", name=NODE)
     binding = client.V1Binding(metadata=client.V1ObjectMeta(name=pod["metadata"]["name"]), target=target)
-    # The library takes the answer for a Binding, which it is not.
+    # The library parses the response as a Binding, but it is a Status.
     await core.create_namespaced_binding_without_preload_content(NAMESPACE, binding)
     await core.patch_namespaced_pod_status(pod["metadata"]["name"], NAMESPACE, {"status": status})
 
@@ -151,7 +152,7 @@ async def _metrics() -> Mapping[str, float]:
     return {series: float(value) for series, _, value in lines}
 
 
-def _tell(before: Mapping[str, float], after: Mapping[str, float], seconds: float) -> None:
+def _print(before: Mapping[str, float], after: Mapping[str, float], seconds: float) -> None:
     def rate(name: str) -> float:
         return (after[name] - before[name]) / seconds
 

@@ -1,6 +1,6 @@
-"""The two programs that are compared, as command lines, and what both of them train.
+"""Command lines of the two programs that are compared, and their base model and subjects.
 
-Used by `speed.py` and `fidelity.py`. Importing it stays light: the peak memory of a child process is counted from the
+Used by `speed.py` and `fidelity.py`. It imports no large libraries: the peak memory of a child process includes the
 memory of the process that starts it.
 """
 
@@ -25,10 +25,10 @@ Arguments = Mapping[str, str | int | float | bool | Path]
 
 @dataclass(frozen=True)
 class Base:
-    """The base model that both programs personalise, and how they compute with it."""
+    """The base model that both programs personalise, with resolution and precision."""
 
     source: str
-    """As `model.source` names it."""
+    """The value of `model.source`."""
     folder: Path
     """The same model as a folder in diffusers' layout, for the script."""
     resolution: int
@@ -44,16 +44,16 @@ class Subject:
 
     @property
     def class_(self) -> str:
-        """Its class, as the example's manifest names it."""
-        return self._said["class"]
+        """Its class in the example's manifest."""
+        return self._section["class"]
 
     @property
     def identifier(self) -> str:
-        """The word that means it, as the example's manifest names it."""
-        return self._said["identifier"]
+        """The word that means the subject, from the example's manifest."""
+        return self._section["identifier"]
 
     @property
-    def _said(self) -> dict[str, str]:
+    def _section(self) -> dict[str, str]:
         manifest, *_ = yaml.safe_load_all((EXAMPLES / self.name / "dreamboothjob.yaml").read_text())
         return dict(manifest["spec"]["subject"])
 
@@ -72,8 +72,8 @@ def base_model(gpu: bool, work: Path) -> Base:
     """The embedded model in float32, or for a GPU one of Stable Diffusion 1.5's size in bfloat16, with random weights.
 
     Args:
-        gpu: whether to take the large one.
-        work: where the large one is built, once.
+        gpu: whether to use the large model.
+        work: folder in which the large model is built once.
     """
     if not gpu:
         return Base("embedded://emoji", embedded.path("emoji") / "pipeline", 64, "fp32")
@@ -84,9 +84,9 @@ def base_model(gpu: bool, work: Path) -> Base:
 
 
 def trainer_command(config: TrainConfig, output: Path, cache: Path) -> list[str]:
-    """The command of this project's trainer; writes its configuration beside the output folder."""
+    """The command of this project's trainer; writes its configuration next to the output folder."""
     file = output.with_name(f"{output.name}.json")
-    # Only what was set: the trainer refuses settings that have no effect, such as LoRA's where all weights are trained.
+    # Only explicit settings: the trainer rejects settings without an effect, such as those of LoRA for method full.
     write_json(file, config.model_dump(mode="json", by_alias=True, exclude_unset=True))
     module = [sys.executable, "-m", "dreambooth_trainer"]
     return [*module, "--config", str(file), "--output", str(output), "--cache", str(cache)]
@@ -105,11 +105,11 @@ def script_command(
 
     Args:
         script: the program.
-        base: what it trains.
-        subject: whose photos it learns.
-        identifier: the word that shall mean the subject.
-        output: where it writes the pipeline.
-        class_images: where it draws class images; None trains without prior preservation.
+        base: the base model.
+        subject: the subject of the photos.
+        identifier: the word that will mean the subject.
+        output: folder of the exported pipeline.
+        class_images: folder of the class images; None for a training without prior preservation.
         more: further options, by their names with underscores.
     """
     prior: Arguments = {

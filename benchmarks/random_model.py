@@ -1,7 +1,7 @@
 """Builds a model of Stable Diffusion 1.5's size with random weights: `python -m benchmarks.random_model FOLDER`.
 
-Speed and memory do not depend on what the weights know, and so a machine that has no real ones can be measured. Started
-by `programs.py` as a process of its own, which gives its memory back.
+Speed and memory do not depend on the values of the weights, so that a machine without a real model can be measured.
+`programs.py` starts it as a separate process, whose memory is released when it ends.
 """
 
 import sys
@@ -17,10 +17,10 @@ from dreambooth_trainer.process.storage import atomic_folder
 
 
 def build() -> StableDiffusionPipeline:
-    """The architecture of Stable Diffusion 1.5; the dimensions that diffusers' defaults don't have are given.
+    """The architecture of Stable Diffusion 1.5; only dimensions that differ from diffusers' defaults are given.
 
-    Random numbers for 1.1 billion weights take a CPU half a minute, so that a GPU draws them where there is one.
-    The tokenizer is the embedded model's, padded to the 77 tokens of CLIP: its ids are few of the 49,408 rows.
+    Random numbers for 1.1 billion weights take half a minute on a CPU, so a GPU generates them if there is one. The
+    tokenizer is that of the embedded model, padded to the 77 tokens of CLIP: its ids use only some of the 49,408 rows.
     """
     torch.manual_seed(0)
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)

@@ -1,10 +1,11 @@
-"""Measures how long it takes from applying a DreamBoothJob until its Job exists, with an operator of its own.
+"""Measures the time from the creation of a DreamBoothJob to the creation of its Job, with its own operator.
 
     KUBECONFIG=... python -m benchmarks.reconcile --jobs 300 --rate 10
 
-The cluster that `KUBECONFIG` names must have the CustomResourceDefinition, and should have no other operator. Everything happens
-in a namespace that is deleted afterwards. Jobs begin at even distances, whatever became of those before; each is timed from the
-moment its request is sent until this program's own watch sees the Job, so a slow API server counts too.
+The cluster of `KUBECONFIG` must have the CustomResourceDefinition, and should have no other operator. The benchmark
+uses a namespace that it deletes at the end. It creates DreamBoothJobs at equal intervals, without waiting for earlier
+ones. The time of each goes from the request until this program's own watch receives the Job, so it includes the time of
+a slow API server.
 """
 
 import asyncio
@@ -18,24 +19,24 @@ from typing import Annotated, Any
 import typer
 from kubernetes.aio import client
 
-from benchmarks.operators import NAMESPACE, PATIENCE_SECONDS, job, leading_operator, stage
+from benchmarks.operators import NAMESPACE, PATIENCE_SECONDS, dreambooth_job, leading_operator, stage
 from dreambooth_operator.objects.names import LABEL_JOB
 
 PERCENTILES = (50, 90, 99)
 
 
 def main(
-    jobs: Annotated[int, typer.Option(help="How many DreamBoothJobs.", min=2)] = 300,
-    rate: Annotated[float, typer.Option(help="How many of them a second.", min=0.1)] = 10,
+    jobs: Annotated[int, typer.Option(help="Number of DreamBoothJobs.", min=2)] = 300,
+    rate: Annotated[float, typer.Option(help="DreamBoothJobs per second.", min=0.1)] = 10,
 ) -> None:
-    """Prints the percentiles; exits with 1 if a Job is missing in the end."""
+    """Prints the percentiles; exits with 1 if a Job is missing at the end."""
     missing = asyncio.run(measure(jobs, rate))
     if missing:
         raise typer.Exit(1)
 
 
 async def measure(jobs: int, rate: float) -> int:
-    """Measures and prints; returns the number of jobs that have no Job."""
+    """Measures and prints; returns the number of DreamBoothJobs without a Job."""
     created: dict[str, float] = {}
     applied: dict[str, float] = {}
     async with stage() as (cluster, api), leading_operator():
@@ -46,7 +47,7 @@ async def measure(jobs: int, rate: float) -> int:
             await asyncio.sleep(max(0.0, begun + number / rate - time.monotonic()))
             name = f"job-{number}"
             applied[name] = time.monotonic()
-            sending.append(asyncio.create_task(cluster.create(job(name))))
+            sending.append(asyncio.create_task(cluster.create(dreambooth_job(name))))
         await asyncio.gather(*sending)
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -59,7 +60,7 @@ async def measure(jobs: int, rate: float) -> int:
 
 
 async def _watch(api: client.ApiClient, created: dict[str, float]) -> None:
-    """Notes when the Job of each DreamBoothJob was seen first."""
+    """Records the time at which the watch first receives the Job of each DreamBoothJob."""
     path = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
     query = [("watch", "true"), ("labelSelector", LABEL_JOB)]
     prepared = await api.param_serialize("GET", path, query_params=query, auth_settings=["BearerToken"])

@@ -10,7 +10,7 @@ from benchmarks.cases import Case
 from dreambooth_trainer.process.storage import write_json
 
 FigureValues = Mapping[str, float | None]
-"""Figures by name; None where one is not defined."""
+"""Figures by name; None for a figure that is not defined."""
 
 COLUMNS = {
     "subjShare": "SUBJ share",
@@ -29,14 +29,14 @@ class Results:
     folder: Path
 
     def add(self, case: Case, key: str, identifier: str, seconds: float, figures: FigureValues) -> None:
-        """Keeps the result of a case.
+        """Stores the result of a case.
 
         Args:
-            case: what was run.
+            case: the case.
             key: digest of its settings.
-            identifier: the word that meant the subject.
-            seconds: wall time of the training program, class images included where it drew them.
-            figures: what was measured.
+            identifier: the word that means the subject.
+            seconds: wall time of the training program, including class images that it generated.
+            figures: the measured figures.
         """
         result = {"case": case.name, "key": key, "identifier": identifier, "seconds": seconds, "figures": figures}
         write_json(self._file(case), result)
@@ -54,7 +54,7 @@ class Results:
 
 
 def table(finished: Mapping[Case, FigureValues]) -> str:
-    """A Markdown table: mean and standard deviation over a program's runs with, and over those without, prior preservation."""
+    """A Markdown table: mean and standard deviation over a program's runs with and without prior preservation."""
     lines = [
         f"| program | prior preservation | runs | {' | '.join(COLUMNS.values())} |",
         f"|---|---|---:|{'---:|' * len(COLUMNS)}",
@@ -69,7 +69,7 @@ def table(finished: Mapping[Case, FigureValues]) -> str:
 
 
 def spread(values: Sequence[float | None]) -> str:
-    """`mean ± standard deviation` of the values that are defined; without the latter where there is but one."""
+    """`mean ± standard deviation` of the defined values; only the mean for a single value."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"

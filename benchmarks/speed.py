@@ -1,7 +1,8 @@
-"""Speed and memory of this trainer beside diffusers' `train_dreambooth.py`: `python -m benchmarks.speed --script FILE`.
+"""Compares speed and memory of this trainer with diffusers' `train_dreambooth.py`: `python -m benchmarks.speed --script
+FILE`.
 
-The runs alternate, each a process of its own in a fresh folder, so that a drift of the machine meets both programs. A
-ratio is always that of two runs of the same round. What is measured is said in README.md.
+The runs of the programs alternate, each in its own process and a new folder, so that changes of the machine affect both
+programs. A ratio always compares two runs of the same round. README.md defines the measured quantities.
 """
 
 import json
@@ -26,7 +27,7 @@ SCRIPT = "script"
 
 
 class Arm(StrEnum):
-    """Settings of this project's trainer: those that the script has, or the project's own defaults."""
+    """Settings of this project's trainer: those of the script, or the project's defaults."""
 
     SAME = "same"
     DEFAULTS = "defaults"
@@ -34,16 +35,16 @@ class Arm(StrEnum):
 
 @dataclass(frozen=True)
 class Size:
-    """How much is to be done."""
+    """The amount of work."""
 
     steps: int
     batch: int
-    """Photos in a batch, and as many class images beside them."""
+    """Photos in a batch; a batch has the same number of class images."""
     class_images: int
     sample_batch: int
-    """Class images that are drawn at once."""
+    """Class images that are generated at once."""
     text_encoder: bool = True
-    """Whether the text encoder trains too."""
+    """Whether the text encoder is trained too."""
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,19 @@ def main(
     script: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="diffusers' train_dreambooth.py.")],
     arm: Annotated[list[Arm] | None, typer.Option(help="Settings of this trainer. Default: both.")] = None,
     pairs: Annotated[int, typer.Option(min=1, help="Rounds, each with one run of every program.")] = 3,
-    subject: Annotated[str, typer.Option(help="Example whose photos are learned.")] = "dog",
+    subject: Annotated[str, typer.Option(help="Example subject.")] = "dog",
     steps: Annotated[int, typer.Option(min=1)] = 300,
     class_images: Annotated[int, typer.Option(min=1)] = 64,
     sample_batch: Annotated[
-        int, typer.Option(min=1, help="Class images drawn at once; 4 is the script's default.")
+        int, typer.Option(min=1, help="Class images generated at once; 4 is the script's default.")
     ] = 4,
     gpu: Annotated[
         bool, typer.Option(help="A model of Stable Diffusion 1.5's size at 512 px, batches of 1+1 and 4+4.")
     ] = (False),
     train_text_encoder: Annotated[
-        bool | None, typer.Option(help="Whether the text encoder trains too. Default: only without --gpu.")
+        bool | None, typer.Option(help="Whether the text encoder is trained too. Default: only without --gpu.")
     ] = None,
-    work: Annotated[Path, typer.Option(help="Folder for what is built once.")] = Path("runs/benchmarks"),
+    work: Annotated[Path, typer.Option(help="Folder for the model that is built once.")] = Path("runs/benchmarks"),
 ) -> None:
     """Measures, and prints a JSON line for each run and Markdown tables at the end."""
     base = base_model(gpu, work)
@@ -133,7 +134,7 @@ def measure(
 
 
 def script_options(size: Size) -> dict[str, str | int | float | bool | Path]:
-    """Options of the script that are not its defaults."""
+    """Options of the script that differ from its defaults."""
     return {
         "num_class_images": size.class_images,
         "sample_batch_size": size.sample_batch,
@@ -148,10 +149,10 @@ def script_options(size: Size) -> dict[str, str | int | float | bool | Path]:
 
 
 def trainer_config(arm: Arm, base: Base, subject: Subject, size: Size) -> TrainConfig:
-    """The same work for this project's trainer, without the pictures and figures that the script does not make.
+    """The same work for this project's trainer, without the pictures and figures that the script does not have.
 
-    The script draws class images with the sampler of the pipeline, DDIM here, in the 50 steps and with the guidance of
-    7.5 that are diffusers' defaults, and writes its first checkpoint after 500 steps.
+    The script generates class images with the sampler of the pipeline, here DDIM, and with diffusers' defaults of 50
+    steps and a guidance scale of 7.5. It writes its first checkpoint after 500 steps.
     """
     prior: dict[str, Any] = {"images": size.class_images}
     training: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""When the stages of a run began and ended, read from what each program writes. Used by `speed.py`."""
+"""Start and end times of the stages of a run, from the output of each program. Used by `speed.py`."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ class Stages:
     """Times in seconds."""
 
     class_images: float
-    """Duration of the drawing of the class images."""
+    """Duration of the generation of the class images."""
     first_step: float
     """From the start of the program to the beginning of the first training step."""
     training: float
@@ -23,7 +23,7 @@ class Stages:
 
 
 def stages_of_script(marks: Sequence[Mark]) -> Stages:
-    """Stages of diffusers' script by its progress bars, which it draws at 0, and redraws at least at the end.
+    """Stages of diffusers' script by its progress bars, which it prints at 0 and at least once more at the end.
 
     Raises:
         ValueError: a bar is missing or did not reach its end.
@@ -33,10 +33,10 @@ def stages_of_script(marks: Sequence[Mark]) -> Stages:
 
 
 def stages_of_trainer(marks: Sequence[Mark], last_step: float) -> Stages:
-    """Stages of this project's trainer by its lines.
+    """Stages of this project's trainer by its output lines.
 
     Args:
-        marks: what it wrote.
+        marks: its output.
         last_step: seconds from its start to the end of its last step. The line that ends the phase comes later, when
             the last checkpoint and the weights are on the disk.
 
@@ -49,32 +49,32 @@ def stages_of_trainer(marks: Sequence[Mark], last_step: float) -> Stages:
 
 
 def steps_of_script(marks: Sequence[Mark]) -> list[tuple[float, int]]:
-    """How many steps diffusers' script had done, and when."""
+    """The finished steps of diffusers' script, with times in seconds."""
     return [(mark.seconds, int(match[1])) for mark in marks if (match := _STEPS.search(mark.text))]
 
 
 def steady_rate(done: Sequence[tuple[float, int]]) -> float | None:
-    """Steps a second over the last half of the steps, which no warm-up slows; None where too little was seen of it.
+    """Steps per second over the last half of the steps, without warm-up; None if there are too few times.
 
     Args:
-        done: how many steps were done at which times.
+        done: times in seconds with the number of steps done.
     """
     late = [(seconds, steps) for seconds, steps in done if 2 * steps >= done[-1][1]]
     if not late:
         return None
-    # A bar is drawn more than once at its end.
+    # A bar is printed more than once at its end.
     end = next(seconds for seconds, steps in late if steps == late[-1][1])
     (begin, before), after = late[0], late[-1][1]
     return (after - before) / (end - begin) if end > begin else None
 
 
 def _bar(marks: Iterable[Mark], pattern: re.Pattern[str]) -> tuple[float, float]:
-    """When a progress bar was first seen at 0 and at its end."""
+    """The times at which a progress bar was first printed at 0 and at its end."""
     seen = [(mark.seconds, int(match[1]), int(match[2])) for mark in marks if (match := pattern.search(mark.text))]
     begun = [seconds for seconds, done, _ in seen if done == 0]
     ended = [seconds for seconds, done, total in seen if done == total]
     if not begun or not ended:
-        raise ValueError(f"no whole progress bar {pattern.pattern!r} in the output")
+        raise ValueError(f"no complete progress bar {pattern.pattern!r} in the output")
     return begun[0], ended[0]
 
 

@@ -1,4 +1,4 @@
-"""Runs a program and remembers when it wrote what, and how much memory it took. Used by `speed.py`."""
+"""Runs a program, and records its output with times, and its memory. Used by `speed.py`."""
 
 import os
 import re
@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Self
 
 _DEVICE_INTERVAL = 0.2
-"""Seconds between two readings of the GPU's memory."""
+"""Seconds between two reads of the GPU's memory."""
 
 _LINES_INTERVAL = 0.02
-"""Seconds between two looks at a file that grows."""
+"""Seconds between two reads of a growing file."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that a program wrote."""
+    """A piece of a program's output."""
 
     seconds: float
     """Since its start."""
@@ -31,7 +31,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Finished:
-    """A program that ran to its end."""
+    """The measurements of a finished program."""
 
     started: float
     """Time of the start, seconds since 1970."""
@@ -39,12 +39,13 @@ class Finished:
     """Wall time."""
     marks: list[Mark]
     memory: int
-    """Peak resident memory of the largest process among the program's, bytes; but at least that of the process that
-    started it, whose memory the system counts until the program takes its place."""
+    """Peak resident memory of the largest process of the program, bytes. At least that of the process that started it,
+    since the system counts its memory until the program replaces it."""
     device_memory: int | None
-    """Peak memory in use on the first GPU less what was in use before, bytes; None without an NVIDIA GPU."""
+    """Peak memory in use on the first GPU, minus the memory that was in use before, bytes; None without an NVIDIA
+    GPU."""
     lines: list[tuple[float, int]]
-    """How many lines the watched file had, each time that there were more, and when, in seconds since the start."""
+    """Times in seconds since the start, with the number of lines in the watched file, at each increase."""
 
 
 class ProgramFailed(Exception):
@@ -52,7 +53,7 @@ class ProgramFailed(Exception):
 
 
 def run_timed(command: Sequence[str], log: Path, watched: Path | None = None) -> Finished:
-    """Runs a program whose output goes to `log`.
+    """Runs a program and writes its output to `log`.
 
     Args:
         command: the program.
@@ -70,7 +71,8 @@ def run_timed(command: Sequence[str], log: Path, watched: Path | None = None) ->
         except BaseException:
             program.kill()
             raise
-        # The resource usage of this very child: its own peak or, if larger, that of a child that it waited for.
+        # The resource usage of this child process: its own peak, or that of a child that it waited for, if that is
+        # larger.
         _, status, usage = os.wait4(program.pid, 0)
         seconds = time.time() - started
     program.returncode = os.waitstatus_to_exitcode(status)
@@ -81,7 +83,7 @@ def run_timed(command: Sequence[str], log: Path, watched: Path | None = None) ->
 
 
 def _marks(program: subprocess.Popen[bytes], started: float, log: Path) -> list[Mark]:
-    """All that a program writes until it closes its output."""
+    """The output of a program until it closes it."""
     assert program.stdout
     marks: list[Mark] = []
     with program.stdout, log.open("wb") as file:
@@ -92,12 +94,12 @@ def _marks(program: subprocess.Popen[bytes], started: float, log: Path) -> list[
 
 
 def pieces(chunk: bytes) -> list[str]:
-    """Lines and states of progress bars in what was written at once; both programs flush whole ones."""
+    """Lines and states of progress bars in a chunk of output; both programs flush complete ones."""
     return [text for text in re.split(r"[\r\n]+", chunk.decode(errors="replace")) if text.strip()]
 
 
 class _Watch(ABC):
-    """Looks again and again at something, in a thread, while the block runs."""
+    """Takes repeated measurements in a thread while the block runs."""
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
@@ -106,10 +108,10 @@ class _Watch(ABC):
 
     @abstractmethod
     def look(self) -> bool:
-        """Looks once, and tells whether to go on."""
+        """Takes one measurement, and returns whether to continue."""
 
     def __enter__(self) -> Self:
-        # The first look must be over before the program starts.
+        # The first measurement must end before the program starts.
         if self.look():
             self._thread.start()
         return self
@@ -125,7 +127,7 @@ class _Watch(ABC):
 
 
 class _Lines(_Watch):
-    """When a file got how many lines."""
+    """Records the number of lines in a file over time."""
 
     def __init__(self, file: Path | None) -> None:
         super().__init__(_LINES_INTERVAL)
@@ -133,7 +135,7 @@ class _Lines(_Watch):
         self._readings: list[tuple[float, int]] = []
 
     def since(self, started: float) -> list[tuple[float, int]]:
-        """The readings, in seconds since a time."""
+        """The readings, with times relative to `started`."""
         return [(seconds - started, lines) for seconds, lines in self._readings]
 
     def look(self) -> bool:
@@ -146,7 +148,7 @@ class _Lines(_Watch):
 
 
 class _DeviceMemory(_Watch):
-    """Reads the memory in use on the first GPU some times a second, from outside, the same for every program."""
+    """Reads the memory in use on the first GPU several times a second, in the same way for every program."""
 
     def __init__(self) -> None:
         super().__init__(_DEVICE_INTERVAL)

@@ -1,7 +1,7 @@
-"""Starts trainers without their seconds of imports, so that many starts, kills and restarts of a run take little time.
+"""Starts trainers without the time for imports, so that many starts, kills and restarts of a run take little time.
 
-Called by `kills.py` and by the tests. Every start is a process of its own that executes `python -m dreambooth_trainer`; it is
-forked from a server that has imported the libraries and nothing else.
+Called by `kills.py` and by the tests. Every start is a separate process that executes `python -m dreambooth_trainer`.
+It is forked from a server that has only imported the libraries.
 """
 
 import os
@@ -24,10 +24,10 @@ LIBRARIES = [
 
 
 def server() -> ForkServerContext:
-    """The context whose processes start warm; the first of them waits for the imports."""
-    # Processes with a thread for each core hinder each other, and a fork must find no threads.
+    """The context for processes with imported libraries. The first process waits for the imports."""
+    # Processes with a thread for each core slow each other down, and a process with threads must not be forked.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # Asked the usual way whether there is a GPU, the CUDA runtime would work in no process that is forked later.
+    # After the default check for a GPU, the CUDA runtime does not work in forked processes.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     context = get_context("forkserver")
     context.set_forkserver_preload(LIBRARIES)
@@ -43,13 +43,13 @@ def warm_start(
     """Starts a trainer.
 
     Args:
-        arguments: those behind `python -m dreambooth_trainer`.
-        log: file that its output is appended to.
-        environment: further variables.
-        before: a module's function that the new process calls before the trainer.
+        arguments: arguments of `python -m dreambooth_trainer`.
+        log: file to which its output is appended.
+        environment: further environment variables.
+        before: a function of a module that the new process calls before the trainer.
     """
     environment = dict(environment or {})
-    # A server whose libraries have seen a GPU starts no process that shall see none.
+    # If the libraries of the server have found a GPU, a forked process finds it too.
     hidden = environment.get("CUDA_VISIBLE_DEVICES") == ""
     context = get_context("spawn") if hidden else server()
     process = context.Process(target=_main, args=(list(arguments), log, environment, before))

@@ -1,8 +1,9 @@
-"""Composes the example photos: poses of three made-up subjects on varied backgrounds; and puts them into the manifests.
+"""Composes the example photos, poses of three invented subjects on varied backgrounds, and writes them into the
+manifests.
 
-Run by hand (`python examples/make_photos.py`) when a drawing in `subjects/` changes; the photos are committed, so users
-never need it. The subjects are our own drawings with marks that no emoji has, so that whatever draws them again has
-learnt them from these photos. No two photos of a subject share a background, lest the identifier bind to it.
+Run it (`python examples/make_photos.py`) when a drawing in `subjects/` changes. The photos are committed, so that users
+don't need it. The subjects are our own drawings with marks that no emoji has, so that a model can only learn them from
+these photos. The photos of a subject have different backgrounds, so that the identifier does not bind to a background.
 """
 
 import base64
@@ -29,7 +30,7 @@ Background = Callable[[np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo: the pose's file stem in `subjects/`, what is behind it, and where it stands.
+    """One photo: the pose's file stem in `subjects/`, its background, and its position.
 
     `width` and the centre (`x`, `y`) are fractions of the photo's side; `angle` is in degrees, counter-clockwise.
     """
@@ -141,19 +142,19 @@ def blend(first: Colour, second: Colour, share: np.ndarray) -> np.ndarray:
 
 
 def over(picture: np.ndarray, colour: Colour, opacity: np.ndarray) -> np.ndarray:
-    """Lays a colour over a picture (SIZE, SIZE, 3) with an opacity (SIZE, SIZE) in 0..1."""
+    """Blends a colour over a picture (SIZE, SIZE, 3) with an opacity (SIZE, SIZE) in 0..1."""
     return picture * (1 - opacity[..., None]) + np.array(colour) * opacity[..., None]
 
 
 def cut_out(pose: str, width: int, angle: float) -> Image.Image:
-    """Renders a pose with a transparent surround, `width` pixels wide before it is turned by `angle` degrees."""
+    """Renders a pose with a transparent background, `width` pixels wide before it is rotated by `angle` degrees."""
     svg = (EXAMPLES / "subjects" / f"{pose}.svg").read_text()
     png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=width, height=width))
     return Image.open(BytesIO(png)).convert("RGBA").rotate(angle, Image.Resampling.BICUBIC, expand=True)
 
 
 def compose(photo: Photo, rng: np.random.Generator) -> Image.Image:
-    """Places the turned pose, with a soft shadow below and to the right of it, on its background."""
+    """Places the rotated pose on its background, with a soft shadow below and to the right of it."""
     figure = cut_out(photo.pose, round(photo.width * SIZE), photo.angle)
     corner = (round(photo.x * SIZE - figure.width / 2), round(photo.y * SIZE - figure.height / 2))
     layer = Image.new("RGBA", (SIZE, SIZE))
@@ -165,12 +166,12 @@ def compose(photo: Photo, rng: np.random.Generator) -> Image.Image:
 
 
 def photos(subject: str) -> list[Image.Image]:
-    """The photos of a subject of `SUBJECTS`, always the same: photo i draws its background from seed i."""
+    """The photos of a subject of `SUBJECTS`, always the same: photo i generates its background with seed i."""
     return [compose(photo, np.random.default_rng(seed)) for seed, photo in enumerate(SUBJECTS[subject])]
 
 
 def with_photos(manifest: str, name: str, photos: Mapping[str, bytes]) -> str:
-    """A manifest with the photos in a ConfigMap at its end, instead of the one that is there."""
+    """A manifest with the photos in a ConfigMap at its end, which replaces the previous one."""
     job, _, _ = manifest.partition(SEPARATOR)
     encoded = {file: base64.b64encode(content).decode() for file, content in photos.items()}
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "binaryData": encoded}

@@ -1,4 +1,5 @@
-"""All parts one after the other, a line of result for each, `results.json` and the logs: started by `check.sh`."""
+"""Runs all parts of the check one after the other, and writes a line for each, `results.json` and the logs. Started by
+`check.sh`."""
 
 import importlib.metadata
 import json
@@ -29,17 +30,17 @@ LIBRARIES = ("torch", "diffusers", "transformers", "deepspeed", "peft", "acceler
 WORK = Path(tempfile.gettempdir()) / "dreambooth-gpu"
 
 PRETENDED_SECONDS = 900
-"""Seconds that a part may take where all is pretended."""
+"""Most seconds of a part with `--pretend`."""
 
 GRACE_SECONDS = 5
-"""Seconds in which a part that is ended may finish its log."""
+"""Seconds in which a terminated part may finish its log."""
 
 TOO_SHORT = 10
-"""Seconds in which no part does anything useful."""
+"""Seconds that are too few for any part."""
 
 
 class State(StrEnum):
-    """How a part ended."""
+    """State of a part at its end."""
 
     OK = "ok"
     FAILED = "FAILED"
@@ -49,7 +50,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """How a part ended, and what it found."""
+    """State and figures of a part at its end."""
 
     name: str
     state: State
@@ -71,20 +72,20 @@ def main(
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder of results.json and the logs.")] = Path("runs/gpu"),
     work: Annotated[
-        Path, typer.Option(help="Folder for what is built once and what the runs leave; gigabytes.")
+        Path, typer.Option(help="Folder for the random model and the files of the runs; gigabytes.")
     ] = WORK,
-    pretend: Annotated[bool, typer.Option("--pretend", help="Tiny sizes on a CPU: to try the check itself.")] = False,
+    pretend: Annotated[bool, typer.Option("--pretend", help="Tiny sizes on a CPU, to test the check itself.")] = False,
     train_text_encoder: Annotated[
-        bool, typer.Option(help="Whether the text encoder trains too, for the speed.")
+        bool, typer.Option(help="Whether the text encoder is trained too, in the parts about speed.")
     ] = False,
     minutes: Annotated[float, typer.Option(min=0, help="Time for all parts.")] = 8,
-    record: Annotated[Path | None, typer.Option(help="Markdown file that the results are appended to.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Markdown file to which the results are appended.")] = None,
 ) -> None:
     """Checks and measures the trainer on the first GPU."""
     if unknown := set(parts or ()) - PARTS.keys():
         raise typer.BadParameter(f"no part is named {', '.join(sorted(unknown))}")
     if record and pretend:
-        raise typer.BadParameter("what is pretended is not recorded")
+        raise typer.BadParameter("--record can't be used with --pretend")
     output.mkdir(parents=True, exist_ok=True)
     work.mkdir(parents=True, exist_ok=True)
     machine = describe_machine(pretend)
@@ -93,7 +94,7 @@ def main(
     for name, (_, limit) in PARTS.items():
         if parts and name not in parts:
             continue
-        # What is tiny still takes its time on a CPU that others use.
+        # Even tiny sizes take time on a busy CPU.
         seconds = PRETENDED_SECONDS if pretend else min(limit, deadline - time.monotonic())
         settings = Settings(pretend, str(script.absolute()) if script else None, str(work), train_text_encoder, seconds)
         result = _result(name, settings, output)
@@ -108,7 +109,7 @@ def main(
 
 
 def _result(name: str, settings: Settings, output: Path) -> Result:
-    """Runs a part as a process, and ends it and all that it has started once its time is over."""
+    """Runs a part as a process, and terminates it and its child processes at its time limit."""
     if settings.seconds < TOO_SHORT:
         return Result(name, State.SKIPPED, 0, "no time is left", {})
     file, log = output / f"{name}.json", output / f"{name}.log"
@@ -134,7 +135,7 @@ def _result(name: str, settings: Settings, output: Path) -> Result:
 
 
 def _end_session(part: subprocess.Popen[bytes]) -> None:
-    """Ends a part, and kills what is left of it: on the GPU it would be in the way of the next one."""
+    """Terminates a part, and kills its remaining processes, which would use the GPU while the next part runs."""
     part.terminate()
     with suppress(subprocess.TimeoutExpired):
         part.wait(GRACE_SECONDS)
@@ -147,13 +148,13 @@ def _end_session(part: subprocess.Popen[bytes]) -> None:
 
 
 def last_line(log: Path) -> str:
-    """The last line that somebody wrote."""
+    """The last line that is not empty."""
     lines = log.read_text(errors="replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def describe_machine(pretend: bool) -> dict[str, str]:
-    """Card, versions and time, for results that others can judge."""
+    """GPU, versions and time, for the record of the results."""
     query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader", "--id=0"]
     program = None if pretend else shutil.which("nvidia-smi")
     answer = subprocess.run([program, *query], capture_output=True, text=True).stdout.strip() if program else ""

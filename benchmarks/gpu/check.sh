@@ -15,7 +15,7 @@ done
 if [[ $wheels && $site && ! -e $site ]]; then
     "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$site" "$wheels"/*.whl
 fi
-# The folders of the packages, as the tests know them.
+# The folders of the packages, from the settings of the tests.
 folders=$("$python" -c 'import tomllib
 with open("pyproject.toml", "rb") as file:
     print(*tomllib.load(file)["tool"]["pytest"]["ini_options"]["pythonpath"])')

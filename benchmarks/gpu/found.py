@@ -1,4 +1,4 @@
-"""What a part of the check found, as `parts.py` writes it and `check.py` reads it."""
+"""The results of a part of the check: `parts.py` writes them and `check.py` reads them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from benchmarks.speed import SCRIPT, Measured
 from dreambooth_trainer.process.storage import write_json
 
 SKIPPED_CODE = 77
-"""Exit code of a part that lacks something; as automake's tests have it."""
+"""Exit code of a skipped part, as in automake's tests."""
 
 SPEEDS = {
     "steps_per_second": "steps/s",
@@ -20,36 +20,36 @@ SPEEDS = {
     "seconds": "s in all",
     "device_memory_gib": "GPU GiB",
 }
-"""Quantities of a line about speed."""
+"""Quantities in a line about speed."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the parts are told."""
+    """Settings of the parts."""
 
     pretend: bool
     """Whether everything is tiny and runs on a CPU."""
     script: str | None
     """diffusers' `train_dreambooth.py`."""
     work: str
-    """Folder of what is built once and of what the runs leave."""
+    """Folder for the random model and the files of the runs."""
     text_encoder: bool
-    """Whether the text encoder trains too."""
+    """Whether the text encoder is trained too."""
     seconds: float
-    """How long the part may take."""
+    """Most seconds of the part."""
 
 
 @dataclass
 class Found:
-    """Figures of a part, written anew each time that there are more, so that a part that is ended leaves those it has."""
+    """Figures of a part. They are saved after each measurement, so that a terminated part leaves its figures."""
 
     file: Path
     summary: str = ""
-    """The figures that matter, for a line."""
+    """The most important figures, in one line."""
     figures: dict[str, Any] = field(default_factory=dict)
     """All figures."""
     table: str = ""
-    """A Markdown table of them, where a line is too short."""
+    """A Markdown table of the figures; empty if the line is enough."""
 
     def save(self) -> None:
         """Writes the file."""
@@ -83,7 +83,7 @@ def pytest_summary(output: str) -> PytestSummary:
 
 
 def speeds(measured: Sequence[Measured]) -> str:
-    """One line for runs of several programs: each program's value and, behind it, its ratio to the script's."""
+    """One line for runs of several programs: the value of each program, and its ratio to the value of the script."""
     parts = []
     for name, title in SPEEDS.items():
         values: Mapping[str, float] = {

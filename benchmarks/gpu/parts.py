@@ -1,4 +1,4 @@
-"""The parts of the check, each a process: `python -m benchmarks.gpu.parts NAME FOUND SETTINGS`, started by
+"""The parts of the check, each of which is a process: `python -m benchmarks.gpu.parts NAME FOUND SETTINGS`, started by
 `check.py`."""
 
 import json
@@ -28,45 +28,46 @@ DOG = Subject("dog")
 
 
 class Skipped(Exception):
-    """Something that the part needs is not here."""
+    """The part needs something that is missing."""
 
 
 class Failed(Exception):
-    """The part ran and something in it failed."""
+    """A part of the check failed."""
 
 
 def tests(settings: Settings, found: Found) -> None:
-    """The trainer's tests, but the slow ones, where they choose the GPU themselves."""
+    """The trainer's tests, except the slow ones. They use the GPU if the trainer does."""
     which = "training/test_lr_schedule.py" if settings.pretend else ""
     _pytest(settings, found, which, "not slow and not gpu and not cluster", "-n", "8")
 
 
 def gpu_tests(settings: Settings, found: Found) -> None:
     """The tests that need a GPU."""
-    # Where there is none, a whole collection would only take time.
+    # Without a GPU, collecting all tests only takes time.
     _pytest(settings, found, "test_gpu.py" if settings.pretend else "", "gpu", "-rfEP")
 
 
 def slow_tests(settings: Settings, found: Found) -> None:
-    """The slow tests, of which some use the embedded model."""
+    """The slow tests, some of which use the embedded model."""
     _need_embedded_weights()
     which = "test_failures.py::TestModelUnavailable" if settings.pretend else ""
     _pytest(settings, found, which, "slow and not gpu and not cluster", "-n", "8")
 
 
 def speed_1(settings: Settings, found: Found) -> None:
-    """Speed beside diffusers' script with batches of one photo and one class image."""
+    """Speed compared with diffusers' script, with batches of one photo and one class image."""
     _speed(settings, found, batch=1)
 
 
 def speed_4(settings: Settings, found: Found) -> None:
-    """Speed beside diffusers' script with batches of four and four."""
+    """Speed compared with diffusers' script, with batches of four photos and four class images."""
     _speed(settings, found, batch=4)
 
 
 def steps(settings: Settings, found: Found) -> None:
     """The training step alone."""
-    # Imported late: the other parts measure the memory of programs that they start, from their own upwards.
+    # Imported late: in the other parts, the measured memory of a program is at least that of the process that starts
+    # it.
     from diffusers import StableDiffusionPipeline
 
     from benchmarks.gpu.steps import measure_steps
@@ -100,7 +101,7 @@ def steps(settings: Settings, found: Found) -> None:
 def memory(settings: Settings, found: Found) -> None:
     """Peak memory on the GPU by method, with batches of 1+1.
 
-    Class images are generated one at a time, so that the training weighs more than they do.
+    Class images are generated one at a time, so that the training determines the peak.
     """
     base = _base(settings)
     size = Size(steps=4 if settings.pretend else 20, batch=1, class_images=2, sample_batch=1, text_encoder=False)
@@ -126,7 +127,7 @@ def memory(settings: Settings, found: Found) -> None:
 
 
 def example(settings: Settings, found: Found) -> None:
-    """The example's whole run by the command line, and pictures from its model."""
+    """The complete run of the example with the command line, and pictures of its model."""
     _need_embedded_weights()
     folder = _empty(settings, "example")
     manifest = EXAMPLES / "dog" / "dreamboothjob.yaml"
@@ -168,7 +169,7 @@ PARTS: Mapping[str, tuple[Callable[[Settings, Found], None], float]] = {
     "slow-tests": (slow_tests, 240),
     "example": (example, 120),
 }
-"""The parts in the order of their worth, each with the seconds that it may take."""
+"""The parts, the most important first, each with its time limit in seconds."""
 
 
 def _pytest(settings: Settings, found: Found, which: str, marks: str, *more: str) -> None:
@@ -224,7 +225,7 @@ def _speed(settings: Settings, found: Found, batch: int) -> None:
 
 
 def _base(settings: Settings) -> Base:
-    """The embedded model where all is pretended, else one of Stable Diffusion 1.5's size."""
+    """The embedded model with `--pretend`, else a model of Stable Diffusion 1.5's size."""
     if settings.pretend:
         _need_embedded_weights()
     return base_model(not settings.pretend, Path(settings.work))
@@ -232,7 +233,7 @@ def _base(settings: Settings) -> Base:
 
 def _need_embedded_weights() -> None:
     if not list(embedded.path("emoji").rglob("*.safetensors")):
-        raise Skipped("the embedded weights are not here")
+        raise Skipped("the embedded weights are missing")
 
 
 def _empty(settings: Settings, name: str) -> Path:
@@ -244,7 +245,7 @@ def _empty(settings: Settings, name: str) -> Path:
 
 @contextmanager
 def _shown(folder: Path) -> Iterator[None]:
-    """Puts the `log` that a program leaves in a folder into this part's own."""
+    """Prints the `log` of a program to the log of this part."""
     try:
         yield
     finally:
@@ -253,13 +254,15 @@ def _shown(folder: Path) -> Iterator[None]:
 
 
 def _with(config: TrainConfig, **sections: Mapping[str, Any]) -> TrainConfig:
-    """A configuration with single fields of its sections replaced."""
-    said = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return TrainConfig.model_validate({**said, **{name: {**said[name], **more} for name, more in sections.items()}})
+    """A configuration with some fields of its sections replaced."""
+    settings = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return TrainConfig.model_validate(
+        {**settings, **{name: {**settings[name], **more} for name, more in sections.items()}}
+    )
 
 
 def _shortened(manifest: Path, target: Path) -> Path:
-    """The manifest with few steps and pictures, beside its ConfigMap."""
+    """The manifest with few steps and pictures, and its ConfigMap."""
     job, *more = yaml.safe_load_all(manifest.read_text())
     spec = job["spec"]
     spec["prior"]["images"] = spec["training"]["steps"] = 4
@@ -270,7 +273,7 @@ def _shortened(manifest: Path, target: Path) -> Path:
 
 
 def _command_line(*arguments: str) -> None:
-    """Runs the project's command, whether it is installed or not."""
+    """Runs the project's command, which need not be installed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     module, function = project["scripts"]["dreambooth"].split(":")
     call = f"import sys; from {module} import {function}; sys.argv[0] = 'dreambooth'; sys.exit({function}())"
@@ -280,7 +283,7 @@ def _command_line(*arguments: str) -> None:
 
 
 def main(name: str, file: str, settings: str) -> int:
-    """Runs one part and tells its exit code."""
+    """Runs one part, and returns its exit code."""
     found = Found(Path(file))
     try:
         PARTS[name][0](Settings(**json.loads(settings)), found)
@@ -292,6 +295,6 @@ def main(name: str, file: str, settings: str) -> int:
 
 
 if __name__ == "__main__":
-    # At the end of its time a part still shows what its program wrote.
+    # At its time limit, a part still prints the log of its program.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.exit(main(*sys.argv[1:]))

@@ -1,6 +1,6 @@
-"""The training step alone, without start-up, files and pictures: rate and memory of the engine. Used by `parts.py`.
+"""Speed and memory of the training step alone, without start-up, files and pictures. Used by `parts.py`.
 
-Latents are random. Comparing with a whole run shows what the rest of the run costs.
+The latents are random. The comparison with a complete run shows the cost of the other work.
 """
 
 import gc
@@ -30,13 +30,13 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "lora 1+1": {"method": "lora"},
     "lora 4+4": {"method": "lora", "batchSize": 4},
 }
-"""Sections `training` of a manifest."""
+"""`training` sections of a manifest, by case."""
 
 FIRST_STEPS = 8
-"""Steps before the clock starts: warm-up and capture."""
+"""Steps before the measurement: warm-up and capture."""
 
 PHOTOS, POOL = 5, 64
-"""Photos, and noisy class images, that batches are picked from."""
+"""Number of photos, and of noisy class images, from which batches are selected."""
 
 
 def measure_steps(
@@ -45,9 +45,9 @@ def measure_steps(
     """Measures one case after the other.
 
     Args:
-        build: makes the base model.
+        build: creates the base model.
         latent: side of the latents; 64 for pictures of 512 pixels.
-        steps: steps that are timed.
+        steps: number of measured steps.
 
     Yields:
         The name of a case; its steps per second, and, on a GPU, the peak of allocated and of reserved memory in GiB.

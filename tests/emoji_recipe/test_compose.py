@@ -11,7 +11,7 @@ from emoji_recipe.colour import dominant_hue, hsv_to_rgb, rgb_to_hsv
 from emoji_recipe.compose import Composer, place
 from emoji_recipe.drawings import About, Drawings
 from emoji_recipe.scenes import SCENES as VIEWS
-from emoji_recipe.scenes import draw
+from emoji_recipe.scenes import paint
 from emoji_recipe.vocabulary import COLOURS, HUES, SCENES, SIDE
 
 CORNERS = torch.tensor([[0, 0], [0, SIDE - 1], [SIDE - 1, 0], [SIDE - 1, SIDE - 1]])
@@ -107,9 +107,9 @@ def test_dominant_hue_averages_on_the_circle() -> None:
     assert saturation.item() == pytest.approx(1)
 
 
-def test_every_scene_of_the_vocabulary_can_be_drawn() -> None:
+def test_every_scene_of_the_vocabulary_can_be_painted() -> None:
     assert list(VIEWS) == list(SCENES)
     for scene in VIEWS.values():
-        view = draw(scene, np.random.default_rng(0))
+        view = paint(scene, np.random.default_rng(0))
         assert view.shape == (SIDE, SIDE, 3) and view.dtype == np.uint8
         assert np.abs(view[0].astype(float) - view[-1]).mean() > 10

@@ -48,11 +48,11 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, name in enumerate(STYLES):
         package = folder / "@iconify-json" / name
         package.mkdir(parents=True)
-        drawn = {
+        restyled = {
             key: icon | {"body": icon["body"].replace('cx="8"', f'cx="{8 + number / 4}"')}
             for key, icon in ICONS.items()
         }
-        (package / "icons.json").write_text(json.dumps({"prefix": name, "icons": drawn, "width": 16, "height": 16}))
+        (package / "icons.json").write_text(json.dumps({"prefix": name, "icons": restyled, "width": 16, "height": 16}))
         things = [key for key in ICONS if key not in ("dog", "cat")]
         (package / "metadata.json").write_text(json.dumps({"categories": {"Objects": things}}))
     labels = folder / "emojibase-data/en/data.json"
@@ -78,7 +78,8 @@ class Source(NamedTuple):
 
 @pytest.fixture
 def source(data: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
-    """Pictures to train on, at a third of the peak rates and without their warm-up, in which a few steps would learn nothing."""
+    """Pictures to train on, at a third of the peak rates and without their warm-up, in which a few steps would learn
+    nothing."""
     for stage in (vae, diffusion, evaluator):
         monkeypatch.setattr(stage, "RATE", Rate(peak=stage.RATE.peak / 3, warm_up_steps=1, constant=0.9))
     torch.manual_seed(3)
@@ -90,7 +91,8 @@ def source(data: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 
 
 def learned(losses: list[float]) -> bool:
-    """Whether the later half lies well below the start; single losses vary with their timesteps and with the processor."""
+    """Whether the later half lies well below the start; single losses vary with their timesteps and with the
+    processor."""
     return mean(losses[len(losses) // 2 :]) < 0.93 * mean(losses[:2])
 
 

@@ -17,10 +17,10 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
 Data = Annotated[Path, typer.Argument(help="Folder that `prepare` wrote.")]
 Out = Annotated[Path, typer.Argument(help="Folder that receives the model.")]
-Batch = Annotated[int, typer.Option(min=2, help="Pictures a step.")]
-Steps = Annotated[float, typer.Option(help="Most steps of each model; the first of the two limits ends a training.")]
-Captions = Annotated[int, typer.Option(min=1, help="Captions invented before training starts.")]
-Compile = Annotated[bool, typer.Option(help="Compile the losses; pays off from some hundred steps on a GPU.")]
+Batch = Annotated[int, typer.Option(min=2, help="Pictures per step.")]
+Steps = Annotated[float, typer.Option(help="Most steps of each model. The first of the two limits ends a training.")]
+Captions = Annotated[int, typer.Option(min=1, help="Random captions made before training starts.")]
+Compile = Annotated[bool, typer.Option(help="Compile the losses. Saves time from some hundred steps on a GPU.")]
 SEED = 0
 
 
@@ -29,7 +29,7 @@ def prepare(
     node_modules: Annotated[Path, typer.Argument(help="Folder into which npm installed the icon sets.")], data: Data
 ) -> None:
     """Render the drawings and train the tokenizer."""
-    # Here alone, so that the machine with the GPU needs no SVG renderer.
+    # Imported only here, so that the machine with the GPU needs no SVG renderer.
     from emoji_recipe import icons
 
     emoji = icons.read_emojibase(node_modules)
@@ -43,14 +43,14 @@ def prepare(
 def train(
     data: Data,
     out: Out,
-    vae_seconds: Annotated[float, typer.Option(help="Longest training of the VAE.")] = 150,
+    vae_seconds: Annotated[float, typer.Option(help="Longest training of the autoencoder.")] = 150,
     diffusion_seconds: Annotated[float, typer.Option(help="Longest training of UNet and text encoder.")] = 900,
     steps: Steps = math.inf,
     batch: Batch = 512,
     pool_size: Captions = 600_000,
     compile: Compile = False,
 ) -> None:
-    """Train VAE, UNet and text encoder; write OUT/pipeline."""
+    """Train autoencoder, UNet and text encoder; write OUT/pipeline."""
     pool, composer = _source(data, pool_size)
     autoencoder, _ = vae.train(pool, composer, Run(min(batch, vae.BATCH), vae_seconds, steps, compile))
     words = tokenizer.load(data)
@@ -76,7 +76,7 @@ def train_evaluator(
 
 
 def _source(data: Path, pool_size: int) -> tuple[captions.Pool, Composer]:
-    """Everything that training draws pictures and captions from, on the fastest device at hand."""
+    """The sources of captions and pictures for a training, on the GPU if there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(SEED)
     torch.set_float32_matmul_precision("high")

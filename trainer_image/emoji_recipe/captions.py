@@ -1,10 +1,10 @@
-"""Random captions, each with the layout of a picture that it describes.
+"""Random captions, each with the layout of the picture that it describes.
 
-The trainings draw batches from a `Pool` of them; `compose` draws the pictures. The grammar of a caption is
+The trainings sample batches from a `Pool` of them; `compose` makes the pictures. The grammar of a caption is
 
     a [colour] <class or label> [next to a <class>] [in <style> style] [on a <colour> background | <scene>]
 
-What a caption leaves out is left to chance in the picture, so that the model learns to fill it in.
+Parts that a caption does not name are random in the picture, so that the model learns to vary them.
 """
 
 import random
@@ -22,7 +22,7 @@ NONE = -1
 """In a layout: no scene, the drawing's own hue, or no companion."""
 
 MIN_SATURATION = 0.22
-"""Shifting the hue of a drawing paler than this would hardly show."""
+"""A shift of the hue is hardly visible in drawings with less saturation."""
 
 P_OF_CLASS = 0.65
 P_CLASS_AS_NOUN = 0.6
@@ -32,7 +32,7 @@ P_STYLE = 0.35
 P_NAMED_BACKGROUND = 0.35
 P_SCENE = 0.25
 P_UNNAMED_BACKGROUND = 0.3
-"""Chance that a picture with neither named background nor scene has a coloured background; else it is white."""
+"""Chance that a picture without a named background or scene has a coloured background; else it is white."""
 P_EMPTY = 0.08
 """Chance of an empty caption, which classifier-free guidance (Ho and Salimans, 2022) needs."""
 
@@ -48,7 +48,7 @@ class Layout(NamedTuple):
 
 
 class Catalogue:
-    """The drawings by class, for drawing lots: a class has the square root of its size for weight."""
+    """The drawings by class, for random selection: the weight of a class is the square root of its size."""
 
     def __init__(self, about: list[About], saturation_N: list[float]) -> None:
         self.about = about
@@ -61,11 +61,11 @@ class Catalogue:
             raise ValueError("captions need both drawings of a class and drawings of none")
 
     def of_class(self, rng: random.Random) -> int:
-        """A drawing that has a class."""
+        """A random drawing that has a class."""
         return rng.choice(rng.choices(self._of_class, self._weights)[0])
 
     def any(self, rng: random.Random) -> int:
-        """A drawing, mostly one that has a class."""
+        """A random drawing; most have a class."""
         return self.of_class(rng) if rng.random() < P_OF_CLASS else rng.choice(self._others)
 
 
@@ -84,11 +84,11 @@ def invent(catalogue: Catalogue, rng: random.Random) -> tuple[Layout, str]:
         words.append(f"next to {with_article(catalogue.about[companion].kind or '')}")
     if rng.random() < P_STYLE:
         words.append(f"in {about.style} style")
-    lot = rng.random()
-    if lot < P_NAMED_BACKGROUND:
+    chance = rng.random()
+    if chance < P_NAMED_BACKGROUND:
         background = rng.randrange(len(COLOURS))
         words.append(f"on {with_article(list(COLOURS)[background])} background")
-    elif lot < P_NAMED_BACKGROUND + P_SCENE:
+    elif chance < P_NAMED_BACKGROUND + P_SCENE:
         scene = rng.randrange(len(SCENES))
         words.append(list(SCENES.values())[scene])
     elif rng.random() < P_UNNAMED_BACKGROUND:
@@ -106,7 +106,7 @@ def with_article(noun: str) -> str:
 class Pool:
     """Layouts (N, 5) and the token ids of their captions (N, L), int16 on the training device.
 
-    Captions are tokenised beforehand because a GPU composes pictures faster than a CPU could word them.
+    Captions are tokenised in advance, since a GPU composes pictures faster than a CPU tokenises captions.
     """
 
     layouts_N5: Tensor
@@ -124,12 +124,13 @@ class Pool:
             torch.tensor(layouts, dtype=torch.int16, device=device), torch.tensor(ids, dtype=torch.int16, device=device)
         )
 
-    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+    def sample(self, count: int) -> tuple[Tensor, Tensor]:
         """Random layouts (count, 5) and token ids (count, L), int64."""
         rows = torch.randint(len(self.layouts_N5), (count,), device=self.layouts_N5.device)
         return self.layouts_N5[rows].long(), self.token_ids_NL[rows].long()
 
     def captioned(self, padding_id: int) -> "Pool":
-        """Those whose caption says something; CLIP pads with the end token, so an empty one is start and padding."""
+        """The entries whose caption is not empty. CLIP pads with the end token, so an empty caption is start and
+        padding."""
         says_something = (self.token_ids_NL != padding_id).sum(1) > 1
         return Pool(self.layouts_N5[says_something], self.token_ids_NL[says_something])

@@ -1,4 +1,4 @@
-"""RGB to HSV and back on batches, and the hue that a drawing is known by; `compose` shifts hues with them."""
+"""RGB to HSV and back on batches, and the dominant hue of a drawing. `compose` shifts hues with them."""
 
 import math
 
@@ -33,7 +33,7 @@ def hsv_to_rgb(hsv_B3HW: Tensor) -> Tensor:
 def dominant_hue(rgba_B4HW: Tensor) -> tuple[Tensor, Tensor]:
     """Mean hue (turns, -0.5..0.5) and mean saturation (0..1) of drawings in 0..1, shapes (B,).
 
-    Hue is an angle, so it is averaged on the circle; opaque, saturated and bright pixels count most.
+    Hue is an angle, so it is averaged on the circle. Opaque, saturated and bright pixels have the highest weight.
     """
     hue, saturation, value = rgb_to_hsv(rgba_B4HW[:, :3]).unbind(1)
     alpha = rgba_B4HW[:, 3]

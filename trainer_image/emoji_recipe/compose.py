@@ -1,6 +1,6 @@
 """Layouts to pictures, on the training device: hue shift, placement, companion and background, all batched.
 
-Every training calls a `Composer` once a step, so no two pictures are the same and none is ever stored.
+Every training calls a `Composer` in each step, so that no two pictures are the same and none is stored.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ P_SCENE_ELSEWHERE = 0.4
 
 
 class Composer:
-    """Draws the pictures of layouts; what a layout leaves open comes from a random stream of its own."""
+    """Makes the pictures of layouts. Parts that a layout does not define are random, from a generator of its own."""
 
     def __init__(self, drawings: Drawings, device: torch.device, seed: int) -> None:
         self._generator = torch.Generator(device).manual_seed(seed)
@@ -30,7 +30,7 @@ class Composer:
         self._colours = torch.tensor(list(COLOURS.values()), device=device) / 255
         self._target_hues = torch.tensor(list(HUES.values()), device=device) / 360
         rng = np.random.default_rng(seed)
-        bank = np.stack([[scenes.draw(scenes.SCENES[name], rng) for _ in range(VIEWS_OF_SCENE)] for name in SCENES])
+        bank = np.stack([[scenes.paint(scenes.SCENES[name], rng) for _ in range(VIEWS_OF_SCENE)] for name in SCENES])
         self._scenes_SV3HW = torch.from_numpy(bank).to(device).permute(0, 1, 4, 2, 3)
 
     @torch.no_grad()
@@ -41,7 +41,7 @@ class Composer:
         count = len(layouts_B5)
 
         def spread(*of_kind: tuple[float, float]) -> Tensor:
-            """Uniform in the range for accompanied drawings, for those in a scene, or for those alone."""
+            """Uniform in the range for drawings with a companion, for those in a scene, or for those alone."""
             with_other, scenic, alone = (self._uniform(count, *bounds) for bounds in of_kind)
             return torch.where(accompanied, with_other, torch.where(in_scene, scenic, alone))
 
@@ -77,7 +77,7 @@ class Composer:
         return torch.where((scene_B != NONE)[:, None, None, None], views, plain)
 
     def _shifted(self, drawing_B: Tensor, hue_B: Tensor) -> Tensor:
-        """Drawings with their dominant hue moved to the named one, where one is named."""
+        """Drawings with their dominant hue shifted to the named hue, if there is one."""
         rgba = self._rgba(drawing_B)
         target = self._target_hues[hue_B.clamp_min(0)] + self._uniform(len(hue_B), -HUE_JITTER, HUE_JITTER)
         shift = torch.where(hue_B != NONE, target - self._hue_N[drawing_B], 0.0)
@@ -89,8 +89,8 @@ class Composer:
         return self._rgba_N4HW[drawing_B] / 255
 
     def _uniform(self, count: int, low: float, high: float) -> Tensor:
-        lots = torch.rand(count, device=self._generator.device, generator=self._generator)
-        return low + (high - low) * lots
+        uniform = torch.rand(count, device=self._generator.device, generator=self._generator)
+        return low + (high - low) * uniform
 
     def _coin(self, count: int, chance: float = 0.5) -> Tensor:
         return self._uniform(count, 0, 1) < chance
@@ -102,14 +102,14 @@ class Composer:
 def place(rgba_B4HW: Tensor, mirrored_B: Tensor, angle_B: Tensor, scale_B: Tensor, x_B: Tensor, y_B: Tensor) -> Tensor:
     """Moves drawings on their canvas; returns premultiplied RGBA (B, 4, H, W) in 0..1.
 
-    Angles are in radians; the centre (x, y) is in -1..1, as `torch.nn.functional.affine_grid` has it. Colours are
-    multiplied by alpha before they are interpolated, else the hidden colour of transparent pixels would bleed in.
+    Angles are in radians; the centre (x, y) is in -1..1, as in `torch.nn.functional.affine_grid`. Colours are
+    multiplied by alpha before the interpolation, so that the colours of transparent pixels have no effect.
     """
     alpha = rgba_B4HW[:, 3:]
     premultiplied = torch.cat([rgba_B4HW[:, :3] * alpha, alpha], 1)
     cos, sin = angle_B.cos() / scale_B, angle_B.sin() / scale_B
     sign = torch.where(mirrored_B, -1.0, 1.0)
-    # affine_grid wants the inverse map, from the canvas to the drawing.
+    # affine_grid needs the inverse map, from the canvas to the drawing.
     to_x = torch.stack([cos * sign, -sin * sign, -(cos * x_B - sin * y_B) * sign], 1)
     to_y = torch.stack([sin, cos, -(sin * x_B + cos * y_B)], 1)
     grid = F.affine_grid(torch.stack([to_x, to_y], 1), list(premultiplied.shape), align_corners=False)

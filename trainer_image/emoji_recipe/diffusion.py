@@ -1,4 +1,4 @@
-"""UNet and text encoder, trained together on the VAE's latents to predict their noise (Rombach et al., 2022).
+"""UNet and text encoder, trained together on the autoencoder's latents to predict their noise (Rombach et al., 2022).
 
 `train` of the command line calls it after `vae`, then saves all parts as a Stable Diffusion pipeline.
 """
@@ -40,7 +40,8 @@ def build_unet() -> UNet2DConditionModel:
 
 
 def text_config(vocabulary: int, layers: int) -> CLIPTextConfig:
-    """A text tower for our tokenizer, whose start and end are tokens 0 and 1 and which pads with the end."""
+    """Configuration of a CLIP text model for our tokenizer: start and end are tokens 0 and 1, and padding is the end
+    token."""
     return CLIPTextConfig(
         vocab_size=vocabulary,
         hidden_size=WIDTH,
@@ -97,7 +98,7 @@ def train(
     encode, loss = run.compiled(encode), run.compiled(loss)
 
     def loss_of_batch() -> Tensor:
-        layouts, token_ids = pool.draw(run.batch)
+        layouts, token_ids = pool.sample(run.batch)
         latents = encode(composer(layouts).contiguous(memory_format=torch.channels_last))
         timesteps = torch.randint(scheduler.config.num_train_timesteps, (run.batch,), device=device)
         return loss(latents, torch.randn_like(latents), timesteps, token_ids)
@@ -117,10 +118,10 @@ def save(
     text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer,
 ) -> None:
-    """Writes a Stable Diffusion pipeline; VAE and UNet are halved in place to float16.
+    """Writes a Stable Diffusion pipeline. Autoencoder and UNet are converted to float16 in place.
 
-    The text encoder stays in float32: a plain load restores each model of transformers in its own type but those of
-    diffusers in float32, so three halved parts would not fit together.
+    The text encoder stays in float32: by default, transformers loads a model in its stored type, and diffusers loads
+    models in float32, so that a text encoder in float16 would not fit the other parts.
     """
     pipeline = StableDiffusionPipeline(
         vae=vae.half(),

@@ -1,4 +1,4 @@
-"""Rendered drawings with what is known of each: written by `icons`, read by the trainings."""
+"""Rendered drawings and their descriptions: written by `icons`, read by the trainings."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class About:
-    """What captions may say of a drawing: its own label, its class (if it has one) and its style."""
+    """Description of a drawing for captions: its label, its class (if it has one) and its style."""
 
     label: str
     kind: str | None
@@ -24,7 +24,7 @@ class Drawings:
     about: list[About]
 
     def save(self, folder: Path) -> None:
-        """Writes `images.npz` and `drawings.json` into a folder, which is made if need be."""
+        """Writes `images.npz` and `drawings.json` into a folder, which is created if necessary."""
         folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(folder / "images.npz", rgba=self.rgba_NHWC)
         (folder / "drawings.json").write_text(json.dumps([asdict(each) for each in self.about]))

@@ -1,8 +1,8 @@
-"""The evaluator: a small CLIP (Radford et al., 2021) that also knows a drawing again wherever it stands.
+"""The evaluator: a small CLIP (Radford et al., 2021) that also recognises a drawing in other pictures.
 
-DreamBooth's measures compare pictures of a subject. Matching captions alone would make all dogs alike, so the image
-tower learns in addition to tell one drawing from a thousand others, across backgrounds, places and scenes
-(instance contrast, as SimCLR's by Chen et al., 2020). The `evaluator` command calls it.
+The figures of DreamBooth compare pictures of a subject. With captions alone, all dogs would get the same embedding, so
+the image model also learns to distinguish one drawing from a thousand others, across backgrounds, places and scenes
+(instance contrast, as in SimCLR by Chen et al., 2020). The `evaluator` command calls it.
 """
 
 import torch
@@ -58,7 +58,7 @@ def train(pool: Pool, composer: Composer, vocabulary: int, run: Run) -> tuple[CL
     loss = run.compiled(loss)
 
     def loss_of_batch() -> Tensor:
-        layouts, token_ids = pool.draw(run.batch)
+        layouts, token_ids = pool.sample(run.batch)
         return loss(jittered(composer(layouts)), jittered(composer(composer.elsewhere(layouts))), token_ids)
 
     return model, fit("evaluator", run, optimizer, RATE, loss_of_batch)
@@ -71,7 +71,8 @@ def contrast(similarities_BB: Tensor) -> Tensor:
 
 
 def jittered(pictures_B3HW: Tensor) -> Tensor:
-    """Pictures of randomly changed contrast, brightness and noise: generated ones are not as clean as drawn ones."""
+    """Pictures with random changes of contrast, brightness and noise: generated pictures are not as clean as rendered
+    ones."""
     contrast_, brightness, noise = torch.rand(3, len(pictures_B3HW), 1, 1, 1, device=pictures_B3HW.device)
     varied = pictures_B3HW * (0.85 + 0.25 * contrast_) + 0.2 * brightness - 0.1
     return varied + 0.04 * noise * torch.randn_like(pictures_B3HW)

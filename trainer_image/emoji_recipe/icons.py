@@ -42,7 +42,7 @@ def read_emojibase(node_modules: Path) -> list[dict[str, Any]]:
 
 
 def read_icon_sets(node_modules: Path, emoji: list[dict[str, Any]]) -> Drawings:
-    """Renders the wanted icons of all sets of `STYLES`; of identical pictures the first stays."""
+    """Renders the wanted icons of all sets of `STYLES`; of identical pictures only the first is kept."""
     labels = {_letters(entry["label"]): entry["label"] for entry in emoji}
     images: dict[bytes, np.ndarray] = {}
     about = []
@@ -63,7 +63,7 @@ def render(svg: str) -> np.ndarray:
 
 
 def _wanted(folder: Path, labels: dict[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Name, caption label and SVG of each icon of a set that is worth a drawing."""
+    """Name, caption label and SVG of each wanted icon of a set."""
     icon_set = json.loads((folder / "icons.json").read_text())
     categories = json.loads((folder / "metadata.json").read_text()).get("categories", {})
     depicts_thing = {name for category in CATEGORIES & categories.keys() for name in categories[category]}
@@ -76,7 +76,8 @@ def _wanted(folder: Path, labels: dict[str, str]) -> Iterator[tuple[str, str, st
 
 
 def _svg(icon: dict[str, Any], icon_set: dict[str, Any]) -> str:
-    """The whole SVG of an icon, square whatever its view box, which falls back to the set's, then to Iconify's."""
+    """The complete SVG of an icon, square for any view box. The default is the view box of the set, or that of
+    Iconify."""
     defaults = {"left": 0, "top": 0, "width": 16, "height": 16}
     view_box = " ".join(str(icon.get(key, icon_set.get(key, default))) for key, default in defaults.items())
     namespaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -89,5 +90,5 @@ def _letters(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Lower-case words parted by single spaces, as captions have them."""
+    """Lower-case words with single spaces between them, as in captions."""
     return " ".join(re.findall(r"[a-z0-9]+", text.lower()))

@@ -1,6 +1,7 @@
 """Procedural scenes behind the drawings: beach, grass, snow, night, water and desert.
 
-`compose` draws a bank of each once and picks from it. All measures are fractions of the picture's side.
+`compose` paints several views of each scene once, and selects from them. All lengths are fractions of the picture's
+side.
 """
 
 from dataclasses import dataclass
@@ -25,9 +26,9 @@ class Dots:
 
 @dataclass(frozen=True)
 class Scene:
-    """A sky and a ground, each a vertical gradient, parted by a wavy line `depth` below the horizon.
+    """A sky and a ground, each a vertical gradient, with a wavy line between them `depth` below the horizon.
 
-    Dots lie behind the ground or before everything; a sea, where there is one, lies before the sky.
+    Dots are behind the ground or in front of everything. A sea, if there is one, is in front of the sky.
     """
 
     sky: tuple[Colour, Colour]
@@ -70,7 +71,7 @@ SCENES = {
 SEA_HEIGHT = 0.14
 
 
-def draw(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def paint(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """One random view of a scene, uint8 (SIDE, SIDE, 3)."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
     horizon = rng.uniform(0.5, 0.68)
@@ -91,7 +92,7 @@ def _gradient(colours: tuple[Colour, Colour], share_HW: np.ndarray) -> np.ndarra
 
 
 def _scatter(view_HWC: np.ndarray, groups: tuple[Dots, ...], rng: np.random.Generator) -> np.ndarray:
-    """Lays discs with anti-aliased rims over a view."""
+    """Paints discs with anti-aliased edges over a view."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
     for dots in groups:
         for _ in range(dots.count):

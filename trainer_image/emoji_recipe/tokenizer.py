@@ -1,7 +1,7 @@
 """A CLIP tokenizer of 3,000 entries, trained on the words of emoji.
 
-`prepare` trains it, the trainings load it. A small vocabulary keeps the text encoder small, and yet leaves over
-a hundred three-letter words that no caption contains: the rare identifiers that DreamBooth binds to a subject.
+`prepare` trains it, and the trainings load it. A small vocabulary keeps the text encoder small. It still has over a
+hundred three-letter words that no caption contains: the rare identifiers that DreamBooth binds to a subject.
 """
 
 import json
@@ -24,15 +24,15 @@ _COMMON_WORDS = (
     "photo picture drawing small large two and made wearing"
 )
 _EMPHASIS = 50
-"""Times that the words of every caption are repeated, so that each becomes a token of its own."""
+"""Number of repetitions of the words of captions, so that each becomes one token."""
 
 
 def train(emoji: list[dict[str, Any]], about: list[About]) -> CLIPTokenizer:
     """Learns byte-pair merges from Emojibase's labels and tags, the drawings' labels and the words of captions.
 
-    The learner breaks ties by chance: the same words come out each time, but not the same numbers for them.
+    Ties are broken at random: each training gives the same words, but with different ids.
     """
-    # An empty CLIP tokenizer splits and normalises just as the finished one will, so it prepares the words here too.
+    # An empty CLIP tokenizer splits and normalises like the finished one, so it also prepares the words here.
     stock = CLIPTokenizer().backend_tokenizer
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
     bpe.normalizer, bpe.pre_tokenizer = stock.normalizer, stock.pre_tokenizer
@@ -46,7 +46,7 @@ def train(emoji: list[dict[str, Any]], about: list[About]) -> CLIPTokenizer:
     )
     bpe.train_from_iterator(_corpus(emoji, about), learner)
     learnt = json.loads(bpe.to_str())["model"]
-    merges: Any = [tuple(merge) for merge in learnt["merges"]]  # wider than CLIPTokenizer's annotation, yet right
+    merges: Any = [tuple(merge) for merge in learnt["merges"]]  # CLIPTokenizer's annotation is too narrow
     return CLIPTokenizer(vocab=learnt["vocab"], merges=merges, model_max_length=LENGTH)
 
 

@@ -1,4 +1,4 @@
-"""What the three trainings share: how long they run, the learning rate, the update and the moving average."""
+"""Common parts of the three trainings: limits, learning rate schedule, loop and moving average."""
 
 import copy
 import itertools
@@ -23,7 +23,7 @@ STEPS_BETWEEN_REPORTS = 250
 
 @dataclass(frozen=True)
 class Run:
-    """How broadly and how long one model is trained: whichever limit comes first ends it."""
+    """Batch size and limits of the training of one model. The first limit that is reached ends it."""
 
     batch: int
     seconds: float = math.inf
@@ -31,7 +31,7 @@ class Run:
     compile: bool = False
 
     def shares(self) -> Iterator[float]:
-        """Before each step yields the share of the run that is over, in 0..1; learning rates are functions of it."""
+        """Yields the finished share of the run before each step, in 0..1. Learning rates depend on it."""
         start = time.monotonic()
         for step in itertools.count():
             share = max((time.monotonic() - start) / self.seconds, step / self.steps)
@@ -46,7 +46,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Rate:
-    """A learning rate: warm-up over some steps, constant up to a share of the run, then a falling cosine."""
+    """A learning rate schedule: warm-up over some steps, constant up to a share of the run, then a cosine decay."""
 
     peak: float
     warm_up_steps: int
@@ -54,7 +54,7 @@ class Rate:
     floor: float = 0.02
 
     def at(self, step: int, share: float) -> float:
-        """The rate of a step (from 0) before which `share` of the run is over."""
+        """The learning rate of a step (from 0) at a finished share of the run."""
         falling = max(0.0, (share - self.constant) / (1 - self.constant))
         cosine = 0.5 * (1 + math.cos(math.pi * falling))
         return self.peak * min(1.0, (step + 1) / self.warm_up_steps) * (self.floor + (1 - self.floor) * cosine)
@@ -68,9 +68,9 @@ def fit(
     loss_of_batch: Callable[[], Tensor],
     after_step: Callable[[int], None] = lambda step: None,
 ) -> list[float]:
-    """Runs the loop that all trainings have; returns the loss of every step.
+    """Runs the training loop, and returns the loss of every step.
 
-    `loss_of_batch` draws a batch and gives its loss; `after_step` gets the number of steps made.
+    `loss_of_batch` samples a batch and returns its loss; `after_step` gets the number of steps done.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     losses: list[Tensor] = []
@@ -83,7 +83,7 @@ def fit(
         nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
         optimizer.step()
         after_step(step + 1)
-        # Kept on the device: reading each loss would make every step wait for it.
+        # Stays on the device: reading a loss makes the host wait for the device.
         losses.append(loss.detach())
         if step % STEPS_BETWEEN_REPORTS == 0:
             logger.info("%s: step %d, %.0f %% over, loss %.4f", name, step, 100 * share, loss.item())
@@ -91,7 +91,7 @@ def fit(
 
 
 class Average(Generic[Module]):
-    """The exponential moving average of a module's parameters, quicker while it is young."""
+    """The exponential moving average of a module's parameters, with a lower decay in the first steps."""
 
     def __init__(self, module: Module, decay: float) -> None:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
@@ -99,11 +99,11 @@ class Average(Generic[Module]):
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Takes in the parameters after a step (from 1)."""
+        """Updates the average after a step (from 1)."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.module.parameters()), list(self._source.parameters()), 1 - decay)
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
-    """Matrix products and convolutions in bfloat16, whose range needs no loss scaling."""
+    """Matrix products and convolutions in bfloat16, which has a large range and needs no loss scaling."""
     return torch.autocast(device.type, torch.bfloat16)

@@ -1,7 +1,7 @@
-"""The VAE: 3 x 64 x 64 pixels to 4 x 16 x 16 latents (Rombach et al., 2022), without a discriminator.
+"""The autoencoder: 3 x 64 x 64 pixels to 4 x 16 x 16 latents (Rombach et al., 2022), without a discriminator.
 
-Flat drawings need none: an L1 loss on pixels and on their gradients keeps edges sharp. `train` of the command line
-calls it; `diffusion` then encodes every picture with the result.
+Flat drawings need no discriminator: an L1 loss on pixels and on their gradients keeps edges sharp. `train` of the
+command line calls it; `diffusion` then encodes every picture with the result.
 """
 
 import logging
@@ -25,11 +25,11 @@ DECAY = 0.999
 MSE_WEIGHT = 0.5
 KL_WEIGHT = 2e-4
 PICTURES_TO_MEASURE = 2048
-"""Pictures whose latents give the mean and deviation that are folded into the VAE."""
+"""Pictures whose latents give the mean and deviation that are folded into the autoencoder."""
 
 
 def build() -> AutoencoderKL:
-    """An untrained VAE of 1.6 M parameters that scales by 4."""
+    """An untrained autoencoder of 1.6 M parameters that scales by 4."""
     return AutoencoderKL(
         block_out_channels=(32, 64, 96),
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -43,7 +43,8 @@ def build() -> AutoencoderKL:
 
 
 def train(pool: Pool, composer: Composer, run: Run) -> tuple[AutoencoderKL, list[float]]:
-    """Trains a VAE whose latents have zero mean and unit variance; returns its moving average and the losses."""
+    """Trains an autoencoder whose latents have zero mean and unit variance; returns its moving average and the
+    losses."""
     device = pool.layouts_N5.device
     with device:
         vae = build().to(memory_format=torch.channels_last)
@@ -63,11 +64,11 @@ def train(pool: Pool, composer: Composer, run: Run) -> tuple[AutoencoderKL, list
     loss = run.compiled(loss)
 
     def loss_of_batch() -> Tensor:
-        layouts, _ = pool.draw(run.batch)
+        layouts, _ = pool.sample(run.batch)
         return loss(composer(layouts).contiguous(memory_format=torch.channels_last))
 
     losses = fit("vae", run, optimizer, RATE, loss_of_batch, average.update)
-    pictures = composer(pool.draw(min(PICTURES_TO_MEASURE, len(pool.layouts_N5)))[0])
+    pictures = composer(pool.sample(min(PICTURES_TO_MEASURE, len(pool.layouts_N5)))[0])
     fold_normalisation(average.module, pictures)
     logger.info("vae: %d steps, PSNR %.1f dB", len(losses), psnr(average.module, pictures[:BATCH]))
     return average.module, losses
@@ -88,10 +89,11 @@ def gradients(x_BCHW: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fold_normalisation(vae: AutoencoderKL, pictures_B3HW: Tensor) -> None:
-    """Rescales the last layer of the encoder, and the first of the decoder inversely, for latents of unit variance.
+    """Rescales the layers around the latents, `quant_conv` and inversely `post_quant_conv`, for latents of unit
+    variance.
 
-    With that the scaling factor is 1 and each channel gets the same share of the diffusion's noise. The second half
-    of `quant_conv` gives log variances, which a division by the deviation lowers by twice its logarithm.
+    The scaling factor is then 1, and each channel gets the same share of the noise. The second half of `quant_conv`
+    gives log variances: a division by the deviation lowers them by twice its logarithm.
     """
     latents = torch.cat([vae.encode(chunk).latent_dist.sample() for chunk in pictures_B3HW.split(BATCH)])
     mean_C, deviation_C = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
@@ -106,6 +108,6 @@ def fold_normalisation(vae: AutoencoderKL, pictures_B3HW: Tensor) -> None:
 
 @torch.no_grad()
 def psnr(vae: AutoencoderKL, pictures_B3HW: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in -1..1 that went through the VAE."""
+    """Peak signal-to-noise ratio in dB of pictures in -1..1 that the autoencoder has encoded and decoded."""
     restored = vae.decode(vae.encode(pictures_B3HW).latent_dist.sample()).sample.clamp(-1, 1)
     return -10 * math.log10(F.mse_loss(restored, pictures_B3HW).item() / 4)

@@ -1,6 +1,6 @@
-"""The words that captions are made of and what each looks like; shared by the icon reader, captions and compose.
+"""The words of captions and their appearance; used by the icon reader, captions and compose.
 
-The order of each mapping numbers its entries in a `Layout`.
+The position of an entry in its mapping is its number in a `Layout`.
 """
 
 SIDE = 64
