@@ -1,1 +1,1 @@
-"""DreamBooth trainer: photos of a subject in, a personalised diffusion model out. Knows nothing of Kubernetes."""
+"""DreamBooth trainer: photos of a subject in, a personalised diffusion model out. Does not depend on Kubernetes."""

@@ -47,7 +47,7 @@ class Ledger:
             return None
 
     def rename(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-        """Gives the phases whose key is still that of `before` the keys of `now`."""
+        """Replaces the keys of recorded phases: a key of `before` becomes the key of `now`."""
         for phase, key in before.items():
             entry = self._read(phase)
             if entry.get("key") == key:

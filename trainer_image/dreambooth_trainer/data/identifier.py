@@ -152,7 +152,7 @@ def examine(identifier: str, vocabulary: Mapping[str, int], tokenize: Tokenize, 
     )
 
 
-def weigh(finding: Finding, reach: float, *, text_encoder_learns: bool) -> Finding:
+def record_reach(finding: Finding, reach: float, *, text_encoder_learns: bool) -> Finding:
     """Records the reach of an identifier, and adds a warning if it is low and the training can't change it.
 
     The text encoder was often not trained on rare tokens: all of them give about the same conditioning, and training

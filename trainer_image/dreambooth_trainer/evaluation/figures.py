@@ -24,7 +24,7 @@ class OtherClass:
     before_a_ND: Tensor
     before_b_ND: Tensor
     after_b_ND: Tensor
-    """GeneratedPictures with the seeds of `before_b_ND`."""
+    """Generated with the seeds of `before_b_ND`."""
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ class Progress:
             identifier: the word that means the subject.
             device: the device that computes.
             total_steps: steps of the training.
-            class_images: class images wanted, to be known before they are generated.
+            class_images: class images that the training needs.
         """
         with self._change():
             self._identifier = identifier or self._identifier

@@ -125,7 +125,7 @@ def _identify(run: Run) -> Finding:
     if len(vocabulary) < 2:
         return finding
     reach = reach_of(finding.identifier, run.model, prompt)
-    return identifier.weigh(finding, reach, text_encoder_learns=training.train_text_encoder)
+    return identifier.record_reach(finding, reach, text_encoder_learns=training.train_text_encoder)
 
 
 @torch.no_grad()
