@@ -9,7 +9,7 @@ from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger, phase_keys
 
 PHOTOS = {"a.png": "1" * 64, "b.png": "2" * 64}
-CONTENT = Content(model="m" * 64, photos=list(PHOTOS.values()), encoder="e" * 64)
+CONTENT = Content(model="m" * 64, photos=list(PHOTOS.values()), clip_scorer="e" * 64)
 AFTER_TRAINING = {"export", "sample", "evaluate"}
 
 
@@ -84,7 +84,7 @@ def test_another_model_or_other_photos_are_another_run(content: dict[str, Any]) 
 
 
 def test_another_encoder_is_another_evaluation() -> None:
-    assert changed(config(), encoder="f" * 64) == {"evaluate"}
+    assert changed(config(), clip_scorer="f" * 64) == {"evaluate"}
 
 
 def test_names_of_photos_do_not_matter() -> None:

@@ -80,5 +80,5 @@ def test_an_image_that_changes_after_it_was_found_is_not_used(
     file = images.image(0).with_name("latents.safetensors")
     changed = file.read_bytes()[:-9] + b"x" * 9
     monkeypatch.setattr(Path, "read_bytes", lambda self: changed)
-    with pytest.raises(ChangedImage, match="start again"):
+    with pytest.raises(ChangedImage, match="start the run again"):
         images.latents([0])

@@ -165,7 +165,7 @@ def test_a_share_is_generated_with_the_empty_prompt(source: Path, tmp_path: Path
     assert not torch.allclose(classes, nothing, atol=1e-3)
 
 
-def test_a_stop_keeps_what_is_drawn(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_keeps_what_is_generated(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = started(source, tmp_path, images=8)
     generate = StableDiffusion.generate
 

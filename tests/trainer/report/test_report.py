@@ -121,18 +121,18 @@ def test_settings_are_yaml_that_can_be_used_again(report: ReportData) -> None:
 def test_judges_figures_by_their_goals(report: ReportData) -> None:
     text = " ".join(Page(render(report)).text.split())
     for line in (
-        "among themselves 0.810 ≥ 0.80 good",
+        "like the photos to each other 0.810 ≥ 0.80 good",
         "0: not at all 0.050 ≤ 0.03 poor",
         "1: as before 0.970 ≥ 0.95 good",
         "1: unchanged 0.960 ≥ 0.95 good",
-        "that was asked for 0.900 ≥ 0.95 poor",
+        "that show the requested scene 0.900 ≥ 0.95 poor",
     ):
         assert line in text
 
 
 def test_an_undefined_figure_is_neither_good_nor_poor(report: ReportData) -> None:
     figures = FIGURES.model_copy(update={"subj_share": None})
-    assert "among themselves \u2013 ≥ 0.80 undefined" in " ".join(
+    assert "like the photos to each other \u2013 ≥ 0.80 undefined" in " ".join(
         Page(render(replace(report, figures=figures))).text.split()
     )
 
@@ -197,7 +197,7 @@ def test_marks_that_turn_text_around_are_shown(report: ReportData) -> None:
 @pytest.mark.parametrize(
     ("changed", "missing"),
     [
-        ({"figures": None, "comparisons": []}, ["Figures", "What else the model knows"]),
+        ({"figures": None, "comparisons": []}, ["Figures", "Other prompts"]),
         ({"samples": []}, ["New scenes"]),
         ({"losses": losses(30, prior=0.0)}, ["Loss of the class"]),
         ({"losses": []}, ["Loss of the subject"]),
@@ -220,7 +220,7 @@ def test_huge_runs_stay_small(report: ReportData, tmp_path: Path) -> None:
     assert len(picture_uri(picture)) * 50 * 2 * PER_CELL < 100_000_000
 
 
-def test_a_single_step_is_drawn(report: ReportData) -> None:
+def test_a_single_step_is_plotted(report: ReportData) -> None:
     assert len(Page(render(replace(report, losses=losses(1)))).all("svg")) == 3
 
 
