@@ -161,7 +161,7 @@ def test_ctrl_c_keeps_what_is_done(finished: RunFolder, tmp_path: Path, monkeypa
     command = ["generate", str(finished.root), "a dog", "-n", "20", "-o", str(tmp_path)]
     result = RUNNER.invoke(app, command)
     assert result.exit_code == 9
-    assert "the same command goes on" in result.stderr
+    assert "the same command resumes the run" in result.stderr
     assert (
         len(result.stdout.splitlines()) == len(list(tmp_path.glob("*.png"))) == len(list(tmp_path.glob("*.json"))) == 16
     )
