@@ -164,7 +164,7 @@ class TestWhatARunIs:
         assert job.finish() == InvalidConfig.exit_code
         said = job.termination["message"]
         assert f"spec.model.source: '{own / 'model'}' is another model than the one" in said
-        assert "Choose another output folder, or put back what was there" in said
+        assert "Choose another output folder, or restore the original files" in said
 
     def test_a_moved_run_with_moved_inputs_goes_on_to_the_same_weights(self, own: Path) -> None:
         job = interrupted(job_of(own, "moved", **SLOW))
