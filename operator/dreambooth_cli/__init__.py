@@ -47,6 +47,6 @@ def main() -> None:
 
 
 def _interrupted(*_: object) -> NoReturn:
-    """Ctrl-C before anything could be saved, or while pictures are drawn; a run listens itself."""
+    """Ctrl-C before anything could be saved, or while pictures are generated; a run has its own handler."""
     typer.echo("Interrupted: stopped by Ctrl-C; the same command goes on", err=True)
     raise SystemExit(Interrupted.exit_code)

@@ -33,13 +33,13 @@ def generate(
         str,
         typer.Argument(
             metavar="PROMPT",
-            help='What to draw, for example "a {identifier} {class} wearing sunglasses".',
+            help='What to show, for example "a {identifier} {class} wearing sunglasses".',
             show_default=False,
         ),
     ],
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of pictures.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture; the next ones count on.")] = 0,
-    negative_prompt: Annotated[str, typer.Option(metavar="TEXT", help="What not to draw.", show_default=False)] = "",
+    negative_prompt: Annotated[str, typer.Option(metavar="TEXT", help="What not to show.", show_default=False)] = "",
     scheduler: Annotated[Scheduler | None, typer.Option(help="How to denoise.", show_default=AS_THE_SAMPLES)] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Denoising steps.", show_default=AS_THE_SAMPLES)
@@ -60,7 +60,7 @@ def generate(
         typer.Option(
             min=0,
             max=10,
-            help="With method lora, share of what was learned: 0 draws as the base model does.",
+            help="With method lora, share of what was learned: 0 generates as the base model does.",
             show_default="1",
         ),
     ] = None,
@@ -69,11 +69,11 @@ def generate(
         typer.Option("-o", "--output", metavar="FOLDER", help="Where to put them.", show_default="DIR/generated"),
     ] = None,
 ) -> None:
-    """Draw new pictures from a finished run.
+    """Generate new pictures from a finished run.
 
-    {identifier} and {class} in the prompts stand for the run's own. Each picture is written as soon as it is drawn.
+    {identifier} and {class} in the prompts stand for those of the run. Each picture is written as soon as it is complete.
 
-    Its settings are in the picture, and in a JSON file beside it. No picture replaces another.
+    Its settings are in the picture, and in a JSON file with the same name. No picture replaces another.
     """
     if not RunFolder(folder).complete.is_file():
         reason = "is no finished run (it has no COMPLETE)" if folder.is_dir() else "does not exist"
@@ -88,9 +88,9 @@ def generate(
         complain("\n".join(map(str, problems)))
         raise typer.Exit(InvalidConfig.exit_code)
 
-    # Torch takes seconds to import; a wrong folder is told before.
+    # Torch takes seconds to import; a wrong folder is reported before.
     from dreambooth_trainer.generate import Wish
-    from dreambooth_trainer.generate import generate as draw
+    from dreambooth_trainer.generate import generate as generated
 
     wish = Wish(
         prompt=prompt,
@@ -104,7 +104,7 @@ def generate(
         adapter_scale=adapter_scale,
     )
     try:
-        for picture in draw(folder, wish, output or folder / "generated", _warn):
+        for picture in generated(folder, wish, output or folder / "generated", _warn):
             say(picture)
     except BaseException as error:
         failure = classify(error)

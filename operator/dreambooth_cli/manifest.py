@@ -1,4 +1,4 @@
-"""Reads manifests as kubectl does, and says everything that is wrong with one; used by `validate` and `run`."""
+"""Reads manifests as kubectl does, and reports everything that is wrong with one; used by `validate` and `run`."""
 
 import re
 from collections.abc import Hashable

@@ -39,7 +39,7 @@ def run(
         complain("\n".join(map(str, problems)))
         raise typer.Exit(InvalidConfig.exit_code)
 
-    # Torch takes seconds to import; a wrong manifest is told before.
+    # Torch takes seconds to import; a wrong manifest is reported before.
     from dreambooth_trainer.job import run_job
     from dreambooth_trainer.run import default_cache
 

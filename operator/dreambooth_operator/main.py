@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from dreambooth_operator import logs
 from dreambooth_operator.control.controller import Controller
-from dreambooth_operator.control.job_metrics import DreamBoothJobMetrics
+from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
 from dreambooth_operator.control.writer import Writer
 from dreambooth_operator.decide import reconcile
 from dreambooth_operator.kube.cache import Store

@@ -12,7 +12,7 @@ from dreambooth_operator.decide.status.endings import ending_of_pod
 from dreambooth_operator.objects.names import LABEL_INDEX
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.fake_cluster import MINIMAL, FakeCluster, condition
-from tests.operator.poll.test_trust import make_snapshot
+from tests.operator.poll.test_snapshot_validation import make_snapshot
 
 CODES = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 137])
 DISRUPTIONS = st.sampled_from(["", "", "", "EvictionByEvictionAPI", "DeletionByPodGC"])

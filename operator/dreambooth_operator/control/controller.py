@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dreambooth_operator.control.complaints import jobs_lacking_pods, pods_lacking_volumes
+from dreambooth_operator.control.event_lookups import jobs_lacking_pods, pods_lacking_volumes
 from dreambooth_operator.control.writer import Writer, WriteRefused
 from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.kube.client import Cluster, ClusterError

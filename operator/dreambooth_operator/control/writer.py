@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from dreambooth_operator.control.job_metrics import DreamBoothJobMetrics
+from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
 from dreambooth_operator.kube.cache import WATCHED, Store
 from dreambooth_operator.kube.client import Cluster, ClusterError
 from dreambooth_operator.kube.events import event_object, repeated

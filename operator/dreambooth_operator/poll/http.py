@@ -7,7 +7,7 @@ the response is everything until the connection is closed.
 import asyncio
 import re
 
-from dreambooth_operator.poll.trust import BODY_BYTES, InvalidProgress
+from dreambooth_operator.poll.snapshot_validation import BODY_BYTES, InvalidProgress
 
 HEAD_BYTES = 8 * 1024
 """Longest status line and headers; those of a trainer have about 200 bytes."""

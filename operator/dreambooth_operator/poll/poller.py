@@ -1,9 +1,9 @@
 """Polls running trainers for `/progress`. `main.py` starts it in the leader; `control/controller.py` reads the results.
 
 Trainers are not trusted: addresses are checked (`addresses.py`), the time and size of responses are limited (`http.py`), and
-their content is validated (`trust.py`). Namespaces are polled in round-robin order (`schedule.py`). The controller sees a
-snapshot when it is *published*: at once if the phase changed, otherwise at a limited rate (`releases.py`). Repeated rejections
-are reported in the status of the DreamBoothJob.
+their content is validated (`snapshot_validation.py`). Namespaces are polled in round-robin order (`schedule.py`). The controller
+sees a snapshot when it is *published*: at once if the phase changed, otherwise at a limited rate (`update_limiter.py`). Repeated
+rejections are reported in the status of the DreamBoothJob.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from dreambooth_operator.objects.names import LABEL_INDEX
 from dreambooth_operator.objects.observed import Key, Object
 from dreambooth_operator.poll.addresses import Network, refusal
 from dreambooth_operator.poll.http import get
-from dreambooth_operator.poll.releases import UpdateLimiter
 from dreambooth_operator.poll.schedule import Schedule
-from dreambooth_operator.poll.trust import InvalidProgress, significant, snapshot_from
+from dreambooth_operator.poll.snapshot_validation import InvalidProgress, significant, snapshot_from
+from dreambooth_operator.poll.update_limiter import UpdateLimiter
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 

@@ -6,7 +6,7 @@ round-robin order. Slow trainers of one tenant therefore don't delay the polls o
 
 from collections.abc import Iterable
 
-from dreambooth_operator.queueing.fair_turns import FairQueue
+from dreambooth_operator.queueing.fair_queue import FairQueue
 from dreambooth_operator.settings import Settings
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from dreambooth_operator.objects.observed import Key
-from dreambooth_operator.queueing.fair_turns import FairQueue
+from dreambooth_operator.queueing.fair_queue import FairQueue
 
 FIRST_DELAY = 0.2
 """Seconds before the first retry after an error; each further error doubles the delay."""

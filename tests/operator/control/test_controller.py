@@ -8,7 +8,7 @@ from typing import Any
 from kubernetes.aio import client
 
 from dreambooth_operator.control.controller import Controller, Reconciler
-from dreambooth_operator.control.job_metrics import DreamBoothJobMetrics
+from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
 from dreambooth_operator.control.writer import EXISTED_SECONDS, Writer
 from dreambooth_operator.decide import reconcile
 from dreambooth_operator.kube.cache import Store

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from dreambooth_operator.poll.http import HEAD_BYTES, body_of, get
-from dreambooth_operator.poll.trust import BODY_BYTES, InvalidProgress, snapshot_from
+from dreambooth_operator.poll.snapshot_validation import BODY_BYTES, InvalidProgress, snapshot_from
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.monitoring.server import serve
 

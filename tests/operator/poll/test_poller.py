@@ -15,7 +15,7 @@ from dreambooth_operator.poll.poller import REJECTION_THRESHOLD, Poller, running
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 from tests.operator.objects_of import dreambooth_job, job, pod
-from tests.operator.poll.test_trust import make_snapshot
+from tests.operator.poll.test_snapshot_validation import make_snapshot
 
 DOG = Key("space", "dog")
 LOOPBACK = "127.0.0.0/8"

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dreambooth_operator.decide.reconcile import reconcile
 from tests.operator.decide.reconcile.story import reason, running
 from tests.operator.fake_cluster import SETTINGS
-from tests.operator.poll.test_trust import make_snapshot
+from tests.operator.poll.test_snapshot_validation import make_snapshot
 
 
 def test_the_input_is_not_modified() -> None:

@@ -3,7 +3,7 @@
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.decide.reconcile.story import DONE, running
 from tests.operator.fake_cluster import FakeCluster
-from tests.operator.poll.test_trust import make_snapshot
+from tests.operator.poll.test_snapshot_validation import make_snapshot
 
 
 def test_progress_is_reported_while_it_runs_and_never_decreases() -> None:

@@ -8,7 +8,7 @@ from dreambooth_operator.decide.status.compose import StatusInput, compose_statu
 from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.decide.status.termination_message import TerminationMessage
 from tests.operator.pieces import OWNER, at, pod, read, running
-from tests.operator.poll.test_trust import make_snapshot
+from tests.operator.poll.test_snapshot_validation import make_snapshot
 
 NEW = DreamBoothJobStatus()
 TRAINING = reasons.TRAINING(number=0, pods="1 pod")

@@ -8,7 +8,7 @@ from dreambooth_api.status import ClassImages, TrainingProgress
 from dreambooth_operator.decide.status import progress
 from dreambooth_operator.decide.status.termination_message import TerminationMessage
 from tests.operator.pieces import read
-from tests.operator.poll.test_trust import make_snapshot
+from tests.operator.poll.test_snapshot_validation import make_snapshot
 
 SPEC = read(training={"steps": 800}, prior={"images": 300}).spec
 WORD = TerminationMessage("Interrupted", "", 130, {"identifier": "zwx"})

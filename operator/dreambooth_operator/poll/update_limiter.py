@@ -5,7 +5,7 @@ updates are made at once; later updates of the same namespace, and of no other, 
 """
 
 from dreambooth_operator.objects.observed import Key
-from dreambooth_operator.queueing.fair_turns import FairQueue
+from dreambooth_operator.queueing.fair_queue import FairQueue
 
 
 class UpdateLimiter:

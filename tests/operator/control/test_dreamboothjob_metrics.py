@@ -4,7 +4,12 @@ from typing import Any
 import pytest
 
 from dreambooth_api.status import Condition, DreamBoothJobStatus, TrainingProgress
-from dreambooth_operator.control.job_metrics import END_REASONS, NAMESPACE_SECONDS, OTHER, DreamBoothJobMetrics
+from dreambooth_operator.control.dreamboothjob_metrics import (
+    END_REASONS,
+    NAMESPACE_SECONDS,
+    OTHER,
+    DreamBoothJobMetrics,
+)
 from dreambooth_operator.decide.status.compose import to_json
 from dreambooth_operator.kube.cache import Store
 from tests.operator.objects_of import dreambooth_job

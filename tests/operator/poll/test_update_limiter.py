@@ -1,5 +1,5 @@
 from dreambooth_operator.objects.observed import Key
-from dreambooth_operator.poll.releases import UpdateLimiter
+from dreambooth_operator.poll.update_limiter import UpdateLimiter
 
 
 def keys(namespace: str, count: int) -> list[Key]:

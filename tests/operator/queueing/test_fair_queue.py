@@ -1,4 +1,4 @@
-from dreambooth_operator.queueing.fair_turns import FairQueue
+from dreambooth_operator.queueing.fair_queue import FairQueue
 
 
 def drain(queue: FairQueue[str]) -> list[str]:

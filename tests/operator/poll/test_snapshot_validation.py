@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreambooth_api.progress import PHASES, Count, PhaseProgress, Snapshot
-from dreambooth_operator.poll.trust import BODY_BYTES, InvalidProgress, significant, snapshot_from
+from dreambooth_operator.poll.snapshot_validation import BODY_BYTES, InvalidProgress, significant, snapshot_from
 
 
 def make_snapshot(**changes: Any) -> Snapshot:

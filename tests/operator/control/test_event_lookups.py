@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from dreambooth_operator.control.complaints import GRACE_PERIOD, MAX_PODS, jobs_lacking_pods, pods_lacking_volumes
+from dreambooth_operator.control.event_lookups import GRACE_PERIOD, MAX_PODS, jobs_lacking_pods, pods_lacking_volumes
 from tests.operator import pieces
 from tests.operator.pieces import UID, at, holding
 

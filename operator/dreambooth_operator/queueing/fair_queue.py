@@ -1,5 +1,5 @@
 """A queue that serves namespaces in round-robin order, so that no tenant can starve another. Used by `work_queue.py`,
-`poll/schedule.py` and `poll/releases.py`."""
+`poll/schedule.py` and `poll/update_limiter.py`."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
