@@ -16,6 +16,7 @@ from dreambooth_operator.decide.builders.volumes import output_claim, output_pat
 from dreambooth_operator.decide.policies.apply_runtime import with_runtime
 from dreambooth_operator.decide.policies.attempts import (
     History,
+    disruptions_in_a_row,
     final_failure,
     is_final,
     next_start,
@@ -139,7 +140,9 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     )
     after = compose_status(before, status_input)
     due = (expiry_of(observed.dreamboothjob, after),) if _has_ended(after) else (decision.due, deadline)
-    current = decision.attempts[-1].number if decision.attempts and not decision.stop else None
+    last = decision.attempts[-1] if decision.attempts else None
+    # The Job of an attempt that has ended may still replace its pods.
+    current = last.number if last and not last.completion_time and not decision.stop else None
     unwanted = [one for one in _live(jobs) if attempt_of(one) != current] + pruned_jobs(jobs, decision.attempts)
     return Plan(
         status=to_json(after),
@@ -180,7 +183,8 @@ def _decide(context: Context) -> Decision:
         return Decision(reasons.SUSPENDED(), attempts, stop=True)
     if last and (running := _running(context, last)):
         return _run(context, running)
-    if last and (start := next_start(last, history.failures)) and now < start:
+    disruptions = disruptions_in_a_row(attempts)
+    if last and (start := next_start(last, history.failures, disruptions)) and now < start:
         return Decision(_back_off(last, start), attempts, due=start)
     return _start(context)
 

@@ -4,6 +4,7 @@ An attempt is one Job. Its number is part of the name of the Job, so an operator
 that it has created. Recorded results of an attempt never change; missing ones are read from its Job.
 """
 
+import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -19,7 +20,9 @@ from dreambooth_operator.objects.reading import attempt_of, earliest, is_control
 KEPT = 10
 """Number of attempts whose records and Jobs are kept."""
 FIRST_DELAY, LONGEST_DELAY = 10.0, 300.0
-"""Seconds between a counted failure and the next attempt: the first delay, and the longest one."""
+"""Seconds between a failed attempt and the next one: the first delay, and the longest one."""
+STABLE = timedelta(minutes=10)
+"""An attempt that ran for so long before its disruption is not considered one of a series of disruptions."""
 NOT_RETRIED = {"InvalidConfig", "InvalidData", "OutOfMemory", "NonFiniteLoss"}
 """Classes of failure that a retry can't resolve."""
 GONE = "JobGone"
@@ -124,12 +127,31 @@ def final_failure(attempt: Attempt, failures: int, retries: int) -> Finding:
     return failed(attempt.reason or INTERNAL_ERROR, message)
 
 
-def next_start(attempt: Attempt, failures: int) -> datetime | None:
-    """Start of the next attempt after a failure, with exponential back-off; None: at once, as after a disruption."""
-    if attempt.completion_time is None or not counts(attempt):
+def disruptions_in_a_row(attempts: Sequence[Attempt]) -> int:
+    """Number of the last attempts that were disrupted soon after their start; at least 1."""
+    series = itertools.takewhile(lambda one: not counts(one) and _duration(one) < STABLE, reversed(attempts))
+    return max(1, sum(1 for _ in series))
+
+
+def next_start(attempt: Attempt, failures: int, disruptions: int = 1) -> datetime | None:
+    """Start of the next attempt, with exponential back-off; None: at once, as after a single disruption.
+
+    Args:
+        attempt: the last attempt.
+        failures: number of counted failures.
+        disruptions: number of disruptions in a row.
+    """
+    earlier = failures - 1 if counts(attempt) else disruptions - 2
+    if attempt.completion_time is None or earlier < 0:
         return None
-    delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 10))
+    delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(earlier, 10))
     return attempt.completion_time + timedelta(seconds=delay)
+
+
+def _duration(attempt: Attempt) -> timedelta:
+    if attempt.start_time is None or attempt.completion_time is None:
+        return timedelta()
+    return attempt.completion_time - attempt.start_time
 
 
 def pruned_jobs(jobs: Sequence[Object], attempts: Sequence[Attempt]) -> list[Object]:

@@ -1,10 +1,12 @@
 """Determines how an attempt ended from its Job and pods: the class of failure, or the disruption."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from dreambooth_api.failures import Interrupted, StorageFull
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.termination_message import (
     CLASSES,
@@ -28,6 +30,12 @@ from dreambooth_operator.objects.reading import (
 KILLED = "Killed"
 INTERRUPTED = "Interrupted"
 POD_FAILED = "PodFailed"
+STORAGE_FULL = StorageFull.__name__
+STOPPED_UNEXPECTEDLY = "StoppedUnexpectedly"
+"""End of an attempt whose trainer stopped as after SIGTERM, although Kubernetes did not stop it."""
+UNEXPLAINED_STOPS = 3
+"""Number of unexplained stops of one index after which its pod is not replaced any more. A few are tolerated, because the reboot
+of a node without graceful shutdown leaves no other trace."""
 SIGNALLED = {137, 143}
 """Exit codes of a process that was terminated by SIGKILL or SIGTERM."""
 CONSEQUENCES = {"CommunicationFailure", INTERRUPTED, KILLED}
@@ -54,6 +62,8 @@ class Ending(NamedTuple):
 def ending_of(job: Object, pods: Sequence[Object]) -> Ending | None:
     """The end of an attempt; None while it is running.
 
+    An attempt also ends while the Job replaces a pod: if the pod failed for a reason that counts, or stopped too often.
+
     Args:
         job: its Job.
         pods: the pods of the Job that still exist.
@@ -66,10 +76,40 @@ def ending_of(job: Object, pods: Sequence[Object]) -> Ending | None:
         return Ending(COMPLETED, message, time, 0, termination_message=termination)
     if failed := condition_of(job, "Failed"):
         time = time_of(failed.get("lastTransitionTime"))
-        ends = [ending_of_pod(pod) for pod in _newest(pods) if pod.get("status", {}).get("phase") == "Failed"]
+        ends = [ending_of_pod(pod) for pod in _newest(pods) if _has_failed(pod)]
         ending = min(ends, key=_consequence, default=None) or _by_the_job(str(failed.get("message", "")))
-        return ending._replace(time=time or ending.time)
-    return None
+        return _explained(ending, 1)._replace(time=time or ending.time)
+    return _end_despite_replacement(pods)
+
+
+def _end_despite_replacement(pods: Sequence[Object]) -> Ending | None:
+    """The end of an attempt whose Job has not failed, because it ignores the exit code of `Interrupted`."""
+    ignored = [pod for pod in pods if _has_failed(pod) and _exit_code(pod) == Interrupted.exit_code]
+    ends = [(pod, ending_of_pod(pod)) for pod in ignored]
+    newest = {id(pod) for pod in _newest(pods)}
+    counted = [end for pod, end in ends if id(pod) in newest and not end.disruption and end.reason != INTERRUPTED]
+    if counted:
+        return min(counted, key=_consequence)
+    unexplained = [(_index(pod), end) for pod, end in ends if not end.disruption and end.reason == INTERRUPTED]
+    stops = Counter(index for index, _ in unexplained)
+    index, number = max(stops.items(), key=lambda entry: entry[1], default=(None, 0))
+    if number <= UNEXPLAINED_STOPS:
+        return None
+    last = max((end for place, end in unexplained if place == index), key=lambda end: str(end.time))
+    return _explained(last, number)
+
+
+def _explained(ending: Ending, stops: int) -> Ending:
+    """The end of an attempt; if nothing explains why its trainer stopped, it is a failure that counts."""
+    if ending.reason != INTERRUPTED or ending.disruption:
+        return ending
+    pods = "1 pod" if stops == 1 else f"{stops} pods"
+    message = reasons.STOPPED_UNEXPECTEDLY.format(pods=pods, detail=reasons.sentence(ending.message)).strip()
+    return ending._replace(reason=STOPPED_UNEXPECTEDLY, message=message)
+
+
+def _has_failed(pod: Object) -> bool:
+    return bool(pod.get("status", {}).get("phase") == "Failed")
 
 
 def _newest(pods: Sequence[Object]) -> list[Object]:
@@ -100,6 +140,21 @@ def _reported_cause(pod: Object) -> Ending | None:
     return ending if ending and ending.reason not in CONSEQUENCES else None
 
 
+def _storage_eviction(pod: Object) -> Ending | None:
+    """A pod that the kubelet evicted because it exceeded its own limits of storage.
+
+    If the node was under pressure, a pod that ran also has the condition DisruptionTarget, and the message about a pod that the
+    node rejected names the condition of the node.
+    """
+    detail = str(pod["status"].get("message") or "")
+    own_limit = pod["status"].get("reason") == "Evicted" and "node had condition" not in detail
+    if not own_limit or condition_of(pod, "DisruptionTarget"):
+        return None
+    message = reasons.STORAGE_EXCEEDED.format(pod=name_of(pod), detail=reasons.sentence(detail))
+    termination = termination_message_of(pod)
+    return Ending(STORAGE_FULL, message, finished_at(pod), _exit_code(pod), termination_message=termination)
+
+
 def _disruption(pod: Object) -> Ending | None:
     found = disruption_of(pod)
     if found is None:
@@ -110,15 +165,17 @@ def _disruption(pod: Object) -> Ending | None:
 def _deletion(pod: Object) -> Ending | None:
     """A pod that was deleted by a user, or by the Job controller after Kueue evicted the workload."""
     terminated = state_of(pod, "terminated") or {}
+    if not is_being_deleted(pod):
+        return None
     unknown = terminated.get("reason") == "ContainerStatusUnknown" and terminated.get("startedAt") is None
     # The pod garbage collector sets no reason when it fails a pod without a node; a node that rejects a pod sets one.
-    collected = is_being_deleted(pod) and not terminated and not pod["status"].get("reason")
+    collected = not terminated and not pod["status"].get("reason")
     if unknown or collected:
         message = reasons.NEVER_RAN.format(pod=name_of(pod))
         return Ending(INTERRUPTED, message, finished_at(pod), None, True)
-    if is_being_deleted(pod) and terminated.get("exitCode") in SIGNALLED:
+    if terminated.get("exitCode") in {*SIGNALLED, Interrupted.exit_code}:
         message = reasons.DELETED.format(pod=name_of(pod))
-        return Ending(INTERRUPTED, message, finished_at(pod), _exit_code(pod), True)
+        return Ending(INTERRUPTED, message, finished_at(pod), _exit_code(pod), True, termination_message_of(pod))
     return None
 
 
@@ -152,6 +209,7 @@ def _by_exit_code(pod: Object) -> Ending:
 _RULES: Sequence[Callable[[Object], Ending | None]] = (
     _out_of_memory,
     _reported_cause,
+    _storage_eviction,
     _disruption,
     _deletion,
     _reported_failure,
@@ -161,13 +219,12 @@ _RULES: Sequence[Callable[[Object], Ending | None]] = (
 
 
 def disruption_of(pod: Object) -> reasons.Finding | None:
-    """The disruption of a pod, from its condition DisruptionTarget or an eviction by the kubelet; None if there is none."""
+    """The disruption of a pod, from its condition DisruptionTarget; None if there is none."""
     target = condition_of(pod, "DisruptionTarget")
-    status = pod.get("status", {})
-    if target is None and status.get("reason") != "Evicted":
+    if target is None:
         return None
-    reason = str((target or {}).get("reason", "TerminationByKubelet"))
-    detail = status.get("message") or (target or {}).get("message") or reason
+    reason = str(target.get("reason", ""))
+    detail = pod.get("status", {}).get("message") or target.get("message") or reason
     return reasons.DISRUPTIONS.get(reason, reasons.DISRUPTED)(pod=name_of(pod), detail=detail)
 
 

@@ -270,6 +270,14 @@ OUT_OF_MEMORY = (
     "The container exceeded its memory limit of {memory} and was killed. Increase spec.resources.memory, or reduce "
     "training.batchSize or prior.batchSize."
 )
+STORAGE_EXCEEDED = (
+    "Pod {pod} exceeded a limit of its local storage and was evicted: {detail} Increase spec.resources.ephemeralStorage, or "
+    "spec.resources.sharedMemory if the volume is shared-memory."
+)
+STOPPED_UNEXPECTEDLY = (
+    "The trainer stopped with exit code 9 in {pods}, as after SIGTERM, but no pod was deleted or disrupted. A liveness probe "
+    "that fails after 20 minutes without progress stops it in this way, and so does the reboot of a node. {detail}"
+)
 KILLED = "The trainer was killed (exit code {code})."
 NO_MESSAGE = "The trainer exited with code {code} without a termination message. See its log: kubectl logs {pod}."
 REJECTED = "Pod {pod} failed before its container ran: {detail} See kubectl describe pod {pod}."

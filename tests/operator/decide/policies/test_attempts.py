@@ -7,6 +7,7 @@ from dreambooth_api.status import Attempt
 from dreambooth_operator.decide.policies.attempts import (
     KEPT,
     counts,
+    disruptions_in_a_row,
     final_failure,
     is_final,
     next_start,
@@ -82,7 +83,7 @@ def test_failures_whose_records_are_lost_are_counted_once(lost: list[int]) -> No
     [
         (COMPLETE, [], "Completed"),
         (FAILED, [failed_pod(137, left=60)], "Interrupted"),
-        (FAILED, [pod("Failed", reason="Evicted")], "Evicted"),
+        (FAILED, [pod("Failed", conditions=[holding("DisruptionTarget", reason="TerminationByKubelet")])], "Evicted"),
     ],
 )
 def test_ends_that_do_not_count_as_failures(ended: Any, pods: list[dict[str, Any]], reason: str) -> None:
@@ -166,6 +167,21 @@ def test_the_delay_grows_with_each_failure_up_to_a_limit(failures: int, seconds:
 @pytest.mark.parametrize("last", [attempt(0), attempt(0, "Interrupted"), attempt(0, "NodeLost", disruption=True)])
 def test_a_disruption_causes_no_delay(last: Attempt) -> None:
     assert next_start(last, 3) is None
+
+
+@pytest.mark.parametrize(("disruptions", "seconds"), [(2, 10), (3, 20), (6, 160), (7, 300), (2000, 300)])
+def test_disruptions_in_a_row_cause_a_growing_delay(disruptions: int, seconds: float) -> None:
+    assert next_start(attempt(0, "NodeLost", disruption=True), 0, disruptions) == at(60 + seconds)
+
+
+def test_only_disruptions_soon_after_the_start_form_a_series() -> None:
+    lost = [attempt(number, "NodeLost", disruption=True, start_time=at(0)) for number in range(3)]
+    lasting = attempt(0, "NodeLost", disruption=True, start_time=at(60 - 600))
+    assert disruptions_in_a_row(lost) == 3
+    assert disruptions_in_a_row([*lost, attempt(3, "Killed"), *lost[:2]]) == 2
+    assert disruptions_in_a_row([*lost, lasting, *lost]) == 3
+    assert disruptions_in_a_row([*lost, lasting]) == disruptions_in_a_row([]) == 1
+    assert disruptions_in_a_row([attempt(0, "JobGone", disruption=True)] * 2) == 2, "its pods never started"
 
 
 def test_jobs_of_pruned_attempts() -> None:

@@ -144,6 +144,67 @@ def test_a_pod_that_saved_a_checkpoint_after_sigterm_is_replaced() -> None:
     assert len(cluster.jobs) == 1
 
 
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("code", [9, 137])
+def test_a_pod_that_exceeds_its_limits_is_a_failure_that_counts(code: int, nodes: int) -> None:
+    cluster = FakeCluster(spec(retries=1, resources={"nodes": nodes}))
+    for failures in (1, 2):
+        cluster.settle()
+        cluster.run()
+        cluster.settle()
+        first, *others = cluster.alive()
+        cluster.end(first, code)
+        first["status"] |= {"reason": "Evicted", "message": 'Usage of EmptyDir volume "tmp" exceeds the limit "1Gi". '}
+        cluster.reconcile()
+        for other in others:
+            cluster.end(other, 8)
+        plan = cluster.settle()
+        assert plan.status["failures"] == failures
+        assert "StorageFull" in reason(plan)[1] + plan.status["message"]
+        assert 'Usage of EmptyDir volume "tmp" exceeds' in plan.status["message"]
+        assert cluster.alive() == []
+        cluster.later(10)
+    assert reason(plan) == ("Failed", "StorageFull")
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_trainer_that_always_stops_fails_after_a_limited_number_of_pods(nodes: int) -> None:
+    cluster = FakeCluster(spec(retries=1, resources={"nodes": nodes}))
+    pods = set()
+    for _ in range(100):
+        cluster.settle()
+        cluster.run()
+        cluster.reconcile()
+        for pod in cluster.alive():
+            pods.add(pod["metadata"]["uid"])
+            cluster.end(pod, 9)
+        cluster.reconcile()
+        cluster.later(300)
+    plan = cluster.settle()
+    assert reason(plan) == ("Failed", "StoppedUnexpectedly")
+    assert (plan.status["failures"], len(pods)) == (2, 8 * nodes)
+
+
+def test_disruptions_of_several_nodes_in_a_row_delay_the_next_attempt() -> None:
+    cluster = FakeCluster(TWO_NODES)
+    for number, delay in enumerate((None, 10, 20, 40)):
+        cluster.settle()
+        cluster.run()
+        cluster.settle()
+        first, second = cluster.alive()
+        cluster.end(first, 9, disruption="EvictionByEvictionAPI")
+        cluster.control()
+        cluster.end(second, 8)
+        plan = cluster.settle()
+        assert plan.status["failures"] == 0
+        if delay is None:
+            assert reason(plan) == ("Starting", "Starting")
+        else:
+            assert (reason(plan), plan.requeue_after) == (("Retrying", "BackOff"), delay)
+            assert f"Attempt {number} failed with Evicted" in plan.status["message"]
+            cluster.later(delay)
+
+
 def test_a_deleted_job_is_created_again_when_its_pods_have_ended() -> None:
     cluster = running()
     uid = cluster.current["metadata"]["uid"]

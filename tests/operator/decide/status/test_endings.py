@@ -11,8 +11,24 @@ def said(reason: str, message: str = "told") -> str:
     return json.dumps({"reason": reason, "message": message, "step": 3})
 
 
+PRESSURE = holding("DisruptionTarget", reason="TerminationByKubelet", message="The node was low on resource: memory.")
+# Messages of the kubelet; its version 1.34 sets no condition DisruptionTarget when a pod exceeds its own limits.
+OWN_LIMITS = (
+    'Usage of EmptyDir volume "shared-memory" exceeds the limit "2Gi". ',
+    "Pod ephemeral local storage usage exceeds the total limit of containers 10Gi. ",
+    'Container trainer exceeded its local ephemeral storage limit "10Gi". ',
+)
+
+
 def evicted(**more: Any) -> dict[str, Any]:
-    return pod("Failed", ended(137, after=10), reason="Evicted", message="The node was low on memory.", **more)
+    told = {"reason": "Evicted", "message": "The node was low on memory.", "conditions": [PRESSURE]}
+    return pod("Failed", ended(137, after=10), **told, **more)
+
+
+def evicted_for_its_limits(
+    code: int = 137, message: str = OWN_LIMITS[0], said: str = "", **more: Any
+) -> dict[str, Any]:
+    return pod("Failed", ended(code, said, after=10), reason="Evicted", message=message, **more)
 
 
 LOST = holding("DisruptionTarget", reason="DeletionByPodGC", message="no node")
@@ -51,6 +67,17 @@ def test_a_complete_job_has_the_termination_message_of_its_main_pod() -> None:
         (pod("Failed", conditions=[LOST]), "NodeLost", True),
         (pod("Failed", conditions=[holding("DisruptionTarget", reason="Whim")]), "Disrupted", True),
         (evicted(), "Evicted", True),
+        *((evicted_for_its_limits(message=message), "StorageFull", False) for message in OWN_LIMITS),
+        (evicted_for_its_limits(9, said=said("Interrupted")), "StorageFull", False),
+        (evicted_for_its_limits(left=60), "StorageFull", False),
+        (pod("Failed", reason="Evicted", message=OWN_LIMITS[0]), "StorageFull", False),
+        (
+            pod("Failed", reason="Evicted", message="Pod was rejected: The node had condition: [DiskPressure]. "),
+            "PodFailed",
+            False,
+        ),
+        (failed_pod(137, reason="ContainerStatusUnknown"), "Killed", False),
+        (failed_pod(9, left=60), "Interrupted", True),
         (failed_pod(137, left=60), "Interrupted", True),
         (failed_pod(143, left=60), "Interrupted", True),
         (failed_pod(1, left=60), "InternalError", False),
@@ -95,6 +122,10 @@ def test_a_container_that_never_ran_was_deleted_and_not_killed() -> None:
         (failed_pod(8, said("CommunicationFailure", "")), "code 8 without a termination message"),
         (pod("Failed", reason="OutOfcpu", message="Node didn't have enough cpu"), "enough cpu. See kubectl describe"),
         (evicted(), "was evicted: The node was low on memory."),
+        (
+            evicted_for_its_limits(),
+            'was evicted: Usage of EmptyDir volume "shared-memory" exceeds the limit "2Gi". Increase',
+        ),
     ],
 )
 def test_the_message_says_what_happened(one: dict[str, Any], words: str) -> None:
@@ -130,6 +161,37 @@ def test_a_replaced_pod_is_ignored(code: int, reason: str) -> None:
     later = failed_pod(code, after=500, created=20)
     for pods in ([evicted(), later], [later, evicted()]):
         assert (failed(*pods).reason, failed(*pods).disruption) == (reason, False)
+
+
+def test_an_evicted_pod_ends_the_attempt_although_the_job_ignores_its_exit_code() -> None:
+    one = evicted_for_its_limits(9, said=said("Interrupted"))
+    ending = ending_of(job(), [one])
+    assert ending is not None and (ending.reason, ending.exit_code, ending.disruption) == ("StorageFull", 9, False)
+    assert ending_of(job(), [one, pod(created=20)]) is None, "it was replaced while no operator was running"
+
+
+def test_stops_that_nothing_explains_end_the_attempt_if_they_are_repeated() -> None:
+    stopped = [failed_pod(9, said("Interrupted"), created=number, after=number) for number in range(4)]
+    explained = [
+        failed_pod(9, created=9, left=60),
+        failed_pod(9, created=9, conditions=[LOST]),
+        failed_pod(9, created=9, index=1),
+    ]
+    assert ending_of(job(), [*stopped[:3], *explained]) is None
+    ending = ending_of(job(), [*stopped, *explained])
+    assert ending is not None
+    assert ending[2:5] == (at(3), 9, False)
+    assert ending.reason == "StoppedUnexpectedly"
+    assert "exit code 9 in 4 pods" in ending.message and ending.message.endswith("told.")
+
+
+def test_a_stop_that_nothing_explains_counts_if_the_job_fails() -> None:
+    """Another pod of several nodes lost its peer, and its exit code fails the Job."""
+    ending = failed(failed_pod(9, said("Interrupted"), 10), failed_pod(8, said("CommunicationFailure"), 12, index=1))
+    assert (ending.reason, ending.disruption) == ("StoppedUnexpectedly", False)
+    assert "exit code 9 in 1 pod," in ending.message
+    deleted = failed(failed_pod(9, after=10, left=60), failed_pod(8, said("CommunicationFailure"), 12, index=1))
+    assert (deleted.reason, deleted.disruption) == ("Interrupted", True)
 
 
 @pytest.mark.parametrize(
