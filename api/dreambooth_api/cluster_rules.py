@@ -5,10 +5,13 @@ The operator calls it too, as the installed CRD may be older than the operator a
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
+from pydantic import ValidationError
+
 from dreambooth_api.failures import Problem
-from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob, DreamBoothJobSpec, Metadata
 from dreambooth_api.quantities import amount
 from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE
 from dreambooth_api.validation import check_contradictions, check_fields
@@ -31,6 +34,50 @@ def validate(item: Mapping[str, Any]) -> tuple[DreamBoothJob | None, list[Proble
     if job is not None:
         problems += [problem for rule in RULES for problem in rule(job)]
     return (None if problems else job), problems
+
+
+def readable(item: Mapping[str, Any]) -> DreamBoothJob:
+    """What can be read of a DreamBoothJob with problems: fields that have one are left out.
+
+    It serves for decisions about attempts that have started, not to start one: a subject that can't be read is replaced.
+
+    Args:
+        item: the DreamBoothJob.
+    """
+    name, namespace = item["metadata"]["name"], item["metadata"].get("namespace")
+    metadata = Metadata.model_construct(name=name, namespace=namespace)
+    spec = _readable_spec(item.get("spec"))
+    return DreamBoothJob.model_construct(api_version=API_VERSION, kind=KIND, metadata=metadata, spec=spec)
+
+
+def _readable_spec(given: Any) -> DreamBoothJobSpec:
+    spec: dict[str, Any] = deepcopy(dict(given)) if isinstance(given, Mapping) else {}
+    while True:
+        try:
+            return DreamBoothJobSpec.model_validate(spec, strict=True, by_alias=True, by_name=False)
+        except ValidationError as error:
+            # Entries of lists are removed from the end, so that the other positions remain.
+            places = sorted((details["loc"] for details in error.errors(include_url=False)), key=str, reverse=True)
+            for place in places:
+                _remove(spec, place)
+            spec.setdefault("subject", _UNREADABLE_SUBJECT)
+
+
+def _remove(spec: dict[str, Any], place: tuple[int | str, ...]) -> None:
+    """Removes a field, or if it is missing or can't be removed, the section that contains it."""
+    parents: list[Any] = [spec]
+    for part in place:
+        known = parents[-1]
+        inside = part in known if isinstance(known, dict) else isinstance(known, list) and part in range(len(known))
+        if not inside:
+            break
+        parents.append(known[part])
+    depth = len(parents) - 1 if len(parents) > len(place) else len(parents) - 2
+    if depth >= 1:
+        del parents[depth - 1][place[depth - 1]]
+
+
+_UNREADABLE_SUBJECT: Mapping[str, Any] = {"class": "subject", "images": {"path": "unreadable"}}
 
 
 def _pods_can_read_the_photos(job: DreamBoothJob) -> Iterator[Problem]:

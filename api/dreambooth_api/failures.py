@@ -15,6 +15,7 @@ Exit code 1 is left to errors of the trainer itself (reason `InternalError`), 0 
 turned into an exit code by `__main__`, read from the termination log by the operator.
 """
 
+import dataclasses
 import errno
 import re
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,8 @@ class Problem:
     """What is wrong with the value."""
     remedy: str
     """What the user can do."""
+    may_be_newer: bool = dataclasses.field(default=False, compare=False)
+    """Whether a newer version of the schema may have this field or value."""
 
     def __str__(self) -> str:
         shown = repr(self.value)

@@ -157,14 +157,15 @@ def _translate(details: ErrorDetails, document: Schema, path: str) -> Problem:
         case "missing":
             return Problem(field, None, "is missing", _remedy(_find(document, location), None))
         case "extra_forbidden" | "invalid_key":
-            return Problem(field, value, "is an unknown field", _likely_name(document, location, path))
+            return Problem(field, value, "is an unknown field", _likely_name(document, location, path), may_be_newer=True)
         case "model_type" | "dict_type":
             return Problem(field, value, "is not a section", _remedy(_find(document, location), value))
         case "string_pattern_mismatch":
             return Problem(field, value, "has the wrong form", _remedy(_find(document, location), value))
-        case _:
+        case kind:
             message = re.sub(r"^(Input|String|List|Value) ", "", details["msg"])
-            return Problem(field, value, message, _remedy(_find(document, location), value))
+            newer = kind == "literal_error" and isinstance(value, str)
+            return Problem(field, value, message, _remedy(_find(document, location), value), may_be_newer=newer)
 
 
 def resolve(node: Schema, document: Schema) -> Schema:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from dreambooth_api.cluster_rules import validate
-from dreambooth_api.failures import Problem
+from dreambooth_api.cluster_rules import readable, validate
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.status import Attempt, DreamBoothJobStatus
 from dreambooth_operator.decide.builders.volumes import output_claim, output_path
@@ -28,6 +27,7 @@ from dreambooth_operator.decide.policies.deadline import deadline_of, limit_of
 from dreambooth_operator.decide.policies.expiry import expiry_of
 from dreambooth_operator.decide.policies.leftovers import leftovers
 from dreambooth_operator.decide.policies.limits import violations
+from dreambooth_operator.decide.policies.objections import invalid_config, objection_to
 from dreambooth_operator.decide.policies.preflight import created_objects, preflight_failure
 from dreambooth_operator.decide.policies.runtimes import choose_runtime, required_references
 from dreambooth_operator.decide.policies.start import plan_start, refused_write, supporting_objects
@@ -38,7 +38,7 @@ from dreambooth_operator.decide.status.conditions import holds
 from dreambooth_operator.decide.status.diagnosis import GRACE_PERIOD, Running, diagnose
 from dreambooth_operator.decide.status.events import events_of
 from dreambooth_operator.decide.status.reasons import Finding
-from dreambooth_operator.decide.status.stored import stored_status
+from dreambooth_operator.decide.status.stored import stored_status, unknown_fields
 from dreambooth_operator.decide.status.termination_message import COMPLETED
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object, Observed, Plan, Reference
@@ -62,11 +62,13 @@ RETRY = timedelta(seconds=30)
 
 @dataclass(frozen=True)
 class Context:
-    """The input for a decision about a valid DreamBoothJob that has not ended."""
+    """The input for a decision about a DreamBoothJob that has not ended."""
 
     observed: Observed
     job: DreamBoothJob
-    """The DreamBoothJob, parsed."""
+    """The DreamBoothJob, parsed; if there is an objection, only what can be read of it."""
+    objection: Finding | None
+    """Why its spec is not accepted; None: it is."""
     history: History
     """The records of its attempts."""
     deadline: datetime | None
@@ -89,8 +91,8 @@ class Decision:
     create: Sequence[Object] = ()
     runtime: str | None = None
     """The runtime of an attempt that starts."""
-    valid: bool = True
-    """Whether its spec is valid."""
+    objection: Finding | None = None
+    """Why its runtime does not accept its spec."""
     stop: bool = False
     """Whether to delete its running Job."""
     due: datetime | None = None
@@ -108,26 +110,26 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     if _has_ended(before):
         return _after_the_end(observed, before, now)
 
-    job, problems = validate(observed.dreamboothjob)
+    sound, problems = validate(observed.dreamboothjob)
+    job = sound or readable(observed.dreamboothjob)
+    objection = objection_to(problems, before, generation_of(observed.dreamboothjob)) if problems else None
     jobs = _own_jobs(observed)
     history = update_history(before.attempts, before.failures, jobs, observed.pods, now)
-    suspended = suspended_seconds(before, job is not None and job.spec.suspend, now)
+    suspended = suspended_seconds(before, job.spec.suspend, now)
     newest = newest_job(jobs)
+    limit = limit_of(newest) if newest else None
     deadline = None
-    if job is None:
-        decision = _invalid(problems, history.attempts)
-    else:
-        limit = limit_of(newest) if newest else None
-        if not job.spec.suspend:
-            start = before.start_time or history.start_time
-            allowed = [seconds for seconds in (job.spec.active_deadline_seconds, limit) if seconds is not None]
-            deadline = deadline_of(start, min(allowed, default=None), suspended)
-        decision = _decide(Context(observed, job, history, deadline, limit, now, settings))
+    if not job.spec.suspend:
+        start = before.start_time or history.start_time
+        allowed = [seconds for seconds in (job.spec.active_deadline_seconds, limit) if seconds is not None]
+        deadline = deadline_of(start, min(allowed, default=None), suspended)
+    decision = _decide(Context(observed, job, objection, history, deadline, limit, now, settings))
 
     status_input = StatusInput(
         dreamboothjob=observed.dreamboothjob,
-        job=job if decision.valid else None,
+        job=None if decision.finding.reason == reasons.INVALID_CONFIG.reason else job,
         finding=decision.finding,
+        objection=objection or decision.objection,
         attempts=decision.attempts,
         runtime=decision.runtime
         or (newest["metadata"]["labels"].get(names.LABEL_RUNTIME) if newest else before.runtime),
@@ -145,7 +147,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     current = last.number if last and not last.completion_time and not decision.stop else None
     unwanted = [one for one in _live(jobs) if attempt_of(one) != current] + pruned_jobs(jobs, decision.attempts)
     return Plan(
-        status=to_json(after),
+        status={**unknown_fields(observed.dreamboothjob), **to_json(after)},
         apply=decision.apply,
         create=decision.create,
         delete=[Reference("Job", name_of(one)) for one in unwanted],
@@ -172,20 +174,26 @@ def _decide(context: Context) -> Decision:
     job, history, now = context.job, context.history, context.now
     attempts, spec = history.attempts, job.spec
     last = attempts[-1] if attempts else None
+    running = _running(context, last) if last else None
 
     if last and last.reason == COMPLETED:
         return Decision(reasons.COMPLETE(path=output_path(job), claim=output_claim(job)), attempts)
+    # An attempt that runs was accepted, possibly by another version of the operator: no problem of the spec ends it.
+    if context.objection and context.objection.phase == "Failed" and not running:
+        return Decision(context.objection, attempts, stop=True)
     if last and last.completion_time and is_final(last, history.failures, spec.retries):
         return Decision(final_failure(last, history.failures, spec.retries), attempts)
     if context.deadline and now >= context.deadline:
         return Decision(_overdue(spec.active_deadline_seconds, context.limit), attempts, stop=True)
     if spec.suspend:
         return Decision(reasons.SUSPENDED(), attempts, stop=True)
-    if last and (running := _running(context, last)):
+    if running:
         return _run(context, running)
     disruptions = disruptions_in_a_row(attempts)
     if last and (start := next_start(last, history.failures, disruptions)) and now < start:
         return Decision(_back_off(last, start), attempts, due=start)
+    if context.objection:
+        return Decision(context.objection, attempts)
     return _start(context)
 
 
@@ -193,7 +201,7 @@ def _run(context: Context, running: Running) -> Decision:
     """Diagnoses the running attempt."""
     finding, due = diagnose(running)
     name = names.config_map(context.job.metadata.name)
-    lost = any(name in message for message in running.mount_failures.values())
+    lost = any(name in message for message in running.mount_failures.values()) and not context.objection
     apply = supporting_objects(context.observed.dreamboothjob, context.job, context.settings) if lost else []
     return Decision(finding, context.history.attempts, apply=apply, due=due)
 
@@ -206,7 +214,8 @@ def _start(context: Context) -> Decision:
     if isinstance(runtime, Finding):
         return Decision(runtime, context.history.attempts, due=now + RECHECK)
     if problems := violations(job, runtime):
-        return _invalid(problems, context.history.attempts)
+        finding = invalid_config(problems)
+        return Decision(finding, context.history.attempts, objection=finding, stop=True)
     job = with_runtime(job, runtime)
     attempts = with_current_attempt(context.history.attempts, job.metadata.name)
     blocked = leftovers(observed.dreamboothjob, observed.jobs, observed.pods, attempts[-1].job_name)
@@ -219,11 +228,6 @@ def _start(context: Context) -> Decision:
     if refused := refused_write(start, observed.refusals):
         return Decision(refused, context.history.attempts, start.apply, start.create, due=now + RETRY)
     return Decision(start.finding, attempts, start.apply, start.create, runtime.name, due=now + GRACE_PERIOD)
-
-
-def _invalid(problems: Sequence[Problem], attempts: Sequence[Attempt]) -> Decision:
-    finding = reasons.INVALID_CONFIG(problems=" ".join(map(str, problems)))
-    return Decision(finding, attempts, valid=False, stop=True)
 
 
 def _overdue(own: int | None, limit: int | None) -> Finding:
@@ -258,7 +262,7 @@ def _running(context: Context, attempt: Attempt) -> Running | None:
         number=attempt.number,
         job=found[0],
         pods=[pod for pod in observed.pods if is_controlled_by(pod, uid_of(found[0]))],
-        nodes=context.job.spec.resources.nodes,
+        nodes=found[0].get("spec", {}).get("completions", context.job.spec.resources.nodes),
         mount_failures=observed.mount_failures,
         pod_creation_failure=observed.pod_creation_failures.get(name_of(found[0])),
         now=context.now,

@@ -48,6 +48,8 @@ class StatusInput:
     """The latest progress that its trainer reported."""
     now: datetime
     """The time."""
+    objection: Finding | None = None
+    """Why its spec is not accepted, if that is not the finding."""
 
 
 def compose_status(before: DreamBoothJobStatus, source: StatusInput) -> DreamBoothJobStatus:
@@ -64,7 +66,12 @@ def compose_status(before: DreamBoothJobStatus, source: StatusInput) -> DreamBoo
         message=finding.message,
         runtime=source.runtime,
         conditions=conditions_of(
-            before.conditions, finding, accepted=job is not None, generation=generation, now=source.now
+            before.conditions,
+            finding,
+            accepted=job is not None and source.objection is None,
+            generation=generation,
+            now=source.now,
+            objection=source.objection,
         ),
         start_time=before.start_time or earliest(attempt.start_time for attempt in attempts),
         completion_time=_ended_at(before, attempts, source.now) if finished else None,
@@ -92,13 +99,18 @@ def to_json(status: DreamBoothJobStatus) -> Mapping[str, Any]:
 
 
 def gpus_of(dreamboothjob: Object) -> int:
-    """Number of GPUs of all pods of an attempt. Reads the raw spec, as other fields may be invalid."""
+    """Number of GPUs of all pods of an attempt. Reads the raw spec, as other fields may be invalid or unknown."""
     spec = dreamboothjob.get("spec")
+    given = spec.get("resources", {}) if isinstance(spec, Mapping) else {}
+    known = {key: value for key, value in given.items() if key in _COUNTS} if isinstance(given, Mapping) else given
     try:
-        resources = Resources.model_validate(spec.get("resources", {}) if isinstance(spec, Mapping) else {})
+        resources = Resources.model_validate(known)
     except ValidationError:
         return 0
     return resources.nodes * resources.gpus_per_node
+
+
+_COUNTS = "nodes", "gpusPerNode"
 
 
 def _closed(source: StatusInput) -> list[Attempt]:

@@ -19,7 +19,13 @@ def holds(conditions: Sequence[Condition], type_: ConditionType) -> bool:
 
 
 def conditions_of(
-    before: Sequence[Condition], finding: Finding, *, accepted: bool, generation: int, now: datetime
+    before: Sequence[Condition],
+    finding: Finding,
+    *,
+    accepted: bool,
+    generation: int,
+    now: datetime,
+    objection: Finding | None = None,
 ) -> list[Condition]:
     """The new conditions for a finding.
 
@@ -31,9 +37,10 @@ def conditions_of(
         accepted: whether the spec is valid.
         generation: the generation of the spec.
         now: the time of transitions.
+        objection: why the spec is not accepted, if that is not the finding.
     """
     states = {
-        "Accepted": (accepted, SOUND() if accepted else finding),
+        "Accepted": (accepted, SOUND() if accepted else objection or finding),
         "Running": (finding.reason in TRAINS, finding),
     }
     suspended, ended = finding.phase == "Suspended", finding.phase in ("Complete", "Failed")

@@ -61,6 +61,14 @@ INVALID_CONFIG = Reason(
     "InvalidConfig", "Failed", "Warning", "{problems} Delete the DreamBoothJob and apply a corrected manifest."
 )
 
+NEWER_SPEC = Reason(
+    "NewerSpec",
+    "Pending",
+    "Warning",
+    "The spec is newer than this operator, which does not accept {fields}. Ask an administrator to upgrade the operator. No "
+    "attempt starts until then; a running one continues.",
+)
+
 # Before an attempt.
 RECHECKED = "The DreamBoothJob then starts automatically."
 RUNTIME_NOT_FOUND = Reason(

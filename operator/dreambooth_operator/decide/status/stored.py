@@ -22,6 +22,12 @@ def stored_status(dreamboothjob: Object) -> DreamBoothJobStatus:
             _remove(stored, places)
 
 
+def unknown_fields(dreamboothjob: Object) -> dict[str, Any]:
+    """The fields of a status that a newer version of the operator has written; they are kept."""
+    known = {field.alias for field in DreamBoothJobStatus.model_fields.values()}
+    return {name: value for name, value in (dreamboothjob.get("status") or {}).items() if name not in known}
+
+
 def _remove(stored: Any, places: list[tuple[int | str, ...]]) -> None:
     """Removes invalid entries of lists, and other invalid top-level fields as a whole."""
     entries = {place[:2] for place in places if len(place) > 1 and isinstance(place[1], int)}

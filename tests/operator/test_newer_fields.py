@@ -1,0 +1,83 @@
+"""An operator and a newer CustomResourceDefinition with a new field, which gets a default in every DreamBoothJob."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Cluster
+from tests.operator.clusters import applied_job, until
+from tests.operator.operators import operator
+from tests.operator.pretended_node import PretendedNode
+
+FIELD = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/notify"
+SCHEMA = {"type": "object", "default": {}, "properties": {"channel": {"type": "string", "default": "team"}}}
+
+
+@contextmanager
+def newer_definition(cluster: Cluster) -> Iterator[None]:
+    def patch(operation: dict[str, Any]) -> None:
+        name = "dreamboothjobs.dreambooth.io"
+        cluster.kubectl("patch", "crd", name, "--type=json", f"--patch={json.dumps([operation])}")
+
+    patch({"op": "add", "path": FIELD, "value": SCHEMA})
+    try:
+        yield
+    finally:
+        patch({"op": "remove", "path": FIELD})
+
+
+@pytest.fixture
+def pretended(cluster: Cluster, namespace: str) -> Iterator[PretendedNode]:
+    node = PretendedNode(cluster, namespace)
+    node.make()
+    yield node
+    node.delete()
+    node.delete_volume()
+
+
+def test_an_older_operator_keeps_attempts_running_and_starts_none(
+    cluster: Cluster, kubeconfig: Path, namespace: str, pretended: PretendedNode
+) -> None:
+    here = f"--namespace={namespace}"
+
+    def found(kind: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = json.loads(cluster.kubectl("get", kind, "--output=json", here))["items"]
+        return items
+
+    def accepted(name: str) -> tuple[str, str, str]:
+        (job,) = [one for one in found("dreamboothjobs") if one["metadata"]["name"] == name]
+        conditions = {one["type"]: one for one in job.get("status", {}).get("conditions", [])}
+        if "Accepted" not in conditions:
+            return "", "", ""
+        return job["status"]["phase"], conditions["Accepted"]["status"], conditions["Accepted"]["reason"]
+
+    async def test() -> None:
+        job = applied_job(namespace)
+        job["spec"]["scheduling"] = {"nodeSelector": pretended.labels}
+        cluster.kubectl("create", "configmap", "photos", "--from-literal=dog.jpg=x", here)
+        async with operator(kubeconfig, namespace):
+            cluster.kubectl("create", "--filename=-", stdin=json.dumps(job))
+            (pod,) = await until(lambda: [one for one in found("pods") if "nodeName" in one["spec"]], 60)
+            pretended.run(pod)
+            await until(lambda: accepted("dog")[0] == "Running")
+        with newer_definition(cluster):
+            await until(lambda: found("dreamboothjobs")[0]["spec"].get("notify") == {"channel": "team"})
+            async with operator(kubeconfig, namespace):
+                await until(lambda: accepted("dog") == ("Running", "False", "NewerSpec"))
+                cluster.kubectl("create", "--filename=-", stdin=json.dumps(applied_job(namespace, "cat")))
+                await until(lambda: accepted("cat") == ("Pending", "False", "NewerSpec"))
+                assert [one["metadata"]["name"] for one in found("jobs")] == ["dog-0"]
+                assert "deletionTimestamp" not in found("jobs")[0]["metadata"]
+        await until(lambda: "notify" not in found("dreamboothjobs")[0]["spec"])
+        async with operator(kubeconfig, namespace):
+            await until(lambda: accepted("dog") == ("Running", "True", "Sound"))
+            await until(lambda: accepted("cat")[1:] == ("True", "Sound"))
+            await until(lambda: [one["metadata"]["name"] for one in found("jobs")] == ["cat-0", "dog-0"])
+            assert [one["metadata"]["uid"] for one in found("pods")][-1] == pod["metadata"]["uid"]
+
+    asyncio.run(test())
