@@ -6,10 +6,11 @@ version wins. It is used by one event loop, without locks. Objects in it are nev
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dreambooth_api.job import KIND
 from dreambooth_api.runtime import RUNTIME_KIND
+from dreambooth_operator.kube.trimming import trimmed
 from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.objects.observed import Key, Object
 
@@ -51,6 +52,7 @@ class Store:
         self._objects: dict[str, dict[_Name, Object]] = {kind: {} for kind in WATCHED}
         self._children: defaultdict[Key, set[_Name]] = defaultdict(set)
         self._deleted: dict[_Name, int] = {}
+        self._listed: dict[tuple[str, str], int] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._objects.values()))
@@ -85,10 +87,17 @@ class Store:
         return [pod for pod in self.pods(key) if controller_uid(pod) in job_uids]
 
     def put(self, item: Object) -> bool:
-        """Stores an object from an event, a list or a response; returns whether it is newer than the cached one."""
+        """Stores an object from an event or a response; returns whether it is newer than the cached one.
+
+        An object that the last list did not have is only stored if it is newer than that list: the event about an older one is
+        late, and the object has been deleted.
+        """
+        return self._put(item, self._last_list(item["kind"], item["metadata"].get("namespace", "")))
+
+    def _put(self, item: Object, listed: int) -> bool:
         name = _name(item)
         known = self._objects[name.kind].get(name)
-        newest = max(resource_version(known) if known else -1, self._deleted.get(name, -1))
+        newest = max(resource_version(known) if known else listed, self._deleted.get(name, -1))
         if resource_version(item) <= newest:
             return False
         self._set(name, item)
@@ -104,29 +113,42 @@ class Store:
         self._drop(name)
         return True
 
-    def replace(self, kind: str, items: Iterable[Object], listed: int) -> set[Key]:
-        """Replaces all objects of a kind with a complete list.
+    def replace(self, kind: str, items: Iterable[Object], listed: int, namespace: str = "") -> set[Key]:
+        """Replaces all objects of a kind with a complete list; a list that is older than the previous one changes nothing.
 
         Args:
             kind: One of `WATCHED`.
-            items: All objects of the kind.
+            items: All objects of the kind, trimmed or not.
             listed: Resource version of the list; newer objects in the cache are kept.
+            namespace: Namespace of the list; empty: all namespaces.
 
         Returns:
             Keys of the DreamBoothJobs whose objects changed, including changes that the watches missed.
         """
         touched: set[Key | None] = set()
         names = set()
+        if listed < self._last_list(kind, namespace):
+            return set()
         for item in items:
             names.add(_name(item))
-            if self.put(item):
+            if self._put(item, -1):
                 touched.add(key_of(item))
         for name, known in list(self._objects[kind].items()):
-            if name not in names and resource_version(known) <= listed:
+            if namespace in ("", name.namespace) and name not in names and resource_version(known) <= listed:
                 touched.add(key_of(known))
                 self._drop(name)
-        self._deleted = {name: gone for name, gone in self._deleted.items() if name.kind != kind or gone > listed}
+        self._listed[kind, namespace] = listed
+        # `put` refuses what is not newer than the list, so earlier deletions need not be remembered.
+        self._deleted = {
+            name: gone
+            for name, gone in self._deleted.items()
+            if name.kind != kind or namespace not in ("", name.namespace) or gone > listed
+        }
         return {key for key in touched if key is not None}
+
+    def _last_list(self, kind: str, namespace: str) -> int:
+        """Resource version of the last list that contained a namespace."""
+        return max(self._listed.get((kind, namespace), -1), self._listed.get((kind, ""), -1))
 
     def _labelled(self, key: Key, kind: str) -> list[Object]:
         found = [self._objects[kind][name] for name in self._children.get(key, ()) if name.kind == kind]
@@ -134,7 +156,7 @@ class Store:
 
     def _set(self, name: _Name, item: Object) -> None:
         self._drop(name)
-        self._objects[name.kind][name] = _trimmed(item)
+        self._objects[name.kind][name] = trimmed(item)
         key = key_of(item)
         if key is not None and name.kind != KIND:
             self._children[key].add(name)
@@ -150,9 +172,3 @@ class Store:
 
 def _name(item: Object) -> _Name:
     return _Name(item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"])
-
-
-def _trimmed(item: Object) -> Object:
-    """The object without `managedFields`, which the operator does not read and which is half of its size."""
-    metadata: dict[str, Any] = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
-    return {**item, "metadata": metadata}

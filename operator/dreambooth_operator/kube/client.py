@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,14 @@ from dreambooth_operator.objects.observed import Object, Reference
 TIMEOUT_SECONDS = 30.0
 """Timeout of a request, including the response body."""
 PAGE_SIZE = 500
-"""Number of objects in one page of a list."""
+"""Largest number of objects in one page of a list."""
+FIRST_PAGE_SIZE = 20
+"""Number of objects in the first page of a list, whose size is not known yet."""
+PAGE_BYTES = 8 * 2**20
+"""Longest page of a list; a longer response is discarded, unless it has only one object."""
+
+LONGEST_RETRY_AFTER = 300.0
+"""Longest time that the header Retry-After is heeded, in seconds."""
 
 PATHS = {
     KIND: (API_VERSION, PLURAL),
@@ -51,8 +58,10 @@ _TRANSIENT = {401, 408, 409, 429}
 class ClusterError(Exception):
     """The API server could not be reached or returned an error."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, retry_after: float | None = None) -> None:
         super().__init__(f"{message} ({status})" if status else message)
+        self.retry_after = retry_after
+        """Seconds for which the API server asks not to send the request again; None: it does not ask."""
         self.status = status
         """HTTP status code; 0 if there was no response."""
         self.message = message
@@ -69,6 +78,7 @@ class Cluster:
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
+        self._running: dict[object, float] = {}
 
     @classmethod
     async def connect(cls) -> "Cluster":
@@ -110,23 +120,38 @@ class Cluster:
                 return None
             raise
 
-    async def list(self, kind: str, namespace: str | None, labels: str = "") -> tuple[list[Object], int]:
+    async def list(
+        self, kind: str, namespace: str | None, labels: str = "", trim: Callable[[Object], Object] = lambda item: item
+    ) -> tuple[list[Object], int]:
         """Lists all objects of a kind, page by page; returns them with the resource version of the list.
+
+        The number of objects in a page depends on the size of those before, so that large objects don't fill the memory.
 
         Args:
             kind: One of `PATHS`.
             namespace: Namespace; None: all namespaces.
             labels: Label selector.
+            trim: Applied to each object of a page before the next page is requested.
         """
-        query = {"limit": str(PAGE_SIZE), "labelSelector": labels}
+        query = {"labelSelector": labels}
         items: list[Object] = []
+        size = FIRST_PAGE_SIZE
         while True:
-            page = await self._request("GET", _path(kind, namespace), query=query)
-            items += [{"apiVersion": PATHS[kind][0], "kind": kind, **item} for item in page["items"]]
+            query["limit"] = str(size)
+            most = PAGE_BYTES if size > 1 else None
+            try:
+                length, page = await self._request_page(_path(kind, namespace), query, most)
+            except _TooLong:
+                size = max(1, size // 4)
+                continue
+            items += [trim({"apiVersion": PATHS[kind][0], "kind": kind, **item}) for item in page["items"]]
             token = page["metadata"].get("continue")
             if not token:
                 return items, int(page["metadata"]["resourceVersion"])
             query["continue"] = token
+            # Half of the limit, as the next objects may be larger; and not many more than before.
+            fitting = PAGE_BYTES * len(page["items"]) // (2 * length)
+            size = max(1, min(PAGE_SIZE, 8 * size, fitting))
 
     async def create(self, item: Object, timeout: float = TIMEOUT_SECONDS) -> Object:
         """Creates an object; if it exists, the error is a conflict (409)."""
@@ -139,7 +164,7 @@ class Cluster:
         path = _path(item["kind"], metadata["namespace"], metadata["name"])
         return await self._request("PUT", path, body=item, timeout=timeout)
 
-    async def apply(self, item: Object) -> Object:
+    async def apply(self, item: Object, timeout: float = TIMEOUT_SECONDS) -> Object:
         """Applies an object server-side and takes over fields of other field managers."""
         metadata = item["metadata"]
         return await self._request(
@@ -148,9 +173,10 @@ class Cluster:
             query={"fieldManager": OPERATOR, "force": "true"},
             body=item,
             content_type="application/apply-patch+yaml",
+            timeout=timeout,
         )
 
-    async def write_status(self, dreamboothjob: Object, status: Object) -> Object:
+    async def write_status(self, dreamboothjob: Object, status: Object, timeout: float = TIMEOUT_SECONDS) -> Object:
         """Replaces the status of a DreamBoothJob.
 
         This is an update, not a patch: it removes fields that `status` does not have, and if the DreamBoothJob has changed
@@ -159,9 +185,11 @@ class Cluster:
         metadata = {key: dreamboothjob["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": status}
         path = _path(KIND, metadata["namespace"], metadata["name"]) + "/status"
-        return await self._request("PUT", path, query={"fieldManager": OPERATOR}, body=body)
+        return await self._request("PUT", path, query={"fieldManager": OPERATOR}, body=body, timeout=timeout)
 
-    async def delete(self, reference: Reference, namespace: str, uid: str | None) -> None:
+    async def delete(
+        self, reference: Reference, namespace: str, uid: str | None, timeout: float = TIMEOUT_SECONDS
+    ) -> None:
         """Deletes an object with foreground propagation. Does nothing if the object is gone or was replaced by a new one.
 
         Args:
@@ -173,7 +201,8 @@ class Cluster:
         if uid is not None:
             body["preconditions"] = {"uid": uid}
         try:
-            await self._request("DELETE", _path(reference.kind, namespace, reference.name), body=body)
+            path = _path(reference.kind, namespace, reference.name)
+            await self._request("DELETE", path, body=body, timeout=timeout)
         except ClusterError as error:
             if error.status not in (404, 409):
                 raise
@@ -198,7 +227,19 @@ class Cluster:
             return None
         return str(latest["message"])
 
-    async def _request(
+    def longest_request(self) -> float:
+        """Seconds since the start of the longest running request."""
+        return time.monotonic() - min(self._running.values()) if self._running else 0.0
+
+    async def _request_page(self, path: str, query: Mapping[str, str], most: int | None) -> tuple[int, Any]:
+        """One page of a list, with its length in bytes."""
+        text = await self._send("GET", path, query=query, most=most)
+        return len(text), json.loads(text)
+
+    async def _request(self, method: str, path: str, **more: Any) -> Any:
+        return json.loads(await self._send(method, path, **more))
+
+    async def _send(
         self,
         method: str,
         path: str,
@@ -208,17 +249,23 @@ class Cluster:
         content_type: str = "application/json",
         accept: str = "application/json",
         timeout: float = TIMEOUT_SECONDS,
-    ) -> Any:
+        most: int | None = None,
+    ) -> bytes:
         pairs = [(key, value) for key, value in (query or {}).items() if value]
+        if method != "GET":
+            # The API server must not carry out a write after this client has given it up.
+            pairs.append(("timeout", f"{max(1, int(timeout * 1000))}ms"))
         headers = {"Accept": accept, "Content-Type": content_type}
         begun, code = time.monotonic(), "none"
+        request = object()
+        self._running[request] = begun
         try:
             async with asyncio.timeout(timeout):
                 prepared = await self._api.param_serialize(
                     method, path, query_params=pairs, header_params=headers, body=body, auth_settings=["BearerToken"]
                 )
                 answer = await self._api.call_api(*prepared, _request_timeout=timeout)
-                text = await answer.read()
+                text = await _body(answer.response, most)
             code = str(answer.status)
         except ApiException as error:
             raise ClusterError(error.status or 0, str(error.reason)) from error
@@ -227,10 +274,37 @@ class Cluster:
         except (aiohttp.ClientError, OSError) as error:
             raise ClusterError(0, f"{method} {path}: {error}") from error
         finally:
+            del self._running[request]
             API_SECONDS.labels(method, code).observe(time.monotonic() - begun)
         if answer.status >= 300:
-            raise ClusterError(answer.status, _message(text) or f"{answer.reason}: {method} {path}")
-        return json.loads(text)
+            message = _message(text) or f"{answer.reason}: {method} {path}"
+            raise ClusterError(answer.status, message, _retry_after(answer.response.headers))
+        return text
+
+
+class _TooLong(Exception):
+    """A response is longer than allowed."""
+
+
+async def _body(response: aiohttp.ClientResponse, most: int | None) -> bytes:
+    """The body of a response.
+
+    Raises:
+        _TooLong: it is longer than `most` bytes; the connection is closed.
+    """
+    text = bytearray()
+    async for chunk in response.content.iter_any():
+        text += chunk
+        if most is not None and len(text) > most:
+            response.close()
+            raise _TooLong
+    return bytes(text)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from the header Retry-After, which the API server never writes as a date."""
+    value = headers.get("Retry-After", "")
+    return min(float(value), LONGEST_RETRY_AFTER) if value.isascii() and value.isdigit() else None
 
 
 def _path(kind: str, namespace: str | None, name: str | None = None) -> str:

@@ -132,3 +132,31 @@ def test_objects_without_the_label_have_no_key() -> None:
     store = filled(stranger)
     assert store.replace("Job", [], listed=5) == set()
     assert len(store) == 0
+
+
+def test_an_older_list_does_not_restore_what_a_newer_one_removed() -> None:
+    store = filled(dreambooth_job(version=5))
+    assert store.replace("DreamBoothJob", [], listed=10) == {DOG}
+    assert store.replace("DreamBoothJob", [dreambooth_job(version=5)], listed=8) == set()
+    assert store.dreamboothjob(DOG) is None
+
+
+def test_a_late_event_does_not_restore_what_a_list_did_not_have() -> None:
+    dog = dreambooth_job(version=5)
+    store = filled(dog)
+    store.remove(dreambooth_job(version=8))
+    store.replace("DreamBoothJob", [], listed=10)
+    store.replace("Job", [], listed=10)
+    assert not store.put(dog), "the first list of a watch that began before the deletion"
+    assert not store.put(job(dog, version=9))
+    assert store.put(dreambooth_job(version=11)), "a new one of the name"
+
+
+def test_the_list_of_a_namespace_replaces_the_objects_of_that_namespace() -> None:
+    here, there = dreambooth_job(), dreambooth_job()
+    there["metadata"]["namespace"] = "other"
+    store = filled(here, there)
+    assert store.replace("DreamBoothJob", [], 10, "other") == {Key("other", "dog")}
+    assert store.dreamboothjob(DOG) == here
+    assert store.put({**there, "metadata": {**there["metadata"], "resourceVersion": "9"}}) is False
+    assert store.put(dreambooth_job(version=9)), "its namespace was not listed"
