@@ -2,19 +2,22 @@
 
 A watch does not report objects that were deleted while it was interrupted: kopf lists again and sees only what exists. A list
 finds the changes that the watches missed and queues the keys of their DreamBoothJobs.
+
+If the operator watches some namespaces only, each is listed by itself. One that can't be listed keeps its objects in the cache
+and does not affect the others.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
 
 from dreambooth_api.job import KIND
 from dreambooth_api.runtime import RUNTIME_KIND
 from dreambooth_operator.kube.cache import WATCHED, Store
 from dreambooth_operator.kube.client import CLUSTER_SCOPED, Cluster, ClusterError
-from dreambooth_operator.metrics.counters import MISSED_CHANGES, RESYNCS, STORED_OBJECTS
+from dreambooth_operator.kube.trimming import trimmed
+from dreambooth_operator.metrics.counters import MISSED_CHANGES, RESYNCS, STORED_OBJECTS, UNLISTED_NAMESPACES
 from dreambooth_operator.objects.names import LABEL_JOB
-from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 
@@ -22,6 +25,14 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5.0
 """Seconds before a failed list is retried."""
+PARTIAL_SECONDS = 30.0
+"""Longest interval between two lists while some of the namespaces can't be listed."""
+FAILING_SECONDS = 60.0
+"""Time without a successful list after which a leader ends, so that another replica can try."""
+
+
+class ListsFail(Exception):
+    """The watched kinds could not be listed for `FAILING_SECONDS`."""
 
 
 class Resync:
@@ -32,43 +43,79 @@ class Resync:
         self._store = store
         self._queue = queue
         self._settings = settings
+        self._listing = asyncio.Lock()
+        self._unlisted: dict[str, str] = {}
         self.synced = asyncio.Event()
         """Set when the cache is complete for the first time."""
+        self.leads = False
+        """Whether this replica leads. A replica that does not lead tries to list without end."""
 
     async def run(self) -> None:
-        """Lists all watched kinds every `resync_seconds`."""
+        """Lists all watched kinds every `resync_seconds`.
+
+        Raises:
+            ListsFail: This replica leads, and the lists fail for too long.
+        """
         while True:
             await self.once()
-            await asyncio.sleep(self._settings.resync_seconds)
+            interval = self._settings.resync_seconds
+            await asyncio.sleep(min(interval, PARTIAL_SECONDS) if self._unlisted else interval)
 
     async def once(self) -> None:
-        """Lists all watched kinds; retries until it succeeds."""
-        while True:
+        """Lists all watched kinds; retries until it succeeds for at least one namespace.
+
+        Raises:
+            ListsFail: This replica leads, and the lists fail for too long.
+        """
+        begun = time.monotonic()
+        # Two lists at the same time could finish in another order than they began.
+        async with self._listing:
+            while True:
+                try:
+                    await self._list_all()
+                    return
+                except ClusterError as error:
+                    RESYNCS.labels("error").inc()
+                    log.error("can't list the watched kinds: %s", error)
+                    if self.leads and time.monotonic() - begun > FAILING_SECONDS:
+                        raise ListsFail(str(error)) from error
+                    await asyncio.sleep(RETRY_SECONDS)
+
+    async def _list_all(self) -> None:
+        everywhere = [kind for kind in WATCHED if kind in CLUSTER_SCOPED or not self._settings.namespaces]
+        for kind in everywhere:
+            await self._list(kind, "")
+        failures: dict[str, ClusterError] = {}
+        for namespace in self._settings.namespaces:
             try:
                 for kind in WATCHED:
-                    await self._list(kind)
+                    if kind not in everywhere:
+                        await self._list(kind, namespace)
             except ClusterError as error:
-                RESYNCS.labels("error").inc()
-                log.error("can't list the watched kinds: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                RESYNCS.labels("ok").inc()
-                STORED_OBJECTS.set(len(self._store))
-                self.synced.set()
-                return
+                if error.status == 0:
+                    raise  # the API server does not respond at all
+                failures[namespace] = error
+        self._report(failures)
+        if failures and len(failures) == len(set(self._settings.namespaces)):
+            raise next(iter(failures.values()))
+        RESYNCS.labels("partial" if failures else "ok").inc()
+        STORED_OBJECTS.set(len(self._store))
+        self.synced.set()
 
-    async def _list(self, kind: str) -> None:
+    def _report(self, failures: dict[str, ClusterError]) -> None:
+        """Logs each namespace once that can't be listed, and once when it can be listed again."""
+        UNLISTED_NAMESPACES.set(len(failures))
+        for namespace, error in failures.items():
+            if self._unlisted.get(namespace) != error.message:
+                log.error("can't list namespace %s, which does not affect other namespaces: %s", namespace, error)
+        for namespace in self._unlisted.keys() - failures.keys():
+            log.info("namespace %s can be listed again", namespace)
+        self._unlisted = {namespace: error.message for namespace, error in failures.items()}
+
+    async def _list(self, kind: str, namespace: str) -> None:
         labels = "" if kind in (KIND, RUNTIME_KIND) else LABEL_JOB
-        items: list[Object] = []
-        versions = []
-        everywhere = kind in CLUSTER_SCOPED or not self._settings.namespaces
-        namespaces: Sequence[str | None] = [None] if everywhere else self._settings.namespaces
-        for namespace in namespaces:
-            found, version = await self._cluster.list(kind, namespace, labels)
-            items += found
-            versions.append(version)
-        # Objects may change between the lists of two namespaces, so the lowest version counts.
-        changed = self._store.replace(kind, items, min(versions))
+        items, version = await self._cluster.list(kind, namespace or None, labels, trimmed)
+        changed = self._store.replace(kind, items, version, namespace)
         if self.synced.is_set():
             MISSED_CHANGES.inc(len(changed))
         self._queue.add_all(changed)

@@ -26,7 +26,14 @@ API_SECONDS = Histogram(
 )
 WRITES = Counter(PREFIX + "writes", "Write requests to the API server.", ["kind", "verb"])
 STATUS_WRITES = Counter(PREFIX + "status_writes", "Writes to the status of DreamBoothJobs.")
-RESYNCS = Counter(PREFIX + "resyncs", "Complete lists of all watched kinds.", ["result"])
+RESYNCS = Counter(
+    PREFIX + "resyncs",
+    "Lists of all watched kinds. The result is partial if only some of the watched namespaces could be listed.",
+    ["result"],
+)
+UNLISTED_NAMESPACES = Gauge(
+    PREFIX + "unlisted_namespaces", "Watched namespaces that could not be listed last time: deleted, or not permitted."
+)
 MISSED_CHANGES = Counter(
     PREFIX + "missed_changes", "DreamBoothJobs with changes that a list found and the watches had missed."
 )
@@ -41,5 +48,7 @@ LEADER = Gauge(PREFIX + "leader", "1 while this replica holds the Lease.")
 # Start each series at 0, so that rate() counts the first increase.
 for cause in ("refused", "conflict", "cluster", "bug"):
     RECONCILE_ERRORS.labels(cause)
+for result in ("ok", "partial", "error"):
+    RESYNCS.labels(result)
 for result in ("ok", "invalid", "timeout", "unreachable", "refused"):
     POLLS.labels(result)

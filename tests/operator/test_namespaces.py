@@ -1,0 +1,87 @@
+"""An operator for two namespaces, one of which it may not read or is deleted, with the permissions of the chart."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dreambooth_operator.kube.client import Cluster
+from tests.conftest import Cluster as SharedCluster
+from tests.operator.clusters import applied_job, until
+from tests.operator.operators import Operator, operator
+from tests.operator.test_main import LEADS, has_job, photos
+from tests.permissions import access_of
+
+RELEASE = "dreambooth"
+
+
+@pytest.fixture
+def other(cluster: SharedCluster) -> Iterator[str]:
+    """A second namespace."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture
+def access(cluster: SharedCluster, namespace: str, other: str) -> list[dict[str, Any]]:
+    return access_of(cluster, RELEASE, namespace, f"namespaces={{{namespace},{other}}}")
+
+
+@pytest.fixture
+def restricted(
+    cluster: SharedCluster, namespace: str, other: str, access: list[dict[str, Any]], tmp_path: Path
+) -> Path:
+    """A kubeconfig of the operator's ServiceAccount, which has no permissions in the second namespace."""
+    here = [one for one in access if one["metadata"].get("namespace") != other]
+    cluster.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(here))
+    token = cluster.kubectl("create", "token", RELEASE, "--namespace", namespace).strip()
+    document = yaml.safe_load(cluster.kubeconfig.read_text())
+    document["users"][0]["user"] = {"token": token}
+    path = tmp_path / "operator.kubeconfig"
+    path.touch(0o600)
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+async def _unlisted(one: Operator, number: int) -> bool:
+    return await one.metric("unlisted_namespaces") == number
+
+
+def test_a_namespace_that_can_not_be_listed_does_not_affect_others(
+    cluster: SharedCluster, namespace: str, other: str, access: list[dict[str, Any]], restricted: Path
+) -> None:
+    async def test() -> None:
+        admin = await Cluster.connect()
+        for space in (namespace, other):
+            await photos(admin, space)
+        settings = {"namespaces": f"{other},{namespace}", "lease_name": RELEASE, "resync_seconds": 1}
+        async with operator(restricted, namespace, **settings) as one:
+            await one.said(LEADS)
+            await one.said(f"can't list namespace {other}")
+            await admin.create(applied_job(namespace))
+            await until(has_job(admin, namespace, "dog"))
+            assert await _unlisted(one, 1)
+
+            there = [item for item in access if item["metadata"].get("namespace") == other]
+            cluster.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(there))
+            await admin.create(applied_job(other))
+            await until(has_job(admin, other, "dog"), 60)
+            await until(lambda: _unlisted(one, 0), 60)
+
+            cluster.kubectl("delete", "namespace", other, "--wait=false")
+            await until(lambda: _unlisted(one, 1), 60)
+            begun = time.monotonic()
+            await admin.create(applied_job(namespace, "cat"))
+            await until(has_job(admin, namespace, "cat"))
+            assert time.monotonic() - begun < 5, "its watch is alive"
+            assert one.process.returncode is None
+        await admin.close()
+
+    asyncio.run(asyncio.wait_for(test(), 200))
