@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import REGISTRY
@@ -21,7 +22,7 @@ from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetri
 from dreambooth_operator.control.writer import Writer
 from dreambooth_operator.decide import reconcile
 from dreambooth_operator.kube.cache import Store
-from dreambooth_operator.kube.client import Cluster, ClusterError
+from dreambooth_operator.kube.client import TIMEOUT_SECONDS, Cluster, ClusterError
 from dreambooth_operator.kube.lease import Leadership
 from dreambooth_operator.kube.relist import Resync
 from dreambooth_operator.kube.watches import handlers, watch
@@ -33,8 +34,10 @@ from dreambooth_operator.settings import PREFIX, Settings, settings_from
 
 log = logging.getLogger(__name__)
 
-STUCK_SECONDS = 120.0
-"""A worker that processes one key for longer is considered stuck; the longest request takes 30 seconds."""
+STUCK_REQUEST_SECONDS = 2 * TIMEOUT_SECONDS
+"""A request that runs for longer is considered stuck."""
+STUCK_SECONDS = 20 * TIMEOUT_SECONDS
+"""A worker that processes one key for longer is considered stuck; it makes about fifteen requests, one after the other."""
 STOP_SECONDS = 10.0
 """Time for workers to finish their current keys when the process exits."""
 INSTALLED_SECONDS = 5.0
@@ -65,6 +68,10 @@ async def run(settings: Settings) -> int:
     return 1 if operator.failed else 0
 
 
+class PartEnded(Exception):
+    """A part of the operator returned, although it should run until the process exits."""
+
+
 class Operator:
     """The parts of one replica."""
 
@@ -86,7 +93,7 @@ class Operator:
         """Stops kopf, and with it the process."""
         self.failed = False
         """Whether a part ended unexpectedly."""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._parts: asyncio.Task[None] | None = None
         self._stopped = False
         BUSY_WORKERS.set_function(self.queue.busy)
 
@@ -98,9 +105,8 @@ class Operator:
     async def start(self) -> None:
         """Waits for the CustomResourceDefinitions, then starts all parts except kopf's watches, which start afterwards."""
         await self._wait_until_installed()
-        self._begin(self.resync.run(), "resync")
-        self._begin(self.leadership.run(), "election")
-        self._begin(self._lead(), "leader")
+        self._parts = asyncio.create_task(self._run())
+        self._parts.add_done_callback(self._end)
 
     async def stop(self) -> None:
         """Stops all parts, releases the Lease and closes all connections."""
@@ -111,21 +117,23 @@ class Operator:
         # After a signal, kopf waits some seconds for tasks that wait for this flag.
         self.ending.set()
         self.queue.close()
-        busy = [task for task in self._tasks if task.get_name() == "leader" and self.leadership.elected.is_set()]
-        if busy:
-            await asyncio.wait(busy, timeout=STOP_SECONDS)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.leadership.held():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.queue.idle(), STOP_SECONDS)
+        if self._parts:
+            self._parts.cancel()
+            await asyncio.gather(self._parts, return_exceptions=True)
         await self.leadership.release()
         await self.server.stop()
         await self.cluster.close()
 
     def liveness_problem(self) -> str | None:
         """A problem that only a restart can resolve."""
+        if self.cluster.longest_request() > STUCK_REQUEST_SECONDS:
+            return f"a request to the API server has been running for {self.cluster.longest_request():.0f} s"
         if self.queue.longest_run() > STUCK_SECONDS:
             return f"a worker has been processing one DreamBoothJob for {self.queue.longest_run():.0f} s"
-        if self._tasks and self.leadership.stalled():
+        if self.leadership.stalled():
             return "the leader election has stalled"
         return None
 
@@ -133,9 +141,22 @@ class Operator:
         """Why this replica is not ready yet."""
         return None if self.resync.synced.is_set() else "the cache has not synced"
 
+    async def _run(self) -> None:
+        """Runs all parts. If one ends, the others are cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._part("resync", self.resync.run()))
+            group.create_task(self._part("election", self._elect()))
+            group.create_task(self._lead())
+
+    async def _elect(self) -> None:
+        """Takes part in the election once the cache has synced: a replica that can't list must not lead."""
+        await self.resync.synced.wait()
+        await self.leadership.run()
+
     async def _lead(self) -> None:
         """Runs the parts that only run in the leader. The cache is synced first, as the previous leader may just have written."""
         await self.leadership.elected.wait()
+        self.resync.leads = True
         await self.resync.once()
         # In other replicas, the queue is filled but has no workers.
         QUEUE_DEPTH.set_function(self.queue.__len__)
@@ -143,11 +164,11 @@ class Operator:
         # Only one replica counts DreamBoothJobs, and only after the cache has synced.
         REGISTRY.register(self.metrics)
         self.queue.add_all(self.store.keys())
-        poller = asyncio.create_task(self.progress.run())
         try:
-            await self.controller.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._part("poller", self.progress.run()))
+                group.create_task(self._part("workers", self.controller.run()))
         finally:
-            poller.cancel()
             REGISTRY.unregister(self.metrics)
 
     async def _wait_until_installed(self) -> None:
@@ -163,15 +184,24 @@ class Operator:
                 log.warning("waiting for the API server: %s", error)
             await asyncio.sleep(INSTALLED_SECONDS)
 
-    def _begin(self, part: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(part, name=name)
-        task.add_done_callback(self._end)
-        self._tasks.append(task)
+    async def _part(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        """Runs a part. If it ends before the process stops, all other parts are cancelled.
+
+        Raises:
+            PartEnded: The part returned.
+        """
+        try:
+            await part
+            if not self._stopped:
+                raise PartEnded(name)
+        except Exception as error:
+            log.critical("%s ended unexpectedly", name, exc_info=error)
+            raise
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        """Stops the process when a part ends unexpectedly."""
-        if self._stopped or task.cancelled():
-            return
-        log.critical("%s ended unexpectedly", task.get_name(), exc_info=task.exception())
-        self.failed = True
-        self.ending.set()
+        """Stops the process when the parts have ended."""
+        if not self._stopped:
+            self.failed = True
+            self.ending.set()
+        if not task.cancelled():
+            task.exception()  # it is logged by the part that raised it

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
 from dreambooth_operator.kube.cache import WATCHED, Store
-from dreambooth_operator.kube.client import Cluster, ClusterError
+from dreambooth_operator.kube.client import TIMEOUT_SECONDS, Cluster, ClusterError
 from dreambooth_operator.kube.events import event_object, repeated
 from dreambooth_operator.kube.lease import Leadership
 from dreambooth_operator.metrics.counters import STATUS_WRITES, WRITES
@@ -18,6 +18,8 @@ from dreambooth_operator.objects.observed import Event, Object, Observed, Plan, 
 
 log = logging.getLogger(__name__)
 
+MARGIN_SECONDS = 0.5
+"""A write must have ended so long before the Lease expires."""
 EXISTED_SECONDS = 5.0
 """Seconds until the next reconciliation if an object to create exists: its deletion may not be watched."""
 
@@ -74,9 +76,9 @@ class Writer:
         """Writes a status if it differs from the current one."""
         if status == dreamboothjob.get("status", {}):
             return
-        self._begin("DreamBoothJob", "status")
+        timeout = self._begin("DreamBoothJob", "status")
         STATUS_WRITES.inc()
-        written = await self._cluster.write_status(dreamboothjob, status)
+        written = await self._cluster.write_status(dreamboothjob, status, timeout)
         self._store.put(written)
         self._metrics.observe(dreamboothjob, status)
         if written.get("status", {}) != status:
@@ -87,9 +89,9 @@ class Writer:
         known = _known(reference, observed)
         if known and "deletionTimestamp" in known["metadata"]:
             return
-        self._begin(reference.kind, "delete")
+        timeout = self._begin(reference.kind, "delete")
         uid = known["metadata"]["uid"] if known else None
-        await self._cluster.delete(reference, observed.dreamboothjob["metadata"]["namespace"], uid)
+        await self._cluster.delete(reference, observed.dreamboothjob["metadata"]["namespace"], uid, timeout)
 
     async def record(self, dreamboothjob: Object, event: Event, now: datetime) -> None:
         """Logs and records an Event. An error is only logged, because nothing depends on the Event."""
@@ -97,16 +99,18 @@ class Writer:
         log.log(_LEVELS[event.type], "%s/%s: %s: %s", namespace, name, event.reason, event.message)
         item = event_object(dreamboothjob, event, now, self._identity)
         try:
-            self._begin("Event", "emit")
             known = await self._cluster.get("Event", namespace, item["metadata"]["name"])
-            await (self._cluster.replace(repeated(known, now)) if known else self._cluster.create(item))
+            timeout = self._begin("Event", "emit")
+            await (
+                self._cluster.replace(repeated(known, now), timeout) if known else self._cluster.create(item, timeout)
+            )
         except ClusterError as error:
             log.warning("%s/%s: Event %s was not recorded: %s", namespace, name, event.reason, error)
 
-    async def _write(self, item: Object, verb: str, write: Callable[[Object], Awaitable[Object]]) -> Object:
-        self._begin(item["kind"], verb)
+    async def _write(self, item: Object, verb: str, write: Callable[[Object, float], Awaitable[Object]]) -> Object:
+        timeout = self._begin(item["kind"], verb)
         try:
-            written = await write(item)
+            written = await write(item, timeout)
         except ClusterError as error:
             if not error.permanent:
                 raise
@@ -115,10 +119,13 @@ class Writer:
             self._store.put(written)
         return written
 
-    def _begin(self, kind: str, verb: str) -> None:
-        if not self._leadership.held():
+    def _begin(self, kind: str, verb: str) -> float:
+        """Counts a write; returns its timeout in seconds: it must end before another replica can lead."""
+        timeout = min(TIMEOUT_SECONDS, self._leadership.remaining() - MARGIN_SECONDS)
+        if timeout <= 0:
             raise ClusterError(0, "the Lease has expired, nothing was written")
         WRITES.labels(kind, verb).inc()
+        return timeout
 
 
 def _known(reference: Reference, observed: Observed) -> Object | None:

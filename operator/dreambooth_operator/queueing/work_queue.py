@@ -59,6 +59,7 @@ class WorkQueue:
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._wake = asyncio.Event()
+        self._ended = asyncio.Event()
         self._closed = False
 
     def __len__(self) -> int:
@@ -135,6 +136,12 @@ class WorkQueue:
         """Number of keys that workers are processing."""
         return len(self._started)
 
+    async def idle(self) -> None:
+        """Waits until no worker processes a key."""
+        while self._started:
+            self._ended.clear()
+            await self._ended.wait()
+
     def close(self) -> None:
         """Stops `get` from returning keys; workers may finish their current keys."""
         self._closed = True
@@ -149,6 +156,7 @@ class WorkQueue:
             del self._in_progress[key.namespace]
         # A queued key of the same namespace may now be eligible.
         self._wake.set()
+        self._ended.set()
         if requeue_after is not None and not self._closed:
             self._timers[key] = asyncio.get_running_loop().call_later(max(0.0, requeue_after), self._due, key)
         if key in self._readd:

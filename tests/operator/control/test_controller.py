@@ -30,8 +30,8 @@ class HeldLease(Leadership):
     def __init__(self) -> None:
         self.mine = True
 
-    def held(self) -> bool:
-        return self.mine
+    def remaining(self) -> float:
+        return 60.0 if self.mine else 0.0
 
 
 @dataclass
