@@ -156,6 +156,10 @@ class DreamBoothJobStatus(StatusSection):
     """When the DreamBoothJob completed or failed."""
     suspended_seconds: Count = 0
     """Seconds for which the DreamBoothJob was suspended after its start."""
+    queued_seconds: Count | None = None
+    """Seconds for which the DreamBoothJob waited in the queue after its start, up to `queuedSince` where that is set."""
+    queued_since: Moment | None = None
+    """Time since which the DreamBoothJob waits in the queue again."""
     progress: TrainingProgress | None = None
     """Last progress that the trainer reported."""
     attempts: list[Attempt] = []

@@ -29,6 +29,7 @@ from dreambooth_operator.decide.policies.leftovers import leftovers
 from dreambooth_operator.decide.policies.limits import violations
 from dreambooth_operator.decide.policies.objections import invalid_config, objection_to
 from dreambooth_operator.decide.policies.preflight import created_objects, preflight_failure
+from dreambooth_operator.decide.policies.queueing import is_queued, queue_time
 from dreambooth_operator.decide.policies.runtimes import choose_runtime, required_references
 from dreambooth_operator.decide.policies.start import plan_start, refused_write, supporting_objects
 from dreambooth_operator.decide.policies.suspension import suspended_seconds
@@ -118,11 +119,12 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     suspended = suspended_seconds(before, job.spec.suspend, now)
     newest = newest_job(jobs)
     limit = limit_of(newest) if newest else None
+    start = before.start_time or history.start_time
+    queued = queue_time(before, start is not None, None if job.spec.suspend else newest, now)
     deadline = None
-    if not job.spec.suspend:
-        start = before.start_time or history.start_time
+    if not job.spec.suspend and not is_queued(newest):
         allowed = [seconds for seconds in (job.spec.active_deadline_seconds, limit) if seconds is not None]
-        deadline = deadline_of(start, min(allowed, default=None), suspended)
+        deadline = deadline_of(start, min(allowed, default=None), suspended + queued.seconds)
     decision = _decide(Context(observed, job, objection, history, deadline, limit, now, settings))
 
     status_input = StatusInput(
@@ -135,6 +137,8 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
         or (newest["metadata"]["labels"].get(names.LABEL_RUNTIME) if newest else before.runtime),
         failures=history.failures,
         suspended_seconds=suspended,
+        queued_seconds=queued.seconds,
+        queued_since=queued.since,
         termination_message=history.termination_message,
         pods=_own_pods(observed),
         snapshot=observed.snapshot,

@@ -1,10 +1,13 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import pytest
 from kubernetes.aio import client
 
 from dreambooth_operator.control.controller import Controller, Reconciler
@@ -12,14 +15,14 @@ from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetri
 from dreambooth_operator.control.writer import EXISTED_SECONDS, Writer
 from dreambooth_operator.decide import reconcile
 from dreambooth_operator.kube.cache import Store
-from dreambooth_operator.kube.client import Cluster
+from dreambooth_operator.kube.client import Cluster, ClusterError
 from dreambooth_operator.kube.lease import Leadership
 from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.objects.observed import Event, Key, Object, Observed, Plan, Reference
 from dreambooth_operator.poll.poller import Poller
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
-from tests.operator.clusters import applied_job, until, with_cluster
+from tests.operator.clusters import applied_job, network, until, with_cluster
 
 PHOTOS = Reference("ConfigMap", "photos")
 
@@ -29,9 +32,10 @@ class HeldLease(Leadership):
 
     def __init__(self) -> None:
         self.mine = True
+        self.seconds = 60.0
 
     def remaining(self) -> float:
-        return 60.0 if self.mine else 0.0
+        return self.seconds if self.mine else 0.0
 
 
 @dataclass
@@ -340,3 +344,32 @@ def test_a_deleted_dreamboothjob_is_forgotten(namespace: str) -> None:
             assert len(script.shown) == 1
 
     with_cluster(test)
+
+
+def test_a_write_ends_before_the_lease_expires(
+    kubeconfig: Path, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with network(kubeconfig, tmp_path) as (wire, path):
+            monkeypatch.setenv("KUBECONFIG", str(path))
+            cluster = await Cluster.connect()
+            parts = Running(cluster, namespace, Script(lambda observed: Plan(status={})))
+            dreamboothjob = await cluster.create(applied_job(namespace))
+            item = config_map(Observed(dreamboothjob=dreamboothjob))
+            writer = parts.controller._writer
+            parts.lease.seconds = 2.0
+            wire.hang()
+            writes: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+                lambda: writer.write_objects(Plan(status={}, apply=[item])),
+                lambda: writer.write_objects(Plan(status={}, create=[item])),
+                lambda: writer.write_status(dreamboothjob, {"phase": "Pending"}),
+                lambda: writer.delete(Reference("ConfigMap", "settings"), Observed(dreamboothjob=dreamboothjob)),
+            ]
+            for write in writes:
+                begun = time.monotonic()
+                with pytest.raises(ClusterError):
+                    await write()
+                assert time.monotonic() - begun < parts.lease.seconds
+            await cluster.close()
+
+    asyncio.run(test())

@@ -206,3 +206,30 @@ def test_an_unavailable_or_hanging_server_is_an_error_within_the_timeout(
             await cluster.close()
 
     asyncio.run(test())
+
+
+def test_pages_of_large_objects_stay_small(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAGE_BYTES", 1_000_000)
+    lengths: list[tuple[int, int]] = []
+    original = Cluster._request_page
+
+    async def measured(self: Cluster, path: str, query: dict[str, str], most: int | None) -> tuple[int, Any]:
+        length, page = await original(self, path, query, most)
+        lengths.append((length, len(page["items"])))
+        return length, page
+
+    monkeypatch.setattr(Cluster, "_request_page", measured)
+
+    async def test(cluster: Cluster) -> None:
+        for number in range(45):
+            await cluster.create(config_map(namespace, f"small-{number:02}"))
+        for number in range(12):
+            await cluster.create(config_map(namespace, f"very-large-{number:02}", key="x" * 700_000))
+        items, _ = await cluster.list(
+            "ConfigMap", namespace, "of=test", lambda item: {"name": item["metadata"]["name"]}
+        )
+        assert len({item["name"] for item in items}) == 57
+        assert max(length for length, _ in lengths) < 1_000_000
+        assert lengths[0][1] == module.FIRST_PAGE_SIZE and lengths[-1][1] == 1
+
+    with_cluster(test)

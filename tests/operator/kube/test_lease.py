@@ -138,3 +138,34 @@ def test_a_stalled_election_is_detected(namespace: str) -> None:
             await until(one.stalled, 3 * LEASE_SECONDS)
 
     with_cluster(test)
+
+
+def test_a_wall_clock_that_jumps_does_not_affect_the_election(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, offset = time.time, 0.0
+    monkeypatch.setattr(time, "time", lambda: real() + offset)
+
+    async def test(cluster: Cluster) -> None:
+        nonlocal offset
+        async with replica(cluster, namespace, "one") as (one, task):
+            await one.elected.wait()
+            async with replica(cluster, namespace, "two") as (two, _):
+                for jump in (3600.0, -3600.0):
+                    offset += jump
+                    await asyncio.sleep(LEASE_SECONDS)
+                    assert one.held() and not two.elected.is_set() and not task.done()
+
+    with_cluster(test)
+
+
+def test_the_lease_is_lost_when_another_replica_has_acquired_it(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        async with replica(cluster, namespace, "one") as (one, task):
+            await one.elected.wait()
+            found = await cluster.get("Lease", namespace, "dreambooth-operator")
+            assert found is not None
+            await cluster.replace({**found, "spec": {**found["spec"], "holderIdentity": "two"}})
+            with pytest.raises(LeadershipLost):
+                await asyncio.wait_for(task, LEASE_SECONDS)
+            assert not one.held()
+
+    with_cluster(test)

@@ -1,5 +1,7 @@
-"""`activeDeadlineSeconds`: how long a DreamBoothJob may take from the start of its first attempt, without suspensions. Used by
-`decide/reconcile.py`."""
+"""`activeDeadlineSeconds`: how long a DreamBoothJob may take from the start of its first attempt.
+
+Suspensions and time in the queue do not count. Used by `decide/reconcile.py`.
+"""
 
 from datetime import datetime, timedelta
 
@@ -13,15 +15,15 @@ def limit_of(attempt: Object) -> int | None:
     return int(value) if value.isascii() and value.isdigit() else None
 
 
-def deadline_of(start: datetime | None, seconds: int | None, suspended_seconds: int) -> datetime | None:
-    """Deadline of a DreamBoothJob that is not suspended; None without a limit, or before the start.
+def deadline_of(start: datetime | None, seconds: int | None, waited_seconds: int) -> datetime | None:
+    """Deadline of a DreamBoothJob that is neither suspended nor queued; None without a limit, or before the start.
 
     Args:
         start: start of the first pod.
         seconds: `activeDeadlineSeconds`.
-        suspended_seconds: duration of suspensions after the start.
+        waited_seconds: duration of suspensions and of waits in the queue after the start.
     """
     if seconds is None or start is None:
         return None
     # The status may contain any number; timedelta can't represent all of them.
-    return start + timedelta(seconds=min(seconds + suspended_seconds, 10**9))
+    return start + timedelta(seconds=min(seconds + waited_seconds, 10**9))

@@ -48,6 +48,10 @@ class StatusInput:
     """The latest progress that its trainer reported."""
     now: datetime
     """The time."""
+    queued_seconds: int = 0
+    """Time in the queue after the start."""
+    queued_since: datetime | None = None
+    """Start of the current wait in the queue."""
     objection: Finding | None = None
     """Why its spec is not accepted, if that is not the finding."""
 
@@ -76,6 +80,8 @@ def compose_status(before: DreamBoothJobStatus, source: StatusInput) -> DreamBoo
         start_time=before.start_time or earliest(attempt.start_time for attempt in attempts),
         completion_time=_ended_at(before, attempts, source.now) if finished else None,
         suspended_seconds=source.suspended_seconds,
+        queued_seconds=source.queued_seconds or None,
+        queued_since=None if finished else source.queued_since,
         progress=_progress(before.progress, source),
         attempts=attempts,
         failures=source.failures,
