@@ -84,7 +84,7 @@ def volumes(job: DreamBoothJob) -> list[dict[str, Any]]:
         {"name": "config", "configMap": {"name": names.config_map(job.metadata.name)}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "shared-memory", "emptyDir": shared},
-        *({"name": volume, "persistentVolumeClaim": {"claimName": claim}} for claim, volume in _claims(job).items()),
+        *(_claim_volume(job, claim, volume) for claim, volume in _claims(job).items()),
     ]
     if images.config_map:
         items.append({"name": "photos", "configMap": {"name": images.config_map.name}})
@@ -120,6 +120,14 @@ def _claims(job: DreamBoothJob) -> Mapping[str, str]:
     for number, claim in enumerate(claims_read(job)):
         named.setdefault(claim, f"input-{number}")
     return named
+
+
+def _claim_volume(job: DreamBoothJob, claim: str, volume: str) -> dict[str, Any]:
+    cache = job.spec.volumes.cache
+    written = {output_claim(job), *([cache.claim_name] if cache else [])}
+    # Unless a claim is read-only, the kubelet changes owner and mode of the whole volume for `fsGroup`.
+    read_only = {} if claim in written else {"readOnly": True}
+    return {"name": volume, "persistentVolumeClaim": {"claimName": claim, **read_only}}
 
 
 def _input(claim: str) -> str:

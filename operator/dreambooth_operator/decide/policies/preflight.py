@@ -9,7 +9,7 @@ from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object, Reference
-from dreambooth_operator.objects.reading import controller_of, is_being_deleted, is_controlled_by, uid_of
+from dreambooth_operator.objects.reading import controller_of, is_being_deleted, is_controlled_by, name_of, uid_of
 from dreambooth_operator.settings import Settings
 
 CLAIM: Final = "PersistentVolumeClaim"
@@ -76,17 +76,19 @@ def _missing(reference: Reference, item: Object | None, field: str, dreamboothjo
 
 
 def _name_conflict(reference: Reference, item: Object, dreamboothjob: Object) -> Finding | None:
-    """An existing object with a name that the operator needs. A claim without a controller is reused: it has the output of an
-    earlier DreamBoothJob with the same name."""
+    """An existing object with a name that the operator needs. A claim that an earlier DreamBoothJob with the same name left is
+    reused: it has the label of the name, and no controller."""
     kind, name = reference
     controller = controller_of(item)
-    if is_controlled_by(item, uid_of(dreamboothjob)) or (kind == CLAIM and controller is None):
+    is_left = controller is None and item["metadata"].get("labels", {}).get(names.LABEL_JOB) == name_of(dreamboothjob)
+    if is_controlled_by(item, uid_of(dreamboothjob)) or (kind == CLAIM and is_left):
         return _unusable(reference, item)
     if controller and controller.get("kind") == KIND and controller.get("name") == dreamboothjob["metadata"]["name"]:
         return reasons.BEING_DELETED(kind=kind, name=name)
     owner = f"{controller.get('kind')} {controller.get('name')}" if controller else None
     origin = f"belongs to {owner}" if owner else "was not created by the operator"
-    return reasons.NAME_TAKEN(kind=kind, name=name, origin=origin)
+    alternative = ", or name the claim in spec.volumes.output.claimName" if kind == CLAIM else ""
+    return reasons.NAME_TAKEN(kind=kind, name=name, origin=origin, alternative=alternative)
 
 
 def _unusable(reference: Reference, item: Object) -> Finding | None:

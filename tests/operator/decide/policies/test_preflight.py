@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from dreambooth_operator.decide.policies.preflight import CLAIM, created_objects, preflight_failure, required_objects
+from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.fake_cluster import SETTINGS
 from tests.operator.pieces import OWNER, UID, read
@@ -59,8 +60,9 @@ def test_no_network_policy_is_created_if_they_are_disabled() -> None:
     assert preflight_failure(OWNER, read(), 3, {PHOTOS: item(), POLICY: item()}, settings) is None
 
 
-def item(*owners: dict[str, Any], leaving: bool = False, **more: Any) -> dict[str, Any]:
-    metadata = {"ownerReferences": list(owners), **({"deletionTimestamp": "now"} if leaving else {})}
+def item(*owners: dict[str, Any], leaving: bool = False, label: str = "", **more: Any) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"ownerReferences": list(owners), **({"deletionTimestamp": "now"} if leaving else {})}
+    metadata |= {"labels": {LABEL_JOB: label}} if label else {}
     return {"metadata": metadata, **more}
 
 
@@ -79,8 +81,10 @@ def item(*owners: dict[str, Any], leaving: bool = False, **more: Any) -> dict[st
         ({}, {CONFIG: item({**MINE, "uid": "earlier"})}, "BeingDeleted"),
         ({}, {CONFIG: item({**MINE, "uid": "x", "name": "cat"})}, "NameTaken"),
         ({}, {CONFIG: item({**MINE, "controller": False})}, "NameTaken"),
-        ({}, {OUTPUT: item()}, None),
-        ({}, {OUTPUT: item(status={"phase": "Lost"})}, "ClaimLost"),
+        ({}, {OUTPUT: item(label="dog")}, None),
+        ({}, {OUTPUT: item()}, "NameTaken"),
+        ({}, {OUTPUT: item(label="cat")}, "NameTaken"),
+        ({}, {OUTPUT: item(label="dog", status={"phase": "Lost"})}, "ClaimLost"),
         ({}, {OUTPUT: item({"kind": "StatefulSet", "name": "db", "uid": "x", "controller": True})}, "NameTaken"),
         ({}, {JOB: item()}, "NameTaken"),
         ({}, {POLICY: item()}, "NameTaken"),
