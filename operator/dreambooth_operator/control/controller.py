@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dreambooth_operator.control.event_lookups import jobs_lacking_pods, pods_lacking_volumes
+from dreambooth_operator.control.event_lookups import MOUNT_REASONS, jobs_lacking_pods, pods_lacking_volumes
 from dreambooth_operator.control.writer import Writer, WriteRefused
 from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.kube.client import Cluster, ClusterError
@@ -70,13 +70,14 @@ class Controller:
                 key = await self._queue.get()
             except QueueClosed:
                 return
-            requeue_after, failure = None, None
+            requeue_after, failure, least = None, None, 0.0
             try:
                 with RECONCILE_SECONDS.time():
                     requeue_after = await self._reconcile(key)
                 failure = "refused" if self._refusals.get(key) else None
             except ClusterError as error:
                 failure = "conflict" if error.status == 409 else "cluster"
+                least = error.retry_after or 0.0
                 # After a change or deletion in the meantime, the watch delivers the new state.
                 level = logging.DEBUG if error.status in (404, 409) else logging.WARNING
                 log.log(level, "%s/%s: reconciliation failed and will be retried: %s", *key, error)
@@ -89,7 +90,7 @@ class Controller:
                     self._queue.done(key, requeue_after)
                 else:
                     RECONCILE_ERRORS.labels(failure).inc()
-                    self._queue.failed(key, requeue_after)
+                    self._queue.failed(key, requeue_after, least)
 
     async def _reconcile(self, key: Key) -> float | None:
         """Reconciles a DreamBoothJob; returns the seconds after which to reconcile it again."""
@@ -133,7 +134,7 @@ class Controller:
         message = self._cluster.latest_event_message
         referenced, mounts, creations = await asyncio.gather(
             asyncio.gather(*(self._cluster.get(kind, key.namespace, name) for kind, name in references)),
-            asyncio.gather(*(message(key.namespace, "Pod", name, "FailedMount") for name in slow_pods)),
+            asyncio.gather(*(self._mount_failure(key.namespace, name) for name in slow_pods)),
             asyncio.gather(
                 *(message(key.namespace, "Job", name, "FailedCreate", since) for name, since in slow_jobs.items())
             ),
@@ -144,3 +145,9 @@ class Controller:
             mount_failures={name: text for name, text in zip(slow_pods, mounts, strict=True) if text},
             pod_creation_failures={name: text for name, text in zip(slow_jobs, creations, strict=True) if text},
         )
+
+    async def _mount_failure(self, namespace: str, pod: str) -> str | None:
+        """Why volumes of a pod can't be mounted. If a volume can't be attached, the kubelet only reports a timeout."""
+        message = self._cluster.latest_event_message
+        found = await asyncio.gather(*(message(namespace, "Pod", pod, reason) for reason in MOUNT_REASONS))
+        return " ".join(filter(None, found)) or None

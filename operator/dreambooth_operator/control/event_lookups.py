@@ -20,6 +20,8 @@ from dreambooth_operator.objects.reading import (
     uid_of,
 )
 
+MOUNT_REASONS = "FailedAttachVolume", "FailedMount"
+"""Reasons of Events about pods whose volumes can't be attached (by the controller manager) or mounted (by the kubelet)."""
 GRACE_PERIOD = timedelta(seconds=30)
 """Time after which the creation of containers or pods takes longer than usual."""
 MAX_PODS = 8
@@ -58,7 +60,7 @@ def _being_created(pod: Object) -> bool:
     status = pod.get("status", {})
     states = [container.get("state", {}) for container in status.get("containerStatuses", ())]
     return status.get("phase") == "Pending" and all(
-        state.get("waiting", {}).get("reason") == "ContainerCreating" for state in states
+        state.get("waiting", {}).get("reason") in ("ContainerCreating", "PodInitializing") for state in states
     )
 
 

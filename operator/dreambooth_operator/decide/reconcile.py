@@ -30,6 +30,7 @@ from dreambooth_operator.decide.policies.limits import violations
 from dreambooth_operator.decide.policies.objections import invalid_config, objection_to
 from dreambooth_operator.decide.policies.preflight import created_objects, preflight_failure
 from dreambooth_operator.decide.policies.queueing import is_queued, queue_time
+from dreambooth_operator.decide.policies.recheck import next_look, waiting_since
 from dreambooth_operator.decide.policies.runtimes import choose_runtime, required_references
 from dreambooth_operator.decide.policies.start import plan_start, refused_write, supporting_objects
 from dreambooth_operator.decide.policies.suspension import suspended_seconds
@@ -56,9 +57,10 @@ from dreambooth_operator.objects.reading import (
 from dreambooth_operator.settings import Settings
 
 RECHECK = timedelta(seconds=15)
-"""Interval between two runs of the preflight checks."""
+"""Shortest interval between two runs of the preflight checks."""
 RETRY = timedelta(seconds=30)
-"""Interval between two attempts to write an object that the API server refused."""
+"""Shortest interval between two attempts to write an object that the API server refused, and between two looks at the Events
+about pods that don't start."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Context:
     """Its deadline."""
     limit: int | None
     """The limit of its runtime on `activeDeadlineSeconds`."""
+    waiting_since: datetime
+    """Since when it waits, if it does not run."""
     now: datetime
     settings: Settings
 
@@ -125,7 +129,9 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     if not job.spec.suspend and not is_queued(newest):
         allowed = [seconds for seconds in (job.spec.active_deadline_seconds, limit) if seconds is not None]
         deadline = deadline_of(start, min(allowed, default=None), suspended + queued.seconds)
-    decision = _decide(Context(observed, job, objection, history, deadline, limit, now, settings))
+    decision = _decide(
+        Context(observed, job, objection, history, deadline, limit, waiting_since(before, now), now, settings)
+    )
 
     status_input = StatusInput(
         dreamboothjob=observed.dreamboothjob,
@@ -138,7 +144,9 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
         failures=history.failures,
         suspended_seconds=suspended,
         queued_seconds=queued.seconds,
-        queued_since=queued.since,
+        # An attempt that starts now is queued from now on.
+        queued_since=queued.since
+        or (now if start and decision.create and decision.finding.phase == "Queued" else None),
         termination_message=history.termination_message,
         pods=_own_pods(observed),
         snapshot=observed.snapshot,
@@ -204,6 +212,10 @@ def _decide(context: Context) -> Decision:
 def _run(context: Context, running: Running) -> Decision:
     """Diagnoses the running attempt."""
     finding, due = diagnose(running)
+    if finding.phase not in ("Running", "Queued"):
+        # Volumes may fail to be attached minutes after the start of a pod, which only Events report.
+        again = next_look(context.waiting_since, context.now, RETRY)
+        due = min(due, again) if due else again
     name = names.config_map(context.job.metadata.name)
     lost = any(name in message for message in running.mount_failures.values()) and not context.objection
     apply = supporting_objects(context.observed.dreamboothjob, context.job, context.settings) if lost else []
@@ -216,7 +228,7 @@ def _start(context: Context) -> Decision:
     namespace = observed.referenced.get(Reference("Namespace", job.metadata.namespace or ""))
     runtime = choose_runtime(job, observed.runtimes, namespace, context.settings)
     if isinstance(runtime, Finding):
-        return Decision(runtime, context.history.attempts, due=now + RECHECK)
+        return Decision(runtime, context.history.attempts, due=next_look(context.waiting_since, now, RECHECK))
     if problems := violations(job, runtime):
         finding = invalid_config(problems)
         return Decision(finding, context.history.attempts, objection=finding, stop=True)
@@ -227,10 +239,11 @@ def _start(context: Context) -> Decision:
         observed.dreamboothjob, job, attempts[-1].number, observed.referenced, context.settings
     )
     if blocked:
-        return Decision(blocked, context.history.attempts, due=now + RECHECK)
+        return Decision(blocked, context.history.attempts, due=next_look(context.waiting_since, now, RECHECK))
     start = plan_start(observed.dreamboothjob, job, attempts[-1].number, observed.referenced, runtime, context.settings)
     if refused := refused_write(start, observed.refusals):
-        return Decision(refused, context.history.attempts, start.apply, start.create, due=now + RETRY)
+        due = next_look(context.waiting_since, now, RETRY)
+        return Decision(refused, context.history.attempts, start.apply, start.create, due=due)
     return Decision(start.finding, attempts, start.apply, start.create, runtime.name, due=now + GRACE_PERIOD)
 
 

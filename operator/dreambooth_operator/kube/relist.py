@@ -79,7 +79,7 @@ class Resync:
                     log.error("can't list the watched kinds: %s", error)
                     if self.leads and time.monotonic() - begun > FAILING_SECONDS:
                         raise ListsFail(str(error)) from error
-                    await asyncio.sleep(RETRY_SECONDS)
+                    await asyncio.sleep(max(RETRY_SECONDS, error.retry_after or 0.0))
 
     async def _list_all(self) -> None:
         everywhere = [kind for kind in WATCHED if kind in CLUSTER_SCOPED or not self._settings.namespaces]

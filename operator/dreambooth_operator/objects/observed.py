@@ -41,8 +41,8 @@ class Observed:
     """The objects that `references` in `decide/reconcile.py` requests; None for an object that does not exist. A ConfigMap has
     only its metadata."""
     mount_failures: Mapping[str, str] = field(default_factory=dict)
-    """Why volumes of a pod can't be mounted: the message of its latest FailedMount Event, by the name of the pod. Read only
-    while the creation of a pod takes longer than usual."""
+    """Why volumes of a pod can't be mounted: the messages of its latest Events FailedAttachVolume and FailedMount, by the name of
+    the pod. Read only while the creation of a pod takes longer than usual."""
     pod_creation_failures: Mapping[str, str] = field(default_factory=dict)
     """Why pods of a Job can't be created: the message of its latest FailedCreate Event, by the name of the Job. Read only while
     the Job lacks pods for longer than usual."""

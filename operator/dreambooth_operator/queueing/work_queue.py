@@ -107,12 +107,13 @@ class WorkQueue:
         self._failures.pop(key, None)
         self._end(key, requeue_after)
 
-    def failed(self, key: Key, requeue_after: float | None = None) -> float:
+    def failed(self, key: Key, requeue_after: float | None = None, least: float = 0.0) -> float:
         """Marks a key as failed; it is retried after an exponential back-off delay.
 
         Args:
             key: The key from `get`.
             requeue_after: Upper bound of the delay, in seconds.
+            least: Lower bound of the delay, in seconds: the API server asked for it.
 
         Returns:
             The delay in seconds.
@@ -121,6 +122,7 @@ class WorkQueue:
         delay = backoff(self._failures[key], random.random())
         if requeue_after is not None:
             delay = min(delay, requeue_after)
+        delay = max(delay, least)
         self._end(key, delay)
         return delay
 

@@ -131,7 +131,7 @@ NAME_TAKEN = Reason(
     "Pending",
     "Warning",
     "{kind} {name} already exists and {origin}. The DreamBoothJob needs this name: delete the {kind}, or choose another name "
-    "for the DreamBoothJob.",
+    "for the DreamBoothJob{alternative}.",
 )
 LEFTOVERS = Reason(
     "WaitingForLeftovers",
@@ -222,7 +222,8 @@ VOLUME_MOUNT_FAILED = Reason(
     "VolumeMountFailed",
     "Starting",
     "Warning",
-    "Volumes of pod {pod} can't be mounted: {detail} Check the PersistentVolumeClaims and ConfigMaps in the spec.",
+    "Volumes of pod {pod} can't be mounted: {detail} Check the PersistentVolumeClaims and ConfigMaps in the spec. A volume that "
+    "is attached to a lost node is detached after about six minutes.",
 )
 CREATING = Reason(
     "ContainerCreating",

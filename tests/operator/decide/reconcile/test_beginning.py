@@ -25,11 +25,38 @@ def test_several_nodes_get_a_service() -> None:
     assert [item["kind"] for item in FakeCluster(TWO_NODES).decide().apply] == ["ConfigMap", "Service", "NetworkPolicy"]
 
 
-@pytest.mark.parametrize("kept", [{}, {"metadata": {"uid": "old", "ownerReferences": []}}])
-def test_an_existing_claim_is_reused(kept: dict[str, Any]) -> None:
+OURS = {names.LABEL_JOB: "dog"}
+
+
+@pytest.mark.parametrize("kept", [{}, {"ownerReferences": []}])
+def test_the_claim_of_an_earlier_dreamboothjob_is_reused(kept: dict[str, Any]) -> None:
     cluster = FakeCluster()
-    cluster.add(CLAIM, "dog", **kept)
+    cluster.add(CLAIM, "dog")["metadata"] |= {"labels": OURS, **kept}
     assert [item["kind"] for item in cluster.decide().create] == ["Job"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "origin"),
+    [
+        ({}, "was not created by the operator"),
+        ({"labels": {"app": "db"}, "ownerReferences": []}, "was not created by the operator"),
+        ({"labels": {names.LABEL_JOB: "cat"}}, "was not created by the operator"),
+        ({"labels": {"app.kubernetes.io/managed-by": names.OPERATOR}}, "was not created by the operator"),
+        (
+            {"labels": OURS, "ownerReferences": [{"kind": "Cluster", "name": "db", "uid": "1", "controller": True}]},
+            "belongs to Cluster db",
+        ),
+    ],
+)
+def test_the_claim_of_somebody_else_is_not_adopted(kept: dict[str, Any], origin: str) -> None:
+    cluster = FakeCluster()
+    cluster.add(CLAIM, "dog")["metadata"] |= kept
+    plan = cluster.reconcile()
+    assert (reason(plan), plan.create) == (("Pending", "NameTaken"), ())
+    assert f"PersistentVolumeClaim dog already exists and {origin}." in plan.status["message"]
+    assert "or name the claim in spec.volumes.output.claimName." in plan.status["message"]
+    cluster.job["spec"]["volumes"] = {"output": {"claimName": "dog"}}
+    assert [item["kind"] for item in cluster.decide().create] == ["Job"], "its user asks for it"
 
 
 def test_a_running_dreamboothjob_references_nothing() -> None:
@@ -54,7 +81,7 @@ def lost_claim(cluster: FakeCluster) -> None:
 
 
 def leaving_claim(cluster: FakeCluster) -> None:
-    cluster.add(CLAIM, "dog")["metadata"]["deletionTimestamp"] = "2026-01-02T03:00:00Z"
+    cluster.add(CLAIM, "dog")["metadata"] |= {"deletionTimestamp": "2026-01-02T03:00:00Z", "labels": OURS}
 
 
 def foreign_config(cluster: FakeCluster) -> None:
@@ -160,3 +187,60 @@ def test_a_refused_write_is_reported_and_retried() -> None:
     assert (plan.create[-1]["metadata"]["name"], plan.requeue_after) == ("dog-0", 30)
     cluster.refusals.clear()
     assert reason(cluster.settle()) == ("Starting", "Starting")
+
+
+def waits(cluster: FakeCluster, looks: int) -> list[float]:
+    """The intervals between looks at something that does not change."""
+    found = []
+    for _ in range(looks):
+        plan = cluster.reconcile()
+        assert plan.requeue_after is not None
+        found.append(plan.requeue_after)
+        cluster.later(plan.requeue_after)
+    return found
+
+
+def missing_runtime(cluster: FakeCluster) -> None:
+    cluster.job["spec"]["runtime"] = "big"
+
+
+def refused_job(cluster: FakeCluster) -> None:
+    cluster.refusals[Reference("Job", "dog-0")] = "exceeded quota: jobs"
+
+
+@pytest.mark.parametrize(
+    ("arrange", "first"),
+    [(missing_photos, 15), (missing_claim, 15), (missing_runtime, 15), (foreign_config, 15), (refused_job, 30)],
+)
+def test_looks_at_what_is_missing_or_refused_become_rarer(arrange: Callable[[FakeCluster], None], first: float) -> None:
+    cluster = FakeCluster()
+    arrange(cluster)
+    found = waits(cluster, 40)
+    assert (found[0], found[-1], sorted(found)) == (first, 300, found)
+    again = FakeCluster()
+    arrange(again)
+    again.job["status"] = cluster.job["status"]
+    again.later((cluster.now - again.now).total_seconds())
+    assert waits(again, 1) == [300], "a restart does not shorten them"
+
+
+def test_late_failures_to_attach_volumes_are_seen_until_the_pod_runs() -> None:
+    cluster = FakeCluster()
+    cluster.settle()
+    (pod,) = cluster.alive()
+    cluster.wait(pod, "ContainerCreating")
+    cluster.later(31)
+    found = waits(cluster, 5)
+    assert (reason(cluster.reconcile()), sum(found) <= 180) == (("Starting", "ContainerCreating"), True)
+    # The controller manager reports it at once, the kubelet after two minutes.
+    cluster.mount_failures[pod["metadata"]["name"]] = (
+        'Multi-Attach error for volume "pvc-1": already used by a lost node'
+    )
+    plan = cluster.reconcile()
+    assert (reason(plan), "Multi-Attach error" in plan.status["message"]) == (("Starting", "VolumeMountFailed"), True)
+    assert plan.requeue_after and plan.requeue_after <= 300
+    cluster.mount_failures.clear()
+    cluster.run(pod)
+    pod["status"] |= {"phase": "Running", "containerStatuses": [{"name": "trainer", "state": {"running": {}}}]}
+    plan = cluster.reconcile()
+    assert (reason(plan), plan.requeue_after) == (("Running", "Training"), None)
