@@ -71,7 +71,8 @@ class Settings(BaseModel):
     resync_seconds: Annotated[float, Field(gt=0)] = 300
     """Interval in seconds between two complete lists of all watched kinds."""
     poll_seconds: Annotated[float, Field(gt=0)] = 5
-    """Interval in seconds between two polls of a trainer; longer if there are more trainers than can be polled in it."""
+    """Interval in seconds between two polls of a trainer; longer if there are more trainers than can be polled in it. At most 100
+    trainers are polled per second."""
     polls_at_once: Annotated[int, Field(ge=1, le=500)] = 20
     """Number of trainers that are polled at the same time."""
     poll_timeout_seconds: Annotated[float, Field(gt=0)] = 2

@@ -53,6 +53,17 @@ class Store:
         self._children: defaultdict[Key, set[_Name]] = defaultdict(set)
         self._deleted: dict[_Name, int] = {}
         self._listed: dict[tuple[str, str], int] = {}
+        self._changes: list[set[Key]] = []
+
+    def subscribe(self) -> set[Key]:
+        """A set to which the key is added when an object of a DreamBoothJob changes; its reader empties it."""
+        changes: set[Key] = set(self.keys())
+        self._changes.append(changes)
+        return changes
+
+    def unsubscribe(self, changes: set[Key]) -> None:
+        """Adds no more keys to a set of `subscribe`."""
+        self._changes = [one for one in self._changes if one is not changes]
 
     def __len__(self) -> int:
         return sum(map(len, self._objects.values()))
@@ -158,16 +169,23 @@ class Store:
         self._drop(name)
         self._objects[name.kind][name] = trimmed(item)
         key = key_of(item)
+        self._notify(key)
         if key is not None and name.kind != KIND:
             self._children[key].add(name)
 
     def _drop(self, name: _Name) -> None:
         known = self._objects[name.kind].pop(name, None)
         key = key_of(known) if known else None
+        self._notify(key)
         if key is not None and key in self._children:
             self._children[key].discard(name)
             if not self._children[key]:
                 del self._children[key]
+
+    def _notify(self, key: Key | None) -> None:
+        if key is not None:
+            for changes in self._changes:
+                changes.add(key)
 
 
 def _name(item: Object) -> _Name:

@@ -50,5 +50,5 @@ for cause in ("refused", "conflict", "cluster", "bug"):
     RECONCILE_ERRORS.labels(cause)
 for result in ("ok", "partial", "error"):
     RESYNCS.labels(result)
-for result in ("ok", "invalid", "timeout", "unreachable", "refused"):
+for result in ("ok", "invalid", "timeout", "unreachable", "refused", "bug"):
     POLLS.labels(result)

@@ -1,9 +1,10 @@
 """Polls running trainers for `/progress`. `main.py` starts it in the leader; `control/controller.py` reads the results.
 
 Trainers are not trusted: addresses are checked (`addresses.py`), the time and size of responses are limited (`http.py`), and
-their content is validated (`snapshot_validation.py`). Namespaces are polled in round-robin order (`schedule.py`). The controller
-sees a snapshot when it is *published*: at once if the phase changed, otherwise at a limited rate (`update_limiter.py`). Repeated
-rejections are reported in the status of the DreamBoothJob.
+their content is validated (`snapshot_validation.py`). Running trainers are found by the changes of the cache, so finished
+DreamBoothJobs cost nothing; `schedule.py` decides when each of them is polled. The controller sees a snapshot when it is
+*published*: at once if the phase changed, otherwise at a limited rate (`update_limiter.py`). Repeated rejections are reported in
+the status of the DreamBoothJob.
 """
 
 import asyncio
@@ -52,6 +53,8 @@ class Poller:
         self._settings = settings
         self._schedule = Schedule(settings)
         self._limiter = UpdateLimiter(settings.status_writes_per_second)
+        self._trainers: dict[str, Trainer] = {}
+        self._uids: dict[Key, set[str]] = {}
         self._in_flight: set[asyncio.Task[None]] = set()
         self._waiting: dict[Key, tuple[str, Snapshot | None]] = {}
         self._published: dict[str, Snapshot] = {}
@@ -71,31 +74,41 @@ class Poller:
     async def run(self) -> None:
         """Polls until it is cancelled."""
         last = time.monotonic()
+        changes = self._store.subscribe()
         try:
             while True:
                 now = time.monotonic()
+                for key in list(changes):
+                    self._update(key, now)
+                changes.clear()
                 self._poll_due(now)
                 for key in self._limiter.due(now - last):
                     self._publish(key, *self._waiting.pop(key))
                 last = now
                 await asyncio.sleep(TICK_SECONDS)
         finally:
+            self._store.unsubscribe(changes)
             for task in self._in_flight:
                 task.cancel()
             await asyncio.gather(*self._in_flight, return_exceptions=True)
 
     def _poll_due(self, now: float) -> None:
         """Starts the polls that are due."""
-        keys = list(self._store.keys())
-        found = running_trainers(self._store, keys, self._settings.trainer_networks)
-        trainers = {trainer.uid: trainer for trainer in found}
-        RUNNING_TRAINERS.set(len(trainers))
-        self._prune(trainers.keys(), keys)
-        candidates = [(trainer.key.namespace, uid) for uid, trainer in trainers.items()]
-        for uid in self._schedule.due(candidates, now, self._settings.polls_at_once - len(self._in_flight)):
-            task = asyncio.create_task(self._poll(trainers[uid]))
+        RUNNING_TRAINERS.set(len(self._schedule))
+        for uid in self._schedule.due(now):
+            task = asyncio.create_task(self._poll_safely(self._trainers[uid]))
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
+
+    async def _poll_safely(self, trainer: Trainer) -> None:
+        """Polls a trainer. A defect that one of its responses reveals must not end the poller."""
+        try:
+            await self._poll(trainer)
+        except Exception:
+            POLLS.labels("bug").inc()
+            log.exception("%s/%s: the poll failed", *trainer.key)
+        finally:
+            self._schedule.done(trainer.key.namespace)
 
     async def _poll(self, trainer: Trainer) -> None:
         if trainer.refusal:
@@ -120,6 +133,8 @@ class Poller:
             self._accept(trainer, snapshot)
 
     def _accept(self, trainer: Trainer, snapshot: Snapshot) -> None:
+        if trainer.uid not in self._trainers:
+            return  # its pod ended meanwhile
         self._rejections.pop(trainer.uid, None)
         published = self._published.get(trainer.uid)
         if trainer.uid in self._errors:
@@ -136,6 +151,8 @@ class Poller:
             self._enqueue(trainer, snapshot)
 
     def _reject(self, trainer: Trainer, error: str) -> None:
+        if trainer.uid not in self._trainers:
+            return
         log.debug("%s/%s: rejected the progress: %s", *trainer.key, error)
         self._rejections[trainer.uid] = self._rejections.get(trainer.uid, 0) + 1
         if self._rejections[trainer.uid] >= REJECTION_THRESHOLD and trainer.uid not in self._errors:
@@ -156,20 +173,28 @@ class Poller:
         pods = [pod for pod in self._store.own_pods(key) if _is_main(pod)]
         return pods[-1]["metadata"]["uid"] if pods else None
 
-    def _prune(self, running: Iterable[str], keys: Iterable[Key]) -> None:
-        """Removes data of pods that no longer run. The last progress of a finished pod is kept until the pod is deleted."""
-        running = set(running)
-        for key, (uid, _) in list(self._waiting.items()):
-            if uid not in running:
-                del self._waiting[key]
-                self._limiter.discard(key)
-        for uid in (self._rejections.keys() | self._errors.keys()) - running:
+    def _update(self, key: Key, now: float) -> None:
+        """Updates the trainers of a DreamBoothJob after a change. The last progress of a finished pod is kept until the pod is
+        deleted."""
+        running = {one.uid: one for one in running_trainers(self._store, [key], self._settings.trainer_networks)}
+        before = self._uids.pop(key, set())
+        present = {pod["metadata"]["uid"] for pod in self._store.own_pods(key)} if before or running else set()
+        kept = running.keys() | (before & present)
+        for uid in before - running.keys():
+            self._trainers.pop(uid, None)
+            self._schedule.remove(uid)
             self._rejections.pop(uid, None)
             self._errors.pop(uid, None)
-        if self._published.keys() - running:
-            present = {pod["metadata"]["uid"] for key in keys for pod in self._store.own_pods(key)}
-            for uid in self._published.keys() - present:
-                del self._published[uid]
+            if self._waiting.get(key, ("", None))[0] == uid:
+                del self._waiting[key]
+                self._limiter.discard(key)
+        for uid in before - kept:
+            self._published.pop(uid, None)
+        for uid, trainer in running.items():
+            self._trainers[uid] = trainer
+            self._schedule.add(key.namespace, uid, now)
+        if kept:
+            self._uids[key] = kept
 
 
 def running_trainers(store: Store, keys: Iterable[Key], networks: Sequence[Network]) -> Iterable[Trainer]:

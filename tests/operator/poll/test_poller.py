@@ -422,3 +422,71 @@ def test_a_pod_with_host_network_is_refused() -> None:
         store.put(item)
     (trainer,) = running_trainers(store, [DOG], [])
     assert trainer.refusal is not None and "network of its node" in trainer.refusal
+
+
+def test_finished_dreamboothjobs_are_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        trainers = Trainers()
+        trainers.add("dog", "127.0.0.1")
+        for number in range(50):
+            trainers.add(f"ended-{number}", "127.0.0.2")
+            ended = pod(job(dreambooth_job(f"ended-{number}")), version=2)
+            trainers.store.put({**ended, "status": {"phase": "Succeeded"}})
+        async with trainers.answering(saying(make_snapshot())) as progress:
+            await until(lambda: progress.snapshot(DOG) is not None)
+            looks = []
+            original = Store.own_pods
+            monkeypatch.setattr(Store, "own_pods", lambda store, key: looks.append(key) or original(store, key))
+            await asyncio.sleep(0.5)
+            assert looks == []
+            trainers.add("cat", "127.0.0.3")
+            await until(lambda: progress.snapshot(Key("space", "cat")) is not None)
+            assert {key.name for key in looks} == {"cat"}
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("change", ["pod", "job", "dreamboothjob"])
+def test_a_trainer_is_no_longer_polled_when_anything_that_proves_its_owner_is_gone(change: str) -> None:
+    async def test() -> None:
+        trainers = Trainers(poll_seconds=0.05)
+        trainers.add("dog", "127.0.0.1")
+        asked = 0
+
+        async def answer(request: web.Request) -> web.Response:
+            nonlocal asked
+            asked += 1
+            return web.Response(body=make_snapshot().model_dump_json())
+
+        async with trainers.answering(answer) as progress:
+            await until(lambda: asked > 1)
+            owner = dreambooth_job()
+            trainers.store.remove({"pod": pod(job(owner)), "job": job(owner), "dreamboothjob": owner}[change])
+            await asyncio.sleep(0.3)
+            before = asked
+            await asyncio.sleep(0.3)
+            assert (asked, progress._trainers, progress._published, len(progress._schedule)) == (before, {}, {}, 0)
+
+    asyncio.run(test())
+
+
+def test_a_defect_in_one_poll_does_not_end_the_poller(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Poller._accept
+
+    def accept(progress: Poller, trainer: Any, snapshot: Snapshot) -> None:
+        if trainer.key == DOG:
+            raise KeyError("a value that nobody thought of")
+        original(progress, trainer, snapshot)
+
+    monkeypatch.setattr(Poller, "_accept", accept)
+
+    async def test() -> None:
+        trainers = Trainers()
+        trainers.add("dog", "127.0.0.1")
+        before = polls("bug")
+        async with trainers.answering(saying(make_snapshot())) as progress:
+            await until(lambda: polls("bug") > before + 1)
+            good = trainers.add("good", "127.0.0.2")
+            await until(lambda: progress.snapshot(good) is not None)
+
+    asyncio.run(test())
