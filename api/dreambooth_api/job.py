@@ -51,11 +51,17 @@ class DreamBoothJobSpec(TrainConfig):
     suspend: bool = False
     """Whether the DreamBoothJob waits: the pods save their state and end; the training resumes when this is false."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
-    """Seconds from the start of the first attempt after which the DreamBoothJob fails; time while suspended doesn't count.
-    Default: none."""
+    """Seconds from the start of the first attempt after which the DreamBoothJob fails; time while suspended or in a
+    queue doesn't count. Default: none."""
+    pending_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    """Seconds after which the DreamBoothJob fails if no pod has started on a node; time while suspended or in a queue doesn't
+    count. Default: the runtime's, else none."""
+    progress_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
+    """Seconds without progress after which an attempt ends with the reason `Stalled`, which `retries` counts. Default: the
+    runtime's, else none."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
     """Seconds after its end when the DreamBoothJob is deleted; `volumes.output.create` says whether its claim is deleted
-    too. Default: it is not deleted."""
+    too. Default: the runtime's, else the operator's, else it is not deleted."""
     retries: Annotated[int, Field(ge=0, le=100)] = 3
     """Further attempts, each from the last checkpoint, after failures that may be temporary. Disruptions by the cluster
     don't count."""

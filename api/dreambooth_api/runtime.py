@@ -83,6 +83,17 @@ class RuntimeLimits(Section):
     """`activeDeadlineSeconds`; also the default of DreamBoothJobs without one."""
 
 
+class RuntimeDefaults(Section):
+    """Values for DreamBoothJobs that don't set these fields. Default of each: none."""
+
+    pending_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    """`pendingDeadlineSeconds`."""
+    progress_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
+    """`progressDeadlineSeconds`."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
+    """`ttlSecondsAfterFinished`."""
+
+
 class DreamBoothRuntimeSpec(Section):
     """What pods get, what DreamBoothJobs may choose, and how much."""
 
@@ -109,6 +120,7 @@ class DreamBoothRuntimeSpec(Section):
     or none."""
     volumes: RuntimeVolumes = RuntimeVolumes()
     limits: RuntimeLimits = RuntimeLimits()
+    defaults: RuntimeDefaults = RuntimeDefaults()
 
 
 class DreamBoothRuntime(BaseModel):

@@ -157,7 +157,9 @@ def _translate(details: ErrorDetails, document: Schema, path: str) -> Problem:
         case "missing":
             return Problem(field, None, "is missing", _remedy(_find(document, location), None))
         case "extra_forbidden" | "invalid_key":
-            return Problem(field, value, "is an unknown field", _likely_name(document, location, path), may_be_newer=True)
+            return Problem(
+                field, value, "is an unknown field", _likely_name(document, location, path), may_be_newer=True
+            )
         case "model_type" | "dict_type":
             return Problem(field, value, "is not a section", _remedy(_find(document, location), value))
         case "string_pattern_mismatch":

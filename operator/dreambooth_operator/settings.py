@@ -77,6 +77,8 @@ class Settings(BaseModel):
     """Number of trainers that are polled at the same time."""
     poll_timeout_seconds: Annotated[float, Field(gt=0)] = 2
     """Timeout of a poll in seconds."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
+    """Seconds after its end when a DreamBoothJob is deleted, if neither it nor its runtime sets this. Default: it is kept."""
     status_writes_per_second: Annotated[float, Field(gt=0)] = 10
     """Largest rate of status updates for progress, over all DreamBoothJobs. Changes of phases and conditions are not limited."""
 

@@ -36,6 +36,7 @@ class FakeCluster:
         self.mount_failures: dict[str, str] = {}
         self.refusals: dict[Reference, str] = {}
         self.snapshot: Snapshot | None = None
+        self.progress_since: datetime | None = None
         self.progress_error: str | None = None
         self.events: list[Event] = []
         self.gone = False
@@ -76,6 +77,7 @@ class FakeCluster:
             mount_failures=dict(self.mount_failures),
             refusals=dict(self.refusals),
             snapshot=self.snapshot,
+            progress_since=self.progress_since,
             progress_error=self.progress_error,
         )
         asked = references(observed, self.now, self.settings)

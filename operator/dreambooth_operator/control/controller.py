@@ -125,6 +125,7 @@ class Controller:
             runtimes=self._store.runtimes(),
             refusals=self._refusals.get(key, {}),
             snapshot=self._progress.snapshot(key),
+            progress_since=self._progress.progress_since(key),
             progress_error=self._progress.progress_error(key),
         )
         references = sorted(self._reconciler.references(observed, now, self._settings))

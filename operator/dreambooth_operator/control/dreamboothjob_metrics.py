@@ -19,7 +19,7 @@ from dreambooth_api.status import DreamBoothJobStatus
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.compose import gpus_of
 from dreambooth_operator.decide.status.conditions import find
-from dreambooth_operator.decide.status.endings import INTERRUPTED, KILLED, POD_FAILED, STOPPED_UNEXPECTEDLY
+from dreambooth_operator.decide.status.endings import INTERRUPTED, KILLED, POD_FAILED, STALLED, STOPPED_UNEXPECTEDLY
 from dreambooth_operator.decide.status.reasons import Reason
 from dreambooth_operator.decide.status.stored import stored_status
 from dreambooth_operator.decide.status.termination_message import CLASSES, INTERNAL_ERROR
@@ -33,8 +33,9 @@ WAITING = "Pending", "Queued", "Starting", "Retrying"
 """Phases of DreamBoothJobs that wait to run."""
 BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 10800, 43200, 86400)
 
-_EARLY_ENDS = {reason.reason for reason in (reasons.COMPLETE, reasons.DEADLINE_EXCEEDED, reasons.INVALID_CONFIG)}
-_FAILURES = {*CLASSES, INTERNAL_ERROR, KILLED, POD_FAILED, STOPPED_UNEXPECTEDLY}
+_EARLY = reasons.COMPLETE, reasons.DEADLINE_EXCEEDED, reasons.PENDING_DEADLINE_EXCEEDED, reasons.INVALID_CONFIG
+_EARLY_ENDS = {reason.reason for reason in _EARLY}
+_FAILURES = {*CLASSES, INTERNAL_ERROR, KILLED, POD_FAILED, STALLED, STOPPED_UNEXPECTEDLY}
 END_REASONS = sorted((_EARLY_ENDS | _FAILURES) - {INTERRUPTED})
 """Reasons for which DreamBoothJobs end."""
 OTHER = "Other"

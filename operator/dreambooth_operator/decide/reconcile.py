@@ -23,15 +23,17 @@ from dreambooth_operator.decide.policies.attempts import (
     update_history,
     with_current_attempt,
 )
-from dreambooth_operator.decide.policies.deadline import deadline_of, limit_of
+from dreambooth_operator.decide.policies.deadline import deadline_of, default_of, limit_of
 from dreambooth_operator.decide.policies.expiry import expiry_of
 from dreambooth_operator.decide.policies.leftovers import leftovers
 from dreambooth_operator.decide.policies.limits import violations
 from dreambooth_operator.decide.policies.objections import invalid_config, objection_to
+from dreambooth_operator.decide.policies.pending import pending_deadline, pending_since
 from dreambooth_operator.decide.policies.preflight import created_objects, preflight_failure
 from dreambooth_operator.decide.policies.queueing import is_queued, queue_time
 from dreambooth_operator.decide.policies.recheck import next_look, waiting_since
 from dreambooth_operator.decide.policies.runtimes import choose_runtime, required_references
+from dreambooth_operator.decide.policies.stalling import stalled, stalls_at
 from dreambooth_operator.decide.policies.start import plan_start, refused_write, supporting_objects
 from dreambooth_operator.decide.policies.suspension import suspended_seconds
 from dreambooth_operator.decide.status import reasons
@@ -78,6 +80,12 @@ class Context:
     """Its deadline."""
     limit: int | None
     """The limit of its runtime on `activeDeadlineSeconds`."""
+    pending_since: datetime | None
+    """Since when it waits for its first start; None if it has started, is queued or is suspended."""
+    pending_seconds: int | None
+    """Its `pendingDeadlineSeconds`, or the default of the runtime of its attempt."""
+    last_message: str
+    """The message of its previous status."""
     waiting_since: datetime
     """Since when it waits, if it does not run."""
     now: datetime
@@ -113,7 +121,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
         delete = [Reference("Job", name_of(one)) for one in _live(_own_jobs(observed))]
         return Plan(status=observed.dreamboothjob.get("status", {}), delete=delete)
     if _has_ended(before):
-        return _after_the_end(observed, before, now)
+        return _after_the_end(observed, before, now, settings)
 
     sound, problems = validate(observed.dreamboothjob)
     job = sound or readable(observed.dreamboothjob)
@@ -129,8 +137,31 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     if not job.spec.suspend and not is_queued(newest):
         allowed = [seconds for seconds in (job.spec.active_deadline_seconds, limit) if seconds is not None]
         deadline = deadline_of(start, min(allowed, default=None), suspended + queued.seconds)
+    progress_seconds = job.spec.progress_deadline_seconds or default_of(newest, names.ANNOTATION_PROGRESS)
+    stall = stalls_at(history, newest, observed.pods, observed.progress_since, progress_seconds)
+    if stall and now >= stall:
+        history, stall = stalled(history, progress_seconds, now), None
+    pending = (
+        None
+        if start or job.spec.suspend or is_queued(newest)
+        else pending_since(observed.dreamboothjob, before, newest, now)
+    )
+    pending_seconds = job.spec.pending_deadline_seconds or default_of(newest, names.ANNOTATION_PENDING)
     decision = _decide(
-        Context(observed, job, objection, history, deadline, limit, waiting_since(before, now), now, settings)
+        Context(
+            observed=observed,
+            job=job,
+            objection=objection,
+            history=history,
+            deadline=deadline,
+            limit=limit,
+            pending_since=pending,
+            pending_seconds=pending_seconds,
+            last_message=before.message or "",
+            waiting_since=waiting_since(before, now),
+            now=now,
+            settings=settings,
+        )
     )
 
     status_input = StatusInput(
@@ -153,7 +184,9 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
         now=now,
     )
     after = compose_status(before, status_input)
-    due = (expiry_of(observed.dreamboothjob, after),) if _has_ended(after) else (decision.due, deadline)
+    expiry = expiry_of(observed.dreamboothjob, after, observed.runtimes, settings.ttl_seconds_after_finished)
+    pending_end = pending_deadline(pending, pending_seconds)
+    due = (expiry,) if _has_ended(after) else (decision.due, deadline, stall, pending_end)
     last = decision.attempts[-1] if decision.attempts else None
     # The Job of an attempt that has ended may still replace its pods.
     current = last.number if last and not last.completion_time and not decision.stop else None
@@ -199,6 +232,8 @@ def _decide(context: Context) -> Decision:
         return Decision(_overdue(spec.active_deadline_seconds, context.limit), attempts, stop=True)
     if spec.suspend:
         return Decision(reasons.SUSPENDED(), attempts, stop=True)
+    if overdue := _pending_overdue(context, context.pending_seconds):
+        return overdue
     if running:
         return _run(context, running)
     disruptions = disruptions_in_a_row(attempts)
@@ -232,6 +267,9 @@ def _start(context: Context) -> Decision:
     if problems := violations(job, runtime):
         finding = invalid_config(problems)
         return Decision(finding, context.history.attempts, objection=finding, stop=True)
+    default = runtime.spec.defaults.pending_deadline_seconds
+    if context.pending_seconds is None and (overdue := _pending_overdue(context, default)):
+        return overdue
     job = with_runtime(job, runtime)
     attempts = with_current_attempt(context.history.attempts, job.metadata.name)
     blocked = leftovers(observed.dreamboothjob, observed.jobs, observed.pods, attempts[-1].job_name)
@@ -247,6 +285,15 @@ def _start(context: Context) -> Decision:
     return Decision(start.finding, attempts, start.apply, start.create, runtime.name, due=now + GRACE_PERIOD)
 
 
+def _pending_overdue(context: Context, seconds: int | None) -> Decision | None:
+    """The decision about a DreamBoothJob that has not started in time."""
+    end = pending_deadline(context.pending_since, seconds)
+    if end is None or context.now < end:
+        return None
+    finding = reasons.PENDING_DEADLINE_EXCEEDED(seconds=seconds, detail=context.last_message)
+    return Decision(finding, context.history.attempts, stop=True)
+
+
 def _overdue(own: int | None, limit: int | None) -> Finding:
     """The finding about an exceeded deadline: that of the DreamBoothJob, or that of its runtime."""
     if limit is not None and (own is None or limit < own):
@@ -255,10 +302,10 @@ def _overdue(own: int | None, limit: int | None) -> Finding:
     return reasons.DEADLINE_EXCEEDED(field="spec.activeDeadlineSeconds", seconds=own)
 
 
-def _after_the_end(observed: Observed, before: DreamBoothJobStatus, now: datetime) -> Plan:
+def _after_the_end(observed: Observed, before: DreamBoothJobStatus, now: datetime, settings: Settings) -> Plan:
     """Keeps the status of a finished DreamBoothJob, deletes running Jobs, and deletes the DreamBoothJob when its TTL expires."""
     delete = [Reference("Job", name_of(one)) for one in _live(_own_jobs(observed))]
-    expiry = expiry_of(observed.dreamboothjob, before)
+    expiry = expiry_of(observed.dreamboothjob, before, observed.runtimes, settings.ttl_seconds_after_finished)
     if expiry and now >= expiry:
         delete.append(Reference("DreamBoothJob", name_of(observed.dreamboothjob)))
         expiry = None

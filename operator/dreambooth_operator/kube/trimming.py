@@ -9,6 +9,8 @@ from typing import Any
 
 from dreambooth_operator.objects.names import (
     ANNOTATION_DEADLINE,
+    ANNOTATION_PENDING,
+    ANNOTATION_PROGRESS,
     CONTAINER,
     LABEL_ATTEMPT,
     LABEL_INDEX,
@@ -25,6 +27,7 @@ _CONDITIONS = 20
 _ADDRESSES = 4
 _METADATA = "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"
 _LABELS = LABEL_JOB, LABEL_UID, LABEL_ATTEMPT, LABEL_RUNTIME, LABEL_INDEX, LABEL_QUEUE
+_ANNOTATIONS = ANNOTATION_DEADLINE, ANNOTATION_PENDING, ANNOTATION_PROGRESS
 _OWNER = "apiVersion", "kind", "name", "uid", "controller"
 _CONDITION = "type", "status", "reason", "message", "lastTransitionTime"
 _POD_STATUS = "phase", "reason", "message", "startTime", "podIP", "hostIP"
@@ -41,9 +44,8 @@ def trimmed(item: Object) -> Object:
 
 def _job(item: Object) -> dict[str, Any]:
     metadata = _metadata(item)
-    deadline = item["metadata"].get("annotations", {}).get(ANNOTATION_DEADLINE)
-    if deadline is not None:
-        metadata["annotations"] = {ANNOTATION_DEADLINE: _short(deadline)}
+    if annotations := _fields(item["metadata"].get("annotations"), _ANNOTATIONS):
+        metadata["annotations"] = annotations
     spec = _fields(item.get("spec"), ("suspend", "parallelism", "completions"))
     status = _fields(item.get("status"), ("startTime",))
     return {"metadata": metadata, "spec": spec, "status": status | _conditions(item)}

@@ -21,6 +21,11 @@ LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 ANNOTATION_DEADLINE = "dreambooth.io/active-deadline-seconds"
 """The runtime's limit on `activeDeadlineSeconds` when the attempt was created; on Jobs."""
 
+ANNOTATION_PENDING = "dreambooth.io/pending-deadline-seconds"
+"""The runtime's default of `pendingDeadlineSeconds` when the attempt was created; on Jobs."""
+ANNOTATION_PROGRESS = "dreambooth.io/progress-deadline-seconds"
+"""The runtime's default of `progressDeadlineSeconds` when the attempt was created; on Jobs."""
+
 CONTAINER = "trainer"
 """Name of the trainer's container in the pods."""
 PORT = "metrics"

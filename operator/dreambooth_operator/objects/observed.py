@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from dreambooth_api.progress import Snapshot
@@ -50,6 +51,8 @@ class Observed:
     """The objects that the API server refused to apply or create last time, and its messages: quota, admission, permissions."""
     snapshot: Snapshot | None = None
     """The latest progress that the trainer of the newest attempt reported since the operator started."""
+    progress_since: datetime | None = None
+    """Since when the progress of the newest main pod is unchanged, or since the operator polls it, if that is later."""
     progress_error: str | None = None
     """Why the operator rejects the trainer's answers; None while it accepts them or gets none."""
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from dreambooth_api.progress import Snapshot
@@ -58,6 +59,7 @@ class Poller:
         self._in_flight: set[asyncio.Task[None]] = set()
         self._waiting: dict[Key, tuple[str, Snapshot | None]] = {}
         self._published: dict[str, Snapshot] = {}
+        self._changed: dict[str, tuple[datetime, Snapshot | None]] = {}
         self._rejections: dict[str, int] = {}
         self._errors: dict[str, str] = {}
 
@@ -65,6 +67,11 @@ class Poller:
         """The latest published progress of the newest main pod of a DreamBoothJob."""
         uid = self._newest(key)
         return self._published.get(uid) if uid else None
+
+    def progress_since(self, key: Key) -> datetime | None:
+        """Since when no other progress of that pod is known; None if it is not polled."""
+        uid = self._newest(key)
+        return self._changed[uid][0] if uid in self._changed else None
 
     def progress_error(self, key: Key) -> str | None:
         """Why the responses of that pod are rejected, after repeated rejections."""
@@ -136,6 +143,9 @@ class Poller:
         if trainer.uid not in self._trainers:
             return  # its pod ended meanwhile
         self._rejections.pop(trainer.uid, None)
+        _, last = self._changed[trainer.uid]
+        if last is None or significant(last) != significant(snapshot):
+            self._changed[trainer.uid] = datetime.now(UTC), snapshot
         published = self._published.get(trainer.uid)
         if trainer.uid in self._errors:
             self._enqueue(trainer, snapshot)
@@ -185,6 +195,7 @@ class Poller:
             self._schedule.remove(uid)
             self._rejections.pop(uid, None)
             self._errors.pop(uid, None)
+            self._changed.pop(uid, None)
             if self._waiting.get(key, ("", None))[0] == uid:
                 del self._waiting[key]
                 self._limiter.discard(key)
@@ -192,6 +203,7 @@ class Poller:
             self._published.pop(uid, None)
         for uid, trainer in running.items():
             self._trainers[uid] = trainer
+            self._changed.setdefault(uid, (datetime.now(UTC), None))
             self._schedule.add(key.namespace, uid, now)
         if kept:
             self._uids[key] = kept

@@ -2,6 +2,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -488,5 +489,28 @@ def test_a_defect_in_one_poll_does_not_end_the_poller(monkeypatch: pytest.Monkey
             await until(lambda: polls("bug") > before + 1)
             good = trainers.add("good", "127.0.0.2")
             await until(lambda: progress.snapshot(good) is not None)
+
+    asyncio.run(test())
+
+
+def test_the_time_of_the_last_progress_is_known() -> None:
+    async def test() -> None:
+        trainers = Trainers(poll_seconds=0.05)
+        trainers.add("dog", "127.0.0.1")
+        snapshot = make_snapshot(step=1)
+
+        async def answer(request: web.Request) -> web.Response:
+            return web.Response(body=snapshot.model_dump_json())
+
+        before = datetime.now(UTC)
+        async with trainers.answering(answer) as progress:
+            await until(lambda: progress.snapshot(DOG) is not None)
+            first = progress.progress_since(DOG)
+            assert first is not None and first >= before
+            await asyncio.sleep(0.3)
+            assert progress.progress_since(DOG) == first, "its steps are the same"
+            snapshot = make_snapshot(step=2)
+            await until(lambda: progress.progress_since(DOG) != first)
+            assert progress.progress_since(Key("space", "cat")) is None
 
     asyncio.run(test())

@@ -29,8 +29,13 @@ def build_job(
     meta["labels"] |= {names.LABEL_UID: dreamboothjob["metadata"]["uid"], names.LABEL_ATTEMPT: str(number)}
     if runtime.name:
         meta["labels"][names.LABEL_RUNTIME] = runtime.name
-    if deadline := runtime.spec.limits.active_deadline_seconds:
-        meta["annotations"] = {names.ANNOTATION_DEADLINE: str(deadline)}
+    seconds = {
+        names.ANNOTATION_DEADLINE: runtime.spec.limits.active_deadline_seconds,
+        names.ANNOTATION_PENDING: runtime.spec.defaults.pending_deadline_seconds,
+        names.ANNOTATION_PROGRESS: runtime.spec.defaults.progress_deadline_seconds,
+    }
+    if annotations := {name: str(value) for name, value in seconds.items() if value}:
+        meta["annotations"] = annotations
     template = build_pod_template(job, name, dict(meta["labels"]), settings)
     queue = job.spec.scheduling.queue_name
     if queue:

@@ -11,7 +11,14 @@ from dreambooth_operator.objects.observed import Object
 
 def limit_of(attempt: Object) -> int | None:
     """The limit in seconds that the runtime of an attempt set when its Job was created."""
-    value = str(attempt["metadata"].get("annotations", {}).get(ANNOTATION_DEADLINE, ""))
+    return default_of(attempt, ANNOTATION_DEADLINE)
+
+
+def default_of(attempt: Object | None, annotation: str) -> int | None:
+    """The seconds in an annotation that the runtime of an attempt set when its Job was created."""
+    if attempt is None:
+        return None
+    value = str(attempt["metadata"].get("annotations", {}).get(annotation, ""))
     return int(value) if value.isascii() and value.isdigit() else None
 
 

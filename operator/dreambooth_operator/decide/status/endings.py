@@ -31,6 +31,7 @@ KILLED = "Killed"
 INTERRUPTED = "Interrupted"
 POD_FAILED = "PodFailed"
 STORAGE_FULL = StorageFull.__name__
+STALLED = "Stalled"
 STOPPED_UNEXPECTEDLY = "StoppedUnexpectedly"
 """End of an attempt whose trainer stopped as after SIGTERM, although Kubernetes did not stop it."""
 UNEXPLAINED_STOPS = 3

@@ -287,6 +287,10 @@ STOPPED_UNEXPECTEDLY = (
     "The trainer stopped with exit code 9 in {pods}, as after SIGTERM, but no pod was deleted or disrupted. A liveness probe "
     "that fails after 20 minutes without progress stops it in this way, and so does the reboot of a node. {detail}"
 )
+NO_PROGRESS = (
+    "The trainer made no progress for {seconds} seconds (progressDeadlineSeconds). A process or the network between the pods may "
+    "hang; a phase such as the download of a large model may also take longer."
+)
 KILLED = "The trainer was killed (exit code {code})."
 NO_MESSAGE = "The trainer exited with code {code} without a termination message. See its log: kubectl logs {pod}."
 REJECTED = "Pod {pod} failed before its container ran: {detail} See kubectl describe pod {pod}."
@@ -303,6 +307,14 @@ DEADLINE_EXCEEDED = Reason(
     "Warning",
     "The DreamBoothJob exceeded {field} ({seconds}). Apply it again with a longer deadline or another runtime, and with the "
     "same output: it resumes from the last checkpoint.",
+)
+
+PENDING_DEADLINE_EXCEEDED = Reason(
+    "PendingDeadlineExceeded",
+    "Failed",
+    "Warning",
+    "No pod started within {seconds} seconds (pendingDeadlineSeconds). Last reason: {detail} Resolve it and apply the "
+    "DreamBoothJob again.",
 )
 
 # Suspension.
