@@ -15,7 +15,7 @@ from kopf._core.engines.peering import Identity
 from dreambooth_api.job import GROUP, PLURAL, VERSION
 from dreambooth_api.runtime import RUNTIME_PLURAL
 from dreambooth_operator.kube.cache import Store, key_of
-from dreambooth_operator.kube.client import PAGE_SIZE, Cluster
+from dreambooth_operator.kube.client import FIRST_PAGE_SIZE, Cluster
 from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
@@ -46,7 +46,9 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.inactivity_timeout = INACTIVITY_SECONDS
-    settings.watching.chunk_size = PAGE_SIZE
+    # kopf keeps complete objects until their handlers are done and for the idle time after that.
+    settings.watching.chunk_size = FIRST_PAGE_SIZE
+    settings.queueing.idle_timeout = 0.1
     settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_JOB
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_JOB
     return settings
