@@ -1,33 +1,58 @@
-"""What the files of a model on this machine tell before anything of it is loaded: whether it is one that can be personalised.
+"""Finds out from a model's files, before it is loaded, which pipeline it is and whether it can be personalised.
 
-Called by `validation.py` and by the loader of models. Reads configurations and headers, no weights. Of a file that is missing or
-can't be read nothing is said here: the loader knows what it needs.
+Called by `validation.py` and by the loader of models. Reads configurations and headers, no weights. Files that are
+missing or can't be read are left to the loader.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-PIPELINES = {"StableDiffusionPipeline": ("scheduler", "text_encoder", "tokenizer", "unet", "vae")}
+PIPELINES = {
+    "StableDiffusionPipeline": ("scheduler", "text_encoder", "tokenizer", "unet", "vae"),
+    "StableDiffusionXLPipeline": (
+        "scheduler",
+        "text_encoder",
+        "text_encoder_2",
+        "tokenizer",
+        "tokenizer_2",
+        "unet",
+        "vae",
+    ),
+}
 """Pipelines of diffusers that can be personalised, and the folders that are read of them."""
 
 LATENT_CHANNELS = 4
-"""What a denoiser takes; more are a mask or a picture that it shall complete or change."""
+"""Input channels of a denoiser. Models with more also take a mask or a picture."""
 
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 """First layer of the denoiser in a single-file checkpoint."""
 
+OPEN_CLIP_OF_SDXL = "conditioner.embedders.1.model.positional_embedding"
+"""A tensor of the second text encoder in a single-file checkpoint of SDXL."""
+
+OPEN_CLIP_OF_REFINER = "conditioner.embedders.0.model.positional_embedding"
+"""A tensor of the only text encoder in a single-file checkpoint of the SDXL refiner."""
+
 LONGEST_HEADER = 100_000_000
-"""Bytes; the format's own limit."""
+"""Bytes; the limit of the safetensors format."""
+
+
+def pipeline_of(path: Path) -> str:
+    """Name of the pipeline that loads a folder or single-file checkpoint; Stable Diffusion's if the files don't say."""
+    if path.is_file():
+        return "StableDiffusionXLPipeline" if OPEN_CLIP_OF_SDXL in (_header(path) or {}) else "StableDiffusionPipeline"
+    name = _read(path / "model_index.json").get("_class_name")
+    return name if isinstance(name, str) else "StableDiffusionPipeline"
 
 
 def why_no_base_model(path: Path) -> str | None:
-    """Why the folder or file of a base model can't be used; None where nothing speaks against it."""
+    """Reason why the folder or file of a base model can't be used; None if there is none."""
     return _of_file(path) if path.is_file() else _of_folder(path)
 
 
 def why_no_encoder(path: Path) -> str | None:
-    """Why the folder of an evaluation's encoder can't be used; None where nothing speaks against it."""
+    """Reason why the folder of an evaluation's CLIP model can't be used; None if there is none."""
     if not path.is_dir():
         return "is no folder"
     kind = _read(path / "config.json").get("model_type")
@@ -39,7 +64,7 @@ def _of_folder(path: Path) -> str | None:
     if kind is None:
         return None
     if kind not in PIPELINES:
-        return f"is a {kind}, and no other than {', '.join(PIPELINES)} is known"
+        return f"is a {kind}, which is not supported. Supported are {', '.join(PIPELINES)}"
     if missing := [name for name in PIPELINES[kind] if not (path / name).is_dir()]:
         return f"lacks {', '.join(missing)}"
     return _conditioned(_read(path / "unet" / "config.json").get("in_channels"))
@@ -48,23 +73,31 @@ def _of_folder(path: Path) -> str | None:
 def _of_file(path: Path) -> str | None:
     if path.suffix != ".safetensors":
         return "is not a .safetensors file, and other formats can run code"
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length <= LONGEST_HEADER else None
-    except (OSError, ValueError):
-        header = None
-    if not isinstance(header, dict):
+    header = _header(path)
+    if header is None:
         return "has no header of the format safetensors; it may be damaged"
+    if OPEN_CLIP_OF_REFINER in header:
+        return "is the SDXL refiner, which only finishes pictures. Give the SDXL base model"
     layer = header.get(FIRST_LAYER)
     shape = layer.get("shape") if isinstance(layer, dict) else None
     return _conditioned(shape[1] if isinstance(shape, list) and len(shape) > 1 else None)
 
 
+def _header(path: Path) -> dict[str, Any] | None:
+    """Header of a .safetensors file; None if it can't be read."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= LONGEST_HEADER else None
+    except (OSError, ValueError):
+        return None
+    return header if isinstance(header, dict) else None
+
+
 def _conditioned(channels: Any) -> str | None:
     if channels in (None, LATENT_CHANNELS):
         return None
-    kind = "an inpainting model" if channels == 9 else "a model that is given a picture beside the prompt"
+    kind = "an inpainting model" if channels == 9 else "a model that also takes a picture"
     return f"has a UNet of {channels} input channels, not {LATENT_CHANNELS}: it is {kind}, which can't be personalised"
 
 

@@ -99,7 +99,7 @@ def _prepare_and_train(run: Run, runner: PhaseRunner) -> None:
     # Once the model is exported, no phase needs the weights any more.
     exported = folder.model.exists() and runner.ledger.recall("export", runner.keys["export"], export.Exported)
     trained = folder.model if exported else folder.weights
-    runner.once("train", train.Trained, trained, lambda: _train(run), "prior", "cache")
+    runner.once("train", train.Trained, trained, lambda: _train(run, prepared), "prior", "cache")
 
 
 def _export_and_evaluate(run: Run, runner: PhaseRunner) -> None:
@@ -134,14 +134,14 @@ def digests_of_photos(run: Run) -> dict[str, str]:
     return {path.name: sha256_of(path) for path in files}
 
 
-def _train(run: Run) -> train.Trained:
+def _train(run: Run, prepared: prepare.Prepared) -> train.Trained:
     if run.config.prior.enabled:
         class_images = prior.generate_class_images(run)
     else:
         class_images = None
         run.progress.skip("prior")
     run.distributed.barrier()
-    return train.train(run, cache.make_dataset(run, class_images))
+    return train.train(run, cache.make_dataset(run, prepared.photos, class_images))
 
 
 def _conclude(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:

@@ -1,6 +1,6 @@
 """The protocol of a model family: all that the phases use of Stable Diffusion, or of a future family."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,27 @@ from transformers import PreTrainedModel
 
 from dreambooth_api.training import Sampler
 
-Conditioning = dict[str, Tensor]
-"""Further input of a denoiser: named tensors whose first dimension is the prompt, so that a family can add pooled
-embeddings, masks or sizes."""
+Tensors = dict[str, Tensor]
+"""Named tensors whose first dimension is the row: a prompt, or an image. Families choose names and types: token ids,
+embeddings, masks, sizes."""
 
 
 Size = int | tuple[int, int]
 """Pixels of a picture: of each side of a square, or width and height."""
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Which part of its original a training image shows, in pixels."""
+
+    height: int
+    """Height of the original."""
+    width: int
+    """Width of the original."""
+    top: int = 0
+    """Rows cut off above, after scaling to the training size."""
+    left: int = 0
+    """Columns cut off on the left, after scaling to the training size."""
 
 
 @dataclass(frozen=True)
@@ -49,45 +63,8 @@ class Identity:
     """Commit of the hub repository; None if the model comes from elsewhere."""
 
 
-class ModelFamily(Protocol):
-    """A loaded base model. Its modules are frozen until `train` makes a module trainable."""
-
-    digest: str
-    """See `Identity`."""
-    commit: str | None
-    """See `Identity`."""
-    resolution: int
-    """Native side of the pictures in pixels."""
-    size_multiple: int
-    """Width and height of every picture are multiples of it."""
-    denoiser: ModelMixin
-    text_encoder: PreTrainedModel
-    device: torch.device
-
-    def vocabulary(self) -> dict[str, int]:
-        """Words that are one token, and their ids: tokens at the end of a word, without the end-of-word mark."""
-        ...
-
-    def tokenize(self, prompts: Sequence[str]) -> Tensor:
-        """Token ids [B, L], padded."""
-        ...
-
-    def words_to_ids(self, text: str) -> list[int]:
-        """Token ids of a text without the special ones."""
-        ...
-
-    def read_length(self, prompt: str) -> int:
-        """How many characters of a prompt, from its beginning, the text encoder reads; `tokenize` truncates the
-        rest."""
-        ...
-
-    def encode_images(self, x_BCHW: Tensor) -> LatentMoments:
-        """Moments of the latents of pictures in -1..1."""
-        ...
-
-    def encode_tokens(self, ids_BL: Tensor) -> Conditioning:
-        """Conditioning of tokenised prompts; differentiable in the text encoder's weights."""
-        ...
+class Objective(Protocol):
+    """The process by which a family adds noise, and what its denoiser predicts."""
 
     def timesteps(self, uniform_B: Tensor) -> Tensor:
         """Timesteps [B] for random numbers, uniform in [0, 1)."""
@@ -105,12 +82,78 @@ class ModelFamily(Protocol):
         """Weight of each timestep's loss under min-SNR weighting."""
         ...
 
+
+class ModelFamily(Protocol):
+    """A loaded base model. Its modules are frozen until `train` makes a module trainable."""
+
+    digest: str
+    """See `Identity`."""
+    commit: str | None
+    """See `Identity`."""
+    resolution: int
+    """Native side of the pictures in pixels."""
+    size_multiple: int
+    """Width and height of every picture are multiples of it."""
+    device: torch.device
+    denoiser: ModelMixin
+
+    @property
+    def objective(self) -> Objective:
+        """The process that the denoiser was trained for."""
+        ...
+
+    @property
+    def text_encoders(self) -> Mapping[str, PreTrainedModel]:
+        """Text encoders by the names of their parts. Trained weights are named after them: `text_encoder.layer.weight`."""
+        ...
+
+    def vocabulary(self) -> dict[str, int]:
+        """Words that are one token, and their ids: tokens at the end of a word, without the end-of-word mark."""
+        ...
+
+    def tokenize(self, prompts: Sequence[str]) -> Tensors:
+        """Token ids [B, L] for each text encoder, by its name."""
+        ...
+
+    def words_to_ids(self, text: str) -> list[int]:
+        """Token ids of a text without the special ones."""
+        ...
+
+    def read_length(self, prompt: str) -> int:
+        """How many characters of a prompt, from its beginning, the text encoder reads; `tokenize` truncates the
+        rest."""
+        ...
+
+    def encode_images(self, x_BCHW: Tensor) -> LatentMoments:
+        """Moments of the latents of pictures in -1..1."""
+        ...
+
+    def encode_prompts(self, tokens: Tensors) -> Tensors:
+        """Conditioning on tokenised prompts; differentiable in the weights of the text encoders."""
+        ...
+
+    def encode_framings(self, framings: Sequence[Framing], side: int) -> Tensors:
+        """Conditioning on the framing of square images of the training size; empty for families without it.
+
+        Args:
+            framings: one for each image.
+            side: training size in pixels.
+        """
+        ...
+
     def arithmetic(self) -> AbstractContextManager[object]:
         """The context in which the denoiser computes in the model's precision."""
         ...
 
-    def predict(self, z_BCHW: Tensor, t_B: Tensor, conditioning: Conditioning) -> Tensor:
-        """The denoiser's prediction, in the target's terms."""
+    def predict(self, z_BCHW: Tensor, t_B: Tensor, prompts: Tensors, images: Tensors) -> Tensor:
+        """The denoiser's prediction, in the target's terms.
+
+        Args:
+            z_BCHW: noisy latents.
+            t_B: timesteps.
+            prompts: rows of `encode_prompts`.
+            images: rows of `encode_framings`.
+        """
         ...
 
     def generate(
@@ -131,9 +174,13 @@ class ModelFamily(Protocol):
         """Writes the model in its present state (standard layouts: `diffusers/`, `model.safetensors`)."""
         ...
 
-    def export_adapters(self, folder: Path, denoiser: dict[str, Tensor], text_encoder: dict[str, Tensor]) -> None:
-        """Writes adapters in the layout that diffusers' pipelines load. The tensors have the names inside their
-        modules."""
+    def export_adapters(self, folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Writes adapters in the layout that diffusers' pipelines load.
+
+        Args:
+            folder: where to write them.
+            tensors: for each part (`denoiser`, names of text encoders), its tensors by their names inside the part.
+        """
         ...
 
     def merge_adapters(self) -> None:

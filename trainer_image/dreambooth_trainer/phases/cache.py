@@ -5,6 +5,7 @@ The dataset of some hundred images takes a few megabytes. Each start computes it
 volume.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,40 +17,74 @@ from torch import Tensor
 from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.prompts import fill, words_of
 from dreambooth_trainer.data.identifier import pick_words
+from dreambooth_trainer.models.base import Framing, ModelFamily, Tensors
 from dreambooth_trainer.monitoring.progress import RunningPhase
+from dreambooth_trainer.phases.prepare import PreparedPhoto
 from dreambooth_trainer.phases.prior import GeneratedClassImages
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.training.batch import Noised, add_noise, predicted_by
 from dreambooth_trainer.training.dataset import Dataset
 
 
-def make_dataset(run: Run, prior: GeneratedClassImages | None) -> Dataset:
-    """Encodes photos and prompts, and reads the latents of the class images."""
+TEXT_BATCH = 64
+"""Prompts that are encoded at once."""
+
+
+def make_dataset(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedClassImages | None) -> Dataset:
+    """Encodes photos and prompts, and reads the latents of the class images.
+
+    Args:
+        run: the run.
+        photos: the photos, in the order of their files.
+        prior: the class images; None without prior preservation.
+    """
     device, sets = run.distributed.device, prior.sets if prior else []
     noisings = run.config.prior.noisings if run.config.prior.target == "prediction" else 0
-    total = noisings * sum(one.count for one in sets)
+    class_images = sum(one.count for one in sets)
+    total = noisings * class_images
     with run.progress.phase("cache", total=total or None, unit="predictions") as phase, torch.no_grad():
-        photos = run.model.encode_images(read_pictures(run.folder.photos).to(device))
+        moments = run.model.encode_images(read_pictures(run.folder.photos).to(device))
         latents = [one.images.latents(range(one.count)).to(device) for one in sets]
         prompts = [run.fill(run.config.subject.prompt), *(one.prompt for one in sets)]
         others = _prompts_of_other_words(run) if any(one.prompt == "" for one in sets) else []
-        ids = run.model.tokenize([*prompts, *others])
+        tokens = run.model.tokenize([*prompts, *others])
         dataset = Dataset(
-            photos=photos,
-            class_latents=torch.cat([photos.mean_BCHW[:0], *latents]),
+            photos=moments,
+            class_latents=torch.cat([moments.mean_BCHW[:0], *latents]),
             class_prompt_K=torch.tensor(
                 [row for row, one in enumerate(sets, 1) for _ in range(one.count)], dtype=torch.long, device=device
             ),
-            ids_QL=ids,
-            conditioning=run.model.encode_tokens(ids),
+            tokens=tokens,
+            prompts=_encoded(run.model, tokens),
+            images=run.model.encode_framings(
+                [
+                    *(framing_of(photo, run.resolution) for photo in photos),
+                    *[Framing(run.resolution, run.resolution)] * class_images,
+                ],
+                run.resolution,
+            ),
         )
-        require_finite("the autoencoder", photos.mean_BCHW, photos.std_BCHW)
-        require_finite("the text encoder", *dataset.conditioning.values())
+        require_finite("the autoencoder", moments.mean_BCHW, moments.std_BCHW)
+        require_finite("the text encoder", *dataset.prompts.values())
         if total == 0:
             return dataset
         last = next((row for row, prompt in enumerate(prompts) if prompt == ""), None)
         prompt_RK = _prompts_of_noisings(dataset.class_prompt_K, noisings, last, len(others))
         return replace(dataset, class_pool=_class_pool(run, phase, dataset, prompt_RK))
+
+
+def framing_of(photo: PreparedPhoto, side: int) -> Framing:
+    """How a photo was framed: scaled to `side` pixels at its shorter side, then cut in the middle."""
+    scale = side / min(photo.width, photo.height)
+    top, left = (round((length * scale - side) / 2) for length in (photo.height, photo.width))
+    return Framing(photo.height, photo.width, top, left)
+
+
+def _encoded(model: ModelFamily, tokens: Tensors) -> Tensors:
+    """Conditioning on prompts, which are encoded in batches: the memory of one pass grows with their number."""
+    batches = zip(*(ids_QL.split(TEXT_BATCH) for ids_QL in tokens.values()), strict=True)
+    encoded = [model.encode_prompts(dict(zip(tokens, batch, strict=True))) for batch in batches]
+    return {name: torch.cat([one[name] for one in encoded]) for name in encoded[0]}
 
 
 def _prompts_of_other_words(run: Run) -> list[str]:
@@ -95,11 +130,18 @@ def _class_pool(run: Run, phase: RunningPhase, dataset: Dataset, prompt_RK: Tens
     # Fractional parts of multiples of the golden ratio: each part of the pool, and each image, covers all timesteps
     # evenly.
     uniform = (torch.arange(len(latents), dtype=torch.float64) * ((5**0.5 - 1) / 2)).remainder(1).float()
-    rows = add_noise(run.model, latents, noise, uniform.to(latents.device), prompt_RK.flatten())
+    rows = add_noise(
+        run.model.objective,
+        latents,
+        noise,
+        uniform.to(latents.device),
+        prompt_N=prompt_RK.flatten(),
+        image_N=dataset.class_image_K.repeat(len(prompt_RK)),
+    )
     targets = []
     for indices in torch.arange(len(rows), device=latents.device).split(2 * run.config.prior.batch_size):
         run.stop.check()
-        targets.append(predicted_by(run.model, rows[indices], dataset.conditioning))
+        targets.append(predicted_by(run.model, rows[indices], dataset.prompts, dataset.images))
         require_finite("the UNet", targets[-1])
         phase.advance(len(indices))
     return replace(rows, target_NCHW=torch.cat(targets))

@@ -35,9 +35,8 @@ def export(run: Run) -> Exported:
         put_weights(DreamBoothModule(model, config.training, config.prior.weight), weights)
         with atomic_folder(run.folder.model) as folder:
             if config.training.method == "lora":
-                model.export_adapters(
-                    folder / "lora", learned_tensors(weights, "denoiser"), learned_tensors(weights, "text_encoder")
-                )
+                parts = ("denoiser", *model.text_encoders)
+                model.export_adapters(folder / "lora", {part: learned_tensors(weights, part) for part in parts})
                 model.merge_adapters()
             model.export(folder, config.output.formats)
             files = manifest_of(folder)

@@ -141,8 +141,8 @@ def reach_of(word: str, model: ModelFamily, prompt: str) -> float:
         prompt: prompt of the photos with its `{identifier}`, the class filled in.
     """
     words = [word, *identifier.pick_words(model.vocabulary(), REFERENCE_WORDS, {word}, seed=0)]
-    ids = model.tokenize([prompt.replace("{identifier}", one) for one in words])
-    rows_WD = torch.cat([value.float().flatten(1) for value in model.encode_tokens(ids).values()], dim=1)
+    tokens = model.tokenize([prompt.replace("{identifier}", one) for one in words])
+    rows_WD = torch.cat([value.float().flatten(1) for value in model.encode_prompts(tokens).values()], dim=1)
     distance_W = (rows_WD - rows_WD[1:].mean(0)).norm(dim=1)
     return float(distance_W[0] / distance_W[1:].quantile(0.9))
 

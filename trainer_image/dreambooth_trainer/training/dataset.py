@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from dreambooth_trainer.models.base import Conditioning, LatentMoments
+from dreambooth_trainer.models.base import LatentMoments, Tensors
 from dreambooth_trainer.training.batch import Noised
 from dreambooth_trainer.training.randomness import StepRandomness, step_randomness
 
@@ -18,14 +19,22 @@ class Dataset:
     class_latents: Tensor
     """Latents of the class images, [K, C, H, W]; K is 0 without prior preservation."""
     class_prompt_K: Tensor
-    """Row number of each class image's prompt in `ids_QL`."""
-    ids_QL: Tensor
+    """Row number of each class image's prompt in `tokens`."""
+    tokens: Tensors
     """Token ids [Q, L] of the prompts: first the subject's, then those of the class images, then those of other
     words."""
-    conditioning: Conditioning
-    """Conditioning of these prompts from the base model's text encoder."""
+    prompts: Tensors
+    """Conditioning on these prompts by the base model's text encoders."""
+    images: Tensors
+    """Conditioning on the framing of the images: of the P photos, then of the K class images."""
     class_pool: Noised | None = None
     """Noisy class images with the base model's predictions; None if the target of the class loss is the noise."""
+
+    @property
+    def class_image_K(self) -> Tensor:
+        """Number of each class image in `images`."""
+        device = self.class_prompt_K.device
+        return torch.arange(len(self.class_prompt_K), device=device) + len(self.photos.mean_BCHW)
 
     def randomness(self, seed: int, step: int, batch: int) -> StepRandomness:
         """The random numbers of an optimizer step for these photos and class images; see `step_randomness`."""

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from dreambooth_api.failures import Problem
 from dreambooth_api.training import Training
-from dreambooth_trainer.models.base import Conditioning, ModelFamily
-from dreambooth_trainer.training.batch import Noised, add_noise
+from dreambooth_trainer.models.base import ModelFamily, Tensors
+from dreambooth_trainer.training.batch import Noised, add_noise, select
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.loss import Losses, dreambooth_loss
 from dreambooth_trainer.training.randomness import StepRandomness
@@ -36,7 +36,7 @@ NO_GROWTH = "gaussian"
 
 
 class DreamBoothModule(nn.Module):
-    """Denoiser and, if it is trained, text encoder; the forward pass computes the loss of a batch.
+    """Denoiser and, if they are trained, text encoders; the forward pass computes the loss of a batch.
 
     The model's modules are changed in place: they become trainable, or get adapters.
     """
@@ -47,13 +47,16 @@ class DreamBoothModule(nn.Module):
         self.training_settings = training
         self.prior_weight = prior_weight
         self.denoiser = model.denoiser
-        self.text_encoder = model.text_encoder if training.train_text_encoder else None
-        for module, targets in self._learners():
-            _make_trainable(module, training, targets)
+        self.text_encoders = dict(model.text_encoders) if training.train_text_encoder else {}
+        _make_trainable(model.denoiser, training, training.lora.targets)
+        for name, text_encoder in self.text_encoders.items():
+            # Trained weights have the names of their parts.
+            self.add_module(name, text_encoder)
+            _make_trainable(text_encoder, training, TEXT_ENCODER_TARGETS)
         if training.gradient_checkpointing:
             model.denoiser.enable_gradient_checkpointing()
-            if self.text_encoder is not None:
-                self.text_encoder.gradient_checkpointing_enable()
+            for text_encoder in self.text_encoders.values():
+                text_encoder.gradient_checkpointing_enable()
         self.train()
 
     def forward(self, randomness: StepRandomness, dataset: Dataset) -> Losses:
@@ -64,36 +67,44 @@ class DreamBoothModule(nn.Module):
             dataset: latents and prompts on the device.
         """
         photos, subjects = dataset.photos, len(randomness.subject_G)
-        dtype = next(self.denoiser.parameters()).dtype
         chosen_G, posterior = randomness.subject_G, randomness.posterior_NCHW[:subjects]
-        clean = photos.mean_BCHW[chosen_G] + photos.std_BCHW[chosen_G] * posterior
-        first = torch.zeros_like(chosen_G)
-        batch = add_noise(self.model, clean, randomness.noise_NCHW[:subjects], randomness.uniform_N[:subjects], first)
-        batch = batch.followed_by(self._class_rows(randomness, dataset))
-        rows = {name: value.to(dtype) for name, value in self._conditioning(batch.prompt_N, subjects, dataset).items()}
+        batch = add_noise(
+            self.model.objective,
+            photos.mean_BCHW[chosen_G] + photos.std_BCHW[chosen_G] * posterior,
+            randomness.noise_NCHW[:subjects],
+            randomness.uniform_N[:subjects],
+            prompt_N=torch.zeros_like(chosen_G),
+            image_N=chosen_G,
+        ).followed_by(self._class_rows(randomness, dataset))
+        prompts = self._prompts(batch.prompt_N, subjects, dataset)
         gamma = self.training_settings.min_snr_gamma
         return dreambooth_loss(
-            self.model.predict(batch.noisy_NCHW.to(dtype), batch.t_N, rows),
+            self.model.predict(batch.noisy_NCHW, batch.t_N, prompts, select(dataset.images, batch.image_N)),
             batch.target_NCHW,
             subjects=subjects,
             prior_weight=self.prior_weight,
-            weight_N=self.model.loss_weight(batch.t_N, gamma) if gamma else None,
+            weight_N=self.model.objective.loss_weight(batch.t_N, gamma) if gamma else None,
         )
 
-    def _conditioning(self, prompt_N: Tensor, subjects: int, dataset: Dataset) -> Conditioning:
-        """Conditioning of each row. A trained text encoder encodes the subject's prompt only once."""
-        if self.text_encoder is None:
-            return {name: value[prompt_N] for name, value in dataset.conditioning.items()}
-        distinct = self.model.encode_tokens(dataset.ids_QL[prompt_N[subjects - 1 :]])
-        rows = torch.arange(len(prompt_N), device=prompt_N.device).sub(subjects - 1).clamp(min=0)
-        return {name: value[rows] for name, value in distinct.items()}
+    def _prompts(self, prompt_N: Tensor, subjects: int, dataset: Dataset) -> Tensors:
+        """Conditioning of each row on its prompt. Trained text encoders encode the subject's prompt only once."""
+        if not self.text_encoders:
+            return select(dataset.prompts, prompt_N)
+        distinct = self.model.encode_prompts(select(dataset.tokens, prompt_N[subjects - 1 :]))
+        return select(distinct, torch.arange(len(prompt_N), device=prompt_N.device).sub(subjects - 1).clamp(min=0))
 
     def _class_rows(self, randomness: StepRandomness, dataset: Dataset) -> Noised:
+        chosen_G, subjects = randomness.class_G, len(randomness.subject_G)
         if dataset.class_pool is not None:
-            return dataset.class_pool[randomness.class_G]
-        subjects, clean = len(randomness.subject_G), dataset.class_latents[randomness.class_G]
-        noise, uniform = randomness.noise_NCHW[subjects:], randomness.uniform_N[subjects:]
-        return add_noise(self.model, clean, noise, uniform, dataset.class_prompt_K[randomness.class_G])
+            return dataset.class_pool[chosen_G]
+        return add_noise(
+            self.model.objective,
+            dataset.class_latents[chosen_G],
+            randomness.noise_NCHW[subjects:],
+            randomness.uniform_N[subjects:],
+            prompt_N=dataset.class_prompt_K[chosen_G],
+            image_N=dataset.class_image_K[chosen_G],
+        )
 
     def learning(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters that are trained."""
@@ -102,19 +113,14 @@ class DreamBoothModule(nn.Module):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for the optimizer, each with its peak learning rate."""
         training = self.training_settings
-        groups: list[tuple[nn.Module | None, float]] = [
+        rates: list[tuple[nn.Module, float]] = [
             (self.denoiser, training.denoiser_learning_rate),
-            (self.text_encoder, training.encoder_learning_rate),
+            *((module, training.encoder_learning_rate) for module in self.text_encoders.values()),
         ]
         return [
             {"params": [parameter for parameter in module.parameters() if parameter.requires_grad], "lr": rate}
-            for module, rate in groups
-            if module is not None
+            for module, rate in rates
         ]
-
-    def _learners(self) -> list[tuple[Learner, list[str]]]:
-        learners = [(self.denoiser, self.training_settings.lora.targets)]
-        return learners if self.text_encoder is None else [*learners, (self.text_encoder, TEXT_ENCODER_TARGETS)]
 
 
 def _make_trainable(module: Learner, training: Training, targets: list[str]) -> None:
@@ -162,6 +168,6 @@ def _short(name: str) -> str:
 
 
 def learned_tensors(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The gathered weights of one part (`denoiser`, `text_encoder`), with their names inside it."""
+    """The gathered weights of one part (`denoiser`, or the name of a text encoder), with their names inside it."""
     prefix = f"{part}."
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -1,34 +1,39 @@
-"""Loads Stable Diffusion checkpoints, in folders and single files, from the places that `sources` finds."""
+"""Loads checkpoints of Stable Diffusion and SDXL, in folders and single files, from the places that `sources` finds."""
 
 from pathlib import Path
 
 import diffusers.utils.logging
 import torch
 import transformers.utils.logging
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from dreambooth_api.failures import ModelUnavailable, NonFiniteLoss, OutOfMemory, StorageFull, classify
-from dreambooth_api.model_files import PIPELINES, why_no_base_model
+from dreambooth_api.model_files import PIPELINES, pipeline_of, why_no_base_model
 from dreambooth_api.training import Model
 from dreambooth_trainer.models.base import Identity
 from dreambooth_trainer.models.sources import CONFIGURATION, digests_of, locate, locate_configuration
-from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
+from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion, tokenizer_of
+from dreambooth_trainer.models.stable_diffusion.xl import StableDiffusionXL
 from dreambooth_trainer.process.storage import digest_of, sha256_once
 
-WITHOUT_EXTRAS = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-"""The safety checker checks finished pictures. The training does not need it."""
+FAMILIES: dict[str, type[StableDiffusion]] = {
+    family.pipeline_class.__name__: family for family in (StableDiffusion, StableDiffusionXL)
+}
+"""Families by the pipeline that `model_index.json` names."""
 
-PARTS = PIPELINES["StableDiffusionPipeline"]
-"""Folders of a pipeline that are read."""
-
-WEIGHTS = ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
+WEIGHTS = (
+    "text_encoder/model",
+    "text_encoder_2/model",
+    "unet/diffusion_pytorch_model",
+    "vae/diffusion_pytorch_model",
+)
 """Weight files of the parts that training needs, without variant and suffix."""
 
 
 def load_stable_diffusion(
     model: Model, device: torch.device, precision: torch.dtype, digest: str | None = None
 ) -> StableDiffusion:
-    """Loads a Stable Diffusion model, weights in float32.
+    """Loads a model of Stable Diffusion or SDXL, weights in float32.
 
     Args:
         model: where the model is.
@@ -45,8 +50,18 @@ def load_stable_diffusion(
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:
-        pipeline = _pipeline(files.path, model)
-        _refuse_parts_that_do_not_fit(pipeline)
+        if reason := why_no_base_model(files.path):
+            raise ValueError(f"it {reason}")
+        family = FAMILIES[pipeline_of(files.path)]
+        pipeline = _pipeline(family, files.path, model)
+        _refuse_parts_that_do_not_fit(pipeline, family)
+        loaded = family(
+            pipeline,
+            device=device,
+            precision=precision,
+            digest=digest or _digest(files.path, model),
+            commit=files.commit,
+        )
     except Exception as error:
         if isinstance(failure := classify(error), (OutOfMemory, StorageFull)):
             raise failure from error
@@ -56,40 +71,40 @@ def load_stable_diffusion(
             "folder in diffusers' layout with .safetensors weights (see model.variant), or a single-file checkpoint "
             "with model.config."
         ) from error
-    loaded = StableDiffusion(
-        pipeline,
-        device=device,
-        precision=precision,
-        digest=digest or _digest(files.path, model),
-        commit=files.commit,
-    )
     _refuse_what_is_not_finite(loaded, model.source)
     return loaded
 
 
-def _refuse_parts_that_do_not_fit(pipeline: StableDiffusionPipeline) -> None:
-    unet, vae, text_encoder = pipeline.unet.config, pipeline.vae.config, pipeline.text_encoder.config
+def _refuse_parts_that_do_not_fit(pipeline: DiffusionPipeline, family: type[StableDiffusion]) -> None:
+    unet, vae = pipeline.unet.config, pipeline.vae.config
+    text_encoders = [getattr(pipeline, name).config for name in family.text_parts]
     if unet.in_channels != vae.latent_channels:
         raise ValueError(
             f"its UNet has {unet.in_channels} input channels and its latents {vae.latent_channels}, as in models that "
             "also take a picture (inpainting)"
         )
-    # A list of widths is not from a Stable Diffusion model; the libraries raise an error for it.
-    if isinstance(unet.cross_attention_dim, int) and unet.cross_attention_dim != text_encoder.hidden_size:
+    if unet.time_cond_proj_dim is not None:
         raise ValueError(
-            f"its UNet takes embeddings of {unet.cross_attention_dim} numbers, and its text encoder gives "
-            f"{text_encoder.hidden_size}"
+            "its UNet takes the guidance scale as an input, as in models that are distilled to few steps (LCM). Give the "
+            "model that it was distilled from"
         )
-    if len(pipeline.tokenizer) > text_encoder.vocab_size:
-        raise ValueError(
-            f"its tokenizer has {len(pipeline.tokenizer)} tokens, and its text encoder knows {text_encoder.vocab_size}"
-        )
+    width = sum(text_encoder.hidden_size for text_encoder in text_encoders)
+    # A list of widths is from no model of these families; the libraries raise an error for it.
+    if isinstance(unet.cross_attention_dim, int) and unet.cross_attention_dim != width:
+        encoders = "text encoder gives" if len(text_encoders) == 1 else "text encoders give"
+        raise ValueError(f"its UNet takes embeddings of {unet.cross_attention_dim} numbers, and its {encoders} {width}")
+    for name, text_encoder in zip(family.text_parts, text_encoders, strict=True):
+        tokens = len(getattr(pipeline, tokenizer_of(name)))
+        if tokens > text_encoder.vocab_size:
+            raise ValueError(
+                f"its {tokenizer_of(name)} has {tokens} tokens, and its {name} knows {text_encoder.vocab_size}"
+            )
 
 
 def _refuse_what_is_not_finite(model: StableDiffusion, source: str) -> None:
     """Rejects weights that are NaN or infinite, and a noise schedule that gives such numbers: the pictures would be
     black."""
-    for part, module in {"unet": model.denoiser, "text_encoder": model.text_encoder, "vae": model.vae}.items():
+    for part, module in {"unet": model.denoiser, **model.text_encoders, "vae": model.vae}.items():
         for name, weights in module.named_parameters():
             # The sum is only infinite or NaN with such a number, or with extremely large ones.
             if not weights.sum().isfinite() and not weights.isfinite().all():
@@ -97,7 +112,7 @@ def _refuse_what_is_not_finite(model: StableDiffusion, source: str) -> None:
                     f"model.source: {source!r} has weights that are not finite in its {part} ({name}). Give another "
                     "model, or another copy of it."
                 )
-    if model.noising.config.prediction_type == "epsilon" and float(model.noising.alphas_cumprod.min()) <= 0:
+    if model.objective.predicts == "epsilon" and model.objective.ends_without_signal:
         raise NonFiniteLoss(
             f"model.source: {source!r} has a scheduler whose noise schedule ends without any signal "
             "(rescale_betas_zero_snr). A UNet that predicts noise (epsilon) can't generate pictures with it. Give a "
@@ -125,16 +140,14 @@ def downloads(variant: str | None) -> list[str]:
     return ["*.json", "*.txt", *(f"{name}{mark}{rest}.safetensors" for name in WEIGHTS for rest in ("", "-*"))]
 
 
-def _pipeline(path: Path, model: Model) -> StableDiffusionPipeline:
-    if reason := why_no_base_model(path):
-        raise ValueError(f"it {reason}")
+def _pipeline(family: type[StableDiffusion], path: Path, model: Model) -> DiffusionPipeline:
     if path.is_file():
         folder = locate_configuration(model)
-        return StableDiffusionPipeline.from_single_file(
-            str(path), config=str(folder) if folder else None, dtype=torch.float32, **WITHOUT_EXTRAS
+        return family.pipeline_class.from_single_file(
+            str(path), config=str(folder) if folder else None, dtype=torch.float32, **family.without
         )
-    return StableDiffusionPipeline.from_pretrained(
-        path, variant=model.variant, dtype=torch.float32, use_safetensors=True, **WITHOUT_EXTRAS
+    return family.pipeline_class.from_pretrained(
+        path, variant=model.variant, dtype=torch.float32, use_safetensors=True, **family.without
     )
 
 
@@ -145,7 +158,7 @@ def _digest(path: Path, model: Model) -> str:
         names = [name for pattern in CONFIGURATION for name in folder.rglob(pattern)] if folder else []
         return digest_of([sha256_once(path), digests_of(folder, names) if folder else None])
     names = [path / "model_index.json"]
-    for part in PARTS:
+    for part in PIPELINES.get(pipeline_of(path), ()):
         names += [name for pattern in CONFIGURATION for name in (path / part).glob(pattern)]
         weights = list((path / part).glob("*.safetensors"))
         names += [

@@ -1,16 +1,20 @@
-"""Stable Diffusion 1.x and 2.x, and other models of this architecture, such as the embedded model."""
+"""Stable Diffusion 1.x and 2.x, and other models of this architecture, such as the embedded model.
+
+`xl.py` derives SDXL from it: a UNet that predicts latents of a KL autoencoder, conditioned on CLIP text encoders.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, ClassVar, NoReturn, cast
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers import (
     DDIMScheduler,
@@ -19,18 +23,17 @@ from diffusers.schedulers import (
     EulerAncestralDiscreteScheduler,
 )
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from diffusers.training_utils import compute_snr
 from diffusers.utils.peft_utils import recurse_remove_peft_layers
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.save_and_load import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.training import Sampler, Scheduler
-from dreambooth_trainer.models.base import Conditioning, GeneratedPictures, LatentMoments, Size
+from dreambooth_trainer.models.base import Framing, GeneratedPictures, LatentMoments, Size, Tensors
+from dreambooth_trainer.models.objectives.ddpm import Ddpm
 from dreambooth_trainer.models.stable_diffusion.published import save_configuration, save_pipeline, text_name
 from dreambooth_trainer.models.stable_diffusion.single_file import single_file_tensors
 
@@ -45,39 +48,62 @@ WORD_END = "</w>"
 """End-of-word mark of CLIP's byte-pair encoding."""
 
 
+def tokenizer_of(text_encoder: str) -> str:
+    """Name of the tokenizer of a text encoder: `tokenizer` for `text_encoder`."""
+    return text_encoder.replace("text_encoder", "tokenizer")
+
+
 class StableDiffusion:
     """A loaded Stable Diffusion model; implements `ModelFamily`.
 
     All weights are float32. `precision` is the number format of the arithmetic when pictures are generated.
     """
 
+    pipeline_class: ClassVar[type[DiffusionPipeline]] = StableDiffusionPipeline
+    text_parts: ClassVar[Sequence[str]] = ("text_encoder",)
+    """Names of the text encoders in the pipeline."""
+    without: ClassVar[Mapping[str, Any]] = {
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+    """Parts that neither training nor generation needs, as arguments of the pipeline."""
+    pipeline_arguments: ClassVar[Mapping[str, str]] = {"embeddings": "prompt_embeds"}
+    """The pipeline's names for what `encode_prompts` returns."""
+
     def __init__(
         self,
-        pipeline: StableDiffusionPipeline,
+        pipeline: DiffusionPipeline,
         *,
         device: torch.device,
         precision: torch.dtype,
         digest: str,
         commit: str | None,
     ) -> None:
+        """Moves the parts of a pipeline to a device and freezes them.
+
+        Raises:
+            ValueError: the scheduler has an unknown prediction type.
+        """
         self.pipeline = pipeline
         self.device = device
         self.precision = precision
         self.digest = digest
         self.commit = commit
         self.denoiser: UNet2DConditionModel = pipeline.unet
-        self.text_encoder: CLIPTextModel = pipeline.text_encoder
+        self.text_encoders: dict[str, PreTrainedModel] = {name: getattr(pipeline, name) for name in self.text_parts}
+        self.tokenizers = {name: getattr(pipeline, tokenizer_of(name)) for name in self.text_parts}
         self.vae: AutoencoderKL = pipeline.vae
-        # If a tokenizer does not specify the length, transformers assumes a very large one.
-        length = min(pipeline.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
-        pipeline.tokenizer.model_max_length = length
-        # Latents can be outside of -1..1, and the scheduler of a checkpoint may not disable clipping.
-        self.noising = DDPMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
-        self.noising.alphas_cumprod = self.noising.alphas_cumprod.to(device)
+        for name, text_encoder in self.text_encoders.items():
+            # If a tokenizer does not specify the length, transformers assumes a very large one.
+            tokenizer = self.tokenizers[name]
+            length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
+            tokenizer.model_max_length = length
+        self.objective = Ddpm(pipeline.scheduler.config, device)
         # The pipeline accepts no other sizes, even if its autoencoder does.
         self.size_multiple = math.lcm(8, pipeline.vae_scale_factor)
         self.resolution = int(self.denoiser.config.sample_size) * pipeline.vae_scale_factor
-        for module in (self.denoiser, self.text_encoder, self.vae):
+        for module in (self.denoiser, self.vae, *self.text_encoders.values()):
             module.requires_grad_(False).eval().to(device)
         self.denoiser.to(memory_format=torch.channels_last)
         self.vae.to(memory_format=torch.channels_last)
@@ -88,28 +114,29 @@ class StableDiffusion:
 
     def vocabulary(self) -> dict[str, int]:
         """Words that are one token, and their ids."""
-        tokens = self.pipeline.tokenizer.get_vocab()
+        tokens = self._first_tokenizer.get_vocab()
         return {token.removesuffix(WORD_END): index for token, index in tokens.items() if token.endswith(WORD_END)}
 
     def words_to_ids(self, text: str) -> list[int]:
         """Token ids of a text without the special ones."""
-        return cast(list[int], self.pipeline.tokenizer(text, add_special_tokens=False).input_ids)
+        return cast(list[int], self._first_tokenizer(text, add_special_tokens=False).input_ids)
 
-    def tokenize(self, prompts: Sequence[str]) -> Tensor:
-        """Token ids [B, L], padded to the text encoder's length."""
-        tokenizer = self.pipeline.tokenizer
-        tokens = tokenizer(
-            list(prompts),
-            padding="max_length",
-            truncation=True,
-            max_length=tokenizer.model_max_length,
-            return_tensors="pt",
-        )
-        return cast(Tensor, tokens.input_ids).to(self.device)
+    def tokenize(self, prompts: Sequence[str]) -> Tensors:
+        """Token ids [B, L] for each text encoder, padded to its length."""
+        return {
+            name: tokenizer(
+                list(prompts),
+                padding="max_length",
+                truncation=True,
+                max_length=tokenizer.model_max_length,
+                return_tensors="pt",
+            ).input_ids.to(self.device)
+            for name, tokenizer in self.tokenizers.items()
+        }
 
     def read_length(self, prompt: str) -> int:
         """How many characters of a prompt, from its beginning, the text encoder reads."""
-        tokenizer = self.pipeline.tokenizer
+        tokenizer = self._first_tokenizer
         room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
         spans = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
         return len(prompt) if len(spans) <= room else int(spans[room - 1][1])
@@ -121,35 +148,36 @@ class StableDiffusion:
         scale = self.vae.config.scaling_factor
         return LatentMoments(latents.mean * scale, latents.std * scale)
 
-    def encode_tokens(self, ids_BL: Tensor) -> Conditioning:
-        """Last hidden states of the text encoder, [B, L, D]."""
-        return {"encoder_hidden_states": self.text_encoder(ids_BL).last_hidden_state}
+    def encode_prompts(self, tokens: Tensors) -> Tensors:
+        """Last hidden states of the text encoder, `embeddings` [B, L, D]."""
+        return {"embeddings": self.text_encoders["text_encoder"](tokens["text_encoder"]).last_hidden_state}
 
-    def timesteps(self, uniform_B: Tensor) -> Tensor:
-        """Uniform over the noise schedule's steps."""
-        return (uniform_B * int(self.noising.config.num_train_timesteps)).long()
+    def encode_framings(self, framings: Sequence[Framing], side: int) -> Tensors:
+        """Nothing: these models know no framing."""
+        return {}
 
-    def add_noise(self, z_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
-        """sqrt(a_t) z + sqrt(1 - a_t) noise (Ho et al., arXiv:2006.11239, equation 4)."""
-        return cast(Tensor, self.noising.add_noise(z_BCHW, noise_BCHW, t_B))
-
-    def target(self, z_BCHW: Tensor, noise_BCHW: Tensor, t_B: Tensor) -> Tensor:
-        """The noise, or for v prediction the velocity sqrt(a_t) noise - sqrt(1 - a_t) z (Salimans and Ho,
-        arXiv:2202.00512)."""
-        if self.noising.config.prediction_type == "v_prediction":
-            return cast(Tensor, self.noising.get_velocity(z_BCHW, noise_BCHW, t_B))
-        return noise_BCHW
-
-    def loss_weight(self, t_B: Tensor, min_snr_gamma: float) -> Tensor:
-        """min(SNR, gamma) divided by SNR, or by SNR + 1 for v prediction (arXiv:2303.09556, section 3.4)."""
-        snr = compute_snr(self.noising, t_B)
-        velocity = self.noising.config.prediction_type == "v_prediction"
-        return cast(Tensor, snr.clamp(max=min_snr_gamma) / (snr + 1 if velocity else snr))
-
-    def predict(self, z_BCHW: Tensor, t_B: Tensor, conditioning: Conditioning) -> Tensor:
+    def predict(self, z_BCHW: Tensor, t_B: Tensor, prompts: Tensors, images: Tensors) -> Tensor:
         """The UNet's prediction, [B, C, H, W]."""
-        z_BCHW = z_BCHW.contiguous(memory_format=torch.channels_last)
-        return cast(Tensor, self.denoiser(z_BCHW, t_B, **conditioning, return_dict=False)[0])
+        dtype = next(self.denoiser.parameters()).dtype
+        return cast(
+            Tensor,
+            self.denoiser(
+                z_BCHW.to(dtype).contiguous(memory_format=torch.channels_last),
+                t_B,
+                prompts["embeddings"].to(dtype),
+                added_cond_kwargs=self._added_conditioning(prompts, images),
+                return_dict=False,
+            )[0],
+        )
+
+    def _added_conditioning(self, prompts: Tensors, images: Tensors) -> Tensors | None:
+        """What the UNet adds to its embedding of the timestep."""
+        return None
+
+    @property
+    def _first_tokenizer(self) -> Any:
+        """The tokenizer whose vocabulary identifiers come from."""
+        return self.tokenizers[self.text_parts[0]]
 
     @torch.no_grad()
     def generate(
@@ -163,18 +191,19 @@ class StableDiffusion:
             NonFiniteLoss: a part computes NaN or infinite numbers; the message names the part.
         """
         width, height = (size, size) if isinstance(size, int) else size
-        scheduler = SCHEDULERS[sampler.scheduler].from_config(self.noising.config)
+        scheduler = SCHEDULERS[sampler.scheduler].from_config(self.objective.scheduler.config)
         components = {
             **self.pipeline.components,
             "unet": _in_precision(self.denoiser, self.precision),
             "scheduler": scheduler,
         }
-        pipeline = StableDiffusionPipeline(**components, requires_safety_checker=False)
+        options = {name: value for name, value in self.without.items() if value is not None}
+        pipeline = self.pipeline_class(**components, **options)
         pipeline.set_progress_bar_config(disable=True)
+        conditioning = self._pipeline_conditioning(prompts, negative_prompt, sampler.guidance_scale > 1)
         with self.arithmetic():
             latents = pipeline(
-                list(prompts),
-                negative_prompt=[negative_prompt] * len(prompts),
+                **conditioning,
                 height=height,
                 width=width,
                 num_inference_steps=sampler.steps,
@@ -183,9 +212,24 @@ class StableDiffusion:
                 output_type="latent",
             ).images
         if not latents.isfinite().all():
-            conditioning = self.encode_tokens(self.tokenize(prompts))["encoder_hidden_states"]
-            self._refuse("UNet" if conditioning.isfinite().all() else "text encoder")
+            finite = all(value.isfinite().all() for value in conditioning.values())
+            self._refuse("UNet" if finite else "text encoder")
         return GeneratedPictures(self.decode(latents), latents.float())
+
+    def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> Tensors:
+        """Arguments of the pipeline instead of prompts.
+
+        Each prompt is encoded by itself, and once, so that a picture does not depend on the other prompts.
+        """
+        texts = dict.fromkeys([*prompts, *([negative_prompt] if guided else [])])
+        encoded = {text: self.encode_prompts(self.tokenize([text])) for text in texts}
+
+        def of(texts: Sequence[str], names: Mapping[str, str]) -> Tensors:
+            return {name: torch.cat([encoded[text][ours] for text in texts]) for ours, name in names.items()}
+
+        names = self.pipeline_arguments
+        negative = {ours: f"negative_{name}" for ours, name in names.items()}
+        return {**of(prompts, names), **(of([negative_prompt] * len(prompts), negative) if guided else {})}
 
     @torch.no_grad()
     def decode(self, latents_BCHW: Tensor) -> list[Any]:
@@ -215,20 +259,19 @@ class StableDiffusion:
             save_file(single_file_tensors(self.pipeline), folder / "model.safetensors", metadata={"format": "pt"})
             save_configuration(self.pipeline, folder / "config")
 
-    def export_adapters(self, folder: Path, denoiser: dict[str, Tensor], text_encoder: dict[str, Tensor]) -> None:
+    def export_adapters(self, folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Writes adapters for `load_lora_weights`. The tensors have the names inside their modules."""
-        text_layers = {
-            text_name(name): tensor for name, tensor in _adapter_layers(self.text_encoder, text_encoder).items()
-        }
-        StableDiffusionPipeline.save_lora_weights(
-            folder,
-            unet_lora_layers=_adapter_layers(self.denoiser, denoiser),
-            text_encoder_lora_layers=text_layers or None,
+        text_layers: dict[str, dict[str, Tensor] | None] = {}
+        for name, module in self.text_encoders.items():
+            layers = _adapter_layers(module, tensors[name])
+            text_layers[f"{name}_lora_layers"] = {text_name(one): value for one, value in layers.items()} or None
+        self.pipeline_class.save_lora_weights(
+            folder, unet_lora_layers=_adapter_layers(self.denoiser, tensors["denoiser"]), **text_layers
         )
 
     def merge_adapters(self) -> None:
         """Adds the adapters to the weights and removes them."""
-        for module in (self.denoiser, self.text_encoder):
+        for module in (self.denoiser, *self.text_encoders.values()):
             for layer in module.modules():
                 if isinstance(layer, BaseTunerLayer):
                     layer.merge()
@@ -254,7 +297,7 @@ def _in_precision(module: UNet2DConditionModel, precision: torch.dtype) -> UNet2
     return deepcopy(module, converted)
 
 
-def _adapter_layers(module: ModelMixin | PreTrainedModel, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _adapter_layers(module: ModelMixin | PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Adapter tensors under peft's names, which diffusers reads for every kind of layer (its own names cover attention
     only).
 

@@ -1,4 +1,4 @@
-"""The folder layout of the Stable Diffusion 1.x and 2.x releases, which all versions of the libraries and other
+"""The folder layout of the Stable Diffusion and SDXL releases, which all versions of the libraries and other
 programs read.
 
 Libraries rename their modules and merge the files of a tokenizer from version to version, and only newer versions load
@@ -7,47 +7,61 @@ model.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers.models.clip.modeling_clip import CLIPTextModel
+from transformers import PreTrainedModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
+Part = TypeVar("Part")
+
 TEXT_MODEL = "text_model."
-"""Prefix of the text encoder's tensors. The module itself has this prefix in some versions of transformers only."""
+"""Prefix of a text encoder's tensors. The module itself has this prefix in some versions of transformers only."""
+
+TEXT_PROJECTION = "text_projection."
+"""Prefix of the only tensor of a text encoder outside of `text_model`."""
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
-def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
     """Writes a pipeline for `from_pretrained`."""
     save_configuration(pipeline, folder)
     for name in ("unet", "vae"):
         getattr(pipeline, name).save_pretrained(folder / name)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in text_tensors(pipeline.text_encoder).items()}
-    save_file(tensors, folder / "text_encoder" / "model.safetensors", metadata={"format": "pt"})
+    for name, text_encoder in _parts(pipeline, PreTrainedModel):
+        tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in text_tensors(text_encoder).items()}
+        save_file(tensors, folder / name / "model.safetensors", metadata={"format": "pt"})
 
 
-def save_configuration(pipeline: StableDiffusionPipeline, folder: Path) -> None:
-    """Writes a pipeline's configuration and tokenizer without weights."""
+def save_configuration(pipeline: DiffusionPipeline, folder: Path) -> None:
+    """Writes a pipeline's configuration and tokenizers without weights."""
     pipeline.save_config(folder)
     for name in ("unet", "vae", "scheduler"):
         getattr(pipeline, name).save_config(folder / name)
-    pipeline.text_encoder.config.save_pretrained(folder / "text_encoder")
-    save_tokenizer(pipeline.tokenizer, folder / "tokenizer")
+    for name, text_encoder in _parts(pipeline, PreTrainedModel):
+        text_encoder.config.save_pretrained(folder / name)
+    for name, tokenizer in _parts(pipeline, CLIPTokenizer):
+        save_tokenizer(tokenizer, folder / name)
 
 
-def text_tensors(text_encoder: CLIPTextModel) -> dict[str, Tensor]:
-    """The text encoder's tensors under their published names."""
+def _parts(pipeline: DiffusionPipeline, kind: type[Part]) -> Iterator[tuple[str, Part]]:
+    """Names and parts of one class."""
+    return ((name, part) for name, part in pipeline.components.items() if isinstance(part, kind))
+
+
+def text_tensors(text_encoder: PreTrainedModel) -> dict[str, Tensor]:
+    """A text encoder's tensors under their published names."""
     return {text_name(name): tensor for name, tensor in text_encoder.state_dict().items()}
 
 
 def text_name(name: str) -> str:
-    """The published name of a tensor or layer of the text encoder."""
-    return TEXT_MODEL + name.removeprefix(TEXT_MODEL)
+    """The published name of a tensor or layer of a text encoder."""
+    return name if name.startswith((TEXT_MODEL, TEXT_PROJECTION)) else TEXT_MODEL + name
 
 
 def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:

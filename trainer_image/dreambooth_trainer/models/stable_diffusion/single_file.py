@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
-from transformers.models.clip.modeling_clip import CLIPTextModel
+from transformers import PreTrainedModel
 
-from dreambooth_trainer.models.stable_diffusion.published import TEXT_MODEL, text_tensors
+from dreambooth_trainer.models.stable_diffusion.published import TEXT_MODEL, TEXT_PROJECTION, text_tensors
 
 Renames = list[tuple[str, str]]
 """Regular expressions and their replacements, applied to a name one after the other."""
@@ -22,6 +22,8 @@ Renames = list[tuple[str, str]]
 UNET_OUTSIDE: Renames = [
     (r"^time_embedding\.linear_1\.", "time_embed.0."),
     (r"^time_embedding\.linear_2\.", "time_embed.2."),
+    (r"^add_embedding\.linear_1\.", "label_emb.0.0."),
+    (r"^add_embedding\.linear_2\.", "label_emb.0.2."),
     (r"^conv_in\.", "input_blocks.0.0."),
     (r"^conv_norm_out\.", "out.0."),
     (r"^conv_out\.", "out.2."),
@@ -64,14 +66,27 @@ OPEN_CLIP: Renames = [
 ]
 
 
-def single_file_tensors(pipeline: StableDiffusionPipeline) -> dict[str, Tensor]:
+def single_file_tensors(pipeline: DiffusionPipeline) -> dict[str, Tensor]:
     """Tensors of a pipeline under the names of a single-file checkpoint."""
     tensors = {
         **_prefixed("model.diffusion_model.", _unet(pipeline.unet)),
         **_prefixed("first_stage_model.", _autoencoder(pipeline.vae)),
-        **_text_encoder(pipeline.text_encoder),
+        **_text_encoders(pipeline),
     }
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _text_encoders(pipeline: DiffusionPipeline) -> dict[str, Tensor]:
+    """Stable Diffusion 1.x has CLIP's text encoder, 2.x (recognised by its activation) OpenCLIP's, SDXL both."""
+    first = pipeline.text_encoder
+    if second := pipeline.components.get("text_encoder_2"):
+        return {
+            **_prefixed("conditioner.embedders.0.transformer.", text_tensors(first).items()),
+            **_prefixed("conditioner.embedders.1.model.", _open_clip(second)),
+        }
+    if first.config.hidden_act != "gelu":
+        return _prefixed("cond_stage_model.transformer.", text_tensors(first).items())
+    return _prefixed("cond_stage_model.model.", _open_clip(first))
 
 
 def _unet(unet: UNet2DConditionModel) -> Iterator[tuple[str, Tensor]]:
@@ -106,23 +121,18 @@ def _autoencoder(vae: AutoencoderKL) -> Iterator[tuple[str, Tensor]]:
         yield _rename(flipped, AUTOENCODER), tensor[:, :, None, None] if convolution else tensor
 
 
-def _text_encoder(text_encoder: CLIPTextModel) -> dict[str, Tensor]:
-    """Tensors of the text encoder: CLIP keeps its names (Stable Diffusion 1.x).
-
-    OpenCLIP (2.x, recognised by its activation) has other names, and one matrix for q, k and v.
-    """
-    if text_encoder.config.hidden_act != "gelu":
-        return _prefixed("cond_stage_model.transformer.", text_tensors(text_encoder).items())
+def _open_clip(text_encoder: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """Tensors under OpenCLIP's names: one matrix for q, k and v, and a projection that is multiplied from the right."""
     tensors = {name.removeprefix(TEXT_MODEL): tensor for name, tensor in text_tensors(text_encoder).items()}
-    merged = {}
     for name, tensor in tensors.items():
-        projection = re.match(r"(.*\.self_attn)\.([qkv])_proj\.(weight|bias)$", name)
-        if projection is None:
-            merged[name] = tensor
-        elif projection[2] == "q":
-            parts = [tensors[f"{projection[1]}.{part}_proj.{projection[3]}"] for part in "qkv"]
-            merged[f"{projection[1]}.in_proj_{projection[3]}"] = torch.cat(parts)
-    return _prefixed("cond_stage_model.model.", ((_rename(name, OPEN_CLIP), tensor) for name, tensor in merged.items()))
+        attention = re.match(r"(.*\.self_attn)\.([qkv])_proj\.(weight|bias)$", name)
+        if name.startswith(TEXT_PROJECTION):
+            yield "text_projection", tensor.T
+        elif attention is None:
+            yield _rename(name, OPEN_CLIP), tensor
+        elif attention[2] == "q":
+            parts = [tensors[f"{attention[1]}.{part}_proj.{attention[3]}"] for part in "qkv"]
+            yield _rename(f"{attention[1]}.in_proj_{attention[3]}", OPEN_CLIP), torch.cat(parts)
 
 
 def _rename(name: str, renames: Renames) -> str:

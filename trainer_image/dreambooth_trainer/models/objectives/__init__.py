@@ -1,0 +1,1 @@
+"""Diffusion processes: how clean latents become noisy, and what the denoiser predicts of them."""
