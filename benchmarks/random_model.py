@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dreambooth_trainer import embedded
-from dreambooth_trainer.models.stable_diffusion.loading import WITHOUT_EXTRAS
+from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.process.storage import atomic_folder
 
 
@@ -51,7 +51,7 @@ def build() -> StableDiffusionPipeline:
         steps_offset=1,
     )
     parts = {"unet": unet, "vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer, "scheduler": scheduler}
-    return StableDiffusionPipeline(**parts, **WITHOUT_EXTRAS)
+    return StableDiffusionPipeline(**parts, **StableDiffusion.without)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 from dreambooth_api.training import DeepSpeed, Training
-from dreambooth_trainer.models.base import LatentMoments
+from dreambooth_trainer.models.base import Framing, LatentMoments
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.training.batch import Noised
@@ -88,8 +88,10 @@ def _measure(
     return measured
 
 
+@torch.no_grad()
 def _random_dataset(model: StableDiffusion, latent: int) -> Dataset:
-    device, text = model.device, model.text_encoder.config
+    device = model.device
+    tokens = model.tokenize(["a sks dog", "a dog"])
     generator = torch.Generator(device).manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -103,9 +105,12 @@ def _random_dataset(model: StableDiffusion, latent: int) -> Dataset:
         photos=LatentMoments(normal(*photos), normal(*photos).abs()),
         class_latents=normal(*pool),
         class_prompt_K=of_pool(1),
-        ids_QL=torch.full((2, text.max_position_embeddings), 5, device=device),
-        conditioning={"encoder_hidden_states": normal(2, text.max_position_embeddings, text.hidden_size)},
-        class_pool=Noised(normal(*pool), of_pool(500), normal(*pool), of_pool(1)),
+        tokens=tokens,
+        prompts=model.encode_prompts(tokens),
+        images=model.encode_framings([Framing(8 * latent, 8 * latent)] * (PHOTOS + POOL), 8 * latent),
+        class_pool=Noised(
+            normal(*pool), of_pool(500), normal(*pool), of_pool(1), torch.arange(POOL, device=device) + PHOTOS
+        ),
     )
 
 

@@ -1,6 +1,6 @@
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -27,13 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Layout, Path]:
     """The tiny Stable Diffusion models as diffusers saves them, by layout; not to be changed."""
     root = tmp_path_factory.mktemp("tiny")
-    folders: dict[Layout, Path] = {"1.x": root / "sd1", "2.x": root / "sd2"}
+    folders: dict[Layout, Path] = {"1.x": root / "sd1", "2.x": root / "sd2", "xl": root / "sdxl"}
     for layout, folder in folders.items():
         build(layout).save_pretrained(folder)
     return folders
 
 
-@pytest.fixture(params=["1.x", "2.x"])
+@pytest.fixture(params=get_args(Layout))
 def layout(request: pytest.FixtureRequest) -> Layout:
     chosen: Layout = request.param
     return chosen

@@ -85,7 +85,11 @@ def answer(kind: str, paths: Sequence[Path], texts: list[str]) -> Any:
     if kind == "tokenizer":
         tokenizer = transformers.CLIPTokenizer.from_pretrained(paths[0])
         return np.array(tokenizer(texts, padding="max_length", truncation=True).input_ids)
-    stock, nothing_else = diffusers.StableDiffusionPipeline, {"safety_checker": None, "requires_safety_checker": False}
+    index = json.loads((Path(paths[-1 if kind == "file" else 0]) / "model_index.json").read_text())
+    stock = getattr(diffusers, index["_class_name"])
+    nothing_else: dict[str, Any] = {"add_watermarker": False}
+    if stock is diffusers.StableDiffusionPipeline:
+        nothing_else = {"safety_checker": None, "requires_safety_checker": False}
     if kind == "file":
         pipeline = stock.from_single_file(str(paths[0]), config=str(paths[1]), **nothing_else)
     else:
@@ -93,9 +97,8 @@ def answer(kind: str, paths: Sequence[Path], texts: list[str]) -> Any:
     if kind == "lora":
         wanted = stock.lora_state_dict(paths[1])[0]
         pipeline.load_lora_weights(paths[1])
-        taken = [
-            name for part in (pipeline.unet, pipeline.text_encoder) for name in part.state_dict() if "lora_" in name
-        ]
+        parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+        taken = [name for part in parts for name in part.state_dict() if "lora_" in name]
         assert len(taken) == len(wanted), f"{len(taken)} of {len(wanted)} adapter tensors were taken"
     pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
     pipeline.set_progress_bar_config(disable=True)

@@ -21,7 +21,7 @@ from dreambooth_trainer.process.storage import manifest_of
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.module import DreamBoothModule
-from tests.trainer.tiny_training import distance, plain_loop, settings
+from tests.trainer.tiny_training import distance, plain_loop, prepared_photos, settings
 
 pytestmark = pytest.mark.gpu
 
@@ -124,7 +124,7 @@ class Bench:
 
 
 def _cached(run: Run) -> Dataset:
-    return cache.make_dataset(run, prior.generate_class_images(run))
+    return cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run))
 
 
 @pytest.fixture(scope="module")

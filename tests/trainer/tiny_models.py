@@ -1,21 +1,25 @@
-"""Stable Diffusion in small: the layouts of the 1.x and 2.x releases, block for block, with random weights, for 64 pixels."""
+"""Stable Diffusion in small: the layouts of the 1.x, 2.x and XL releases, block for block, with random weights, for 64 pixels."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-from diffusers.schedulers import DDIMScheduler, PNDMScheduler
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
+from diffusers.schedulers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 from transformers.models.clip.configuration_clip import CLIPTextConfig
-from transformers.models.clip.modeling_clip import CLIPTextModel
+from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from dreambooth_trainer import embedded
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 
-Layout = Literal["1.x", "2.x"]
+T = TypeVar("T", CLIPTextModel, CLIPTextModelWithProjection)
+
+Layout = Literal["1.x", "2.x", "xl"]
 
 SIZE = 64
 """Native side of the pictures."""
@@ -23,15 +27,17 @@ SIZE = 64
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
-def build(layout: Layout) -> StableDiffusionPipeline:
+def build(layout: Layout) -> DiffusionPipeline:
     """A pipeline with the options that tell the layouts apart, and the tokenizer of the embedded model."""
+    if layout == "xl":
+        return _build_xl()
     first = layout == "1.x"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1 if first else 2)
         return StableDiffusionPipeline(
-            vae=_vae(),
-            text_encoder=_text_encoder("quick_gelu" if first else "gelu"),
-            tokenizer=CLIPTokenizer.from_pretrained(embedded.path("emoji") / "pipeline" / "tokenizer"),
+            vae=_vae(0.18215),
+            text_encoder=_text_encoder(CLIPTextModel, "quick_gelu" if first else "gelu"),
+            tokenizer=_tokenizer(),
             unet=_unet(first),
             scheduler=PNDMScheduler(**SCHEDULE, skip_prk_steps=True)
             if first
@@ -50,6 +56,42 @@ def loaded(folder: Path) -> StableDiffusion:
     return load_stable_diffusion(Model(source=str(folder)), torch.device("cpu"), torch.float32)
 
 
+def _build_xl() -> StableDiffusionXLPipeline:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return StableDiffusionXLPipeline(
+            vae=_vae(0.13025),
+            text_encoder=_text_encoder(CLIPTextModel, "quick_gelu", growth=4),
+            text_encoder_2=_text_encoder(CLIPTextModelWithProjection, "gelu", hidden_size=48, growth=4),
+            tokenizer=_tokenizer(),
+            # OpenCLIP pads with the token 0 and not with the end.
+            tokenizer_2=_tokenizer(pad_token="!"),
+            unet=UNet2DConditionModel(
+                sample_size=SIZE // 8,
+                block_out_channels=(32, 64, 64),
+                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+                up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+                transformer_layers_per_block=[1, 1, 2],
+                layers_per_block=2,
+                cross_attention_dim=32 + 48,
+                norm_num_groups=8,
+                attention_head_dim=[2, 4, 4],
+                use_linear_projection=True,
+                addition_embed_type="text_time",
+                addition_time_embed_dim=16,
+                projection_class_embeddings_input_dim=6 * 16 + 48,
+            ),
+            scheduler=EulerDiscreteScheduler(**SCHEDULE, timestep_spacing="leading"),
+            feature_extractor=None,
+            image_encoder=None,
+            add_watermarker=False,
+        )
+
+
+def _tokenizer(**settings: str) -> CLIPTokenizer:
+    return CLIPTokenizer.from_pretrained(embedded.path("emoji") / "pipeline" / "tokenizer", **settings)
+
+
 def _unet(first: bool) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=SIZE // 8,
@@ -65,7 +107,7 @@ def _unet(first: bool) -> UNet2DConditionModel:
     )
 
 
-def _vae() -> AutoencoderKL:
+def _vae(scaling_factor: float) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8, 8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -74,16 +116,17 @@ def _vae() -> AutoencoderKL:
         latent_channels=4,
         norm_num_groups=4,
         sample_size=SIZE,
-        scaling_factor=0.18215,
+        scaling_factor=scaling_factor,
     )
 
 
-def _text_encoder(activation: str) -> CLIPTextModel:
-    encoder = CLIPTextModel(
+def _text_encoder(kind: type[T], activation: str, hidden_size: int = 32, growth: float = 10) -> T:
+    encoder = kind(
         CLIPTextConfig(
             vocab_size=3000,
             max_position_embeddings=24,
-            hidden_size=32,
+            hidden_size=hidden_size,
+            projection_dim=hidden_size,
             intermediate_size=64,
             num_hidden_layers=2,
             num_attention_heads=4,
@@ -97,5 +140,5 @@ def _text_encoder(activation: str) -> CLIPTextModel:
         # Of the usual size, random embeddings hardly move a picture; here prompts shall matter.
         for parameter in encoder.parameters():
             if parameter.dim() > 1:
-                parameter.mul_(10)
+                parameter.mul_(growth)
     return encoder

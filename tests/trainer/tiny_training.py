@@ -24,6 +24,7 @@ from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.models.stable_diffusion.published import TEXT_MODEL
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import cache, prior
+from dreambooth_trainer.phases.prepare import PreparedPhoto
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.dataset import Dataset
@@ -174,7 +175,7 @@ class Job:
     def dataset(self, processes: int = 1) -> Dataset:
         """What its steps read, from what its first phases left."""
         run = self.run(processes)
-        return cache.make_dataset(run, prior.generate_class_images(run))
+        return cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run))
 
 
 def job_of(root: Path, name: str, **sections: Mapping[str, Any]) -> Job:
@@ -233,6 +234,14 @@ def signal_when(process: BaseProcess, number: signal.Signals, condition: Callabl
     os.kill(process.pid, number)
 
 
+def prepared_photos(run: Run) -> list[PreparedPhoto]:
+    """The photos in a run's folder, as if the originals had been square."""
+    return [
+        PreparedPhoto(file=path.name, source=path.name, width=64, height=64)
+        for path in sorted(run.folder.photos.glob("*.png"))
+    ]
+
+
 def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
     """The same training as a torch loop in float32 without DeepSpeed: what trained, or its average where that is
     wanted.
@@ -247,12 +256,11 @@ def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
     parameters = [parameter for _, parameter in module.learning()]
     optimizer = torch.optim.AdamW(
         [
-            {"params": [p for p in module.parameters() if p.requires_grad], "lr": rate}
-            for module, rate in (
+            {"params": [p for p in part.parameters() if p.requires_grad], "lr": rate}
+            for part, rate in (
                 (module.denoiser, training.denoiser_learning_rate),
-                (module.text_encoder, training.encoder_learning_rate),
+                *((encoder, training.encoder_learning_rate) for encoder in module.text_encoders.values()),
             )
-            if module is not None
         ],
         eps=training.optimizer.epsilon,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors.torch import load_file
 
 from dreambooth_api.training import Model, Sampler
@@ -18,14 +18,13 @@ from tests.trainer.trained_models import TRAININGS, Train
 
 PROMPTS, SEEDS = ["a sks dog", "a dog"], [3, 4]
 SAMPLER = Sampler(scheduler="ddim", steps=3, guidance_scale=3)
-NOTHING_ELSE = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 
 def pictures(model: StableDiffusion) -> list[bytes]:
     return [image.tobytes() for image in model.generate(PROMPTS, SEEDS, SAMPLER, 64).images]
 
 
-def stock_pictures(pipeline: StableDiffusionPipeline) -> list[bytes]:
+def stock_pictures(pipeline: DiffusionPipeline) -> list[bytes]:
     pipeline.scheduler = SCHEDULERS["ddim"].from_config(pipeline.scheduler.config, clip_sample=False)
     images = pipeline(
         PROMPTS,
@@ -56,19 +55,18 @@ def test_stock_pipelines_generate_what_was_trained(
     export.export(run)
     folder = run.folder.model
 
-    diffusers = StableDiffusionPipeline.from_pretrained(folder / "diffusers", **NOTHING_ELSE)
+    stock, nothing_else = type(model).pipeline_class, type(model).without
+    diffusers = stock.from_pretrained(folder / "diffusers", **nothing_else)
     assert nearly(stock_pictures(diffusers), expected)
-    single = StableDiffusionPipeline.from_single_file(
-        str(folder / "model.safetensors"), config=str(folder / "config"), **NOTHING_ELSE
-    )
+    single = stock.from_single_file(str(folder / "model.safetensors"), config=str(folder / "config"), **nothing_else)
     assert nearly(stock_pictures(single), expected)
-    for part in ("unet", "text_encoder", "vae"):
+    for part in ("unet", *model.text_encoders, "vae"):
         first, second = getattr(single, part).state_dict(), getattr(diffusers, part).state_dict()
         assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
     assert (folder / "lora").exists() == ("lora" in training)
     if "lora" in training:
-        base = StableDiffusionPipeline.from_pretrained(tiny_folders[layout], **NOTHING_ELSE)
+        base = stock.from_pretrained(tiny_folders[layout], **nothing_else)
         base.load_lora_weights(folder / "lora")
         assert nearly(stock_pictures(base), expected)
 
@@ -87,8 +85,8 @@ def test_the_embedded_model_is_exported_as_one_file(tmp_path: Path) -> None:
     model = load_stable_diffusion(Model(), torch.device("cpu"), torch.float32)
     model.export(tmp_path, ["single-file"])
     assert not (tmp_path / "diffusers").exists()
-    again = StableDiffusionPipeline.from_single_file(
-        str(tmp_path / "model.safetensors"), config=str(tmp_path / "config"), **NOTHING_ELSE
+    again = type(model).pipeline_class.from_single_file(
+        str(tmp_path / "model.safetensors"), config=str(tmp_path / "config"), **type(model).without
     )
     for part in ("unet", "vae", "text_encoder"):
         tensors = getattr(again, part).state_dict()
@@ -104,12 +102,24 @@ def test_names_are_those_of_the_releases(trained: Train, layout: Layout) -> None
     text = {
         "1.x": "cond_stage_model.transformer.text_model.encoder.layers.0.self_attn.q_proj.weight",
         "2.x": "cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight",
+        "xl": "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight",
     }[layout]
+    blocks = {
+        "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
+        "model.diffusion_model.output_blocks.2.1.conv.weight",
+    }
+    if layout == "xl":
+        blocks = {
+            "conditioner.embedders.0.transformer.text_model.encoder.layers.0.self_attn.q_proj.weight",
+            "conditioner.embedders.1.model.text_projection",
+            "model.diffusion_model.label_emb.0.0.weight",
+            "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight",
+            "model.diffusion_model.output_blocks.2.2.conv.weight",
+        }
     assert {
         text,
-        "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
+        *blocks,
         "model.diffusion_model.input_blocks.3.0.op.weight",
-        "model.diffusion_model.output_blocks.2.1.conv.weight",
         "model.diffusion_model.output_blocks.5.2.conv.weight",
         "model.diffusion_model.middle_block.1.proj_in.weight",
         "first_stage_model.decoder.up.3.block.0.conv1.weight",

@@ -20,6 +20,7 @@ from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import manifest_of
 from dreambooth_trainer.run import Run, RunFolder
 from tests.trainer.tiny_models import Layout
+from tests.trainer.tiny_training import prepared_photos
 
 
 def started(source: Path, root: Path, distributed: Distributed | None = None, **settings: Any) -> Run:
@@ -216,19 +217,21 @@ def test_the_cache_holds_photos_class_images_and_prompts(
     for number, photo in enumerate(photos):
         photo.save(run.folder.photos / f"{number}.png")
     generated = prior.generate_class_images(run)
-    dataset = cache.make_dataset(run, generated)
+    dataset = cache.make_dataset(run, prepared_photos(run), generated)
     assert dataset.photos.mean_BCHW.shape == (3, 4, 8, 8)
     assert dataset.class_latents.shape == (6, 4, 8, 8)
     assert torch.equal(dataset.class_latents[:3].cpu(), ClassImages(Path(generated.sets[0].folder)).latents(range(3)))
     assert dataset.class_prompt_K.tolist() == [1, 1, 1, 2, 2, 2]
-    assert torch.equal(dataset.ids_QL.cpu(), tiny_models["1.x"].tokenize(["a sks dog", "a dog", ""]))
+    assert torch.equal(
+        dataset.tokens["text_encoder"].cpu(), tiny_models["1.x"].tokenize(["a sks dog", "a dog", ""])["text_encoder"]
+    )
     pixels = cache.read_pictures(run.folder.photos)
     assert -1 <= pixels.min() < -0.95 and 0.95 < pixels.max() <= 1
     expected = tiny_models["1.x"].encode_images(pixels).mean_BCHW
     assert torch.allclose(dataset.photos.mean_BCHW.cpu(), expected, atol=1e-4)
 
-    alone = cache.make_dataset(run, None)
-    assert len(alone.class_latents) == len(alone.class_prompt_K) == 0 and len(alone.ids_QL) == 1
+    alone = cache.make_dataset(run, prepared_photos(run), None)
+    assert len(alone.class_latents) == len(alone.class_prompt_K) == 0 and len(alone.tokens["text_encoder"]) == 1
 
 
 def test_the_pool_spreads_each_class_image_over_the_timesteps(
@@ -237,7 +240,7 @@ def test_the_pool_spreads_each_class_image_over_the_timesteps(
     run = started(source, tmp_path, noisings=8, unconditionalShare=0.5, otherWords=0)
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    pool = cache.make_dataset(run, prior.generate_class_images(run)).class_pool
+    pool = cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run)).class_pool
     assert pool is not None and len(pool) == 48
     assert pool.prompt_N.tolist() == [1, 1, 1, 2, 2, 2] * 8
     for image in range(6):
@@ -249,7 +252,7 @@ def test_the_noise_itself_can_be_the_target(source: Path, tmp_path: Path, photos
     run = started(source, tmp_path, target="noise")
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    dataset = cache.make_dataset(run, prior.generate_class_images(run))
+    dataset = cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run))
     assert dataset.class_pool is None and dataset.randomness(0, 0, batch=6).class_G.sort().values.tolist() == list(
         range(6)
     )
@@ -261,15 +264,17 @@ def test_half_of_the_versions_of_empty_prompt_images_speak_of_other_words(
     run = started(source, tmp_path, noisings=4, unconditionalShare=0.5, otherWords=5)
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    dataset = cache.make_dataset(run, prior.generate_class_images(run))
-    assert dataset.class_pool is not None and len(dataset.ids_QL) == 3 + 5
+    dataset = cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run))
+    assert dataset.class_pool is not None and len(dataset.tokens["text_encoder"]) == 3 + 5
     prompt_RK = dataset.class_pool.prompt_N.view(4, 6)
     assert (prompt_RK[:, :3] == 1).all()
     assert ((prompt_RK[:, 3:] == 2).sum(), (prompt_RK[:, 3:] >= 3).sum()) == (6, 6)
     assert set(prompt_RK[prompt_RK >= 3].tolist()) == {3, 4, 5, 6, 7}
     words = [
         text.removeprefix("a ")
-        for text in tiny_models["1.x"].pipeline.tokenizer.batch_decode(dataset.ids_QL[3:], skip_special_tokens=True)
+        for text in tiny_models["1.x"].pipeline.tokenizer.batch_decode(
+            dataset.tokens["text_encoder"][3:], skip_special_tokens=True
+        )
     ]
     assert len(set(words)) == 5 and not {"dog", "sks", "a"} & set(words)
 
@@ -281,4 +286,4 @@ def test_a_stop_ends_the_predictions(source: Path, tmp_path: Path, photos: Seque
     generated = prior.generate_class_images(run)
     run.stop.request()
     with pytest.raises(Interrupted):
-        cache.make_dataset(run, generated)
+        cache.make_dataset(run, prepared_photos(run), generated)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dreambooth_api.training import Training
-from dreambooth_trainer.models.base import LatentMoments
+from dreambooth_trainer.models.base import Framing, LatentMoments
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.training.batch import Noised, add_noise, predicted_by
 from dreambooth_trainer.training.dataset import Dataset
@@ -25,13 +25,23 @@ def model(tiny_folders: dict[Layout, Path], layout: Layout) -> StableDiffusion:
 def rows(model: StableDiffusion) -> Noised:
     generator = torch.Generator().manual_seed(0)
     clean, noise = torch.randn(2, 5, *SHAPE, generator=generator)
-    return add_noise(model, clean, noise, torch.tensor([0, 0.2, 0.5, 0.8, 0.999]), torch.tensor([0, 1, 2, 1, 0]))
+    return add_noise(
+        model.objective,
+        clean,
+        noise,
+        torch.tensor([0, 0.2, 0.5, 0.8, 0.999]),
+        prompt_N=torch.tensor([0, 1, 2, 1, 0]),
+        image_N=torch.arange(3, 8),
+    )
+
+
+FRAMINGS = [Framing(64 + number, 100) for number in range(8)]
 
 
 def test_rows_are_picked_and_joined(rows: Noised) -> None:
     joined = rows[torch.tensor([1, 3])].followed_by(rows[torch.tensor([0])])
     assert len(joined) == 3
-    assert joined.prompt_N.tolist() == [1, 1, 0]
+    assert (joined.prompt_N.tolist(), joined.image_N.tolist()) == ([1, 1, 0], [4, 6, 3])
     assert joined.t_N.tolist() == [200, 800, 0]
     assert torch.equal(joined.noisy_NCHW, rows.noisy_NCHW[[1, 3, 0]])
     assert torch.equal(joined.target_NCHW, rows.target_NCHW[[1, 3, 0]])
@@ -39,11 +49,12 @@ def test_rows_are_picked_and_joined(rows: Noised) -> None:
 
 def test_the_prediction_is_the_models_own_for_each_row_and_its_prompt(model: StableDiffusion, rows: Noised) -> None:
     with torch.no_grad():
-        conditioning = model.encode_tokens(model.tokenize(PROMPTS))
-        found = predicted_by(model, rows, conditioning)
+        prompts, images = model.encode_prompts(model.tokenize(PROMPTS)), model.encode_framings(FRAMINGS, 64)
+        found = predicted_by(model, rows, prompts, images)
         for row, prompt in enumerate([PROMPTS[index] for index in rows.prompt_N.tolist()]):
-            alone = model.encode_tokens(model.tokenize([prompt]))
-            own = model.predict(rows.noisy_NCHW[row : row + 1], rows.t_N[row : row + 1], alone)
+            alone = model.encode_prompts(model.tokenize([prompt]))
+            framing = model.encode_framings([FRAMINGS[3 + row]], 64)
+            own = model.predict(rows.noisy_NCHW[row : row + 1], rows.t_N[row : row + 1], alone, framing)
             torch.testing.assert_close(found[row : row + 1], own)
 
 
@@ -51,11 +62,11 @@ def test_a_model_that_did_not_change_has_nothing_to_learn_from_its_own_predictio
     model: StableDiffusion, rows: Noised
 ) -> None:
     with torch.no_grad():
-        ids = model.tokenize(PROMPTS)
-        conditioning = model.encode_tokens(ids)
-        pool = replace(rows, target_NCHW=predicted_by(model, rows, conditioning))
+        tokens = model.tokenize(PROMPTS)
+        prompts, images = model.encode_prompts(tokens), model.encode_framings(FRAMINGS, 64)
+        pool = replace(rows, target_NCHW=predicted_by(model, rows, prompts, images))
     photos = LatentMoments(torch.randn(3, *SHAPE), torch.ones(3, *SHAPE))
-    dataset = Dataset(photos, rows.noisy_NCHW, rows.prompt_N, ids, conditioning, pool)
+    dataset = Dataset(photos, rows.noisy_NCHW, rows.prompt_N, tokens, prompts, images, pool)
     module = DreamBoothModule(model, Training(), prior_weight=1.0)
     losses = module(dataset.randomness(seed=0, step=0, batch=4), dataset)
     assert losses.class_ < 1e-10 < losses.subject

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from dreambooth_api.training import Training
-from dreambooth_trainer.models.base import LatentMoments
-from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
+from dreambooth_trainer.models.base import Framing, LatentMoments, Tensors
+from dreambooth_trainer.models.stable_diffusion.loading import FAMILIES
 from dreambooth_trainer.training.batch import Noised
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.module import DreamBoothModule
@@ -35,26 +35,32 @@ def pretended(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.empty(shape, dtype=dtype, device=GPU)
 
 
+def like(tensors: Tensors) -> Tensors:
+    return {name: pretended(*value.shape, dtype=value.dtype) for name, value in tensors.items()}
+
+
 def move_to_pretended_gpu(module: DreamBoothModule) -> None:
     """Replaces all weights by fake ones."""
-    for part in (*module.modules(), *module.model.text_encoder.modules()):
+    for part in (
+        *module.modules(),
+        *(layer for encoder in module.model.text_encoders.values() for layer in encoder.modules()),
+    ):
         for name, parameter in part.named_parameters(recurse=False):
             part.register_parameter(name, nn.Parameter(pretended(*parameter.shape), parameter.requires_grad))
         for name, buffer in list(part.named_buffers(recurse=False)):
             part.register_buffer(name, pretended(*buffer.shape, dtype=buffer.dtype))
 
 
-def dataset_of(module: DreamBoothModule, class_pool: bool) -> Dataset:
+def dataset_of(conditioning: dict[str, Tensors], class_pool: bool) -> Dataset:
     """Three photos and eight class images."""
-    text = module.model.text_encoder.config
     photos, pool, index = (3, 4, 8, 8), (8, 4, 8, 8), torch.long
-    noised = Noised(pretended(*pool), pretended(8, dtype=index), pretended(*pool), pretended(8, dtype=index))
+    rows = pretended(8, dtype=index)
+    noised = Noised(pretended(*pool), rows, pretended(*pool), rows, rows)
     return Dataset(
         photos=LatentMoments(pretended(*photos), pretended(*photos)),
         class_latents=pretended(*pool),
         class_prompt_K=pretended(8, dtype=index),
-        ids_QL=pretended(3, text.max_position_embeddings, dtype=index),
-        conditioning={"encoder_hidden_states": pretended(3, text.max_position_embeddings, text.hidden_size)},
+        **conditioning,
         class_pool=noised if class_pool else None,
     )
 
@@ -63,11 +69,19 @@ def dataset_of(module: DreamBoothModule, class_pool: bool) -> Dataset:
 @pytest.mark.parametrize("class_pool", [True, False], ids=["predictions", "noise"])
 def test_the_forward_pass_asks_the_device_for_nothing(layout: Layout, variant: str, class_pool: bool) -> None:
     pipeline = build(layout)
-    model = StableDiffusion(pipeline, device=torch.device("cpu"), precision=torch.float32, digest="", commit=None)
+    model = FAMILIES[type(pipeline).__name__](
+        pipeline, device=torch.device("cpu"), precision=torch.float32, digest="", commit=None
+    )
+    tokens = model.tokenize(["a sks dog", "a dog", ""])
+    conditioning = {
+        "tokens": tokens,
+        "prompts": model.encode_prompts(tokens),
+        "images": model.encode_framings([Framing(64, 64)] * 11, 64),
+    }
     module = DreamBoothModule(model, Training.model_validate({"batchSize": 2, **VARIANTS[variant]}), 1.0)
     with FakeTensorMode():
         move_to_pretended_gpu(module)
-        model.noising.alphas_cumprod = pretended(1000)
+        model.objective.scheduler.alphas_cumprod = pretended(1000)
         randomness = StepRandomness(
             subject_G=pretended(2, dtype=torch.long),
             class_G=pretended(2, dtype=torch.long),
@@ -75,7 +89,7 @@ def test_the_forward_pass_asks_the_device_for_nothing(layout: Layout, variant: s
             noise_NCHW=pretended(4, 4, 8, 8),
             posterior_NCHW=pretended(4, 4, 8, 8),
         )
-        losses = module(randomness, dataset_of(module, class_pool))
+        losses = module(randomness, dataset_of({name: like(tensors) for name, tensors in conditioning.items()}, class_pool))
         assert losses.total.device.type == "cuda"
         with pytest.raises(DataDependentOutputException):
             losses.total.item()

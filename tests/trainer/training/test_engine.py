@@ -22,7 +22,7 @@ from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.engine import deepspeed_config, plan_zero_stage
 from tests.ports import free_port
-from tests.trainer.tiny_training import Job, distance, hidden_gpus, job_of, plain_loop, settings, wait
+from tests.trainer.tiny_training import Job, distance, hidden_gpus, job_of, plain_loop, prepared_photos, settings, wait
 
 GLOBAL_BATCH = 4
 TOLERANCE = 1e-4
@@ -58,7 +58,7 @@ def train_all(root: Path, processes: int, rank: int, port: str) -> None:
         distributed.connect()
         distributed.barrier()
         run = Run(config, output, root / "cache", distributed, Progress([]), identifier="sks")
-        train.train(run, cache.make_dataset(run, prior.generate_class_images(run)))
+        train.train(run, cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run)))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def plain(trained: Path) -> dict[int, dict[str, dict[str, Tensor]]]:
 def base(trained: Path) -> dict[str, Tensor]:
     """Weights of the base model."""
     base = variant_of(trained, {}).run().model
-    modules = {"denoiser": base.denoiser, "text_encoder": base.text_encoder}
+    modules = {"denoiser": base.denoiser, **base.text_encoders}
     return {
         f"{part}.{name}": value.detach().cpu()
         for part, module in modules.items()

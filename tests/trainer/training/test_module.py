@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dreambooth_api.training import Training
-from dreambooth_trainer.models.base import LatentMoments
+from dreambooth_trainer.models.base import Framing, LatentMoments
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.loss import Losses
 from dreambooth_trainer.training.module import DreamBoothModule
@@ -24,15 +24,21 @@ def module(folder: Path, **training: Any) -> DreamBoothModule:
 def dataset(model: DreamBoothModule, class_images: int) -> Dataset:
     """Photos, class images of which every other was generated with the empty prompt, and the prompts."""
     generator = torch.Generator().manual_seed(0)
-    ids = model.model.tokenize(["a sks dog", "a dog", ""])
+    tokens = model.model.tokenize(["a sks dog", "a dog", ""])
     with torch.no_grad():
         return Dataset(
             photos=LatentMoments(torch.randn(3, *SHAPE, generator=generator), torch.full((3, *SHAPE), 0.1)),
             class_latents=torch.randn(class_images, *SHAPE, generator=generator),
             class_prompt_K=torch.tensor([1 + row % 2 for row in range(class_images)], dtype=torch.long),
-            ids_QL=ids,
-            conditioning=model.model.encode_tokens(ids),
+            tokens=tokens,
+            prompts=model.model.encode_prompts(tokens),
+            images=model.model.encode_framings(framings(class_images), 64),
         )
+
+
+def framings(class_images: int) -> list[Framing]:
+    """Of photos that were cut differently, and of class images."""
+    return [*(Framing(3000, 4000 + number, 0, 10 * number) for number in range(3)), *[Framing(64, 64)] * class_images]
 
 
 def randomness(class_images: int) -> StepRandomness:
@@ -61,18 +67,43 @@ def test_the_loss_is_that_of_each_row_with_its_own_prompt(folder: Path) -> None:
     )
     prompts = ["a sks dog", "a sks dog", *(["a dog", ""][index % 2] for index in random.class_G.tolist())]
     assert len(set(prompts)) == 3, "the rows show all three prompts"
+    shown = [framings(4)[index] for index in (*random.subject_G.tolist(), *(3 + random.class_G).tolist())]
     t = (random.uniform_N * 1000).long()
-    signal = model.model.noising.alphas_cumprod[t].sqrt()[:, None, None, None]  # type: ignore[attr-defined]
+    scheduler = model.model.objective.scheduler  # type: ignore[attr-defined]
+    signal = scheduler.alphas_cumprod[t].sqrt()[:, None, None, None]
     spread = (1 - signal**2).sqrt()
     noise = random.noise_NCHW
-    text = model.model.text_encoder(model.model.tokenize(prompts)).last_hidden_state
-    prediction = model.denoiser(signal * clean + spread * noise, t, text).sample
-    velocity = model.model.noising.config.prediction_type == "v_prediction"  # type: ignore[attr-defined]
-    target = signal * noise - spread * clean if velocity else noise
+    prediction = model.denoiser(signal * clean + spread * noise, t, **conditioning(model, prompts, shown)).sample
+    target = signal * noise - spread * clean if scheduler.config.prediction_type == "v_prediction" else noise
     error = (prediction - target).square().flatten(1).mean(1)
+    weights = [parameter for _, parameter in model.learning()]
+    wanted = error[:2].mean() + 2 * error[2:].mean()
+    for mine, theirs in zip(*(torch.autograd.grad(loss, weights) for loss in (found.total, wanted)), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.subject, error[:2].mean())
     torch.testing.assert_close(found.class_, error[2:].mean())
-    torch.testing.assert_close(found.total, error[:2].mean() + 2 * error[2:].mean())
+    torch.testing.assert_close(found.total, wanted)
+
+
+def conditioning(model: DreamBoothModule, prompts: list[str], shown: list[Framing]) -> dict[str, Any]:
+    """The denoiser's arguments as the stock pipeline makes them."""
+    pipeline = model.model.pipeline  # type: ignore[attr-defined]
+    encoded = [
+        pipeline.encode_prompt(prompt, device=CPU, num_images_per_prompt=1, do_classifier_free_guidance=True)
+        for prompt in prompts
+    ]
+    if len(encoded[0]) == 2:
+        return {"encoder_hidden_states": torch.cat([positive for positive, _ in encoded])}
+    # The pipeline's unconditional input stands for the empty prompt.
+    rows = [(one[0], one[2]) if prompt else (one[1], one[3]) for one, prompt in zip(encoded, prompts, strict=True)]
+    times = [[one.height, one.width, one.top, one.left, 64, 64] for one in shown]
+    return {
+        "encoder_hidden_states": torch.cat([embeddings for embeddings, _ in rows]),
+        "added_cond_kwargs": {
+            "text_embeds": torch.cat([pooled for _, pooled in rows]),
+            "time_ids": torch.tensor(times, dtype=torch.float32),
+        },
+    }
 
 
 def test_without_class_images_only_the_subject_counts(folder: Path) -> None:
@@ -90,7 +121,7 @@ def gradients(model: DreamBoothModule) -> dict[str, Tensor]:
 def test_what_trains_gets_gradients(folder: Path, text_encoder: bool) -> None:
     found = gradients(module(folder, trainTextEncoder=text_encoder))
     parts = {name.split(".")[0] for name in found}
-    assert parts == ({"denoiser", "text_encoder"} if text_encoder else {"denoiser"})
+    assert parts == {"denoiser", *(loaded(folder).text_encoders if text_encoder else ())}
 
 
 def test_checkpointed_gradients_are_the_same(folder: Path) -> None:
@@ -106,7 +137,7 @@ def test_adapters_start_from_the_base_model_and_alone_train(folder: Path) -> Non
     torch.testing.assert_close(losses(adapted).total, losses(base).total)
     names = [name for name, _ in adapted.learning()]
     assert names and all("lora_" in name for name in names)
-    assert any(name.startswith("text_encoder.") for name in names)
+    assert {name.partition(".")[0] for name in names} == {"denoiser", *adapted.model.text_encoders}
 
 
 def test_adapters_are_initialised_alike_by_every_process(folder: Path) -> None:
@@ -117,8 +148,9 @@ def test_adapters_are_initialised_alike_by_every_process(folder: Path) -> None:
 
 
 def test_each_part_has_its_learning_rate(folder: Path) -> None:
-    groups = module(folder, learningRate=1e-3, textEncoderLearningRate=1e-5, trainTextEncoder=True).parameter_groups()
-    assert [group["lr"] for group in groups] == [1e-3, 1e-5]
+    trained = module(folder, learningRate=1e-3, textEncoderLearningRate=1e-5, trainTextEncoder=True)
+    groups = trained.parameter_groups()
+    assert [group["lr"] for group in groups] == [1e-3, *[1e-5] * len(trained.text_encoders)]
     assert all(group["params"] for group in groups)
 
 

@@ -25,7 +25,6 @@ from dreambooth_trainer.run import Run
 from dreambooth_trainer.training.batch import Noised, add_noise, predicted_by
 from dreambooth_trainer.training.dataset import Dataset
 
-
 TEXT_BATCH = 64
 """Prompts that are encoded at once."""
 

@@ -1,16 +1,17 @@
 from collections.abc import Sequence
+from copy import copy
 from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
 from dreambooth_api.training import Sampler, Scheduler
+from dreambooth_trainer.models.base import Framing
 from dreambooth_trainer.models.stable_diffusion.model import SCHEDULERS, StableDiffusion
 from tests.trainer.tiny_models import SCHEDULE, Layout
 
@@ -34,27 +35,34 @@ def rows(count: int) -> Tensor:
 
 def test_tokens_are_padded_to_the_encoders_length(tiny_models: Models) -> None:
     model = tiny_models["1.x"]
-    ids_BL = model.tokenize(["a dog", "a dog on the beach " * 20])
+    tokens = model.tokenize(["a dog", "a dog on the beach " * 20])
+    ids_BL = tokens["text_encoder"]
     assert ids_BL.shape == (2, 24)
     assert ids_BL[0, 1:3].tolist() == model.words_to_ids("a dog")
     assert model.vocabulary()["dog"] == model.words_to_ids("dog")[0]
-    assert model.encode_tokens(ids_BL)["encoder_hidden_states"].shape == (2, 24, 32)
+    assert model.encode_prompts(tokens)["embeddings"].shape == (2, 24, 32)
 
 
 @pytest.mark.parametrize("text", ["", "a dog", "a  Café, ünïcode 🐶 dog's ", "a dog on the beach " * 20, "🐶" * 60])
 def test_what_is_read_of_a_prompt_says_all_that_the_encoder_gets(tiny_models: Models, text: str) -> None:
     model = tiny_models["1.x"]
     read = text[: model.read_length(text)]
-    assert torch.equal(model.tokenize([read]), model.tokenize([text]))
+    assert torch.equal(model.tokenize([read])["text_encoder"], model.tokenize([text])["text_encoder"])
     assert (len(model.words_to_ids(text)) <= 22) == (read == text)
 
 
 def test_prompts_are_encoded_as_the_stock_pipeline_does(tiny_models: Models, layout: Layout) -> None:
     model = tiny_models[layout]
-    expected, _ = model.pipeline.encode_prompt(["a dog", "a cat"], model.device, 1, False)
-    ours = model.encode_tokens(model.tokenize(["a dog", "a cat"]))["encoder_hidden_states"]
-    assert torch.equal(ours, expected)
-    assert not torch.allclose(ours[0], ours[1])
+    encoded = model.pipeline.encode_prompt(
+        ["a dog", "a cat"], device=model.device, num_images_per_prompt=1, do_classifier_free_guidance=True
+    )
+    expected = [tensor for tensor in encoded if tensor is not None]
+    ours = model.encode_prompts(model.tokenize(["a dog", "a cat", "", ""]))
+    assert len(expected) == 2 * len(ours)
+    for index, tensor in enumerate(ours.values()):
+        torch.testing.assert_close(tensor[:2], expected[2 * index])
+        torch.testing.assert_close(tensor[2:], expected[2 * index + 1])
+        assert not torch.allclose(tensor[0], tensor[1])
 
 
 def test_images_are_encoded_to_the_denoisers_scale(tiny_models: Models) -> None:
@@ -70,27 +78,29 @@ def test_images_are_encoded_to_the_denoisers_scale(tiny_models: Models) -> None:
 
 @given(st.floats(0, 1, exclude_max=True, width=32))
 def test_timesteps_cover_the_schedule(tiny_models: Models, uniform: float) -> None:
-    t = tiny_models["1.x"].timesteps(torch.tensor([uniform])).item()
+    t = tiny_models["1.x"].objective.timesteps(torch.tensor([uniform])).item()
     assert 0 <= t <= 999 and t == int(np.float32(uniform) * np.float32(1000))
 
 
 def test_every_timestep_is_as_likely(tiny_models: Models) -> None:
-    t_B = tiny_models["1.x"].timesteps(torch.arange(10_000, dtype=torch.float64) / 10_000)
+    t_B = tiny_models["1.x"].objective.timesteps(torch.arange(10_000, dtype=torch.float64) / 10_000)
     assert t_B.bincount(minlength=1000).tolist() == [10] * 1000
 
 
 def test_noise_is_added_by_the_schedule(tiny_models: Models, layout: Layout) -> None:
     z, noise, t = rows(3), rows(3).flip(0), torch.tensor([0, 500, 999])
     a = alphas_cumprod()[t].view(-1, 1, 1, 1)
-    assert torch.allclose(tiny_models[layout].add_noise(z, noise, t), a.sqrt() * z + (1 - a).sqrt() * noise, atol=1e-5)
+    assert torch.allclose(
+        tiny_models[layout].objective.add_noise(z, noise, t), a.sqrt() * z + (1 - a).sqrt() * noise, atol=1e-5
+    )
 
 
 def test_the_target_is_the_noise_or_the_velocity(tiny_models: Models) -> None:
     z, noise, t = rows(3), rows(3).flip(0), torch.tensor([0, 500, 999])
     a = alphas_cumprod()[t].view(-1, 1, 1, 1)
-    assert torch.equal(tiny_models["1.x"].target(z, noise, t), noise)
+    assert torch.equal(tiny_models["1.x"].objective.target(z, noise, t), noise)
     velocity = a.sqrt() * noise - (1 - a).sqrt() * z
-    assert torch.allclose(tiny_models["2.x"].target(z, noise, t), velocity, atol=1e-5)
+    assert torch.allclose(tiny_models["2.x"].objective.target(z, noise, t), velocity, atol=1e-5)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 5.0])
@@ -98,17 +108,20 @@ def test_weights_are_min_snr(tiny_models: Models, gamma: float) -> None:
     t = torch.arange(1000)
     a = alphas_cumprod()
     snr = a / (1 - a)
-    assert torch.allclose(tiny_models["1.x"].loss_weight(t, gamma), snr.clamp(max=gamma) / snr, rtol=1e-3)
-    assert torch.allclose(tiny_models["2.x"].loss_weight(t, gamma), snr.clamp(max=gamma) / (snr + 1), rtol=1e-3)
+    assert torch.allclose(tiny_models["1.x"].objective.loss_weight(t, gamma), snr.clamp(max=gamma) / snr, rtol=1e-3)
+    assert torch.allclose(
+        tiny_models["2.x"].objective.loss_weight(t, gamma), snr.clamp(max=gamma) / (snr + 1), rtol=1e-3
+    )
 
 
 def test_the_prediction_depends_on_all_it_is_given(tiny_models: Models, layout: Layout) -> None:
     model = tiny_models[layout]
-    conditioning = model.encode_tokens(model.tokenize(["a dog", "a cat"]))
+    prompts = model.encode_prompts(model.tokenize(["a dog", "a cat"]))
+    images = model.encode_framings([Framing(64, 64)] * 2, 64)
     z, t = rows(1).repeat(2, 1, 1, 1), torch.tensor([10, 10])
     with torch.no_grad():
-        dog, cat = model.predict(z, t, conditioning)
-        later = model.predict(z, t * 50, conditioning)[0]
+        dog, cat = model.predict(z, t, prompts, images)
+        later = model.predict(z, t * 50, prompts, images)[0]
     assert dog.shape == (4, 8, 8)
     assert not torch.allclose(dog, cat, atol=1e-4)
     assert not torch.allclose(dog, later, atol=1e-4)
@@ -147,10 +160,8 @@ def test_guidance_and_scheduler_matter(tiny_models: Models) -> None:
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
 def test_generation_is_the_stock_pipelines(tiny_models: Models, layout: Layout, guidance_scale: float) -> None:
     model = tiny_models[layout]
-    stock = StableDiffusionPipeline(
-        **{**model.pipeline.components, "scheduler": SCHEDULERS["ddim"].from_config(model.noising.config)},
-        requires_safety_checker=False,
-    )
+    stock = copy(model.pipeline)
+    stock.scheduler = SCHEDULERS["ddim"].from_config(model.objective.scheduler.config)
     stock.set_progress_bar_config(disable=True)
     expected = stock(
         "a dog", num_inference_steps=3, guidance_scale=guidance_scale, generator=torch.Generator().manual_seed(5)
@@ -177,7 +188,9 @@ def test_pictures_may_have_another_size(tiny_models: Models) -> None:
 
 def test_latents_are_never_clipped(tiny_models: Models, layout: Layout) -> None:
     for scheduler in SCHEDULERS.values():
-        assert not scheduler.from_config(tiny_models[layout].noising.config).config.get("clip_sample", False)
+        assert not scheduler.from_config(tiny_models[layout].objective.scheduler.config).config.get(
+            "clip_sample", False
+        )
 
 
 def test_half_precision_generates_nearly_the_same(tiny_models: Models) -> None:

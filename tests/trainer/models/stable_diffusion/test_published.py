@@ -77,15 +77,20 @@ def a_tokenizer_with_a_word_of_its_own() -> CLIPTokenizer:
 def test_the_layout_is_that_of_the_releases(trained: Train, layout: Layout, training: str) -> None:
     run, _ = trained(layout, TRAININGS[training])
     export.export(run)
+    suffixes = ["", "_2"] if layout == "xl" else [""]
+    parts = {f"{part}{suffix}" for part in ("text_encoder", "tokenizer") for suffix in suffixes}
     for folder in (run.folder.model / "diffusers", run.folder.model / "config"):
-        assert {path.name for path in (folder / "tokenizer").iterdir()} == TOKENIZER_FILES
-        assert set(json.loads((folder / "model_index.json").read_text())) > {"unet", "vae", "text_encoder", "tokenizer"}
-    tensors = load_file(run.folder.model / "diffusers" / "text_encoder" / "model.safetensors")
-    assert {name.partition(".")[0] for name in tensors} == {"text_model"}
+        assert set(json.loads((folder / "model_index.json").read_text())) > {"unet", "vae", *parts}
+        for suffix in suffixes:
+            assert {path.name for path in (folder / f"tokenizer{suffix}").iterdir()} == TOKENIZER_FILES
+    for suffix in suffixes:
+        tensors = load_file(run.folder.model / "diffusers" / f"text_encoder{suffix}" / "model.safetensors")
+        assert {name.partition(".")[0] for name in tensors} == {"text_model", *(["text_projection"] if suffix else [])}
     if "lora" in TRAININGS[training]:
         names = load_file(run.folder.model / "lora" / "pytorch_lora_weights.safetensors")
-        assert all(name.startswith(("unet.", "text_encoder.text_model.encoder.layers.")) for name in names)
-        assert any(name.startswith("text_encoder.") for name in names)
+        texts = tuple(f"text_encoder{suffix}.text_model.encoder.layers." for suffix in suffixes)
+        assert all(name.startswith(("unet.", *texts)) for name in names)
+        assert all(any(name.startswith(text) for name in names) for text in texts)
 
 
 @pytest.mark.slow

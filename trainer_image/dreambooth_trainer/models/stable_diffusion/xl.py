@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
-from torch import Tensor
 
 from dreambooth_trainer.models.base import Framing, Tensors
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
