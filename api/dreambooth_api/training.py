@@ -341,9 +341,12 @@ class Evaluation(Section):
 class Output(Section):
     """Formats of the exported model."""
 
-    formats: Annotated[list[Literal["diffusers", "single-file"]], Field(min_length=1, max_length=2)] = ["diffusers"]
-    """`diffusers`: a folder for `from_pretrained`; `single-file`: one .safetensors file for `from_single_file`. Adapters
-    of `lora` are always written as well."""
+    formats: Annotated[list[Literal["diffusers", "single-file", "comfyui"]], Field(min_length=1, max_length=3)] = [
+        "diffusers"
+    ]
+    """`diffusers`: a folder for `from_pretrained`; `single-file`: one .safetensors file for `from_single_file`; `comfyui`:
+    the same file, and adapters in the layout of ComfyUI and kohya's scripts. Adapters of `lora` for diffusers are always
+    written as well."""
 
 
 class TrainConfig(Section):

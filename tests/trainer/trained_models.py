@@ -39,7 +39,7 @@ def train(base: Path, root: Path, training: dict[str, Any]) -> tuple[Run, Stable
             "model": {"source": str(base)},
             "subject": {"class": "dog", "images": {"path": "photos"}},
             "training": {"mixedPrecision": "fp32", **training},
-            "output": {"formats": ["diffusers", "single-file"]},
+            "output": {"formats": ["diffusers", "single-file", "comfyui"]},
         }
     )
     run = Run(config, RunFolder(root / "run"), root / "cache", Distributed(), Progress(), identifier="sks")

@@ -89,7 +89,9 @@ def test_the_forward_pass_asks_the_device_for_nothing(layout: Layout, variant: s
             noise_NCHW=pretended(4, 4, 8, 8),
             posterior_NCHW=pretended(4, 4, 8, 8),
         )
-        losses = module(randomness, dataset_of({name: like(tensors) for name, tensors in conditioning.items()}, class_pool))
+        losses = module(
+            randomness, dataset_of({name: like(tensors) for name, tensors in conditioning.items()}, class_pool)
+        )
         assert losses.total.device.type == "cuda"
         with pytest.raises(DataDependentOutputException):
             losses.total.item()

@@ -174,12 +174,15 @@ class ModelFamily(Protocol):
         """Writes the model in its present state (standard layouts: `diffusers/`, `model.safetensors`)."""
         ...
 
-    def export_adapters(self, folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Writes adapters in the layout that diffusers' pipelines load.
+    def export_adapters(
+        self, folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], formats: Sequence[str]
+    ) -> None:
+        """Writes adapters in the layout that diffusers' pipelines load, and in further ones.
 
         Args:
             folder: where to write them.
             tensors: for each part (`denoiser`, names of text encoders), its tensors by their names inside the part.
+            formats: see `output.formats`.
         """
         ...
 

@@ -36,7 +36,8 @@ def export(run: Run) -> Exported:
         with atomic_folder(run.folder.model) as folder:
             if config.training.method == "lora":
                 parts = ("denoiser", *model.text_encoders)
-                model.export_adapters(folder / "lora", {part: learned_tensors(weights, part) for part in parts})
+                adapters = {part: learned_tensors(weights, part) for part in parts}
+                model.export_adapters(folder / "lora", adapters, config.output.formats)
                 model.merge_adapters()
             model.export(folder, config.output.formats)
             files = manifest_of(folder)

@@ -34,6 +34,7 @@ from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.training import Sampler, Scheduler
 from dreambooth_trainer.models.base import Framing, GeneratedPictures, LatentMoments, Size, Tensors
 from dreambooth_trainer.models.objectives.ddpm import Ddpm
+from dreambooth_trainer.models.stable_diffusion.kohya import kohya_tensors
 from dreambooth_trainer.models.stable_diffusion.published import save_configuration, save_pipeline, text_name
 from dreambooth_trainer.models.stable_diffusion.single_file import single_file_tensors
 
@@ -255,19 +256,23 @@ class StableDiffusion:
         """
         if "diffusers" in formats:
             save_pipeline(self.pipeline, folder / "diffusers")
-        if "single-file" in formats:
+        if {"single-file", "comfyui"} & set(formats):
             save_file(single_file_tensors(self.pipeline), folder / "model.safetensors", metadata={"format": "pt"})
             save_configuration(self.pipeline, folder / "config")
 
-    def export_adapters(self, folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Writes adapters for `load_lora_weights`. The tensors have the names inside their modules."""
-        text_layers: dict[str, dict[str, Tensor] | None] = {}
+    def export_adapters(
+        self, folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], formats: Sequence[str]
+    ) -> None:
+        """Writes adapters for `load_lora_weights`, and `comfyui.safetensors` for ComfyUI."""
+        parts = {"unet": _adapter_layers(self.denoiser, tensors["denoiser"])}
         for name, module in self.text_encoders.items():
             layers = _adapter_layers(module, tensors[name])
-            text_layers[f"{name}_lora_layers"] = {text_name(one): value for one, value in layers.items()} or None
+            parts[name] = {text_name(layer): value for layer, value in layers.items()}
         self.pipeline_class.save_lora_weights(
-            folder, unet_lora_layers=_adapter_layers(self.denoiser, tensors["denoiser"]), **text_layers
+            folder, **{f"{name}_lora_layers": layers or None for name, layers in parts.items()}
         )
+        if "comfyui" in formats:
+            save_file(kohya_tensors(parts), folder / "comfyui.safetensors", metadata={"format": "pt"})
 
     def merge_adapters(self) -> None:
         """Adds the adapters to the weights and removes them."""
