@@ -35,7 +35,7 @@ def read(file: Path) -> Manifest | list[Problem]:
     Returns:
         The manifest, or everything that is wrong with it and with the files that it names.
     """
-    documents = _documents(file)
+    documents = documents_of(file)
     if isinstance(documents, Problem):
         return [documents]
     document = _job_among(documents, file)
@@ -88,7 +88,7 @@ def _with_photos_at_hand(document: dict[Any, Any], documents: list[Any]) -> tupl
     return {**document, "spec": {**document["spec"], "subject": subject}}, problems
 
 
-def _documents(file: Path) -> list[Any] | Problem:
+def documents_of(file: Path) -> list[Any] | Problem:
     """All YAML documents of a file that say anything."""
     try:
         return [document for document in yaml.load_all(file.read_bytes(), _Loader) if document is not None]

@@ -10,6 +10,7 @@ from huggingface_hub import constants
 from dreambooth_api.failures import ModelUnavailable
 from dreambooth_api.training import Model
 from dreambooth_trainer import embedded
+from dreambooth_trainer.models import identify
 from dreambooth_trainer.models.sources import TOKEN_VARIABLES, locate
 from tests.trainer.fake_hub import COMMIT, FakeHub
 
@@ -49,6 +50,15 @@ def test_a_hub_repository_is_downloaded_and_its_commit_told(repository: Path, re
     assert found == {"model_index.json", "unet/weights.safetensors"} == hub.fetched
     assert (files.path / "model_index.json").read_bytes() == (repository / "model_index.json").read_bytes()
     assert set(hub.authorizations) == {None}
+
+
+def test_no_weights_of_another_family_are_downloaded(repository: Path, reach: Callable[[str], None]) -> None:
+    (repository / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with FakeHub(repository).serve() as hub:
+        reach(hub.url)
+        with pytest.raises(ModelUnavailable, match="is a FluxPipeline, which is not supported"):
+            identify(Model(source="hf://studio/tiny"))
+    assert hub.fetched == {"model_index.json"}
 
 
 def test_a_downloaded_commit_needs_no_hub(repository: Path, reach: Callable[[str], None]) -> None:

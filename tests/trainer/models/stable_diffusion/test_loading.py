@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from dreambooth_api.failures import ModelUnavailable
@@ -139,6 +140,18 @@ def test_other_families_are_refused(folder: Path) -> None:
     }.items():
         (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": name}))
         assert reason in refusal(folder)
+
+
+def test_distilled_models_are_refused(folder: Path) -> None:
+    unet = folder / "unet" / "config.json"
+    unet.write_text(json.dumps({**json.loads(unet.read_text()), "time_cond_proj_dim": 32}))
+    assert "Give the model that it was distilled from" in refusal(folder)
+
+
+def test_the_refiner_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "refiner.safetensors"
+    save_file({"conditioner.embedders.0.model.positional_embedding": torch.zeros(1)}, file)
+    assert "Give the SDXL base model" in refusal(file)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

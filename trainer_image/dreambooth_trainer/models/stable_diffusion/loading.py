@@ -11,7 +11,7 @@ from dreambooth_api.failures import ModelUnavailable, NonFiniteLoss, OutOfMemory
 from dreambooth_api.model_files import PIPELINES, pipeline_of, why_no_base_model
 from dreambooth_api.training import Model
 from dreambooth_trainer.models.base import Identity
-from dreambooth_trainer.models.sources import CONFIGURATION, digests_of, locate, locate_configuration
+from dreambooth_trainer.models.sources import CONFIGURATION, Files, digests_of, locate, locate_configuration
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion, tokenizer_of
 from dreambooth_trainer.models.stable_diffusion.xl import StableDiffusionXL
 from dreambooth_trainer.process.storage import digest_of, sha256_once
@@ -45,13 +45,11 @@ def load_stable_diffusion(
         ModelUnavailable: the model does not exist, is incomplete, or is of another family.
         NonFiniteLoss: its weights or its noise schedule give numbers that are not finite.
     """
-    files = locate(model, downloads(model.variant))
+    files = _files_of(model)
     # The libraries' own progress bars would mix with ours.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:
-        if reason := why_no_base_model(files.path):
-            raise ValueError(f"it {reason}")
         family = FAMILIES[pipeline_of(files.path)]
         pipeline = _pipeline(family, files.path, model)
         _refuse_parts_that_do_not_fit(pipeline, family)
@@ -65,12 +63,7 @@ def load_stable_diffusion(
     except Exception as error:
         if isinstance(failure := classify(error), (OutOfMemory, StorageFull)):
             raise failure from error
-        cause = str(error).partition("\n")[0].rstrip(".")
-        raise ModelUnavailable(
-            f"model.source: {model.source!r} can't be loaded as Stable Diffusion: {cause}. Give a complete "
-            "folder in diffusers' layout with .safetensors weights (see model.variant), or a single-file checkpoint "
-            "with model.config."
-        ) from error
+        raise _unavailable(model, str(error).partition("\n")[0].rstrip(".")) from error
     _refuse_what_is_not_finite(loaded, model.source)
     return loaded
 
@@ -124,10 +117,32 @@ def identify(model: Model) -> Identity:
     """Identifies a model by the files that loading reads, whatever its path. Does not load the model.
 
     Raises:
-        ModelUnavailable: the model does not exist.
+        ModelUnavailable: the model does not exist, or is of another family.
     """
-    files = locate(model, downloads(model.variant))
+    files = _files_of(model)
     return Identity(_digest(files.path, model), files.commit)
+
+
+def _files_of(model: Model) -> Files:
+    """Finds a model's files. Of a hub repository, the configuration comes first: a model that can't be used may have many
+    gigabytes of weights.
+
+    Raises:
+        ModelUnavailable: the model does not exist, or is of another family.
+    """
+    files = locate(model, CONFIGURATION)
+    if reason := why_no_base_model(files.path):
+        raise _unavailable(model, f"it {reason}")
+    return (
+        locate(model.model_copy(update={"revision": files.commit}), downloads(model.variant)) if files.commit else files
+    )
+
+
+def _unavailable(model: Model, cause: str) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"model.source: {model.source!r} can't be loaded: {cause}. Give a complete folder of Stable Diffusion or SDXL in "
+        "diffusers' layout with .safetensors weights (see model.variant), or a single-file checkpoint with model.config."
+    )
 
 
 def downloads(variant: str | None) -> list[str]:

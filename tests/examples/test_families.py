@@ -1,0 +1,63 @@
+"""The manifests of the model families are valid, and train small models of these families with the same settings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+
+from dreambooth_api.cluster_rules import validate
+from dreambooth_cli.manifest import documents_of
+from tests.trainer.tiny_models import Layout, build
+from tests.trainer.tiny_training import Job, write_photos
+
+FAMILIES = Path(__file__).parents[2] / "examples" / "families"
+LAYOUTS: dict[str, Layout] = {"stable-diffusion": "1.x", "sdxl": "xl"}
+SMALL = {
+    "prior": {"images": 2, "sampler": {"steps": 2}},
+    "training": {"steps": 2, "resolution": 64, "mixedPrecision": "fp32"},
+    "samples": {"prompts": ["a {identifier} {class}"], "perPrompt": 1, "steps": 2},
+    "evaluation": {"enabled": False},
+}
+
+
+def manifest(family: str) -> dict[str, Any]:
+    documents = documents_of(FAMILIES / f"{family}.yaml")
+    assert isinstance(documents, list)
+    (document,) = documents
+    return dict(document)
+
+
+def test_every_family_has_a_manifest() -> None:
+    assert {file.stem for file in FAMILIES.iterdir()} == set(LAYOUTS)
+
+
+@pytest.mark.parametrize("family", LAYOUTS)
+def test_the_manifest_is_valid(family: str) -> None:
+    _, problems = validate(manifest(family))
+    assert problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", LAYOUTS)
+def test_the_manifest_trains_a_small_model(family: str, tmp_path: Path) -> None:
+    build(LAYOUTS[family]).save_pretrained(tmp_path / "model")
+    write_photos(tmp_path / "photos")
+    spec = manifest(family)["spec"]
+    # Of the cluster's sections the trainer gets none.
+    config = {name: spec[name] for name in spec.keys() - {"resources", "volumes"}}
+    config |= {name: {**spec.get(name, {}), **section} for name, section in SMALL.items()}
+    config["model"] = {"source": str(tmp_path / "model")}
+    config["subject"] = {**spec["subject"], "images": {"path": str(tmp_path / "photos")}}
+    job = Job(tmp_path / "job", config, tmp_path / "cache")
+    assert job.finish() == 0, job.log.read_text()
+    exported = job.output.model / "diffusers"
+    name = json.loads((exported / "model_index.json").read_text())["_class_name"]
+    pipeline = getattr(diffusers, name).from_pretrained(exported)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline("a dog", num_inference_steps=1, height=64, width=64).images[0].size == (64, 64)
+    if spec["training"]["method"] == "lora":
+        assert {"pytorch_lora_weights.safetensors", "comfyui.safetensors"} == {
+            file.name for file in (job.output.model / "lora").iterdir()
+        }
