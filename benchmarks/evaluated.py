@@ -5,6 +5,7 @@ Called by `fidelity.py` in worker processes.
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -52,8 +53,9 @@ def evaluate_export(run: Run, exported: Path) -> FigureValues:
         run: a prepared run of the evaluation, with photos and identifier.
         exported: folder in diffusers' layout.
     """
-    trained = load(Model(source=str(exported)), run.distributed, run.config.training.mixed_precision)
-    embeddings, _ = evaluate.embed(run, trained)
+    source = Model(source=str(exported))
+    load_trained = partial(load, source, run.distributed, run.config.training.mixed_precision)
+    embeddings, _ = evaluate.embed(run, load_trained)
     figures = compute(embeddings).model_dump(mode="json")
     return figures | follow_by_kind(embeddings, run.config.evaluation.contexts)
 

@@ -119,7 +119,7 @@ class Bench:
         run = self.run(f"plain-{lora}-{averaged}", row, 4, [])
         dataset = _cached(run)
         after = plain_loop(run, dataset, batch=4)
-        module = DreamBoothModule(run.hand_over_model(), run.config.training, run.config.prior.weight)
+        module = DreamBoothModule(run.hand_over_model(exact=True), run.config.training, run.config.prior.weight)
         return {name: weights.detach().cpu() for name, weights in module.learning()}, after
 
 

@@ -252,7 +252,7 @@ def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
         batch: photos in an optimizer step.
     """
     training = run.config.training
-    module = DreamBoothModule(run.hand_over_model(), training, run.config.prior.weight)
+    module = DreamBoothModule(run.hand_over_model(exact=True), training, run.config.prior.weight)
     parameters = [parameter for _, parameter in module.learning()]
     optimizer = torch.optim.AdamW(
         [

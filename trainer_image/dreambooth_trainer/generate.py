@@ -87,7 +87,13 @@ def generate(folder: Path, wish: Wish, output: Path, warn: Callable[[str], None]
     result = _read_finished(run)
     sampler = wish.sampler(sampler_of(result.config.samples))
     _refuse(_conflicts(wish, sampler, result))
-    model = load(exported_model(run, result.config), distributed, result.config.training.mixed_precision)
+    model = load(
+        exported_model(run, result.config),
+        distributed,
+        result.config.training.mixed_precision,
+        # Rescaled adapters change the weights.
+        exact=wish.adapter_scale is not None,
+    )
     size = wish.size or result.config.training.resolution or model.resolution
     width, height = (size, size) if isinstance(size, int) else size
     _refuse(_size_problems((width, height), model.size_multiple))

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from dreambooth_api.failures import InvalidConfig
 from dreambooth_api.progress import PhaseName
 from dreambooth_trainer.evaluation.clip import digest_of_clip_scorer
-from dreambooth_trainer.models import Identity
+from dreambooth_trainer.models import Identity, ModelFamily
 from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger, differences, phase_keys
 from dreambooth_trainer.phases import cache, evaluate, export, prepare, prior, sample, train
 from dreambooth_trainer.process.storage import sha256_of, write_atomically, write_json
@@ -106,11 +106,13 @@ def _export_and_evaluate(run: Run, runner: PhaseRunner) -> None:
     """The phases of the main process."""
     folder = run.folder
     runner.once("export", export.Exported, folder.model, lambda: export.export(run))
-    runner.once("sample", sample.Sampled, folder.samples, lambda: sample.sample(run, lambda: export.load_exported(run)))
+
+    def load_trained() -> ModelFamily:
+        return export.load_exported(run)
+
+    runner.once("sample", sample.Sampled, folder.samples, lambda: sample.sample(run, load_trained))
     if run.config.evaluation.enabled:
-        runner.once(
-            "evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.evaluate(run, export.load_exported(run))
-        )
+        runner.once("evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.evaluate(run, load_trained))
     else:
         run.progress.skip("evaluate")
 

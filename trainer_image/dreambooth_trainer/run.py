@@ -178,11 +178,14 @@ class Run:
 
     @cached_property
     def model(self) -> "ModelFamily":
-        """The frozen base model, loaded at the first access.
+        """The frozen base model, loaded at the first access. Its weights are rounded for the arithmetic.
 
         Raises:
             ModelUnavailable: it can't be loaded, or has changed since the start of this process.
         """
+        return self._load(exact=False)
+
+    def _load(self, *, exact: bool) -> "ModelFamily":
         from dreambooth_trainer.models import identify, load
 
         # A branch of a repository may move during the run.
@@ -192,19 +195,39 @@ class Run:
                 f"model.source: {chosen.source!r} has changed since this run started. Restore the model that the run "
                 "began with, then start it again."
             )
-        return load(chosen, self.distributed, self.config.training.mixed_precision, self.base.digest)
+        return load(chosen, self.distributed, self.config.training.mixed_precision, self.base.digest, exact=exact)
 
     @property
     def resolution(self) -> int:
         """Side of the training pictures in pixels."""
         return self.config.training.resolution or self.model.resolution
 
-    def hand_over_model(self) -> "ModelFamily":
+    @property
+    def precision(self) -> str:
+        """Number format of the denoiser's arithmetic, such as `bfloat16`. Pictures depend on it."""
+        return str(self.distributed.precision(self.config.training.mixed_precision)).removeprefix("torch.")
+
+    def free_model(self) -> None:
+        """Frees the base model, if it is loaded. The next access to `model` loads it again."""
+        self.__dict__.pop("model", None)
+        self.distributed.release_memory()
+
+    def hand_over_model(self, *, exact: bool) -> "ModelFamily":
         """Hands over the base model to a caller that changes it. The next access to `model` loads the base model
-        again."""
-        model = self.model
-        del self.model
-        return model
+        again.
+
+        Args:
+            exact: whether the denoiser's weights have to be float32. If `model` has rounded ones, it is freed first.
+        """
+        import torch
+
+        rounded = self.distributed.precision(self.config.training.mixed_precision) != torch.float32
+        loaded: ModelFamily | None = self.__dict__.pop("model", None)
+        if loaded is not None and not (exact and rounded):
+            return loaded
+        del loaded
+        self.free_model()
+        return self._load(exact=exact)
 
     def fill(self, prompt: str) -> str:
         """A prompt of the manifest with the identifier and the class filled in."""

@@ -8,7 +8,7 @@ from dreambooth_api.training import Sampler
 from dreambooth_trainer.data.class_images import ChangedImage, ClassImages
 from dreambooth_trainer.process.storage import manifest_of
 
-SETTINGS = {"model": "abc", "prompt": "a dog", "sampler": Sampler(), "size": 64}
+SETTINGS = {"model": "abc", "precision": "float32", "prompt": "a dog", "sampler": Sampler(), "size": 64}
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ def test_a_damaged_image_is_missing_and_can_be_stored_again(images: ClassImages,
 def test_whatever_determines_the_images_names_the_folder(tmp_path: Path, images: ClassImages) -> None:
     others = [
         {"model": "abd"},
+        {"precision": "bfloat16"},
         {"prompt": "a cat"},
         {"sampler": Sampler(steps=26)},
         {"sampler": Sampler(guidance_scale=2)},

@@ -45,19 +45,23 @@ class ClassImages:
     """Read-only folder with further images."""
 
     @classmethod
-    def of(cls, cache: Path, own: Path, *, model: str, prompt: str, sampler: Sampler, size: int) -> "ClassImages":
+    def of(
+        cls, cache: Path, own: Path, *, model: str, precision: str, prompt: str, sampler: Sampler, size: int
+    ) -> "ClassImages":
         """The images that these settings determine.
 
         Args:
             cache: folder that runs share.
             own: folder of the run, for images that are missing in a read-only cache.
             model: digest of the base model.
+            precision: number format of the denoiser's arithmetic.
             prompt: prompt of the class, filled in.
             sampler: sampler settings.
             size: side in pixels.
         """
         settings = {
             "model": model,
+            "precision": precision,
             "prompt": prompt,
             "sampler": sampler.model_dump(by_alias=True),
             "size": size,

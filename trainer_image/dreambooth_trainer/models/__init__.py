@@ -1,5 +1,7 @@
 """Model families. `load` finds the family of a checkpoint."""
 
+import torch
+
 from dreambooth_api.training import Model
 from dreambooth_trainer.models.base import Identity, ModelFamily
 from dreambooth_trainer.models.stable_diffusion.loading import identify, load_stable_diffusion
@@ -8,7 +10,14 @@ from dreambooth_trainer.process.distributed import Distributed
 __all__ = ["Identity", "ModelFamily", "identify", "load"]
 
 
-def load(model: Model, distributed: Distributed, mixed_precision: str, digest: str | None = None) -> ModelFamily:
+def load(
+    model: Model,
+    distributed: Distributed,
+    mixed_precision: str,
+    digest: str | None = None,
+    *,
+    exact: bool = False,
+) -> ModelFamily:
     """Loads a model, frozen, on the device of this process.
 
     Args:
@@ -16,8 +25,11 @@ def load(model: Model, distributed: Distributed, mixed_precision: str, digest: s
         distributed: the processes of the run.
         mixed_precision: see `training.mixedPrecision`.
         digest: the digest that `identify` returns, if it is known.
+        exact: whether the denoiser's weights are float32, for training or export, and not rounded for the arithmetic.
 
     Raises:
         ModelUnavailable: the model does not exist, is incomplete, or is of an unknown family.
     """
-    return load_stable_diffusion(model, distributed.device, distributed.precision(mixed_precision), digest)
+    precision = distributed.precision(mixed_precision)
+    weights = torch.float32 if exact else precision
+    return load_stable_diffusion(model, distributed.device, precision, digest, weights=weights)

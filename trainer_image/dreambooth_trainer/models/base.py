@@ -170,6 +170,14 @@ class ModelFamily(Protocol):
         """
         ...
 
+    def keep_trained_parts(self, *, text_encoders: bool) -> None:
+        """Frees all parts that training steps don't use. The model can't encode or generate any more.
+
+        Args:
+            text_encoders: whether the text encoders are trained.
+        """
+        ...
+
     def export(self, folder: Path, formats: Sequence[str]) -> None:
         """Writes the model in its present state (standard layouts: `diffusers/`, `model.safetensors`)."""
         ...

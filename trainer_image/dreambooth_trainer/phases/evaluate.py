@@ -8,7 +8,7 @@ doesn't generate them. If that cache is read-only, they are stored in the folder
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -70,13 +70,13 @@ class Evaluated(JsonModel):
     """Pictures of the class and of the other classes."""
 
 
-def evaluate(run: Run, trained: ModelFamily) -> Evaluated:
+def evaluate(run: Run, load_trained: Callable[[], ModelFamily]) -> Evaluated:
     """Generates, embeds and compares pictures; see `embed`."""
-    embeddings, comparisons = embed(run, trained)
+    embeddings, comparisons = embed(run, load_trained)
     return Evaluated(figures=compute(embeddings), comparisons=comparisons)
 
 
-def embed(run: Run, trained: ModelFamily) -> tuple[Embeddings, list[Comparison]]:
+def embed(run: Run, load_trained: Callable[[], ModelFamily]) -> tuple[Embeddings, list[Comparison]]:
     """Generates and embeds the pictures for the figures. Also called by the benchmarks, for the model of any program.
 
     Writes pictures and a contact sheet to `evaluation/` of the run's folder.
@@ -88,7 +88,7 @@ def embed(run: Run, trained: ModelFamily) -> tuple[Embeddings, list[Comparison]]
     scorer = ClipScorer.load(run.config.evaluation.encoder, run.distributed.device)
     sampler, size = sampler_of(run.config.samples), run.resolution
     sets = plan(run.config, run.identifier)
-    determining = [run.base.digest, scorer.digest, sampler.model_dump(mode="json"), size]
+    determining = [run.base.digest, run.precision, scorer.digest, sampler.model_dump(mode="json"), size]
     names = {one.key: digest_of([*determining, one.prompt, one.seeds]) for one in sets if one.model == "base"}
     shared, own = run.cache / "evaluation", run.folder.base_pictures
     found = {key: _read(shared / name) or _read(own / name) for key, name in names.items()}
@@ -96,9 +96,14 @@ def embed(run: Run, trained: ModelFamily) -> tuple[Embeddings, list[Comparison]]
     cached = sum(len(pictures.embeddings_ND) for pictures in generated.values())
     total = sum(len(one.seeds) for one in sets)
     with run.progress.phase("evaluate", total=total, unit="pictures", done=cached) as phase:
-        for name, family in (("base", run.model), ("tuned", trained)):
+        loaders: dict[str, Callable[[], ModelFamily]] = {"base": lambda: run.model, "tuned": load_trained}
+        for name, load in loaders.items():
             missing = [one for one in sets if one.model == name and one.key not in generated]
-            for key, pictures in _generate(run, phase, family, scorer, missing, sampler, size):
+            if name == "tuned":
+                # Of the two models, memory holds one at a time.
+                run.free_model()
+            family = load() if missing else None
+            for key, pictures in _generate(run, phase, family, scorer, missing, sampler, size) if family else ():
                 generated[key] = pictures
                 if name == "base":
                     _write((shared if is_writable(shared) else own) / names[key], pictures)

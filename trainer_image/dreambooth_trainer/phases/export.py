@@ -31,7 +31,7 @@ def export(run: Run) -> Exported:
     config = run.config
     with run.progress.phase("export"):
         weights = load_file(run.folder.weights / "weights.safetensors")
-        model = run.hand_over_model()
+        model = run.hand_over_model(exact=True)
         put_weights(DreamBoothModule(model, config.training, config.prior.weight), weights)
         with atomic_folder(run.folder.model) as folder:
             if config.training.method == "lora":

@@ -71,6 +71,7 @@ def _images(run: Run, prompt: str) -> ClassImages:
         run.cache,
         run.folder.class_images,
         model=run.base.digest,
+        precision=run.precision,
         prompt=prompt,
         sampler=sampler,
         size=run.resolution,

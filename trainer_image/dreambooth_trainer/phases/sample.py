@@ -30,6 +30,9 @@ def sample(run: Run, load_trained: Callable[[], ModelFamily]) -> Sampled:
     images: dict[str, list[Image]] = {name: [] for name in models}
     with run.progress.phase("sample", total=len(models) * len(wanted), unit="pictures") as phase:
         for name, load in models.items() if wanted else ():
+            if name == "after":
+                # Of the two models, memory holds one at a time.
+                run.free_model()
             model = load()
             for start in range(0, len(wanted), BATCH):
                 run.stop.check()

@@ -44,7 +44,11 @@ def train(run: Run, dataset: Dataset) -> Trained:
     config, distributed = run.config, run.distributed
     training = config.training
     precision = distributed.precision(training.mixed_precision)
-    module = DreamBoothModule(run.hand_over_model(), training, config.prior.weight)
+    # Trained weights need all bits. Adapters are trained next to rounded weights.
+    model = run.hand_over_model(exact=training.method == "full")
+    if not config.samples.every_steps:
+        model.keep_trained_parts(text_encoders=training.train_text_encoder)
+    module = DreamBoothModule(model, training, config.prior.weight)
     engine = Engine(module, config.deepspeed, distributed, precision)
     checkpoints = Checkpoints(run.folder.checkpoints, config.checkpoints.keep, distributed)
     start = _resume(checkpoints, engine, run)

@@ -141,6 +141,10 @@ def _make_trainable(module: Learner, training: Training, targets: list[str]) -> 
                 init_lora_weights=NO_GROWTH,
             )
         )
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            # peft gives adapters the number format of the layer, which is rounded.
+            parameter.data = parameter.data.float()
 
 
 def unfit_targets(module: nn.Module, targets: Sequence[str]) -> Iterator[Problem]:

@@ -31,15 +31,21 @@ WEIGHTS = (
 
 
 def load_stable_diffusion(
-    model: Model, device: torch.device, precision: torch.dtype, digest: str | None = None
+    model: Model,
+    device: torch.device,
+    precision: torch.dtype,
+    digest: str | None = None,
+    *,
+    weights: torch.dtype = torch.float32,
 ) -> StableDiffusion:
-    """Loads a model of Stable Diffusion or SDXL, weights in float32.
+    """Loads a model of Stable Diffusion or SDXL.
 
     Args:
         model: where the model is.
         device: device that computes.
         precision: number format of the arithmetic.
         digest: the digest that `identify` returns, if it is known.
+        weights: number format of the denoiser's weights.
 
     Raises:
         ModelUnavailable: the model does not exist, is incomplete, or is of another family.
@@ -51,7 +57,7 @@ def load_stable_diffusion(
     transformers.utils.logging.disable_progress_bar()
     try:
         family = FAMILIES[pipeline_of(files.path)]
-        pipeline = _pipeline(family, files.path, model)
+        pipeline = _pipeline(family, files.path, model, weights)
         _refuse_parts_that_do_not_fit(pipeline, family)
         loaded = family(
             pipeline,
@@ -155,14 +161,20 @@ def downloads(variant: str | None) -> list[str]:
     return ["*.json", "*.txt", *(f"{name}{mark}{rest}.safetensors" for name in WEIGHTS for rest in ("", "-*"))]
 
 
-def _pipeline(family: type[StableDiffusion], path: Path, model: Model) -> DiffusionPipeline:
+def _pipeline(family: type[StableDiffusion], path: Path, model: Model, weights: torch.dtype) -> DiffusionPipeline:
     if path.is_file():
         folder = locate_configuration(model)
-        return family.pipeline_class.from_single_file(
+        pipeline = family.pipeline_class.from_single_file(
             str(path), config=str(folder) if folder else None, dtype=torch.float32, **family.without
         )
+        pipeline.unet.to(weights)
+        return pipeline
     return family.pipeline_class.from_pretrained(
-        path, variant=model.variant, dtype=torch.float32, use_safetensors=True, **family.without
+        path,
+        variant=model.variant,
+        dtype={"unet": weights, "default": torch.float32},
+        use_safetensors=True,
+        **family.without,
     )
 
 

@@ -57,7 +57,8 @@ def tokenizer_of(text_encoder: str) -> str:
 class StableDiffusion:
     """A loaded Stable Diffusion model; implements `ModelFamily`.
 
-    All weights are float32. `precision` is the number format of the arithmetic when pictures are generated.
+    `precision` is the number format of the denoiser's arithmetic. Text encoder and autoencoder compute in float32: they
+    are small, and SDXL's autoencoder overflows in float16.
     """
 
     pipeline_class: ClassVar[type[DiffusionPipeline]] = StableDiffusionPipeline
@@ -248,6 +249,11 @@ class StableDiffusion:
         half = self.precision == torch.float16
         remedy = "Set training.mixedPrecision to bf16 or fp32" if half else "Give another model, or another copy of it"
         raise NonFiniteLoss(f"the {part} computes numbers that are not finite. {remedy}.")
+
+    def keep_trained_parts(self, *, text_encoders: bool) -> None:
+        """Frees the autoencoder and, unless they are trained, the text encoders."""
+        for module in (self.vae, *(() if text_encoders else self.text_encoders.values())):
+            module.to("meta")
 
     def export(self, folder: Path, formats: Sequence[str]) -> None:
         """Writes the standard layouts: `diffusers/` for `from_pretrained`, `model.safetensors` for `from_single_file`.
