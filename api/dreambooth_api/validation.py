@@ -21,7 +21,7 @@ from dreambooth_api.model_files import why_no_base_model, why_no_encoder
 from dreambooth_api.training import TrainConfig
 
 REMEDIES = {
-    "model.source": "Give a folder of Stable Diffusion in diffusers' layout, or a .safetensors file of it",
+    "model.source": "Give a folder of Stable Diffusion or SDXL in diffusers' layout, or a .safetensors file of it",
     "evaluation.encoder": "Give a folder that a CLIP model was saved to",
 }
 Schema = Mapping[str, Any]
