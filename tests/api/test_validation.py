@@ -64,7 +64,7 @@ SINGLE: list[tuple[str, Any, str]] = [
     ("training.optimizer", None, "a section of beta1, beta2"),
     ("evaluation", [], "a section of enabled, encoder"),
     ("samples.prompts", "a {identifier} {class}", "a list of 0 to 50 entries"),
-    ("output.formats", [], "1 to 2 entries"),
+    ("output.formats", [], "1 to 3 entries"),
     ("checkpoints.keep", True, "a whole number"),
     ("prior.sampler.scheduler", "euler", "euler-ancestral"),
     ("prior.weight", None, "a number"),
