@@ -29,7 +29,9 @@ def test_a_model_that_can_be_personalised(tmp_path: Path) -> None:
     assert why_no_base_model(single_file(tmp_path / "a.safetensors", {FIRST_LAYER: layer})) is None
 
 
-@pytest.mark.parametrize(("channels", "words"), [(9, "inpainting"), (8, "also takes a picture"), (5, "also takes a picture")])
+@pytest.mark.parametrize(
+    ("channels", "words"), [(9, "inpainting"), (8, "also takes a picture"), (5, "also takes a picture")]
+)
 def test_a_denoiser_that_takes_more_than_latents(tmp_path: Path, channels: int, words: str) -> None:
     layer = {"shape": [320, channels, 3, 3]}
     for path in (
