@@ -78,13 +78,14 @@ def answer(kind: str, paths: Sequence[Path], texts: list[str]) -> Any:
     Returns:
         Token ids, or pixels in 0..1.
     """
-    import diffusers
-    import torch
-    import transformers
-
     if kind == "tokenizer":
+        import transformers
+
         tokenizer = transformers.CLIPTokenizer.from_pretrained(paths[0])
         return np.array(tokenizer(texts, padding="max_length", truncation=True).input_ids)
+    import diffusers
+    import torch
+
     index = json.loads((Path(paths[-1 if kind == "file" else 0]) / "model_index.json").read_text())
     stock = getattr(diffusers, index["_class_name"])
     nothing_else: dict[str, Any] = {"add_watermarker": False}
