@@ -3,17 +3,18 @@
 import random
 import socket
 
-_BELOW_THOSE_OF_CONNECTIONS = range(20_000, 32_000)
-"""Linux takes the local ports of connections from 32768 up: one of those may be gone before its server listens."""
+_CANDIDATES = range(20_000, 30_000)
+"""Kubernetes takes NodePorts from 30000 up, and Linux takes the local ports of connections from 32768 up: one of those
+may be gone before its server listens."""
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
+    """A port on which nothing listens, at any address of this machine."""
     while True:
-        port = random.SystemRandom().choice(_BELOW_THOSE_OF_CONNECTIONS)
+        port = random.SystemRandom().choice(_CANDIDATES)
         with socket.socket() as probe:
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind(("", port))
             except OSError:
                 continue
         return port

@@ -6,7 +6,7 @@ Called by `dreambooth run` and, in pods, by `python -m dreambooth_trainer`.
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,13 +40,13 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
         total_steps=config.training.steps,
         class_images=config.prior.images if config.prior.enabled else None,
     )
-    runner = PhaseRunner(run, Ledger(run.folder.state), _shared_keys(run))
+    runner = PhaseRunner(run, Ledger(run.folder.state), _shared_keys(run), together=True)
     _prepare_and_train(run, runner)
     # Only the main process changes the folder from here on, and not before every process has looked at it.
     distributed.barrier()
     if not distributed.is_main:
         return {}
-    _export_and_evaluate(run, runner)
+    _export_and_evaluate(run, replace(runner, together=False))
     return _conclude(run, runner.ledger, runner.keys).in_short()
 
 
@@ -58,6 +58,8 @@ class PhaseRunner:
     ledger: Ledger
     keys: dict[str, str]
     """For each recorded phase the digest of all that determines its output."""
+    together: bool
+    """Whether all processes run the phases, or only the main one."""
 
     def once(
         self, phase: PhaseName, kind: type[Result], output: Path, work: Callable[[], Result], *first: PhaseName
@@ -72,7 +74,7 @@ class PhaseRunner:
             first: phases that `work` runs before it, and that nothing else needs.
         """
         run = self.run
-        finished = self.ledger.recall(phase, self.keys[phase], kind) if output.exists() else None
+        finished = self._finished(phase, kind, output)
         if finished is not None:
             for skipped in (*first, phase):
                 run.progress.skip(skipped)
@@ -87,6 +89,19 @@ class PhaseRunner:
             }
             self.ledger.record(phase, self.keys[phase], result, took)
         return result
+
+    def _finished(self, phase: PhaseName, kind: type[Result], output: Path) -> Result | None:
+        """The recorded result of a phase, if its output is there.
+
+        The main process decides: on a network file system, another node can see an older state of the folder.
+        """
+        distributed, result = self.run.distributed, None
+        if distributed.is_main and output.exists():
+            result = self.ledger.recall(phase, self.keys[phase], kind)
+        if not self.together:
+            return result
+        shared = distributed.share(result.model_dump_json() if result else "")
+        return kind.model_validate_json(shared) if shared else None
 
 
 def _prepare_and_train(run: Run, runner: PhaseRunner) -> None:

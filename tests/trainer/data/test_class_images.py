@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dreambooth_api.failures import StorageUnavailable
 from dreambooth_api.training import Sampler
 from dreambooth_trainer.data.class_images import ChangedImage, ClassImages
 from dreambooth_trainer.process.storage import manifest_of
@@ -81,5 +82,6 @@ def test_an_image_that_changes_after_it_was_found_is_not_used(
     file = images.image(0).with_name("latents.safetensors")
     changed = file.read_bytes()[:-9] + b"x" * 9
     monkeypatch.setattr(Path, "read_bytes", lambda self: changed)
-    with pytest.raises(ChangedImage, match="start the run again"):
+    with pytest.raises(ChangedImage, match="start the run again") as caught:
         images.latents([0])
+    assert caught.value.exit_code == StorageUnavailable.exit_code

@@ -54,6 +54,28 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 }
 
 
+class OfAnotherNode(Distributed):
+    """A process that gets what the main one has found."""
+
+    shared = ""
+
+    def share(self, text: str) -> str:
+        """The main process's text."""
+        return type(self).shared
+
+
+def test_every_process_takes_the_checkpoint_that_the_main_one_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another node's view of a network file system may be older: its folder lacks the newest checkpoint."""
+    here = filled(tmp_path / "checkpoints", 5, 10)
+    monkeypatch.setattr(Distributed, "share", lambda self, text: setattr(OfAnotherNode, "shared", text) or text)
+    found = here.newest()
+    stale = filled(tmp_path / "stale", 5)
+    there = Checkpoints(stale.folder, 3, OfAnotherNode(rank=1, size=2)).newest()
+    assert there == found and found is not None and found.step == 10
+
+
 def test_the_newest_is_found_with_its_facts(tmp_path: Path) -> None:
     newest = filled(tmp_path / "checkpoints", 5, 10).newest()
     assert newest is not None

@@ -57,6 +57,13 @@ def test_a_loss_that_is_no_number_stops_the_run(path: Path, bad: tuple[float, fl
         log.flush()
 
 
+def test_an_infinite_norm_is_null_in_json(path: Path) -> None:
+    log = LossLog(path, Distributed(), resumed_at=0)
+    log.add(1, StepOutcome(torch.tensor([1.0, 0.5]), 1e-4, torch.tensor(torch.inf)))
+    log.flush()
+    assert '"gradNorm": null' in path.read_text()
+
+
 def test_only_the_main_process_writes(path: Path) -> None:
     LossLog(path, Distributed(rank=1), resumed_at=0)
     assert not path.exists()

@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from dreambooth_api.failures import StorageUnavailable
 from dreambooth_api.training import Sampler
 from dreambooth_trainer.process.storage import atomic_folder, digest_of, is_writable, sha256_of, write_json
 
@@ -31,7 +32,7 @@ DIGESTS = "digests.json"
 """SHA-256 of each file of an image."""
 
 
-class ChangedImage(Exception):
+class ChangedImage(StorageUnavailable):
     """An image changed while it was used; the next start generates it again."""
 
 

@@ -56,7 +56,10 @@ def train(run: Run, dataset: Dataset) -> Trained:
     every = 1 if distributed.device.type == "cpu" and distributed.size == 1 else LOG_EVERY
     batch = training.batch_size * training.gradient_accumulation_steps * distributed.size
     images = batch * (2 if config.prior.enabled else 1)
-    with run.progress.phase("train", total=training.steps, unit="steps", done=start) as phase:
+    with (
+        run.progress.phase("train", total=training.steps, unit="steps", done=start) as phase,
+        distributed.in_step(),
+    ):
         for step in range(start, training.steps):
             log.add(step + 1, engine.step(step, dataset.randomness(training.seed, step, batch), dataset))
             done, last = step + 1, step + 1 == training.steps

@@ -3,10 +3,19 @@
 import ctypes
 import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 
 import torch
+
+PATIENCE = timedelta(hours=3)
+"""How long a process waits for another one."""
+
+PATIENCE_IN_STEPS = timedelta(minutes=10)
+"""How long it waits while training steps run."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,23 @@ class Distributed:
         if self.size == 1:
             os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed needs the variables of a launcher.
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
-        deepspeed.init_distributed(dist_backend=backend, verbose=False)
+        deepspeed.init_distributed(dist_backend=backend, timeout=PATIENCE, verbose=False)
+
+    @contextmanager
+    def in_step(self) -> Iterator[None]:
+        """While training steps run: a process that waits longer than a few minutes for another one fails.
+
+        In other phases, processes wait while one of them downloads a model, generates a larger share of the class images or
+        computes digests.
+        """
+        if self.size == 1:
+            yield
+            return
+        torch.distributed.set_timeout(PATIENCE_IN_STEPS)
+        try:
+            yield
+        finally:
+            torch.distributed.set_timeout(PATIENCE)
 
     def release_memory(self) -> None:
         """Releases the memory of deleted objects from the allocators to the GPU and, if the C library supports it, to

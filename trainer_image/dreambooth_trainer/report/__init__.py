@@ -58,7 +58,7 @@ class ReportData:
     samples: Sequence[PictureRow]
     comparisons: Sequence[PictureRow]
     """Pictures of the class and of other classes."""
-    losses: Sequence[Mapping[str, float]]
+    losses: Sequence[Mapping[str, object]]
     """`step`, `loss`, `priorLoss` and `learningRate` of each step; `priorLoss` is 0 without class images."""
     figures: Figures | None
     """None without an evaluation."""

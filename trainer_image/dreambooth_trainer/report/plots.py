@@ -28,7 +28,7 @@ class Plot:
     svg: Markup
 
 
-def loss_plots(losses: Sequence[Mapping[str, float]]) -> list[Plot]:
+def loss_plots(losses: Sequence[Mapping[str, object]]) -> list[Plot]:
     """Loss of the subject, loss of the class if there are class images, and learning rate, over the steps."""
     steps = np.array([line["step"] for line in losses], dtype=float)
     series = (

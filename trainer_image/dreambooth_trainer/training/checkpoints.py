@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dreambooth_trainer.process.distributed import Distributed
@@ -78,12 +78,15 @@ class Checkpoints:
         self.distributed.barrier()
 
     def newest(self) -> Checkpoint | None:
-        """The newest complete checkpoint. Damaged ones are skipped."""
-        return next((checkpoint for folder in reversed(self._stored()) if (checkpoint := read(folder))), None)
+        """The newest complete checkpoint. Damaged ones are skipped.
 
-    def clear(self) -> None:
-        """Removes all checkpoints."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        The main process decides: on a network file system, another node can see an older state of the folder.
+        """
+        found = None
+        if self.distributed.is_main:
+            found = next((checkpoint for folder in reversed(self._stored()) if (checkpoint := read(folder))), None)
+        facts = json.loads(self.distributed.share(json.dumps(found and asdict(found), default=str)))
+        return Checkpoint(**{**facts, "folder": Path(facts["folder"])}) if facts else None
 
     def _stored(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
@@ -14,7 +14,20 @@ from dreambooth_trainer.process.storage import write_atomically
 if TYPE_CHECKING:
     from dreambooth_trainer.training.engine import StepOutcome
 
-Line = dict[str, float]
+
+class Line(TypedDict):
+    """An optimizer step."""
+
+    step: int
+    """Number of the step, from 1."""
+    loss: float
+    """Loss of the photos."""
+    priorLoss: float
+    """Loss of the class images, unweighted; 0 without them."""
+    learningRate: float
+    """Learning rate of the denoiser."""
+    gradNorm: float | None
+    """Global norm of the gradients before clipping; None if it is infinite, as in steps that loss scaling skips."""
 
 
 class LossLog:
@@ -43,13 +56,13 @@ class LossLog:
             return []
         losses = torch.stack([outcome.losses for _, outcome in self._pending])
         losses = self._distributed.mean(losses)
-        lines = [
+        lines: list[Line] = [
             {
                 "step": step,
                 "loss": subject,
                 "priorLoss": class_,
                 "learningRate": outcome.learning_rate,
-                "gradNorm": float(outcome.grad_norm or 0),
+                "gradNorm": norm if math.isfinite(norm := float(outcome.grad_norm or 0)) else None,
             }
             for (step, outcome), (subject, class_) in zip(self._pending, losses.tolist(), strict=True)
         ]
@@ -57,7 +70,7 @@ class LossLog:
         for line in lines:
             if not math.isfinite(line["loss"] + line["priorLoss"]):
                 raise NonFiniteLoss(
-                    f"the loss became {line['loss'] + line['priorLoss']} at step {int(line['step'])}. Lower "
+                    f"the loss became {line['loss'] + line['priorLoss']} at step {line['step']}. Lower "
                     "training.learningRate, lengthen training.warmupSteps, or use mixedPrecision bf16 or fp32 instead "
                     "of fp16."
                 )
