@@ -15,8 +15,13 @@ from safetensors.torch import load_file, save_file
 from dreambooth_api.failures import Interrupted, InvalidConfig, ModelUnavailable, StorageUnavailable
 from dreambooth_api.progress import PhaseName
 from dreambooth_api.training import TrainConfig
-from dreambooth_trainer.phase_records import ByPath
+from dreambooth_trainer.monitoring.progress import Progress
+from dreambooth_trainer.phase_records import ByPath, Ledger
+from dreambooth_trainer.phases import train
+from dreambooth_trainer.pipeline import PhaseRunner
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import sha256_of, write_json
+from dreambooth_trainer.run import Run, RunFolder
 from tests.trainer.tiny_training import Job, job_of, signal_when, wait
 
 SLOW: dict[str, dict[str, Any]] = {"training": {"steps": 100}, "checkpoints": {"everySteps": 10_000}}
@@ -243,3 +248,18 @@ def test_a_start_waits_for_one_that_is_being_stopped(tiny_training: Path) -> Non
     signal_when(process, signal.SIGTERM, lambda: True)
     signal_when(process, signal.SIGCONT, lambda: True)
     assert [wait(process), wait(second)] == [Interrupted.exit_code, 0]
+
+
+def test_every_process_skips_what_the_main_one_found_done(tmp_path: Path) -> None:
+    """Another node's view of a network file system may be older: the output of the phase is not there yet."""
+    result = train.Trained(steps=4, resumed_at=0, zero_stage=0, processes=2)
+
+    class OfAnotherNode(Distributed):
+        def share(self, text: str) -> str:
+            """The main process's text."""
+            return result.model_dump_json()
+
+    config = TrainConfig.model_validate(job_of(tmp_path, "run").config)
+    run = Run(config, RunFolder(tmp_path / "run"), tmp_path, OfAnotherNode(rank=1, size=2), Progress())
+    runner = PhaseRunner(run, Ledger(run.folder.state), {"train": "key"}, together=True)
+    assert runner.once("train", train.Trained, tmp_path / "weights", lambda: pytest.fail("ran again")) == result

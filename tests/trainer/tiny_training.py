@@ -214,12 +214,12 @@ def finish(arguments: Sequence[str], **environment: str) -> tuple[int, str]:
     return ended.returncode, ended.stdout
 
 
-def wait(process: BaseProcess) -> int:
+def wait(process: BaseProcess, seconds: float = PATIENCE) -> int:
     """Waits for the end of a process and tells its exit code."""
-    process.join(PATIENCE)
+    process.join(seconds)
     if process.exitcode is None:
         process.kill()
-        raise TimeoutError(f"still running after {PATIENCE} s")
+        raise TimeoutError(f"still running after {seconds} s")
     return process.exitcode
 
 

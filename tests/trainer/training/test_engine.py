@@ -22,7 +22,17 @@ from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.engine import deepspeed_config, plan_zero_stage
 from tests.ports import free_port
 from tests.trainer.tiny_models import build
-from tests.trainer.tiny_training import Job, distance, hidden_gpus, job_of, plain_loop, prepared_photos, settings, wait
+from tests.trainer.tiny_training import (
+    PATIENCE,
+    Job,
+    distance,
+    hidden_gpus,
+    job_of,
+    plain_loop,
+    prepared_photos,
+    settings,
+    wait,
+)
 
 GLOBAL_BATCH = 4
 TOLERANCE = 1e-4
@@ -41,6 +51,8 @@ STAGES_OF: dict[str, tuple[int, ...]] = {
     "bf16": STAGES,
 }
 """Stages by variant: each variant without sharding, and with a kind of sharding that could break it."""
+
+MANY_TRAININGS = 5 * PATIENCE
 
 BF16 = {"mixedPrecision": "bf16", "steps": 1, "learningRate": 1e-6}
 
@@ -89,7 +101,7 @@ def trained(tiny_training: Path) -> Path:
         with mock.patch.dict(os.environ, hidden):
             for process in group:
                 process.start()
-        assert [wait(process) for process in group] == [0] * processes
+        assert [wait(process, MANY_TRAININGS) for process in group] == [0] * processes
     return tiny_training
 
 
