@@ -97,7 +97,7 @@ def documents_of(file: Path) -> list[Any] | Problem:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        return Problem("FILE", str(file), f"is no valid YAML{place}: {error.problem}", "Mend it there")
+        return Problem("FILE", str(file), f"is no valid YAML{place}: {error.problem}", "Correct it there")
     except (yaml.YAMLError, ValueError) as error:
         return Problem("FILE", str(file), f"is no valid YAML: {error}", "Save it as YAML in UTF-8")
 

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.prompts import fill
 from dreambooth_api.training import Sampler, Scheduler
-from dreambooth_trainer.data.prompts import Prompt, judge
+from dreambooth_trainer.data.prompts import Prompt, check
 from dreambooth_trainer.evaluation.contact_sheet import MAX_ROWS, Row, contact_sheet, tile
 from dreambooth_trainer.evaluation.pictures import BATCH, sampler_of
 from dreambooth_trainer.job import quiet_libraries
@@ -137,7 +137,7 @@ def _prompts(wish: Wish, result: RunResult, model: ModelFamily, warn: Callable[[
     )
     kept = (result.identifier, result.class_)
     asked = [Prompt("PROMPT", prompt, kept), Prompt("--negative-prompt", negative_prompt, kept)]
-    problems, warnings = judge(asked, model.read_length)
+    problems, warnings = check(asked, model.read_length)
     _refuse(problems)
     for warning in warnings:
         warn(warning)

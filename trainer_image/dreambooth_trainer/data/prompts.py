@@ -40,7 +40,7 @@ def prompts_of(config: TrainConfig, identifier: str) -> Iterator[Prompt]:
             yield Prompt(f"spec.evaluation.otherClasses[{number}]", f"a {other}", (other,))
 
 
-def judge(prompts: Iterable[Prompt], read_length: ReadLength) -> tuple[list[Problem], list[str]]:
+def check(prompts: Iterable[Prompt], read_length: ReadLength) -> tuple[list[Problem], list[str]]:
     """Finds the prompts that the text encoder would truncate.
 
     Returns:

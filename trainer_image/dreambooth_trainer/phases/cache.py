@@ -122,7 +122,7 @@ def _prompts_of_noisings(prompt_K: Tensor, noisings: int, empty: int | None, oth
 
 
 def _class_pool(run: Run, phase: RunningPhase, dataset: Dataset, prompt_RK: Tensor) -> Noised:
-    """Every class image at several noise levels, with the base model's predictions."""
+    """Every class image at several noise levels, with the base model's predictions, which the processes share out."""
     latents = dataset.class_latents.repeat(len(prompt_RK), 1, 1, 1)
     generator = torch.Generator().manual_seed(run.config.training.seed)
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
@@ -137,13 +137,15 @@ def _class_pool(run: Run, phase: RunningPhase, dataset: Dataset, prompt_RK: Tens
         prompt_N=prompt_RK.flatten(),
         image_N=dataset.class_image_K.repeat(len(prompt_RK)),
     )
-    targets = []
-    for indices in torch.arange(len(rows), device=latents.device).split(2 * run.config.prior.batch_size):
+    distributed, targets = run.distributed, torch.zeros(latents.shape, device=latents.device)
+    batches = torch.arange(len(rows), device=latents.device).split(2 * run.config.prior.batch_size)
+    for number, indices in enumerate(batches):
         run.stop.check()
-        targets.append(predicted_by(run.model, rows[indices], dataset.prompts, dataset.images))
-        require_finite("the UNet", targets[-1])
+        if number % distributed.size == distributed.rank:
+            targets[indices] = predicted_by(run.model, rows[indices], dataset.prompts, dataset.images)
+            require_finite("the UNet", targets[indices])
         phase.advance(len(indices))
-    return replace(rows, target_NCHW=torch.cat(targets))
+    return replace(rows, target_NCHW=distributed.sum(targets))
 
 
 def require_finite(part: str, *tensors: Tensor) -> None:

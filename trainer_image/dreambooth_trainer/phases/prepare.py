@@ -66,7 +66,7 @@ def prepare(run: Run) -> Prepared:
         # The training depends on their order, which must not depend on their names.
         photos.sort(key=lambda photo: photo.digest)
         finding = _identify(run)
-        problems, cut = prompts.judge(prompts.prompts_of(config, finding.identifier), run.model.read_length)
+        problems, cut = prompts.check(prompts.prompts_of(config, finding.identifier), run.model.read_length)
         if problems:
             raise InvalidConfig(problems)
         names = _file_names(len(photos))

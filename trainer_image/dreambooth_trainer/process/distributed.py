@@ -138,8 +138,12 @@ class Distributed:
         torch.distributed.broadcast_object_list(texts, src=0, device=self.device)
         return texts[0]
 
-    def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """The mean of a tensor over the processes. All processes must call it."""
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over the processes. All processes must call it."""
         if self.size > 1:
             torch.distributed.all_reduce(values)
-        return values / self.size
+        return values
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """The mean of a tensor over the processes. All processes must call it."""
+        return self.sum(values) / self.size
