@@ -25,8 +25,14 @@ def sweep() -> None:
     """Removes processes of containers, mounts, interfaces, packet filters, control groups and files of a cluster."""
     if not RUN.exists():
         return
+    # A cluster without a node leaves only files; the rest belongs to another cluster on this machine.
     if (before := RUN / FORWARDING.name).exists():
-        FORWARDING.write_text(before.read_text())
+        _sweep_node(before.read_text())
+    shutil.rmtree(RUN, ignore_errors=True)
+
+
+def _sweep_node(forwarding: str) -> None:
+    FORWARDING.write_text(forwarding)
     _end_containers()
     for mount in sorted(_mounts(), reverse=True):
         subprocess.run(["umount", "--lazy", mount], capture_output=True)
@@ -37,7 +43,6 @@ def sweep() -> None:
     for group in sorted(Path("/sys/fs/cgroup").glob("**/kubepods/**/"), key=lambda path: -len(path.parts)):
         with suppress(OSError):
             group.rmdir()
-    shutil.rmtree(RUN, ignore_errors=True)
 
 
 def _end_containers() -> None:
