@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from dreambooth_api.contradictions import stray_placeholders
-from dreambooth_api.failures import InvalidConfig, Problem, classify
+from dreambooth_api.failures import InvalidConfig, Problem, StorageUnavailable, classify
 from dreambooth_api.training import Scheduler
 from dreambooth_cli.output import complain, say
+from dreambooth_trainer.process.storage import require_writable
 from dreambooth_trainer.run import RunFolder
 
 AS_THE_SAMPLES = "as the run's samples"
@@ -75,6 +76,7 @@ def generate(
 
     Its settings are in the picture, and in a JSON file with the same name. No picture replaces another.
     """
+    output = output or folder / "generated"
     if not RunFolder(folder).complete.is_file():
         reason = "is no finished run (it has no COMPLETE)" if folder.is_dir() else "does not exist"
         complain(f"DIR: {str(folder)!r} {reason}. Give the output folder of a run that has ended.")
@@ -87,6 +89,11 @@ def generate(
     if problems:
         complain("\n".join(map(str, problems)))
         raise typer.Exit(InvalidConfig.exit_code)
+    try:
+        require_writable(output)
+    except StorageUnavailable as failure:
+        complain(f"--output: {failure}")
+        raise typer.Exit(failure.exit_code) from None
 
     # Torch takes seconds to import; a wrong folder is reported before.
     from dreambooth_trainer.generate import Wish
@@ -104,7 +111,7 @@ def generate(
         adapter_scale=adapter_scale,
     )
     try:
-        for picture in generated(folder, wish, output or folder / "generated", _warn):
+        for picture in generated(folder, wish, output, _warn):
             say(picture)
     except BaseException as error:
         failure = classify(error)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from dreambooth_api.failures import ModelUnavailable
+from dreambooth_api.failures import ModelUnavailable, StorageUnavailable
 from dreambooth_api.training import TrainConfig
 from dreambooth_cli import app
 from dreambooth_trainer.run import default_cache
@@ -185,7 +185,18 @@ def test_run_needs_everything_on_this_machine(
     assert training.calls == []
 
 
-def test_generate_draws_from_a_finished_run(tmp_path: Path, drawing: FakeDrawing) -> None:
+def test_generate_needs_a_folder_that_it_can_write_to(tmp_path: Path, drawing: FakeDrawing) -> None:
+    (tmp_path / "COMPLETE").touch()
+    result = RUNNER.invoke(app, ["generate", str(tmp_path), "a cat", "-o", str(tmp_path / "COMPLETE" / "new")])
+    assert result.exit_code == StorageUnavailable.exit_code
+    assert "--output: " in result.stderr and "can't be written to" in result.stderr
+    assert drawing.calls == []
+
+
+def test_generate_writes_pictures_of_a_finished_run(
+    tmp_path: Path, drawing: FakeDrawing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "COMPLETE").touch()
     result = RUNNER.invoke(app, ["generate", str(tmp_path), "a {identifier} {class}"])
     assert (result.exit_code, result.stdout.split()) == (0, ["1.png", "2.png"])

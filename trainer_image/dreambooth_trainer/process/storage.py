@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dreambooth_api.failures import StorageUnavailable
+
 
 def flush_folder(folder: Path, *, contents: bool = True) -> None:
     """Flushes a folder, and all files in it, to the disk."""
@@ -82,17 +84,29 @@ def write_json(target: Path, value: Any) -> None:
     write_atomically(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def is_writable(folder: Path) -> bool:
-    """Whether files can be written to a folder, which is created if it is missing.
+def require_writable(folder: Path) -> None:
+    """Makes sure that files can be written to a folder, which is created if it is missing.
 
     The function tries it: a read-only mount or a file server can refuse writes that the permissions allow.
+
+    Raises:
+        StorageUnavailable: files can't be written there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
+            pass
+    except OSError as error:
+        raise StorageUnavailable.of(error, folder) from error
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be written to a folder; see `require_writable`."""
+    try:
+        require_writable(folder)
+    except StorageUnavailable:
         return False
+    return True
 
 
 def sha256_of(path: Path) -> str:
