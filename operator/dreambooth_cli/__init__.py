@@ -48,5 +48,5 @@ def main() -> None:
 
 def _interrupted(*_: object) -> NoReturn:
     """Ctrl-C before anything could be saved, or while pictures are generated; a run has its own handler."""
-    typer.echo("Interrupted: stopped by Ctrl-C; the same command goes on", err=True)
+    typer.echo("Interrupted: stopped by Ctrl-C; the same command resumes the run", err=True)
     raise SystemExit(Interrupted.exit_code)

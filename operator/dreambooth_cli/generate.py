@@ -91,9 +91,9 @@ def generate(
         raise typer.Exit(InvalidConfig.exit_code)
     try:
         require_writable(output)
-    except StorageUnavailable as failure:
-        complain(f"--output: {failure}")
-        raise typer.Exit(failure.exit_code) from None
+    except StorageUnavailable as error:
+        complain(f"--output: {error}")
+        raise typer.Exit(error.exit_code) from None
 
     # Torch takes seconds to import; a wrong folder is reported before.
     from dreambooth_trainer.generate import Wish
