@@ -192,7 +192,7 @@ def test_what_can_t_be_generated_is_refused(finished: RunFolder, tmp_path: Path)
     assert "--size: '68x100'" in (said := refused(finished, output, "a dog", "--size", "68x100"))
     assert said.endswith("width and height must be multiples of 8. Give 64x96.")
     assert "--size: 'big' is no size. Give 64 to 2048 pixels" in refused(finished, output, "a dog", "--size", "big")
-    assert "as the run trained all weights" in refused(finished, output, "a dog", "--adapter-scale", "0.5")
+    assert "because the run trained all weights" in refused(finished, output, "a dog", "--adapter-scale", "0.5")
     without_guidance = ["--negative-prompt", "red", "--guidance-scale", "1"]
     assert "--negative-prompt: 'red' has no effect" in refused(finished, output, "a dog", *without_guidance)
     assert "loses 'sks'" in refused(finished, output, "in the snow " * 20 + "a {identifier}")
