@@ -90,7 +90,8 @@ def generate(
         complain("\n".join(map(str, problems)))
         raise typer.Exit(InvalidConfig.exit_code)
     try:
-        require_writable(output)
+        # The folder itself is created with the first picture.
+        require_writable(next(place for place in (output, *output.absolute().parents) if place.exists()))
     except StorageUnavailable as error:
         complain(f"--output: {error}")
         raise typer.Exit(error.exit_code) from None
