@@ -194,10 +194,16 @@ class Shown(NamedTuple):
 def _conflicts(wish: Wish, sampler: Sampler, result: RunResult) -> Iterator[Problem]:
     """Problems of options that have no effect with other options or with the run."""
     if wish.adapter_scale is not None and result.config.training.method != "lora":
-        message, remedy = "has no effect, because the run trained all weights", "Remove it, or give a run of method lora"
+        message, remedy = (
+            "has no effect, because the run trained all weights",
+            "Remove it, or give a run of method lora",
+        )
         yield Problem("--adapter-scale", wish.adapter_scale, message, remedy)
     if wish.negative_prompt and sampler.guidance_scale == 1:
-        message, remedy = "has no effect, because the guidance scale is 1", "Give a --guidance-scale above 1, or remove it"
+        message, remedy = (
+            "has no effect, because the guidance scale is 1",
+            "Give a --guidance-scale above 1, or remove it",
+        )
         yield Problem("--negative-prompt", wish.negative_prompt, message, remedy)
 
 

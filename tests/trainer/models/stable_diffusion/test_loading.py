@@ -148,6 +148,25 @@ def test_distilled_models_are_refused(folder: Path) -> None:
     assert "Give the model that it was distilled from" in refusal(folder)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}, "is of another process than DDPM"),
+        ("vae/config.json", {"latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}, "normalises latents"),
+    ],
+)
+def test_models_of_another_process_are_refused(
+    folder: Path, file: str, content: dict[str, object], reason: str
+) -> None:
+    """As Playground's, whose pipeline is SDXL's."""
+    before = json.loads((folder / file).read_text()) if file.startswith("vae") else {}
+    (folder / file).write_text(json.dumps(before | content))
+    if file.startswith("scheduler"):
+        index = json.loads((folder / "model_index.json").read_text())
+        (folder / "model_index.json").write_text(json.dumps(index | {"scheduler": ["diffusers", "EDMEulerScheduler"]}))
+    assert reason in refusal(folder)
+
+
 def test_the_refiner_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "refiner.safetensors"
     save_file({"conditioner.embedders.0.model.positional_embedding": torch.zeros(1)}, file)

@@ -19,8 +19,11 @@ class Ddpm:
         """Reads a scheduler's configuration.
 
         Raises:
-            ValueError: it names an unknown prediction type.
+            ValueError: it is of another process, or names an unknown prediction type.
         """
+        # Schedulers of other processes, such as EDM's and flow matching's, have no schedule of betas.
+        if "beta_schedule" not in scheduler:
+            raise ValueError(f"its scheduler, {scheduler.get('_class_name')}, is of another process than DDPM")
         # Latents can be outside of -1..1, and the scheduler of a checkpoint may not disable clipping.
         self.scheduler = DDPMScheduler.from_config(scheduler, clip_sample=False)
         self.scheduler.alphas_cumprod = self.scheduler.alphas_cumprod.to(device)

@@ -87,6 +87,8 @@ def _refuse_parts_that_do_not_fit(pipeline: DiffusionPipeline, family: type[Stab
             "its UNet takes the guidance scale as an input, as in models that are distilled to few steps (LCM). Give the "
             "model that it was distilled from"
         )
+    if vae.latents_mean is not None:
+        raise ValueError("its autoencoder normalises latents by their mean, which is not supported")
     width = sum(text_encoder.hidden_size for text_encoder in text_encoders)
     # A list of widths is from no model of these families; the libraries raise an error for it.
     if isinstance(unet.cross_attention_dim, int) and unet.cross_attention_dim != width:
