@@ -6,6 +6,7 @@ Objects are passed and returned as JSON. Each error of the network or the API se
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -53,6 +54,11 @@ CLUSTER_SCOPED = RUNTIME_KIND, "Namespace"
 
 _METADATA_ALONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _TRANSIENT = {401, 408, 409, 429}
+
+_APPLY = "application/apply-patch+yaml; charset=utf-8"
+"""With the character set, as the Kubernetes client would otherwise encode the body itself, as JSON in ASCII."""
+_NOT_LITERAL = re.compile("[\\x7f-\\x9f\\u2028\\u2029\\ufeff\\ufffe\\uffff]")
+"""Characters that JSON allows in a string, but that YAML does not allow there, or reads as a line break."""
 
 
 class ClusterError(Exception):
@@ -171,8 +177,8 @@ class Cluster:
             "PATCH",
             _path(item["kind"], metadata["namespace"], metadata["name"]),
             query={"fieldManager": OPERATOR, "force": "true"},
-            body=item,
-            content_type="application/apply-patch+yaml",
+            body=as_yaml(item),
+            content_type=_APPLY,
             timeout=timeout,
         )
 
@@ -245,7 +251,7 @@ class Cluster:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Object | None = None,
+        body: Object | bytes | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
         timeout: float = TIMEOUT_SECONDS,
@@ -305,6 +311,15 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds from the header Retry-After, which the API server never writes as a date."""
     value = headers.get("Retry-After", "")
     return min(float(value), LONGEST_RETRY_AFTER) if value.isascii() and value.isdigit() else None
+
+
+def as_yaml(item: Object) -> bytes:
+    """An object as JSON in UTF-8 that is YAML too: YAML has no surrogate pairs, by which JSON in ASCII escapes characters
+    beyond U+FFFF. Lone surrogates are replaced, as the API server does in JSON.
+    """
+    text = json.dumps(item, ensure_ascii=False)
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _NOT_LITERAL.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def _path(kind: str, namespace: str | None, name: str | None = None) -> str:

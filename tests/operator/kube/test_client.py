@@ -84,6 +84,41 @@ def test_apply_takes_over_fields_and_removes_those_that_are_left_out(namespace: 
     with_cluster(test)
 
 
+EVERY_CHARACTER = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
+STRANGE = "\x00\t\x7f\x80\x85\x9f\xa0\u2028\u2029\ufeff\ufffe\uffff\U0001f436\U0001ffff\U0010ffff"
+
+
+@pytest.mark.parametrize("text", ["\N{DOG FACE}", *STRANGE, f"# {STRANGE}: '\\\"\n- &a *a !!a <<: %{{"], ids=ascii)
+def test_any_character_can_be_applied(namespace: str, text: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        item = config_map(namespace, first=f"a {text} b", last=text)
+        item["metadata"]["annotations"] = {"of": text}
+        applied = await cluster.apply(item)
+        assert applied["data"] == item["data"]
+        assert applied["metadata"]["annotations"] == {"of": text}
+
+    with_cluster(test)
+
+
+def test_all_characters_can_be_applied_together(namespace: str) -> None:
+    parts = [EVERY_CHARACTER[start : start + 100_000] for start in range(0, len(EVERY_CHARACTER), 100_000)]
+
+    async def test(cluster: Cluster) -> None:
+        for part in parts:
+            assert (await cluster.apply(config_map(namespace, all=part)))["data"] == {"all": part}
+
+    with_cluster(test)
+
+
+def test_lone_surrogates_are_replaced_as_in_json(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        made = await cluster.create(config_map(namespace, "made", text="a\ud83d b\udc36 \ud83d\udc36"))
+        applied = await cluster.apply(config_map(namespace, "applied", text="a\ud83d b\udc36 \ud83d\udc36"))
+        assert applied["data"] == made["data"] == {"text": "a\ufffd b\ufffd \N{DOG FACE}"}
+
+    with_cluster(test)
+
+
 def test_lists_come_in_pages_with_their_kind(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAGE_SIZE", 2)
 
