@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dreambooth_api.job import NAME_LENGTH, DreamBoothJobSpec
-from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE
+from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, QUALIFIED_NAME
 from dreambooth_api.training import Section
 
 
@@ -55,6 +55,32 @@ def _stage(part: str, lowest: int) -> Rule:
     )
 
 
+_TOLERATION = [
+    Rule(
+        "has(self.key) || self.operator == 'Exists'",
+        "a toleration without key needs the operator Exists: it tolerates all taints. Add a key, or set the operator",
+    ),
+    Rule(
+        "self.operator == 'Equal' || !has(self.value) || self.value == ''",
+        "value has no effect for the operator Exists. Remove it, or choose the operator Equal",
+    ),
+    Rule(
+        "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+        "tolerationSeconds needs the effect NoExecute. Set it, or remove the seconds",
+    ),
+]
+_LABELS = [
+    Rule(
+        f"self.all(key, size(key) <= 317 && key.matches('^{QUALIFIED_NAME}$'))",
+        "each key must be the key of a label, [domain/]name, such as example.com/gpu",
+    )
+]
+_GPU_RESOURCE = Rule(
+    "!has(self.gpuResourceName) || !self.gpuResourceName.contains('kubernetes.io/')",
+    "gpuResourceName must be an extended resource, such as nvidia.com/gpu: Kubernetes reserves kubernetes.io/ for itself",
+)
+
+
 _FURTHER: Mapping[str, Sequence[Rule]] = {
     "": [
         Rule(
@@ -75,7 +101,13 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             f"self.training.mixedPrecision != 'fp16' || {_at_least('self.deepspeed.zeroStage', 1)}",
             "training.mixedPrecision fp16 needs a deepspeed.zeroStage of at least 1, or auto, since only those scale the loss. "
             "Set it, or choose bf16 or fp32",
-        )
+        ),
+        Rule(
+            "self.resources.nodes == 1 || has(self.volumes.output.claimName) || !has(self.volumes.output.create.accessModes) || "
+            "'ReadWriteMany' in self.volumes.output.create.accessModes",
+            "volumes.output.create.accessModes must have ReadWriteMany for several nodes (resources.nodes). Add it, or leave "
+            "the field out",
+        ),
     ],
     "spec.model": [
         Rule(_SOURCE.format(field="source"), _SOURCES.format(field="source")),
@@ -129,6 +161,16 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             "quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
             "sharedMemory must not be more than memory, which it counts towards",
         ),
+        _GPU_RESOURCE,
+    ],
+    "spec.scheduling.nodeSelector": _LABELS,
+    "spec.scheduling.tolerations[]": _TOLERATION,
+    "spec.volumes.output.create": [
+        Rule("quantity(self.size).isGreaterThan(quantity('0'))", "size must be greater than 0"),
+        Rule(
+            "!has(self.accessModes) || !('ReadWriteOncePod' in self.accessModes) || size(self.accessModes) == 1",
+            "accessModes must not have another mode beside ReadWriteOncePod",
+        ),
     ],
 }
 """Further rules."""
@@ -157,6 +199,9 @@ RUNTIME_RULES: Mapping[str, Sequence[Rule]] = {
             "quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
             "sharedMemory must not be more than memory, which it counts towards",
         ),
+        _GPU_RESOURCE,
     ],
+    "spec.nodeSelector": _LABELS,
+    "spec.tolerations[]": _TOLERATION,
 }
 """By the path of a field of a DreamBoothRuntime: what must hold for it."""

@@ -32,8 +32,17 @@ def validate(item: Mapping[str, Any]) -> tuple[DreamBoothJob | None, list[Proble
     job, problems = check_fields({key: item[key] for key in VALIDATED_KEYS if key in item}, DreamBoothJob, "")
     problems += check_contradictions(spec, problems)
     if job is not None:
-        problems += [problem for rule in RULES for problem in rule(job)]
+        problems += [*check_cluster_sections(job), *(problem for rule in _POD_RULES for problem in rule(job))]
     return (None if problems else job), problems
+
+
+def check_cluster_sections(job: DreamBoothJob) -> list[Problem]:
+    """Applies the rules over several fields of the sections that only a cluster uses.
+
+    Args:
+        job: the DreamBoothJob; its photos and models may be on this machine.
+    """
+    return [problem for rule in _SECTION_RULES for problem in rule(job)]
 
 
 def readable(item: Mapping[str, Any]) -> DreamBoothJob:
@@ -119,9 +128,49 @@ def _several_nodes_share_a_volume(job: DreamBoothJob) -> Iterator[Problem]:
         yield Problem("spec.volumes.output.create.accessModes", modes, message, "Add ReadWriteMany, or remove it")
 
 
-RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
+def _access_modes(job: DreamBoothJob) -> Iterator[Problem]:
+    modes = job.spec.volumes.output.create.access_modes or []
+    if "ReadWriteOncePod" in modes and len(modes) > 1:
+        message = "has another mode beside ReadWriteOncePod, which Kubernetes does not allow"
+        yield Problem("spec.volumes.output.create.accessModes", modes, message, "Remove one of them")
+
+
+def _size_of_the_output(job: DreamBoothJob) -> Iterator[Problem]:
+    size = job.spec.volumes.output.create.size
+    if amount(size) == 0:
+        yield Problem("spec.volumes.output.create.size", size, "is not greater than 0", "Give a size, such as 20Gi")
+
+
+def _gpu_resource(job: DreamBoothJob) -> Iterator[Problem]:
+    name = job.spec.resources.gpu_resource_name
+    if "kubernetes.io/" in name:
+        message = "is no extended resource: Kubernetes reserves kubernetes.io/ for itself"
+        yield Problem("spec.resources.gpuResourceName", name, message, "Give another name, such as nvidia.com/gpu")
+
+
+def _tolerations(job: DreamBoothJob) -> Iterator[Problem]:
+    for number, one in enumerate(job.spec.scheduling.tolerations):
+        field, value = f"spec.scheduling.tolerations[{number}]", one.model_dump(by_alias=True, exclude_none=True)
+        if one.key is None and one.operator != "Exists":
+            remedy = "Add a key, or set the operator to Exists to tolerate all taints"
+            yield Problem(field, value, "has no key, which needs the operator Exists", remedy)
+        if one.operator == "Exists" and one.value:
+            remedy = "Remove it, or choose the operator Equal"
+            yield Problem(f"{field}.value", one.value, "has no effect for the operator Exists", remedy)
+        if one.toleration_seconds is not None and one.effect != "NoExecute":
+            remedy = "Set the effect to NoExecute, or remove the seconds"
+            yield Problem(f"{field}.tolerationSeconds", one.toleration_seconds, "needs the effect NoExecute", remedy)
+
+
+_POD_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
     _pods_can_read_the_photos,
     _pods_can_read_the_models,
+]
+_SECTION_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
     _shared_memory,
     _several_nodes_share_a_volume,
+    _access_modes,
+    _size_of_the_output,
+    _gpu_resource,
+    _tolerations,
 ]

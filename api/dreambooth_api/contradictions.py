@@ -10,7 +10,7 @@ from typing import Any
 
 from dreambooth_api.failures import Problem
 from dreambooth_api.prompts import words_of
-from dreambooth_api.training import EMBEDDED_MODELS, Images, Subject, TrainConfig
+from dreambooth_api.training import EMBEDDED_MODELS, SUBDOMAIN, Images, Subject, TrainConfig
 
 PLACEHOLDERS = {"identifier", "class"}
 
@@ -230,7 +230,7 @@ def _source_of(path: str) -> "Rule":
             if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
                 yield Problem(f"spec.{path}", source, "is no repository of the hub", "Write hf://organisation/name")
         elif scheme == "pvc":
-            if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/.*)?", name):
+            if not re.fullmatch(f"{SUBDOMAIN}(/.*)?", name):
                 yield Problem(f"spec.{path}", source, "has no valid name of a claim", "Write pvc://claim/path")
         else:
             remedy = "Write embedded://emoji, hf://organisation/name, pvc://claim/path, or the path of a folder or file"

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from dreambooth_api.cel import RULES, RUNTIME_RULES, Rule
 from dreambooth_api.job import GROUP, PLURAL, VERSION, DreamBoothJob
 from dreambooth_api.runtime import RUNTIME_PLURAL, DreamBoothRuntime
-from dreambooth_api.validation import resolve
+from dreambooth_api.validation import entry_of, resolve
 
 KEPT = {
     "description",
@@ -214,8 +214,9 @@ def _children(target: Mapping[str, Any], source: _Source, path: str) -> dict[str
         key = LIST_KEYS.get(path.rpartition(".")[2]) if path.startswith("status.") else None
         names = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]} if key else {}
         return {"items": _structural(target["items"], source, f"{path}[]"), **names}
-    if isinstance(values := target.get("additionalProperties"), Mapping):
-        return {"additionalProperties": _structural(values, source, f"{path}{{}}")}
+    if entry := entry_of(target):
+        # The key's pattern has no place in a structural schema; CEL rules check it.
+        return {"additionalProperties": _structural(entry.value, source, f"{path}{{}}")}
     return {}
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dreambooth_api.sections import ImageReference, Resources, Scheduling, Volumes
 from dreambooth_api.status import DreamBoothJobStatus
-from dreambooth_api.training import TrainConfig
+from dreambooth_api.training import SUBDOMAIN, TrainConfig
 
 GROUP = "dreambooth.io"
 VERSION = "v1alpha1"
@@ -27,7 +27,7 @@ Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-
 """A label of RFC 1123."""
 
 
-RuntimeName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+RuntimeName = Annotated[str, Field(min_length=1, max_length=63, pattern=f"^{SUBDOMAIN}$")]
 """Name of a DreamBoothRuntime, which is also the value of a label."""
 
 

@@ -13,7 +13,9 @@ from dreambooth_api.sections import (
     CacheVolume,
     GpuResourceName,
     ImageReference,
+    LabelValue,
     QualifiedName,
+    QueueName,
     Toleration,
 )
 from dreambooth_api.training import ObjectName, Section
@@ -21,7 +23,6 @@ from dreambooth_api.training import ObjectName, Section
 RUNTIME_KIND = "DreamBoothRuntime"
 RUNTIME_PLURAL = "dreamboothruntimes"
 
-LabelValue = Annotated[str, Field(max_length=63)]
 Labels = Annotated[dict[QualifiedName, LabelValue], Field(max_length=20)]
 
 
@@ -115,7 +116,7 @@ class DreamBoothRuntimeSpec(Section):
     """Taints that the pods tolerate; DreamBoothJobs can't add any."""
     priority_class_names: Annotated[list[ObjectName], Field(max_length=20)] = []
     """PriorityClasses that DreamBoothJobs may name; one that names none gets the first. Default: none."""
-    queue_names: Annotated[list[ObjectName], Field(max_length=20)] = []
+    queue_names: Annotated[list[QueueName], Field(max_length=20)] = []
     """Kueue's LocalQueues that DreamBoothJobs may name; one that names none gets the first. Default: any of the namespace,
     or none."""
     volumes: RuntimeVolumes = RuntimeVolumes()

@@ -5,18 +5,30 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dreambooth_api.quantities import Quantity
-from dreambooth_api.training import ObjectName, Section
+from dreambooth_api.training import SUBDOMAIN, ObjectName, Section
 
-QualifiedName = Annotated[str, Field(min_length=1, max_length=317)]
-"""Key of a label, of a taint or of a resource: `[prefix/]name`."""
+NAME = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+"""Pattern of the part of a qualified name after its domain."""
+QUALIFIED_NAME = f"({SUBDOMAIN}/)?{NAME}"
+"""Pattern of `[prefix/]name`."""
+
+QualifiedName = Annotated[str, Field(min_length=1, max_length=317, pattern=f"^{QUALIFIED_NAME}$")]
+"""Key of a label or of a taint: `[prefix/]name`."""
+
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
+"""Value of a label or of a taint; it may be empty."""
+
+QueueName = Annotated[str, Field(min_length=1, max_length=63, pattern=f"^{SUBDOMAIN}$")]
+"""Name of a LocalQueue, which is the value of a label."""
+
+StorageClassName = Annotated[str, Field(max_length=253, pattern=f"^({SUBDOMAIN})?$")]
+"""Name of a StorageClass; an empty one requests a volume without a class."""
 
 FolderPath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00][^\x00]*$")]
 """Path inside a volume, relative to its root."""
 
 
-GpuResourceName = Annotated[
-    str, Field(max_length=317, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
-]
+GpuResourceName = Annotated[str, Field(max_length=317, pattern=f"^{SUBDOMAIN}/{NAME}$")]
 """An extended resource, which has a domain: `cpu` or `hugepages-2Mi`, which Kubernetes itself counts, are none."""
 
 ImageReference = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")]
@@ -28,7 +40,7 @@ AllowedImage = Annotated[
 """An image, or a prefix of some. A prefix ends where a name does, as `registry.io*` would be `registry.io.evil.com` too."""
 
 _REPOSITORY = "[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"
-_ON_CLAIM = "pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/.*)?"
+_ON_CLAIM = f"pvc://{SUBDOMAIN}(/.*)?"
 
 MODEL_SOURCE = f"embedded://[a-z0-9-]+|hf://{_REPOSITORY}|{_ON_CLAIM}"
 """Where pods find models: pattern of the whole text."""
@@ -61,7 +73,7 @@ class NewClaim(Section):
 
     size: Quantity = "20Gi"
     """Requested size."""
-    storage_class_name: Annotated[str, Field(max_length=253)] | None = None
+    storage_class_name: StorageClassName | None = None
     """Class of the storage. Default: the cluster's default class."""
     access_modes: (
         Annotated[
@@ -108,26 +120,26 @@ class Toleration(Section):
     """A taint that the pods tolerate."""
 
     key: QualifiedName | None = None
-    """Key of the taint. Default: all keys."""
+    """Key of the taint. Default: all keys, which needs the operator `Exists`."""
     operator: Literal["Exists", "Equal"] = "Equal"
     """How key and value are compared."""
-    value: Annotated[str, Field(max_length=63)] | None = None
+    value: LabelValue | None = None
     """Value of the taint, for `Equal`."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Effect of the taint. Default: all effects."""
-    toleration_seconds: Annotated[int, Field(ge=0)] | None = None
-    """How long a `NoExecute` taint is tolerated. Default: for ever."""
+    toleration_seconds: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
+    """How long a taint with the effect `NoExecute`, which must be given, is tolerated. Default: for ever."""
 
 
 class Scheduling(Section):
     """Which nodes may run the pods, and when."""
 
-    node_selector: Annotated[dict[QualifiedName, Annotated[str, Field(max_length=63)]], Field(max_length=20)] = {}
+    node_selector: Annotated[dict[QualifiedName, LabelValue], Field(max_length=20)] = {}
     """Labels that a node must have."""
     tolerations: Annotated[list[Toleration], Field(max_length=20)] = []
     """Taints that the pods tolerate, where the runtime allows them. Default: the runtime's."""
     priority_class_name: ObjectName | None = None
     """PriorityClass of the pods, where the runtime allows it. Default: the runtime's."""
-    queue_name: ObjectName | None = None
+    queue_name: QueueName | None = None
     """Kueue's LocalQueue, of the same namespace, that admits the DreamBoothJob. Default: the runtime's; without one, it
     starts at once."""

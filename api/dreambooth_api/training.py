@@ -15,8 +15,14 @@ DEFAULT_LEARNING_RATE = {"full": 5e-6, "lora": 1e-4}
 
 Prompt = Annotated[str, Field(min_length=1, max_length=500)]
 Word = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\s{}][^{}\n]*$")]
-ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+SUBDOMAIN = "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+"""Labels of RFC 1123, joined by dots: the form of most names in Kubernetes."""
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=f"^{SUBDOMAIN}$")]
 """Name of an object of Kubernetes (RFC 1123 subdomain)."""
+SecretKey = Annotated[
+    str, Field(min_length=1, max_length=253, pattern=r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$")
+]
+"""Key of a Secret: a file name, but neither `.` nor one that begins with `..`."""
 
 
 class Section(BaseModel):
@@ -41,7 +47,7 @@ class TokenSecret(Section):
 
     name: ObjectName
     """Name of the Secret."""
-    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = "token"
+    key: SecretKey = "token"
     """Key of the token in it."""
 
 

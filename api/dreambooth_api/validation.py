@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,7 +18,8 @@ from pydantic_core import ErrorDetails
 from dreambooth_api.contradictions import Fields, find_contradictions
 from dreambooth_api.failures import Problem
 from dreambooth_api.model_files import why_no_base_model, why_no_encoder
-from dreambooth_api.training import TrainConfig
+from dreambooth_api.sections import NAME, QUALIFIED_NAME
+from dreambooth_api.training import SUBDOMAIN, TrainConfig
 
 REMEDIES = {
     "model.source": "Give a folder of Stable Diffusion or SDXL in diffusers' layout, or a .safetensors file of it",
@@ -26,8 +27,14 @@ REMEDIES = {
 }
 Schema = Mapping[str, Any]
 M = TypeVar("M", bound=BaseModel)
+KEY = "[key]"
+"""The last part of the location of an error about the key of a mapping itself."""
 PATTERNS: Mapping[str, str] = {
-    r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$": "lower-case letters, digits, - and ., with a letter or digit at both ends",
+    f"^{SUBDOMAIN}$": "lower-case letters, digits, - and ., with a letter or digit at both ends and beside each .",
+    f"^({SUBDOMAIN})?$": "lower-case letters, digits, - and ., with a letter or digit at both ends and beside each .",
+    f"^{QUALIFIED_NAME}$": "a name of up to 63 letters, digits, -, _ and ., with a letter or digit at both ends; a domain and a "
+    "/ may be before it, as in example.com/gpu",
+    r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$": "letters, digits, -, _ and ., with a letter or digit at both ends",
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and -, with a letter or digit at both ends",
     r"^[a-z]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and -, a letter first and no - at the end, such as my-dog",
     r"^[^/\x00][^\x00]*$": "a path inside the volume, without a slash at its beginning",
@@ -35,10 +42,9 @@ PATTERNS: Mapping[str, str] = {
     r"^[^\s{}][^{}\n]*$": "words in one line, without braces and without a space at the beginning",
     r"^[A-Za-z0-9_]{1,30}$": "1 to 30 letters, digits and _, such as fp16",
     r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?$": "an amount, such as 4, 500m or 16Gi",
-    r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$": "a name with its domain, such as "
-    "nvidia.com/gpu",
+    f"^{SUBDOMAIN}/{NAME}$": "a name with its domain, such as nvidia.com/gpu",
     r"^(auto|[^\s{}]{1,40})$": "auto, or a word of up to 40 characters without spaces and braces",
-    r"^[-._a-zA-Z0-9]+$": "letters, digits, -, _ and .",
+    r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$": "letters, digits, -, _ and ., but not two dots at the beginning",
 }
 """What each regular expression of a field requires, in words."""
 
@@ -151,7 +157,8 @@ def _translate(details: ErrorDetails, document: Schema, path: str) -> Problem:
     location = details["loc"]
     field = path
     for part in location:
-        field += f"[{part}]" if isinstance(part, int) and details["type"] != "invalid_key" else f".{part}"
+        if part != KEY:
+            field += f"[{part}]" if isinstance(part, int) and details["type"] != "invalid_key" else f".{part}"
     field, value = field.lstrip("."), details["input"]
     match details["type"]:
         case "missing":
@@ -190,8 +197,32 @@ def _find(document: Schema, location: Sequence[int | str]) -> Schema:
     """The schema of a field; an empty one where the field is unknown."""
     node = document
     for part in location:
-        node = resolve(node["items"] if isinstance(part, int) else node.get("properties", {}).get(part, {}), document)
+        node = resolve(_child(node, part), document)
     return node
+
+
+def _child(node: Schema, part: int | str) -> Schema:
+    """The schema of a part of a list, section or mapping."""
+    if entry := entry_of(node):
+        return {**entry.value, KEY: entry.key}
+    children: Schema = {KEY: node.get(KEY, {}), **node.get("properties", {})}
+    return node["items"] if isinstance(part, int) else children.get(part, {})
+
+
+class Entry(NamedTuple):
+    """The schemas of each entry of a mapping."""
+
+    key: Schema
+    value: Schema
+
+
+def entry_of(node: Schema) -> Entry | None:
+    """The schemas of the entries of a mapping; None for anything else. pydantic writes a pattern of keys in another place."""
+    patterns = node.get("patternProperties", {})
+    for pattern, value in patterns.items():
+        return Entry({"type": "string", "pattern": pattern, **node.get("propertyNames", {})}, value)
+    values = node.get("additionalProperties")
+    return Entry({"type": "string", **node.get("propertyNames", {})}, values) if isinstance(values, Mapping) else None
 
 
 def _remedy(node: Schema, value: Any) -> str:
@@ -232,6 +263,8 @@ def _wanted(node: Schema, value: Any) -> str:
             return "Give true or false"
         case "array":
             return f"Give a list{_size(node, 'minItems', 'maxItems', 'entries')}"
+        case "object" if entry_of(node):
+            return f"Give names with a value each{_size(node, 'minProperties', 'maxProperties', 'entries')}"
         case "object":
             return f"Give a section of {', '.join(node['properties'])}"
         case _:

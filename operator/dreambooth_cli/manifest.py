@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from dreambooth_api.cluster_rules import check_cluster_sections
 from dreambooth_api.failures import Problem
 from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob
 from dreambooth_api.training import TrainConfig
@@ -46,6 +47,7 @@ def read(file: Path) -> Manifest | list[Problem]:
     problems += invalid
     missing, warnings = check_files_of(document.get("spec"), problems, file.parent, inspect_photos)
     problems += [*check_contradictions(document.get("spec"), problems), *missing]
+    problems += check_cluster_sections(job) if job else []
     return Manifest(job, resolved(job.spec.train_config, file.parent), warnings) if job and not problems else problems
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from dreambooth_api.progress import Snapshot
 from dreambooth_operator.decide.reconcile import reconcile, references
 from dreambooth_operator.objects.names import LABEL_INDEX, LABEL_JOB
-from dreambooth_operator.objects.observed import Event, Observed, Plan, Reference
+from dreambooth_operator.objects.observed import Event, InvalidField, Observed, Plan, Reference
 from dreambooth_operator.settings import Settings
 
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
@@ -35,6 +35,7 @@ class FakeCluster:
         self.runtimes: list[dict[str, Any]] = []
         self.mount_failures: dict[str, str] = {}
         self.refusals: dict[Reference, str] = {}
+        self.invalid_fields: list[InvalidField] = []
         self.snapshot: Snapshot | None = None
         self.progress_since: datetime | None = None
         self.progress_error: str | None = None
@@ -76,6 +77,7 @@ class FakeCluster:
             runtimes=deepcopy(self.runtimes),
             mount_failures=dict(self.mount_failures),
             refusals=dict(self.refusals),
+            invalid_fields=list(self.invalid_fields),
             snapshot=self.snapshot,
             progress_since=self.progress_since,
             progress_error=self.progress_error,

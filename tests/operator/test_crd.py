@@ -7,8 +7,11 @@ from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
 from dreambooth_api.cluster_rules import validate
-from dreambooth_api.job import GROUP, PLURAL, VERSION
-from dreambooth_operator.kube.client import Cluster
+from dreambooth_api.job import API_VERSION, GROUP, PLURAL, VERSION
+from dreambooth_api.runtime import RUNTIME_KIND, DreamBoothRuntimeSpec, Runtime
+from dreambooth_operator.decide.policies.start import plan_start
+from dreambooth_operator.kube.client import Cluster, ClusterError
+from dreambooth_operator.settings import Settings
 from tests.operator.clusters import applied_job, with_cluster
 
 WRONG: list[tuple[str, Any, str]] = [
@@ -41,6 +44,48 @@ WRONG: list[tuple[str, Any, str]] = [
     ("image", "registry/trainer:1\n", "should match"),
     ("output.formats", [], "at least 1 items"),
     ("volumes.output.claimName", "Not_A_Name", "should match"),
+    ("volumes.output.claimName", "a..b", "should match"),
+    ("volumes.output.create.size", "0Gi", "greater than 0"),
+    ("volumes.output.create.storageClassName", "Fast SSD", "should match"),
+    ("volumes.output.create.accessModes", ["ReadWriteMany", "ReadWriteOncePod"], "beside ReadWriteOncePod"),
+    ("volumes.cache", {"claimName": "a.-b"}, "should match"),
+    ("subject.images.configMap.name", "a..b", "should match"),
+    ("model", {"source": "pvc://a..b/sd"}, "pods see no other path"),
+    ("model", {"source": "hf://a/b", "tokenSecret": {"name": "a-.b"}}, "should match"),
+    ("model", {"source": "hf://a/b", "tokenSecret": {"name": "a", "key": "..b"}}, "should match"),
+    ("model", {"source": "hf://a/b", "tokenSecret": {"name": "a", "key": "."}}, "should match"),
+    ("resources.gpuResourceName", "example.com/" + "g" * 64, "should match"),
+    ("resources.gpuResourceName", "node.kubernetes.io/gpu", "extended resource"),
+    ("resources.gpuResourceName", "example..com/gpu", "should match"),
+    ("scheduling.tolerations", [{"effect": "NoSchedule"}], "needs the operator Exists"),
+    ("scheduling.tolerations", [{}], "needs the operator Exists"),
+    ("scheduling.tolerations", [{"key": "a b", "operator": "Exists"}], "should match"),
+    ("scheduling.tolerations", [{"key": "a", "value": "b c"}], "should match"),
+    ("scheduling.tolerations", [{"key": "a", "operator": "Exists", "value": "b"}], "no effect for the operator Exists"),
+    ("scheduling.tolerations", [{"key": "a", "tolerationSeconds": 5}], "needs the effect NoExecute"),
+    ("scheduling.tolerations", [{"key": "a", "effect": "NoExecute", "tolerationSeconds": 2**63}], "less than or equal"),
+    ("scheduling.nodeSelector", {"a b": "c"}, "key of a label"),
+    ("scheduling.nodeSelector", {"a/b/c": "d"}, "key of a label"),
+    ("scheduling.nodeSelector", {"": "a"}, "key of a label"),
+    ("scheduling.nodeSelector", {"a": "b c"}, "should match"),
+    ("scheduling.priorityClassName", "a..b", "should match"),
+    ("scheduling.queueName", "a" * 64, "Too long"),
+    ("runtime", "a..b", "should match"),
+]
+SOUND: list[tuple[str, Any]] = [
+    ("scheduling.tolerations", [{"operator": "Exists"}, {"operator": "Exists", "effect": "NoExecute", "value": ""}]),
+    ("scheduling.tolerations", [{"key": "a.b/c", "value": "d", "effect": "NoExecute", "tolerationSeconds": 0}]),
+    ("scheduling.nodeSelector", {"a": "", "node.kubernetes.io/A_b.c": "1.x_Y"}),
+    ("scheduling.queueName", "a.b-c"),
+    ("model", {"source": "hf://a/b", "tokenSecret": {"name": "a.b", "key": ".token"}}),
+    ("model", {"source": "pvc://a.b/sd"}),
+    ("resources.gpuResourceName", "gpu.example.com/mig-1g.5gb"),
+    ("resources.gpuResourceName", "requests.example.com/gpu"),
+    ("resources", {"gpusPerNode": 16, "cpu": "0", "memory": "0.1", "sharedMemory": "0", "ephemeralStorage": "0"}),
+    ("resources", {"cpu": "9" * 31 + "E", "memory": "0", "sharedMemory": "0", "ephemeralStorage": "1m"}),
+    ("volumes.output.create", {"size": "1m", "storageClassName": "", "accessModes": ["ReadWriteOncePod"]}),
+    ("volumes.cache", {"claimName": "dog"}),
+    ("subject.images", {"image": {"reference": " an image "}}),
 ]
 
 
@@ -68,6 +113,60 @@ def test_invalid_fields_are_refused_by_the_api_server_and_the_operator(
             await _jobs(cluster).create_namespaced_custom_object(GROUP, VERSION, namespace, PLURAL, wrong)
         assert error.value.status == 422
         assert words in str(error.value.body)
+
+    with_cluster(test)
+
+
+@pytest.mark.parametrize(("path", "value"), SOUND, ids=str)
+def test_sound_fields_are_accepted_by_the_api_server_and_the_operator(namespace: str, path: str, value: Any) -> None:
+    """So are the objects that follow from them."""
+
+    async def test(cluster: Cluster) -> None:
+        created = await cluster.create(with_field(namespace, path, value))
+        job, problems = validate(created)
+        assert job is not None and problems == []
+        start = plan_start(
+            created, job, 0, {}, Runtime(None, DreamBoothRuntimeSpec()), Settings(trainer_image="trainer")
+        )
+        for item in start.create:
+            await cluster.check(item)
+
+    with_cluster(test)
+
+
+def test_the_volume_of_several_nodes_can_be_shared(namespace: str) -> None:
+    wrong = with_field(namespace, "volumes.output.create.accessModes", ["ReadWriteOnce"])
+    wrong["spec"]["resources"]["nodes"] = 2
+    assert [problem.field for problem in validate(wrong)[1]] == ["spec.volumes.output.create.accessModes"]
+
+    async def test(cluster: Cluster) -> None:
+        with pytest.raises(ClusterError, match="ReadWriteMany for several nodes"):
+            await cluster.create(wrong)
+        wrong["spec"]["volumes"]["output"]["claimName"] = "shared"
+        await cluster.create(wrong)
+
+    with_cluster(test)
+
+
+RUNTIMES: list[tuple[dict[str, Any], str]] = [
+    ({"tolerations": [{"effect": "NoSchedule"}]}, "needs the operator Exists"),
+    ({"nodeSelector": {"a b": "c"}}, "key of a label"),
+    ({"queueNames": ["a" * 64]}, "Too long"),
+    ({"resources": {"gpuResourceName": "kubernetes.io/gpu"}}, "extended resource"),
+    ({"volumes": {"cache": {"claimName": "a..b"}}}, "should match"),
+]
+
+
+@pytest.mark.parametrize(("spec", "words"), RUNTIMES, ids=str)
+def test_runtimes_with_which_no_pod_can_be_created_are_refused(
+    namespace: str, spec: dict[str, Any], words: str
+) -> None:
+    async def test(cluster: Cluster) -> None:
+        with pytest.raises(ClusterError, match=words) as caught:
+            await cluster.create(
+                {"apiVersion": API_VERSION, "kind": RUNTIME_KIND, "metadata": {"name": namespace}, "spec": spec}
+            )
+        assert caught.value.status == 422
 
     with_cluster(test)
 

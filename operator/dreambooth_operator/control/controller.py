@@ -6,7 +6,6 @@ status may contain facts that were read from them), and Events are recorded. The
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -56,7 +55,7 @@ class Controller:
         self._writer = writer
         self._settings = settings
         self._reconciler = reconciler
-        self._refusals: dict[Key, Mapping[Reference, str]] = {}
+        self._refusals: dict[Key, WriteRefused] = {}
 
     async def run(self) -> None:
         """Runs until the queue is closed."""
@@ -74,7 +73,7 @@ class Controller:
             try:
                 with RECONCILE_SECONDS.time():
                     requeue_after = await self._reconcile(key)
-                failure = "refused" if self._refusals.get(key) else None
+                failure = "refused" if key in self._refusals else None
             except ClusterError as error:
                 failure = "conflict" if error.status == 409 else "cluster"
                 least = error.retry_after or 0.0
@@ -101,15 +100,16 @@ class Controller:
         now = datetime.now(UTC)
         observed = await self._observe(key, dreamboothjob, now)
         plan = self._reconciler.reconcile(observed, now, self._settings)
-        retry_after, refusals = None, {}
+        retry_after = None
         try:
             retry_after = await self._writer.write_objects(plan)
+            self._refusals.pop(key, None)
         except WriteRefused as refused:
-            refusals = {refused.reference: refused.message}
-        if refusals != observed.refusals:
+            self._refusals[key] = refused
+        after = self._with_refusal(key, observed)
+        if after != observed:
             # The status must report a change of refusals at once.
-            self._refusals[key] = refusals
-            plan = self._reconciler.reconcile(replace(observed, refusals=refusals), now, self._settings)
+            plan = self._reconciler.reconcile(after, now, self._settings)
         await self._writer.write_status(dreamboothjob, plan.status)
         for reference in plan.delete:
             await self._writer.delete(reference, observed)
@@ -123,11 +123,11 @@ class Controller:
             jobs=self._store.jobs(key),
             pods=self._store.pods(key),
             runtimes=self._store.runtimes(),
-            refusals=self._refusals.get(key, {}),
             snapshot=self._progress.snapshot(key),
             progress_since=self._progress.progress_since(key),
             progress_error=self._progress.progress_error(key),
         )
+        observed = self._with_refusal(key, observed)
         references = sorted(self._reconciler.references(observed, now, self._settings))
         own = self._store.own_pods(key)
         slow_pods = pods_lacking_volumes(own, now)
@@ -146,6 +146,13 @@ class Controller:
             mount_failures={name: text for name, text in zip(slow_pods, mounts, strict=True) if text},
             pod_creation_failures={name: text for name, text in zip(slow_jobs, creations, strict=True) if text},
         )
+
+    def _with_refusal(self, key: Key, observed: Observed) -> Observed:
+        """The observed state with the object that the API server refused last time, if it did."""
+        refused = self._refusals.get(key)
+        if refused is None:
+            return replace(observed, refusals={}, invalid_fields=())
+        return replace(observed, refusals={refused.reference: refused.message}, invalid_fields=refused.invalid_fields)
 
     async def _mount_failure(self, namespace: str, pod: str) -> str | None:
         """Why volumes of a pod can't be mounted. If a volume can't be attached, the kubelet only reports a timeout."""

@@ -4,6 +4,7 @@ Before each write, it checks that this replica holds the Lease. Responses of the
 next reconciliation sees them even if the watch is delayed.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -29,12 +30,14 @@ _LEVELS = {"Normal": logging.INFO, "Warning": logging.WARNING}
 class WriteRefused(Exception):
     """The API server refuses an object, and a retry would fail too: quota, admission, permissions."""
 
-    def __init__(self, reference: Reference, message: str) -> None:
-        super().__init__(f"{reference.kind} {reference.name}: {message}")
-        self.reference = reference
+    def __init__(self, item: Object, error: ClusterError) -> None:
+        self.reference = Reference(item["kind"], item["metadata"]["name"])
         """The refused object."""
-        self.message = message
+        super().__init__(f"{self.reference.kind} {self.reference.name}: {error.message}")
+        self.message = error.message
         """Message of the API server."""
+        self.invalid_fields = error.invalid_fields
+        """Fields of the object that the API server calls invalid."""
 
 
 class Writer:
@@ -50,7 +53,7 @@ class Writer:
         self._identity = identity
 
     async def write_objects(self, plan: Plan) -> float | None:
-        """Applies and creates the objects of a plan, in this order. An object to create that exists is left unchanged.
+        """Checks, applies and creates the objects of a plan, in this order. An object to create that exists is left unchanged.
 
         Returns:
             Seconds after which to reconcile again; None: no need.
@@ -59,6 +62,7 @@ class Writer:
             WriteRefused: The API server refused an object.
             ClusterError: A transient error.
         """
+        await asyncio.gather(*(self._check(item) for item in plan.check))
         due = None
         for item in plan.apply:
             await self._write(item, "apply", self._cluster.apply)
@@ -107,6 +111,16 @@ class Writer:
         except ClusterError as error:
             log.warning("%s/%s: Event %s was not recorded: %s", namespace, name, event.reason, error)
 
+    async def _check(self, item: Object) -> None:
+        """Lets the API server validate an object. Other errors, such as an exceeded quota, are those of the write."""
+        try:
+            await self._cluster.check(item)
+        except ClusterError as error:
+            if error.invalid_fields:
+                raise WriteRefused(item, error) from error
+            if not error.permanent and error.status != 409:
+                raise
+
     async def _write(self, item: Object, verb: str, write: Callable[[Object, float], Awaitable[Object]]) -> Object:
         timeout = self._begin(item["kind"], verb)
         try:
@@ -114,7 +128,7 @@ class Writer:
         except ClusterError as error:
             if not error.permanent:
                 raise
-            raise WriteRefused(Reference(item["kind"], item["metadata"]["name"]), error.message) from error
+            raise WriteRefused(item, error) from error
         if written["kind"] in WATCHED:
             self._store.put(written)
         return written

@@ -25,6 +25,7 @@ from dreambooth_operator.decide.policies.attempts import (
 )
 from dreambooth_operator.decide.policies.deadline import deadline_of, default_of, limit_of
 from dreambooth_operator.decide.policies.expiry import expiry_of
+from dreambooth_operator.decide.policies.invalid_objects import problems_of_the_spec
 from dreambooth_operator.decide.policies.leftovers import leftovers
 from dreambooth_operator.decide.policies.limits import violations
 from dreambooth_operator.decide.policies.objections import invalid_config, objection_to
@@ -34,7 +35,7 @@ from dreambooth_operator.decide.policies.queueing import is_queued, queue_time
 from dreambooth_operator.decide.policies.recheck import next_look, waiting_since
 from dreambooth_operator.decide.policies.runtimes import choose_runtime, required_references
 from dreambooth_operator.decide.policies.stalling import stalled, stalls_at
-from dreambooth_operator.decide.policies.start import plan_start, refused_write, supporting_objects
+from dreambooth_operator.decide.policies.start import plan_start, refused_object, refused_write, supporting_objects
 from dreambooth_operator.decide.policies.suspension import suspended_seconds
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.compose import StatusInput, compose_status, to_json, with_gpu_time
@@ -104,8 +105,10 @@ class Decision:
     create: Sequence[Object] = ()
     runtime: str | None = None
     """The runtime of an attempt that starts."""
+    check: Sequence[Object] = ()
+    """The objects to create that the API server validates before anything is written."""
     objection: Finding | None = None
-    """Why its runtime does not accept its spec."""
+    """Why its runtime or the API server does not accept its spec."""
     stop: bool = False
     """Whether to delete its running Job."""
     due: datetime | None = None
@@ -193,6 +196,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     unwanted = [one for one in _live(jobs) if attempt_of(one) != current] + pruned_jobs(jobs, decision.attempts)
     return Plan(
         status={**unknown_fields(observed.dreamboothjob), **to_json(after)},
+        check=decision.check,
         apply=decision.apply,
         create=decision.create,
         delete=[Reference("Job", name_of(one)) for one in unwanted],
@@ -270,7 +274,7 @@ def _start(context: Context) -> Decision:
     default = runtime.spec.defaults.pending_deadline_seconds
     if context.pending_seconds is None and (overdue := _pending_overdue(context, default)):
         return overdue
-    job = with_runtime(job, runtime)
+    given, job = job, with_runtime(job, runtime)
     attempts = with_current_attempt(context.history.attempts, job.metadata.name)
     blocked = leftovers(observed.dreamboothjob, observed.jobs, observed.pods, attempts[-1].job_name)
     blocked = blocked or preflight_failure(
@@ -279,10 +283,16 @@ def _start(context: Context) -> Decision:
     if blocked:
         return Decision(blocked, context.history.attempts, due=next_look(context.waiting_since, now, RECHECK))
     start = plan_start(observed.dreamboothjob, job, attempts[-1].number, observed.referenced, runtime, context.settings)
+    # After the first attempt, it is known that the API server accepts what follows from the spec.
+    check = [] if context.history.attempts else start.create
+    item = refused_object(start, observed.refusals)
+    if item and check and (causes := problems_of_the_spec(item, observed.invalid_fields, given, job)):
+        finding = reasons.INVALID_CONFIG(problems=" ".join(causes))
+        return Decision(finding, context.history.attempts, objection=finding, stop=True)
     if refused := refused_write(start, observed.refusals):
         due = next_look(context.waiting_since, now, RETRY)
-        return Decision(refused, context.history.attempts, start.apply, start.create, due=due)
-    return Decision(start.finding, attempts, start.apply, start.create, runtime.name, due=now + GRACE_PERIOD)
+        return Decision(refused, context.history.attempts, start.apply, start.create, check=check, due=due)
+    return Decision(start.finding, attempts, start.apply, start.create, runtime.name, check, due=now + GRACE_PERIOD)
 
 
 def _pending_overdue(context: Context, seconds: int | None) -> Decision | None:

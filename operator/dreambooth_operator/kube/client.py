@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from dreambooth_api.job import API_VERSION, KIND, PLURAL
 from dreambooth_api.runtime import RUNTIME_KIND, RUNTIME_PLURAL
 from dreambooth_operator.metrics.counters import API_SECONDS
 from dreambooth_operator.objects.names import OPERATOR
-from dreambooth_operator.objects.observed import Object, Reference
+from dreambooth_operator.objects.observed import InvalidField, Object, Reference
 
 TIMEOUT_SECONDS = 30.0
 """Timeout of a request, including the response body."""
@@ -64,8 +64,16 @@ _NOT_LITERAL = re.compile("[\\x7f-\\x9f\\u2028\\u2029\\ufeff\\ufffe\\uffff]")
 class ClusterError(Exception):
     """The API server could not be reached or returned an error."""
 
-    def __init__(self, status: int, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        retry_after: float | None = None,
+        invalid_fields: Sequence[InvalidField] = (),
+    ) -> None:
         super().__init__(f"{message} ({status})" if status else message)
+        self.invalid_fields = invalid_fields
+        """The fields of the object that its validation rejects; empty for other errors, such as those of admission webhooks."""
         self.retry_after = retry_after
         """Seconds for which the API server asks not to send the request again; None: it does not ask."""
         self.status = status
@@ -163,6 +171,15 @@ class Cluster:
         """Creates an object; if it exists, the error is a conflict (409)."""
         path = _path(item["kind"], item["metadata"].get("namespace"))
         return await self._request("POST", path, body=item, timeout=timeout)
+
+    async def check(self, item: Object) -> None:
+        """Lets the API server validate an object to create, without storing it.
+
+        Raises:
+            ClusterError: it would not be created, or an admission webhook does not support dry runs.
+        """
+        path = _path(item["kind"], item["metadata"].get("namespace"))
+        await self._request("POST", path, query={"dryRun": "All"}, body=item)
 
     async def replace(self, item: Object, timeout: float = TIMEOUT_SECONDS) -> Object:
         """Replaces an object; if it changed since its `resourceVersion`, the error is a conflict (409)."""
@@ -284,7 +301,7 @@ class Cluster:
             API_SECONDS.labels(method, code).observe(time.monotonic() - begun)
         if answer.status >= 300:
             message = _message(text) or f"{answer.reason}: {method} {path}"
-            raise ClusterError(answer.status, message, _retry_after(answer.response.headers))
+            raise ClusterError(answer.status, message, _retry_after(answer.response.headers), _invalid_fields(text))
         return text
 
 
@@ -335,6 +352,24 @@ def _message(text: bytes) -> str | None:
         return str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _invalid_fields(text: bytes) -> list[InvalidField]:
+    """The invalid fields in a `Status` object. Policies and webhooks also refuse objects as invalid: those name no field, or say
+    in the message that they did.
+    """
+    try:
+        status = json.loads(text)
+        if status["reason"] != "Invalid" or status["message"].startswith("admission webhook"):
+            return []
+        causes = status["details"]["causes"]
+        return [
+            InvalidField(str(one["field"]), str(one["message"]))
+            for one in causes
+            if one["reason"].startswith("FieldValue")
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _last_seen(event: Object) -> str:

@@ -26,6 +26,15 @@ class Reference(NamedTuple):
     name: str
 
 
+class InvalidField(NamedTuple):
+    """A field of an object that the API server calls invalid."""
+
+    path: str
+    """Its path: `spec.template.spec.tolerations[0].operator`."""
+    message: str
+    """Why it is invalid."""
+
+
 @dataclass(frozen=True)
 class Observed:
     """Everything that a decision about one DreamBoothJob depends on, except the time and the settings."""
@@ -49,6 +58,8 @@ class Observed:
     the Job lacks pods for longer than usual."""
     refusals: Mapping[Reference, str] = field(default_factory=dict)
     """The objects that the API server refused to apply or create last time, and its messages: quota, admission, permissions."""
+    invalid_fields: Sequence[InvalidField] = ()
+    """The fields of these objects that the API server calls invalid."""
     snapshot: Snapshot | None = None
     """The latest progress that the trainer of the newest attempt reported since the operator started."""
     progress_since: datetime | None = None
@@ -68,10 +79,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Plan:
-    """The writes for one DreamBoothJob, in this order: apply, create, write the status, delete, record Events."""
+    """The writes for one DreamBoothJob, in this order: check, apply, create, write the status, delete, record Events."""
 
     status: Object
     """The whole status; written if it differs from the one in `Observed.dreamboothjob`."""
+    check: Sequence[Object] = ()
+    """Objects to create that the API server validates first: if one is invalid, nothing is written."""
     apply: Sequence[Object] = ()
     """Objects to apply (server-side), in this order."""
     create: Sequence[Object] = ()

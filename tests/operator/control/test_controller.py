@@ -1,4 +1,5 @@
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from dreambooth_operator.objects.observed import Event, Key, Object, Observed, P
 from dreambooth_operator.poll.poller import Poller
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
+from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job, network, until, with_cluster
 
 PHOTOS = Reference("ConfigMap", "photos")
@@ -202,6 +204,100 @@ def test_a_refusal_is_reported_in_the_same_reconciliation_and_retried(namespace:
                 assert script.shown[-1].refusals == {}
 
     with_cluster(test)
+
+
+async def made_in(cluster: Cluster, namespace: str) -> list[str]:
+    """The kinds of the objects that the operator makes before a Job, as far as they exist."""
+    names = {"ConfigMap": "dog-config", "NetworkPolicy": "dog", "PersistentVolumeClaim": "dog", "Job": "dog-0"}
+    return [kind for kind, name in names.items() if await cluster.get(kind, namespace, name)]
+
+
+INVALID: dict[str, tuple[str, Any]] = {
+    # Neither the schema nor the operator limits the length of the domain by itself.
+    "resources": ("spec.resources.gpuResourceName", {"gpusPerNode": 1, "gpuResourceName": "a" * 254 + "/gpu"}),
+    "scheduling": (
+        "spec.scheduling.tolerations[0]",
+        {"tolerations": [{"key": "a" * 254 + "/b", "operator": "Exists"}]},
+    ),
+}
+
+
+@pytest.mark.parametrize("section", INVALID)
+def test_what_can_never_be_created_is_final_and_nothing_made_before_stays(namespace: str, section: str) -> None:
+    field, value = INVALID[section]
+
+    async def test(cluster: Cluster) -> None:
+        parts = Running(cluster, namespace, reconcile)
+        job = applied_job(namespace)
+        job["spec"][section] = value
+        parts.store.put(await cluster.create(job))
+        await cluster.create(config_map(Observed(dreamboothjob=job), "photos", a="b"))
+        await parts.controller._reconcile(parts.key)
+        status = (await parts.job())["status"]
+        reasons = {one["type"]: one["reason"] for one in status["conditions"]}
+        assert (status["phase"], reasons["Failed"], reasons["Accepted"]) == ("Failed", "InvalidConfig", "InvalidConfig")
+        assert status["message"].startswith(f"{field}: ")
+        assert "makes Job dog-0 invalid (spec.template.spec." in status["message"]
+        assert await made_in(cluster, namespace) == []
+        parts.store.put(await parts.job())
+        assert await parts.controller._reconcile(parts.key) is None
+        assert await made_in(cluster, namespace) == []
+
+    with_cluster(test)
+
+
+def test_an_admission_policy_is_not_final_although_it_calls_a_job_invalid(namespace: str, cluster: Kubectl) -> None:
+    matched = {
+        "resourceRules": [
+            {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}
+        ]
+    }
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    policy = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": namespace},
+        "spec": {"matchConstraints": matched, "validations": [{"expression": "false", "message": "no Jobs today"}]},
+    }
+    binding = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": namespace},
+        "spec": {
+            "policyName": namespace,
+            "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": selector},
+        },
+    }
+
+    async def test(client: Cluster) -> None:
+        parts = Running(client, namespace, reconcile)
+        parts.store.put(await client.create(applied_job(namespace)))
+        await client.create(config_map(Observed(dreamboothjob=await parts.job()), "photos", a="b"))
+        trial = attempt(Observed(dreamboothjob=await parts.job()), "trial")
+
+        async def denied() -> bool:
+            try:
+                await client.check(trial)
+            except ClusterError as error:
+                assert (error.status, list(error.invalid_fields)) == (422, [])
+                return True
+            return False
+
+        await until(denied, 30)
+        await parts.controller._reconcile(parts.key)
+        status = (await parts.job())["status"]
+        assert (status["phase"], status["conditions"][0]["reason"]) == ("Pending", "Sound"), status
+        assert "no Jobs today" in status["message"]
+        assert await client.get("Job", namespace, "trial") is None
+
+    for item in (policy, binding):
+        cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(item))
+    try:
+        with_cluster(test)
+    finally:
+        for item in (binding, policy):
+            cluster.kubectl("delete", str(item["kind"]), namespace)
 
 
 def test_an_existing_object_is_left_unchanged_and_checked_again(namespace: str) -> None:

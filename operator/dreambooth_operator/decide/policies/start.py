@@ -65,10 +65,16 @@ def supporting_objects(dreamboothjob: Object, job: DreamBoothJob, settings: Sett
     return [build_config_map(dreamboothjob, job), *services, *policies]
 
 
+def refused_object(start: Start, refusals: Mapping[Reference, str]) -> dict[str, Any] | None:
+    """The first object that the API server refused last time."""
+    items = [*start.apply, *start.create]
+    return next((item for item in items if Reference(item["kind"], name_of(item)) in refusals), None)
+
+
 def refused_write(start: Start, refusals: Mapping[Reference, str]) -> Finding | None:
     """The finding about the first object that the API server refused last time."""
-    for item in [*start.apply, *start.create]:
-        kind, name = item["kind"], name_of(item)
-        if detail := refusals.get(Reference(kind, name)):
-            return refused(f"{kind} {name}", detail)
-    return None
+    item = refused_object(start, refusals)
+    if item is None:
+        return None
+    kind, name = item["kind"], name_of(item)
+    return refused(f"{kind} {name}", refusals[Reference(kind, name)])

@@ -7,9 +7,9 @@ import pytest
 
 from dreambooth_operator.decide.reconcile import references
 from dreambooth_operator.objects import names
-from dreambooth_operator.objects.observed import Reference
-from tests.operator.decide.reconcile.story import CLAIM, TWO_NODES, reason, running
-from tests.operator.fake_cluster import PHOTOS, FakeCluster
+from dreambooth_operator.objects.observed import InvalidField, Reference
+from tests.operator.decide.reconcile.story import CLAIM, TWO_NODES, reason, running, spec
+from tests.operator.fake_cluster import PHOTOS, FakeCluster, condition
 
 
 def test_a_new_dreamboothjob_gets_its_config_map_its_claim_and_its_first_attempt() -> None:
@@ -187,6 +187,61 @@ def test_a_refused_write_is_reported_and_retried() -> None:
     assert (plan.create[-1]["metadata"]["name"], plan.requeue_after) == ("dog-0", 30)
     cluster.refusals.clear()
     assert reason(cluster.settle()) == ("Starting", "Starting")
+
+
+TOLERATION = InvalidField("spec.template.spec.tolerations[0].operator", "Invalid value: no.")
+LABELS = InvalidField("metadata.labels", "Invalid value: too long.")
+SECRETS = InvalidField("spec.template.spec.imagePullSecrets[0].name", "Invalid value: no.")
+UNKNOWN = InvalidField("spec.template.spec.volumes", "Too many: no.")
+
+
+def refusing(*fields: InvalidField) -> FakeCluster:
+    cluster = FakeCluster(spec(scheduling={"tolerations": [{"key": "gpu"}]}))
+    cluster.refusals[Reference("Job", "dog-0")] = "Job.batch dog-0 is invalid"
+    cluster.invalid_fields = list(fields)
+    return cluster
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ([TOLERATION], "spec.scheduling.tolerations[0]: {'key': 'gpu', 'operator': 'Equal'} makes Job dog-0 invalid"),
+        ([SECRETS, TOLERATION], "spec.scheduling.tolerations[0]"),
+        ([UNKNOWN], "Job dog-0 that follows from the spec is invalid: spec.template.spec.volumes: Too many: no."),
+    ],
+)
+def test_an_object_that_is_invalid_because_of_the_spec_is_final(fields: list[InvalidField], named: str) -> None:
+    cluster = refusing(*fields)
+    plan = cluster.reconcile()
+    assert reason(plan) == ("Failed", "InvalidConfig")
+    assert named in plan.status["message"]
+    accepted = condition(plan.status, "Accepted")
+    assert accepted is not None and accepted["status"] == "False"
+    assert [*plan.check, *plan.apply, *plan.create] == []
+
+
+@pytest.mark.parametrize("fields", [[], [SECRETS], [LABELS], [SECRETS, UNKNOWN]])
+def test_an_object_that_may_be_invalid_for_another_reason_is_retried(fields: list[InvalidField]) -> None:
+    assert reason(refusing(*fields).reconcile()) == ("Pending", "Refused")
+
+
+def test_a_value_of_the_runtime_is_no_problem_of_the_spec() -> None:
+    cluster = refusing(InvalidField("spec.template.spec.containers[0].image", "Required value"))
+    cluster.publish("big", default=True, image="registry/trainer:1", tolerations=[{"key": "gpu"}])
+    assert reason(cluster.reconcile()) == ("Pending", "Refused")
+
+
+def test_only_objects_of_the_first_attempt_are_checked_before_anything_is_written() -> None:
+    cluster = FakeCluster()
+    assert [item["kind"] for item in cluster.decide().check] == ["PersistentVolumeClaim", "Job"]
+    cluster.fail_attempt()
+    cluster.settle()
+    cluster.later(300)
+    plan = cluster.decide()
+    assert ([item["kind"] for item in plan.create], plan.check) == (["Job"], [])
+    cluster.refusals[Reference("Job", "dog-1")] = "Job.batch dog-1 is invalid"
+    cluster.invalid_fields = [UNKNOWN]
+    assert reason(cluster.reconcile()) == ("Pending", "Refused")
 
 
 def waits(cluster: FakeCluster, looks: int) -> list[float]:
