@@ -51,11 +51,12 @@ class DreamBoothJobSpec(TrainConfig):
     suspend: bool = False
     """Whether the DreamBoothJob waits: the pods save their state and end; the training resumes when this is false."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
-    """Seconds from the start of the first attempt after which the DreamBoothJob fails; time while suspended or in a
-    queue doesn't count. Default: none."""
+    """Seconds from the start of the first pod on a node after which the DreamBoothJob fails, whatever its later pods wait for;
+    time while suspended or in a queue doesn't count. `pendingDeadlineSeconds` limits the time before. Default: the runtime's
+    limit, else none."""
     pending_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
-    """Seconds after which the DreamBoothJob fails if no pod has started on a node; time while suspended or in a queue doesn't
-    count. Default: the runtime's, else none."""
+    """Seconds after which the DreamBoothJob fails if no pod has started on a node, for example because none can be scheduled;
+    time while suspended or in a queue doesn't count. Default: the runtime's, else none."""
     progress_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
     """Seconds without progress after which an attempt ends with the reason `Stalled`, which `retries` counts. Default: the
     runtime's, else none."""

@@ -81,7 +81,8 @@ class RuntimeLimits(Section):
     gpus: Annotated[int, Field(ge=0)] | None = None
     """GPUs of all nodes together."""
     active_deadline_seconds: Annotated[int, Field(ge=1)] | None = None
-    """`activeDeadlineSeconds`; also the default of DreamBoothJobs without one."""
+    """`activeDeadlineSeconds`; also the default of DreamBoothJobs without one. It counts from the start of the first pod on a
+    node; `defaults.pendingDeadlineSeconds` limits the time before."""
 
 
 class RuntimeDefaults(Section):

@@ -1,6 +1,6 @@
-"""`activeDeadlineSeconds`: how long a DreamBoothJob may take from the start of its first attempt.
+"""`activeDeadlineSeconds`: how long a DreamBoothJob may take from the start of its first pod on a node.
 
-Suspensions and time in the queue do not count. Used by `decide/reconcile.py`.
+Suspensions and time in the queue do not count. `pending.py` has the deadline for the time before. Used by `decide/reconcile.py`.
 """
 
 from datetime import datetime, timedelta

@@ -305,8 +305,8 @@ DEADLINE_EXCEEDED = Reason(
     "DeadlineExceeded",
     "Failed",
     "Warning",
-    "The DreamBoothJob exceeded {field} ({seconds}). Apply it again with a longer deadline or another runtime, and with the "
-    "same output: it resumes from the last checkpoint.",
+    "The DreamBoothJob exceeded {field} ({seconds}) after the start of its first pod. Apply it again with a longer deadline or "
+    "another runtime, and with the same output: it resumes from the last checkpoint.",
 )
 
 PENDING_DEADLINE_EXCEEDED = Reason(

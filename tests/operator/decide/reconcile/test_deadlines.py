@@ -3,7 +3,10 @@
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from dreambooth_api.job import DreamBoothJobSpec
+from dreambooth_api.runtime import RuntimeLimits
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.decide.reconcile.story import DONE, QUEUED, TWO_NODES, reason, running, spec
 from tests.operator.fake_cluster import PHOTOS, SETTINGS, FakeCluster, stamp
@@ -145,6 +148,49 @@ def test_a_dreamboothjob_that_has_started_is_not_pending_again() -> None:
     cluster.settle()
     cluster.later(300)
     assert cluster.settle().status["phase"] == "Starting"
+
+
+# Active.
+
+
+def unschedulable(cluster: FakeCluster) -> None:
+    said = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"}
+    for pod in cluster.alive():
+        pod["status"]["conditions"] = [{**said, "lastTransitionTime": stamp(cluster.now)}]
+
+
+def test_the_active_deadline_counts_from_the_first_pod_on_a_node_and_the_pending_deadline_before_it() -> None:
+    cluster = starting(spec(activeDeadlineSeconds=100, pendingDeadlineSeconds=500))
+    unschedulable(cluster)
+    cluster.later(499)
+    assert (reason(cluster.settle()), cluster.settle().requeue_after) == (("Pending", "Unschedulable"), 1)
+    cluster.run()
+    cluster.settle()
+    cluster.later(50)
+    cluster.fail_attempt()
+    cluster.settle()
+    cluster.later(20)
+    cluster.settle()
+    unschedulable(cluster)
+    cluster.later(29)
+    assert cluster.settle().status["phase"] == "Starting"
+    cluster.later(1)
+    plan = cluster.settle()
+    assert reason(plan) == ("Failed", "DeadlineExceeded"), "later pods that can't be scheduled count"
+    assert "spec.activeDeadlineSeconds (100) after the start of its first pod" in plan.status["message"]
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "words"),
+    [
+        (DreamBoothJobSpec, "active_deadline_seconds", ["first pod on a node", "`pendingDeadlineSeconds`"]),
+        (DreamBoothJobSpec, "pending_deadline_seconds", ["no pod has started on a node", "none can be scheduled"]),
+        (RuntimeLimits, "active_deadline_seconds", ["first pod on a node", "`defaults.pendingDeadlineSeconds`"]),
+    ],
+)
+def test_the_deadlines_are_explained_as_they_are(model: type[BaseModel], field: str, words: list[str]) -> None:
+    explained = " ".join(str(model.model_fields[field].description).split())
+    assert [one for one in words if one not in explained] == []
 
 
 # Time to live.
