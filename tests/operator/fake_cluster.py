@@ -34,6 +34,7 @@ class FakeCluster:
         self.pods: list[dict[str, Any]] = []
         self.runtimes: list[dict[str, Any]] = []
         self.mount_failures: dict[str, str] = {}
+        self.unbound_claims: dict[str, str] = {}
         self.refusals: dict[Reference, str] = {}
         self.invalid_fields: list[InvalidField] = []
         self.snapshot: Snapshot | None = None
@@ -76,6 +77,7 @@ class FakeCluster:
             pods=deepcopy(self.pods),
             runtimes=deepcopy(self.runtimes),
             mount_failures=dict(self.mount_failures),
+            unbound_claims=dict(self.unbound_claims),
             refusals=dict(self.refusals),
             invalid_fields=list(self.invalid_fields),
             snapshot=self.snapshot,

@@ -6,11 +6,18 @@ status may contain facts that were read from them), and Events are recorded. The
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dreambooth_operator.control.event_lookups import MOUNT_REASONS, jobs_lacking_pods, pods_lacking_volumes
+from dreambooth_operator.control.event_lookups import (
+    CLAIM_REASONS,
+    MOUNT_REASONS,
+    claims_lacking_volumes,
+    jobs_lacking_pods,
+    pods_lacking_volumes,
+)
 from dreambooth_operator.control.writer import Writer, WriteRefused
 from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.kube.client import Cluster, ClusterError
@@ -131,11 +138,13 @@ class Controller:
         references = sorted(self._reconciler.references(observed, now, self._settings))
         own = self._store.own_pods(key)
         slow_pods = pods_lacking_volumes(own, now)
+        slow_claims = claims_lacking_volumes(own, now)
         slow_jobs = jobs_lacking_pods(dreamboothjob["metadata"]["uid"], observed.jobs, own, now)
         message = self._cluster.latest_event_message
-        referenced, mounts, creations = await asyncio.gather(
+        referenced, mounts, claims, creations = await asyncio.gather(
             asyncio.gather(*(self._cluster.get(kind, key.namespace, name) for kind, name in references)),
             asyncio.gather(*(self._mount_failure(key.namespace, name) for name in slow_pods)),
+            asyncio.gather(*(self._unbound(key.namespace, name) for name in slow_claims)),
             asyncio.gather(
                 *(message(key.namespace, "Job", name, "FailedCreate", since) for name, since in slow_jobs.items())
             ),
@@ -144,6 +153,7 @@ class Controller:
             observed,
             referenced=dict(zip(references, referenced, strict=True)),
             mount_failures={name: text for name, text in zip(slow_pods, mounts, strict=True) if text},
+            unbound_claims={name: text for name, text in zip(slow_claims, claims, strict=True) if text is not None},
             pod_creation_failures={name: text for name, text in zip(slow_jobs, creations, strict=True) if text},
         )
 
@@ -156,6 +166,19 @@ class Controller:
 
     async def _mount_failure(self, namespace: str, pod: str) -> str | None:
         """Why volumes of a pod can't be mounted. If a volume can't be attached, the kubelet only reports a timeout."""
+        return await self._told(namespace, "Pod", pod, MOUNT_REASONS) or None
+
+    async def _unbound(self, namespace: str, claim: str) -> str | None:
+        """Why a claim has no volume, which may be empty; None if it has one."""
+        item = await self._cluster.get("PersistentVolumeClaim", namespace, claim)
+        if item is None:
+            return "The claim does not exist."
+        if item.get("status", {}).get("phase") == "Bound":
+            return None
+        return await self._told(namespace, "PersistentVolumeClaim", claim, CLAIM_REASONS)
+
+    async def _told(self, namespace: str, kind: str, name: str, reasons: Sequence[str]) -> str:
+        """The latest Event about an object with each of the reasons."""
         message = self._cluster.latest_event_message
-        found = await asyncio.gather(*(message(namespace, "Pod", pod, reason) for reason in MOUNT_REASONS))
-        return " ".join(filter(None, found)) or None
+        found = await asyncio.gather(*(message(namespace, kind, name, reason) for reason in reasons))
+        return " ".join(sentence for sentence in found if sentence)

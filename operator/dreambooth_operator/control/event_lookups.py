@@ -1,5 +1,5 @@
-"""Finds pods that lack volumes and Jobs that lack pods for longer than usual; `controller.py` reads the Events about them. Only
-objects of the DreamBoothJob are considered, not other objects with its labels.
+"""Finds pods that lack volumes or a node and Jobs that lack pods for longer than usual; `controller.py` reads the Events about
+them. Only objects of the DreamBoothJob are considered, not other objects with its labels.
 """
 
 import itertools
@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import (
+    claims_of,
     condition_of,
     is_alive,
     is_controlled_by,
     is_finished,
+    is_unscheduled,
     job_started_at,
     latest,
     name_of,
@@ -20,10 +22,14 @@ from dreambooth_operator.objects.reading import (
     uid_of,
 )
 
+CLAIM_REASONS = "ProvisioningFailed", "FailedBinding", "VolumeMismatch", "ClaimLost", "ExternalProvisioning"
+"""Reasons of Events about claims that have no volume, by the controller manager and by provisioners."""
 MOUNT_REASONS = "FailedAttachVolume", "FailedMount"
 """Reasons of Events about pods whose volumes can't be attached (by the controller manager) or mounted (by the kubelet)."""
 GRACE_PERIOD = timedelta(seconds=30)
 """Time after which the creation of containers or pods takes longer than usual."""
+MAX_CLAIMS = 8
+"""Largest number of claims that are read."""
 MAX_PODS = 8
 """Largest number of pods whose Events are read: one Event explains the problem, and a tenant may create many pods."""
 
@@ -54,6 +60,17 @@ def pods_lacking_volumes(pods: Sequence[Object], now: datetime) -> list[str]:
     """Names of the first pods that have been scheduled for longer than `GRACE_PERIOD` without a created container."""
     waiting = (pod["metadata"]["name"] for pod in pods if _being_created(pod) and _waited(pod, now))
     return list(itertools.islice(waiting, MAX_PODS))
+
+
+def claims_lacking_volumes(pods: Sequence[Object], now: datetime) -> list[str]:
+    """Names of the first claims of the pods that have no node for longer than `GRACE_PERIOD`: they may have no volume."""
+    slow = (pod for pod in pods if is_unscheduled(pod) and _existed(pod, now))
+    return list(itertools.islice(dict.fromkeys(claim for pod in slow for claim in claims_of(pod)), MAX_CLAIMS))
+
+
+def _existed(pod: Object, now: datetime) -> bool:
+    created = time_of(pod["metadata"].get("creationTimestamp"))
+    return created is not None and now - created >= GRACE_PERIOD
 
 
 def _being_created(pod: Object) -> bool:

@@ -338,6 +338,7 @@ def _running(context: Context, attempt: Attempt) -> Running | None:
         pods=[pod for pod in observed.pods if is_controlled_by(pod, uid_of(found[0]))],
         nodes=found[0].get("spec", {}).get("completions", context.job.spec.resources.nodes),
         mount_failures=observed.mount_failures,
+        unbound_claims=observed.unbound_claims,
         pod_creation_failure=observed.pod_creation_failures.get(name_of(found[0])),
         now=context.now,
         progress_error=observed.progress_error,

@@ -25,6 +25,7 @@ TEXT_LENGTH = 4096
 """Longest text that is kept, the length of the longest termination message."""
 _CONDITIONS = 20
 _ADDRESSES = 4
+_VOLUMES = 20
 _METADATA = "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"
 _LABELS = LABEL_JOB, LABEL_UID, LABEL_ATTEMPT, LABEL_RUNTIME, LABEL_INDEX, LABEL_QUEUE
 _ANNOTATIONS = ANNOTATION_DEADLINE, ANNOTATION_PENDING, ANNOTATION_PROGRESS
@@ -66,6 +67,12 @@ def _pod(item: Object) -> dict[str, Any]:
         ]
     given: Mapping[str, Any] = item.get("spec") or {}
     spec = _fields(given, ("nodeName", "hostNetwork"))
+    if "nodeName" not in given:
+        spec["volumes"] = [
+            {"persistentVolumeClaim": _fields(one["persistentVolumeClaim"], ("claimName",))}
+            for one in (given.get("volumes") or ())[:_VOLUMES]
+            if "persistentVolumeClaim" in one
+        ]
     spec["containers"] = [
         _fields(own, ("name", "image")) | {"resources": {"limits": _fields(_limits(own), ("memory",))}}
         for own in _of_trainer(given.get("containers"))

@@ -53,6 +53,9 @@ class Observed:
     mount_failures: Mapping[str, str] = field(default_factory=dict)
     """Why volumes of a pod can't be mounted: the messages of its latest Events FailedAttachVolume and FailedMount, by the name of
     the pod. Read only while the creation of a pod takes longer than usual."""
+    unbound_claims: Mapping[str, str] = field(default_factory=dict)
+    """The claims of unscheduled pods that have no volume, each with the reason in its Events, which may be empty. Read only while
+    a pod has no node for longer than usual."""
     pod_creation_failures: Mapping[str, str] = field(default_factory=dict)
     """Why pods of a Job can't be created: the message of its latest FailedCreate Event, by the name of the Job. Read only while
     the Job lacks pods for longer than usual."""

@@ -85,6 +85,19 @@ def container_of(pod: Object) -> Mapping[str, Any]:
     return next((one for one in containers if one.get("name") == CONTAINER), {})
 
 
+def is_unscheduled(pod: Object) -> bool:
+    """Whether a pod that has not ended has no node."""
+    status = pod.get("status", {})
+    return status.get("phase") == "Pending" and not status.get("startTime") and not pod.get("spec", {}).get("nodeName")
+
+
+def claims_of(pod: Object) -> list[str]:
+    """The names of the claims that a pod mounts."""
+    volumes = pod.get("spec", {}).get("volumes") or ()
+    claims = (one["persistentVolumeClaim"]["claimName"] for one in volumes if one.get("persistentVolumeClaim"))
+    return list(dict.fromkeys(claims))
+
+
 def pod_started_at(pod: Object) -> datetime | None:
     """When the kubelet accepted a pod, which is about when it allocated the GPUs."""
     return time_of(pod.get("status", {}).get("startTime"))

@@ -2,19 +2,21 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes.aio import client
 
+from dreambooth_operator.control import event_lookups
 from dreambooth_operator.control.controller import Controller, Reconciler
 from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
 from dreambooth_operator.control.writer import EXISTED_SECONDS, Writer
 from dreambooth_operator.decide import reconcile
+from dreambooth_operator.decide.status import diagnosis
 from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.kube.client import Cluster, ClusterError
 from dreambooth_operator.kube.lease import Leadership
@@ -298,6 +300,75 @@ def test_an_admission_policy_is_not_final_although_it_calls_a_job_invalid(namesp
     finally:
         for item in (binding, policy):
             cluster.kubectl("delete", str(item["kind"]), namespace)
+
+
+NO_VOLUME: dict[str, tuple[dict[str, Any], str]] = {
+    "no-class": (
+        {"output": {"create": {"storageClassName": "no-such-class"}}},
+        'PersistentVolumeClaim dog has no volume: storageclass.storage.k8s.io "no-such-class" not found.',
+    ),
+    "no-volume": (
+        {"output": {"create": {"storageClassName": ""}}},
+        "PersistentVolumeClaim dog has no volume: no persistent volumes available for this claim and no storage class is set.",
+    ),
+    "cache": (
+        {"output": {"claimName": "elsewhere"}, "cache": {"claimName": "shelf"}},
+        "PersistentVolumeClaim shelf has no volume: Cannot bind to requested volume",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_VOLUME)
+def test_a_claim_that_does_not_bind_is_reported_with_its_event(
+    namespace: str, cluster: Kubectl, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (event_lookups, diagnosis):
+        monkeypatch.setattr(module, "GRACE_PERIOD", timedelta(seconds=2))
+    volumes, words = NO_VOLUME[name]
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+        "storageClassName": "none",
+    }
+    shelf = {**claim, "volumeName": namespace, "storageClassName": "another"}
+    elsewhere = {**claim, "volumeName": f"{namespace}-elsewhere", "storageClassName": ""}
+    claims = {"elsewhere": elsewhere, "shelf": shelf} if "cache" in volumes else {}
+
+    def volume(name: str) -> dict[str, Any]:
+        spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/pretended"}}
+        return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
+
+    made = [volume(spec["volumeName"]) for spec in claims.values()]
+
+    async def test(client: Cluster) -> None:
+        parts = Running(client, namespace, reconcile)
+        job = applied_job(namespace)
+        job["spec"]["volumes"] = volumes
+        for item, spec in claims.items():
+            metadata = {"name": item, "namespace": namespace}
+            await client.create(
+                {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
+            )
+        parts.store.put(await client.create(job))
+        await client.create(config_map(Observed(dreamboothjob=job), "photos", a="b"))
+
+        async def told() -> bool:
+            for pod in (await client.list("Pod", namespace))[0]:
+                parts.store.put(pod)
+            with suppress(ClusterError):
+                await parts.controller._reconcile(parts.key)
+            status = (await parts.job()).get("status", {})
+            return words in status.get("message", "") and status["phase"] == "Pending"
+
+        await until(told, 60)
+
+    for item in made:
+        cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(item))
+    try:
+        with_cluster(test, 90)
+    finally:
+        for item in made:
+            cluster.kubectl("delete", "pv", item["metadata"]["name"], "--wait=false")
 
 
 def test_an_existing_object_is_left_unchanged_and_checked_again(namespace: str) -> None:

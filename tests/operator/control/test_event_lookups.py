@@ -3,7 +3,14 @@ from typing import Any
 
 import pytest
 
-from dreambooth_operator.control.event_lookups import GRACE_PERIOD, MAX_PODS, jobs_lacking_pods, pods_lacking_volumes
+from dreambooth_operator.control.event_lookups import (
+    GRACE_PERIOD,
+    MAX_CLAIMS,
+    MAX_PODS,
+    claims_lacking_volumes,
+    jobs_lacking_pods,
+    pods_lacking_volumes,
+)
 from tests.operator import pieces
 from tests.operator.pieces import UID, at, holding
 
@@ -40,6 +47,31 @@ def test_pods_without_a_container_after_the_grace_period_are_found(described: di
 
 def test_the_number_of_pods_is_limited() -> None:
     assert len(pods_lacking_volumes([pod()] * (MAX_PODS + 1), NOW)) == MAX_PODS
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, ["dog", "cache"]),
+        ({"created": 1}, []),
+        ({"started": 0}, []),
+        ({"phase": "Running"}, []),
+        ({"node": "a"}, []),
+    ],
+)
+def test_claims_of_pods_without_a_node_are_found(change: dict[str, Any], expected: list[str]) -> None:
+    described = pieces.pod(
+        change.get("phase", "Pending"), created=change.get("created", 0), started=change.get("started")
+    )
+    volumes = [{"persistentVolumeClaim": {"claimName": name}} for name in ("dog", "cache", "dog")]
+    described["spec"] = {"volumes": [*volumes, {"emptyDir": {}}], **({"nodeName": "a"} if "node" in change else {})}
+    assert claims_lacking_volumes([described], at(GRACE_PERIOD.total_seconds())) == expected
+
+
+def test_the_number_of_claims_is_limited() -> None:
+    described = pieces.pod("Pending", started=None)
+    described["spec"] = {"volumes": [{"persistentVolumeClaim": {"claimName": f"claim-{n}"}} for n in range(20)]}
+    assert len(claims_lacking_volumes([described], at(1000))) == MAX_CLAIMS
 
 
 def made(number: int = 0, *conditions: Any, suspend: bool = False, parallelism: int = 1, **more: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from dreambooth_operator.decide.reconcile import reconcile
 from dreambooth_operator.kube.trimming import TEXT_LENGTH, trimmed
 from dreambooth_operator.objects import names
-from tests.operator.decide.reconcile.story import spec
+from tests.operator.decide.reconcile.story import reason, spec
 from tests.operator.fake_cluster import FakeCluster
 from tests.operator.objects_of import dreambooth_job, job, pod
 from tests.operator.pieces import failed_pod, holding
@@ -48,13 +48,24 @@ def test_decisions_are_the_same_with_trimmed_objects(code: int, content: dict[st
         assert_same(cluster)
 
 
+def test_decisions_about_unbound_claims_are_the_same_with_trimmed_objects() -> None:
+    cluster = FakeCluster(spec(volumes={"cache": {"claimName": "shelf"}}))
+    cluster.add("PersistentVolumeClaim", "shelf")
+    cluster.settle()
+    cluster.later(60)
+    cluster.unbound_claims = {"shelf": "no such class"}
+    assert reason(cluster.decide()) == ("Pending", "ClaimUnbound")
+    assert_same(cluster)
+
+
 def test_a_large_pod_of_a_tenant_becomes_small() -> None:
     item = pod(job(dreambooth_job()))
     item["metadata"] |= {"annotations": {"a": MEGABYTE}, "finalizers": [MEGABYTE]}
     item["metadata"]["labels"] |= {f"label-{number}": "x" * 60 for number in range(10_000)}
     item["metadata"]["ownerReferences"] += [{"uid": f"uid-{number}", "kind": MEGABYTE} for number in range(9)]
     item["spec"] = {"containers": [{"name": "trainer", "image": MEGABYTE, "env": [{"name": "A", "value": MEGABYTE}]}]}
-    item["spec"]["volumes"] = [{"name": MEGABYTE}]
+    volume = {"name": MEGABYTE, "persistentVolumeClaim": {"claimName": MEGABYTE[:253]}}
+    item["spec"]["volumes"] = [{"name": MEGABYTE}, *[volume] * 1000]
     conditions = [holding("Ready", message=MEGABYTE) for _ in range(1000)]
     item["status"] |= {"conditions": conditions, "hostIPs": [{"ip": "192.0.2.1"}] * 1000}
     kept = trimmed(item)

@@ -1,7 +1,8 @@
 """Diagnoses a running attempt: why its pods do not train, if they don't."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -12,10 +13,12 @@ from dreambooth_operator.decide.status.refusals import refused
 from dreambooth_operator.objects.names import LABEL_QUEUE
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import (
+    claims_of,
     condition_of,
     container_of,
     is_alive,
     is_being_deleted,
+    is_unscheduled,
     job_started_at,
     name_of,
     pod_started_at,
@@ -26,6 +29,8 @@ from dreambooth_operator.objects.reading import (
 GRACE_PERIOD = timedelta(seconds=30)
 """How long a pod may be unschedulable (a node may be about to join), in creation or overdue before that is reported."""
 
+_VOLUMES = re.compile(r"persistent ?volume|free storage|\bpvc", re.IGNORECASE)
+"""What the scheduler writes if no node fits because of a claim."""
 _PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 _START = {"CreateContainerError", "RunContainerError"}
 
@@ -59,6 +64,8 @@ class Running:
     """The time."""
     progress_error: str | None = None
     """Why the operator rejects the trainer's answers about its progress."""
+    unbound_claims: Mapping[str, str] = field(default_factory=dict)
+    """The claims of unscheduled pods that have no volume, each with the reason in its Events."""
 
 
 def diagnose(attempt: Running) -> Diagnosis:
@@ -158,13 +165,32 @@ def _is_overdue(pod: Object, now: datetime) -> bool:
 
 def _unschedulable(pod: Object, attempt: Running) -> _Found | None:
     conditions = pod.get("status", {}).get("conditions") or ()
-    scheduled = next((one for one in conditions if one.get("type") == "PodScheduled"), None)
-    if scheduled is None or scheduled.get("status") != "False" or scheduled.get("reason") != "Unschedulable":
-        return None
-    since = time_of(scheduled.get("lastTransitionTime")) or attempt.now
-    if attempt.now < since + GRACE_PERIOD:
+    unscheduled = (one for one in conditions if one.get("type") == "PodScheduled" and one.get("status") == "False")
+    scheduled = next((one for one in unscheduled if one.get("reason") == "Unschedulable"), None)
+    message = scheduled.get("message", "") if scheduled else ""
+    since = time_of(scheduled.get("lastTransitionTime")) or attempt.now if scheduled else None
+    if since and attempt.now < since + GRACE_PERIOD:
         return _Found(None, since + GRACE_PERIOD)
-    return _Found(reasons.UNSCHEDULABLE(pod=name_of(pod), detail=scheduled.get("message", "")))
+    if is_unscheduled(pod) and (unbound := _unbound_claim(pod, attempt, message)):
+        return _Found(unbound)
+    return _Found(reasons.UNSCHEDULABLE(pod=name_of(pod), detail=message)) if scheduled else None
+
+
+def _unbound_claim(pod: Object, attempt: Running, message: str) -> Finding | None:
+    """The first claim without a volume, which is the cause. A claim whose class binds it to the node of its first pod has none
+    either as long as no node fits, but neither an Event nor the scheduler blames it.
+
+    Args:
+        pod: a pod without a node.
+        attempt: its attempt.
+        message: the message of the scheduler.
+    """
+    blamed = _VOLUMES.search(message) is not None
+    for claim in claims_of(pod):
+        detail = attempt.unbound_claims.get(claim)
+        if detail or (detail is not None and blamed):
+            return reasons.CLAIM_UNBOUND(pod=name_of(pod), claim=claim, detail=detail or message)
+    return None
 
 
 def _waiting(pod: Object, attempt: Running) -> _Found | None:

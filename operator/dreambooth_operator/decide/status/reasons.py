@@ -199,6 +199,14 @@ UNSCHEDULABLE = Reason(
     "Pod {pod} can't be scheduled: {detail} Free or add a suitable node, or apply a DreamBoothJob with smaller requests "
     "(spec.resources, spec.scheduling).",
 )
+CLAIM_UNBOUND = Reason(
+    "ClaimUnbound",
+    "Pending",
+    "Warning",
+    "Pod {pod} can't be scheduled, as PersistentVolumeClaim {claim} has no volume: {detail} Ask an administrator for a volume or "
+    "for the StorageClass of the claim, or delete the DreamBoothJob and the claim, and apply it with another claim or class "
+    "(spec.volumes).",
+)
 IMAGE_PULL_FAILED = Reason(
     "ImagePullFailed",
     "Starting",

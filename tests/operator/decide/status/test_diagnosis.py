@@ -34,6 +34,41 @@ def unschedulable(since: float = 0) -> dict[str, Any]:
     return pod("Pending", started=None, conditions=[{**said, "lastTransitionTime": moment(since)}])
 
 
+NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+UNBOUND = "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+NONE_FITS = "0/3 nodes are available: 3 node(s) didn't find available persistent volumes to bind."
+NO_CLASS = 'storageclass.storage.k8s.io "fast" not found'
+
+
+@pytest.mark.parametrize(
+    ("message", "claims", "expected", "words"),
+    [
+        (UNBOUND, {"dog": NO_CLASS}, "ClaimUnbound", f"PersistentVolumeClaim dog has no volume: {NO_CLASS}."),
+        (UNBOUND, {"cache": ""}, "ClaimUnbound", f"PersistentVolumeClaim cache has no volume: {UNBOUND}"),
+        (NONE_FITS, {"dog": ""}, "ClaimUnbound", "PersistentVolumeClaim dog has no volume: 0/3 nodes"),
+        (NO_GPU, {"dog": NO_CLASS}, "ClaimUnbound", NO_CLASS),
+        (None, {"dog": NO_CLASS}, "ClaimUnbound", NO_CLASS),
+        (NO_GPU, {"dog": ""}, "Unschedulable", "Insufficient nvidia.com/gpu"),
+        (NO_GPU, {"of-another": NO_CLASS}, "Unschedulable", "Insufficient nvidia.com/gpu"),
+        (UNBOUND, {}, "Unschedulable", UNBOUND),
+        (None, {"dog": ""}, "Starting", "is starting its pods"),
+    ],
+)
+def test_a_claim_without_a_volume_is_named(
+    message: str | None, claims: dict[str, str], expected: str, words: str
+) -> None:
+    item = unschedulable()
+    if message is None:
+        del item["status"]["conditions"]
+    else:
+        item["status"]["conditions"][0]["message"] = message
+    volumes = [{"persistentVolumeClaim": {"claimName": name}} for name in ("dog", "cache")]
+    item["spec"] = {"volumes": [{"name": "tmp", "emptyDir": {}}, *volumes]}
+    finding = diagnose(Running(0, job(), [item], 1, {}, None, at(100), unbound_claims=claims)).finding
+    assert finding.reason == expected
+    assert words in finding.message
+
+
 @pytest.mark.parametrize(
     ("of", "expected"),
     [
