@@ -51,6 +51,41 @@ def test_every_pod_is_restricted(case: Path, render: Render, cluster: Cluster, r
         try_out(cluster, restricted, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
 
 
+def test_tenants_may_read_runtimes_and_nothing_else_of_the_cluster(
+    render: Render, cluster: Cluster, restricted: str
+) -> None:
+    objects = [item for kind in ("ClusterRole", "ClusterRoleBinding") for item in of_kind(render({}), kind)]
+    made = [item for item in objects if item["metadata"]["name"].endswith("-runtimes-view")]
+    assert [item["kind"] for item in made] == ["ClusterRole", "ClusterRoleBinding"]
+
+    def may(verb: str, what: str) -> bool:
+        who = f"--as={restricted}-tenant", "--as-group=system:authenticated"
+        try:
+            cluster.kubectl("auth", "can-i", verb, what, *who)
+        except AssertionError:
+            return False
+        return True
+
+    assert not may("list", "dreamboothruntimes.dreambooth.io")
+    names = [f"{restricted}-{item['metadata']['name']}" for item in made]
+    try:
+        for name, item in zip(names, made, strict=True):
+            renamed: dict[str, Any] = {**item, "metadata": {**item["metadata"], "name": name}}
+            if "roleRef" in renamed:
+                renamed["roleRef"] = {**renamed["roleRef"], "name": names[0]}
+            cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(renamed))
+        deadline = time.monotonic() + 30
+        while not may("list", "dreamboothruntimes.dreambooth.io"):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert may("get", "dreamboothruntimes.dreambooth.io")
+        assert not may("create", "dreamboothruntimes.dreambooth.io")
+        assert not may("list", "dreamboothjobs.dreambooth.io")
+    finally:
+        for kind, name in zip(("clusterrole", "clusterrolebinding"), names, strict=True):
+            cluster.kubectl("delete", kind, name, "--ignore-not-found")
+
+
 def is_aggregated(role: dict[str, Any]) -> bool:
     return any("aggregate-to" in label for label in role["metadata"]["labels"])
 

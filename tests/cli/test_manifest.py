@@ -108,6 +108,25 @@ def test_wrong_manifests(folder: Path, old: str, new: str, field: str, message: 
     assert problems_of(folder, SOUND.replace(old, new))[field].startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("section", "field", "message"),
+    [
+        ("scheduling: {tolerations: [{effect: NoSchedule}]}", "scheduling.tolerations[0]", "has no key"),
+        ("scheduling: {nodeSelector: {a b: c}}", "scheduling.nodeSelector.a b", "has the wrong form"),
+        ("scheduling: {nodeSelector: {a: b c}}", "scheduling.nodeSelector.a", "has the wrong form"),
+        ("scheduling: {nodeSelector: {3: c}}", "scheduling.nodeSelector[3]", "should be a valid string"),
+        ("scheduling: {nodeSelector: c}", "scheduling.nodeSelector", "is not a section"),
+        ("resources: {memory: 1Gi}", "resources.sharedMemory", "is more than resources.memory"),
+        ("resources: {gpuResourceName: kubernetes.io/gpu}", "resources.gpuResourceName", "is no extended resource"),
+        ("volumes: {output: {create: {size: 0Gi}}}", "volumes.output.create.size", "is not greater than 0"),
+        ("volumes: {cache: {claimName: a..b}}", "volumes.cache.claimName", "has the wrong form"),
+    ],
+)
+def test_sections_that_a_cluster_would_refuse(folder: Path, section: str, field: str, message: str) -> None:
+    (found,) = problems_of(folder, f"{SOUND}  {section}\n").items()
+    assert (found[0], found[1].startswith(message)) == (f"spec.{field}", True), found
+
+
 def test_everything_is_reported_at_once(folder: Path) -> None:
     text = SOUND.replace("kind: DreamBoothJob", "kind: Job").replace("name: dog", "name: Dog").replace("10", "ten")
     assert set(problems_of(folder, text + "  prior: {prompt: a dog}\n")) == {

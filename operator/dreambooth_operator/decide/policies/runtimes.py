@@ -31,18 +31,20 @@ def choose_runtime(
     """
     space = job.metadata.namespace or ""
     labels = (namespace or {"metadata": {}})["metadata"].get("labels", {})
-    served = []
     for item in _candidates(job, runtimes):
         spec, problems = _read(item)
         if spec is None:
             return reasons.RUNTIME_UNSOUND(name=name_of(item), problems=problems)
-        if selects(spec.namespace_selector, labels):
-            served.append(Runtime(name_of(item), spec))
     wanted = job.spec.runtime
-    if wanted and not any(name_of(item) == wanted for item in runtimes):
-        return reasons.RUNTIME_NOT_FOUND(name=wanted)
+    served = _served(_candidates(job, runtimes), labels)
+    if wanted and not served:
+        others = sorted(str(runtime.name) for runtime in _served(runtimes, labels))
+        alternative = f"with one of these runtimes: {', '.join(others)}" if others else "without spec.runtime"
+        if any(name_of(item) == wanted for item in runtimes):
+            return reasons.RUNTIME_FORBIDDEN(name=wanted, namespace=space, alternative=alternative)
+        return reasons.RUNTIME_NOT_FOUND(name=wanted, alternative=alternative)
     if wanted:
-        return served[0] if served else reasons.RUNTIME_FORBIDDEN(name=wanted, namespace=space)
+        return served[0]
     defaults = [runtime for runtime in served if runtime.spec.default]
     if defaults:
         return defaults[0]
@@ -56,7 +58,9 @@ def required_references(job: DreamBoothJob, runtimes: Sequence[Object]) -> set[R
     """The objects that `choose_runtime` and the preflight checks with any of its results depend on, except the runtimes."""
     read = [spec for item in _candidates(job, runtimes) if (spec := _read(item)[0])]
     references = {reference for spec in read for reference in required_objects(with_runtime(job, Runtime("", spec)))}
-    if any(spec.namespace_selector != LabelSelector() for spec in read):
+    # If the named runtime does not exist, the message has those that the namespace may use.
+    offered = read or [spec for item in runtimes if (spec := _read(item)[0])]
+    if any(spec.namespace_selector != LabelSelector() for spec in offered):
         references.add(Reference("Namespace", job.metadata.namespace or ""))
     return references | set(required_objects(job))
 
@@ -82,6 +86,12 @@ def _candidates(job: DreamBoothJob, runtimes: Iterable[Object]) -> list[Object]:
     newest = sorted(runtimes, key=name_of)
     newest.sort(key=lambda item: str(item["metadata"].get("creationTimestamp", "")), reverse=True)
     return [item for item in newest if job.spec.runtime in (None, name_of(item))]
+
+
+def _served(runtimes: Iterable[Object], labels: Mapping[str, str]) -> list[Runtime]:
+    """The valid ones of some runtimes that a namespace with these labels may use, in the same order."""
+    read = ((name_of(item), _read(item)[0]) for item in runtimes)
+    return [Runtime(name, spec) for name, spec in read if spec and selects(spec.namespace_selector, labels)]
 
 
 def _read(item: Object) -> tuple[DreamBoothRuntimeSpec | None, str]:

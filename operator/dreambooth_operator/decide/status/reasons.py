@@ -76,7 +76,7 @@ RUNTIME_NOT_FOUND = Reason(
     "Pending",
     "Warning",
     "DreamBoothRuntime {name} (spec.runtime) does not exist. Ask an administrator to create it, or delete the DreamBoothJob "
-    "and apply it with a runtime from the list: kubectl get dreamboothruntimes. " + RECHECKED,
+    "and apply it {alternative}. " + RECHECKED,
 )
 RUNTIME_FORBIDDEN = Reason(
     "RuntimeForbidden",
@@ -84,7 +84,7 @@ RUNTIME_FORBIDDEN = Reason(
     "Warning",
     "Namespace {namespace} may not use DreamBoothRuntime {name} (spec.runtime): its labels do not match the "
     "namespaceSelector of the runtime. Ask an administrator to label the namespace, or delete the DreamBoothJob and apply "
-    "it with another runtime. " + RECHECKED,
+    "it {alternative}. " + RECHECKED,
 )
 RUNTIME_NOT_NAMED = Reason(
     "RuntimeNotNamed",
@@ -116,8 +116,8 @@ CLAIM_LOST = Reason(
     "ClaimLost",
     "Pending",
     "Warning",
-    "PersistentVolumeClaim {name} has lost its volume. Delete the claim and create it again, or restore the volume. "
-    + RECHECKED,
+    "PersistentVolumeClaim {name} has lost its volume. Delete the claim and create it again, or ask an administrator "
+    "to restore the volume. " + RECHECKED,
 )
 BEING_DELETED = Reason(
     "BeingDeleted",
@@ -196,8 +196,8 @@ UNSCHEDULABLE = Reason(
     "Unschedulable",
     "Pending",
     "Warning",
-    "Pod {pod} can't be scheduled: {detail} Free or add a suitable node, or apply a DreamBoothJob with smaller requests "
-    "(spec.resources, spec.scheduling).",
+    "Pod {pod} can't be scheduled: {detail} Wait for a suitable node, ask an administrator for one, or apply a DreamBoothJob "
+    "with smaller requests (spec.resources, spec.scheduling).",
 )
 CLAIM_UNBOUND = Reason(
     "ClaimUnbound",
@@ -262,7 +262,7 @@ NODE_SILENT = Reason(
     "Starting",
     "Warning",
     "Pod {pod} should have ended, but its node {node} does not confirm that, and a second pod must not write to the same "
-    "folder. If the node no longer exists: kubectl delete node {node}.",
+    "folder. If the node does not return, ask an administrator to delete the Node object {node}: the DreamBoothJob then resumes.",
 )
 
 # Disruptions: the cluster removed a pod. They don't count for `retries`.

@@ -50,6 +50,19 @@ def test_available_runtimes_are_listed() -> None:
     assert not isinstance(found, Runtime) and "one of these runtimes: a, b;" in found.message
 
 
+@pytest.mark.parametrize("wanted", ["missing", "forbidden"])
+def test_runtimes_that_the_namespace_may_use_are_named(wanted: str) -> None:
+    forbidden = published("forbidden", namespaceSelector=OTHERS)
+    own = published("own", namespaceSelector={"matchLabels": {"team": "vision"}})
+    runtimes = [published("open"), own, forbidden, published("unsound", novelty=1)]
+    found = choose_runtime(read(runtime=wanted), runtimes, VISION, SETTINGS)
+    assert not isinstance(found, Runtime)
+    assert "apply it with one of these runtimes: open, own." in found.message
+    found = choose_runtime(read(runtime=wanted), [forbidden], VISION, SETTINGS)
+    assert not isinstance(found, Runtime)
+    assert "apply it without spec.runtime." in found.message
+
+
 @pytest.mark.parametrize(
     ("selector", "labels", "expected"),
     [
@@ -77,7 +90,8 @@ def test_label_selectors_match_as_in_kubernetes(selector: Any, labels: dict[str,
         ({}, [], False),
         ({}, [published("a")], False),
         ({}, [published("a", namespaceSelector=OTHERS)], True),
-        ({"runtime": "b"}, [published("a", namespaceSelector=OTHERS)], False),
+        ({"runtime": "b"}, [published("a", namespaceSelector=OTHERS), published("b")], False),
+        ({"runtime": "b"}, [published("a", namespaceSelector=OTHERS)], True),
     ],
 )
 def test_the_namespace_is_requested_only_if_its_labels_matter(spec: Any, runtimes: Any, expected: bool) -> None:

@@ -9,6 +9,14 @@ from dreambooth_operator.decide.status.reasons import LENGTH, Reason, clean, fai
 ALL = {name: reason for name, reason in vars(reasons).items() if isinstance(reason, Reason)}
 
 
+def test_no_message_tells_a_tenant_to_do_what_needs_an_administrator() -> None:
+    """Tenants have permissions in their namespaces; runtimes and nodes are cluster-scoped."""
+    texts = [reason.message for reason in ALL.values()]
+    texts += [value for value in vars(reasons).values() if isinstance(value, str)]
+    scoped = r"kubectl \w+ (dreamboothruntime|dbr|node|persistentvolumes?\b|pv\b|namespace)"
+    assert [text for text in texts if re.search(scoped, text)] == []
+
+
 @pytest.mark.parametrize("reason", ALL.values(), ids=ALL.keys())
 def test_every_reason_is_camel_case_and_has_sentences(reason: Reason) -> None:
     facts = {field: "fact" for _, field, _, _ in Formatter().parse(reason.message) if field}
