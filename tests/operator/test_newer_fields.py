@@ -1,4 +1,7 @@
-"""An operator and a newer CustomResourceDefinition with a new field, which gets a default in every DreamBoothJob."""
+"""An operator and a newer CustomResourceDefinition with a new field, which some DreamBoothJobs have.
+
+The field has no default: tests of other files, which run at the same time in the same cluster, must not get it.
+"""
 
 import asyncio
 import json
@@ -15,7 +18,11 @@ from tests.operator.operators import operator
 from tests.operator.pretended_node import PretendedNode
 
 FIELD = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/notify"
-SCHEMA = {"type": "object", "default": {}, "properties": {"channel": {"type": "string", "default": "team"}}}
+SCHEMA = {"type": "object", "properties": {"channel": {"type": "string"}}}
+PATIENCE = 120
+"""Seconds: three operators start one after the other, beside other tests."""
+
+NEW = {"notify": {"channel": "team"}}
 
 
 @contextmanager
@@ -56,28 +63,35 @@ def test_an_older_operator_keeps_attempts_running_and_starts_none(
             return "", "", ""
         return job["status"]["phase"], conditions["Accepted"]["status"], conditions["Accepted"]["reason"]
 
+    def adds_the_field(name: str) -> bool:
+        """Whether the API server keeps the field, which takes a moment after the change of the definition."""
+        patch = f"--patch={json.dumps({'spec': NEW})}"
+        cluster.kubectl("patch", "dreamboothjob", name, "--type=merge", patch, here)
+        return any(one["metadata"]["name"] == name and "notify" in one["spec"] for one in found("dreamboothjobs"))
+
     async def test() -> None:
         job = applied_job(namespace)
         job["spec"]["scheduling"] = {"nodeSelector": pretended.labels}
         cluster.kubectl("create", "configmap", "photos", "--from-literal=dog.jpg=x", here)
         async with operator(kubeconfig, namespace):
             cluster.kubectl("create", "--filename=-", stdin=json.dumps(job))
-            (pod,) = await until(lambda: [one for one in found("pods") if "nodeName" in one["spec"]], 60)
+            (pod,) = await until(lambda: [one for one in found("pods") if "nodeName" in one["spec"]], PATIENCE)
             pretended.run(pod)
-            await until(lambda: accepted("dog")[0] == "Running")
+            await until(lambda: accepted("dog")[0] == "Running", PATIENCE)
         with newer_definition(cluster):
-            await until(lambda: found("dreamboothjobs")[0]["spec"].get("notify") == {"channel": "team"})
+            await until(lambda: adds_the_field("dog"), PATIENCE)
             async with operator(kubeconfig, namespace):
-                await until(lambda: accepted("dog") == ("Running", "False", "NewerSpec"))
-                cluster.kubectl("create", "--filename=-", stdin=json.dumps(applied_job(namespace, "cat")))
-                await until(lambda: accepted("cat") == ("Pending", "False", "NewerSpec"))
+                await until(lambda: accepted("dog") == ("Running", "False", "NewerSpec"), PATIENCE)
+                cat = applied_job(namespace, "cat")
+                cluster.kubectl("create", "--filename=-", stdin=json.dumps({**cat, "spec": cat["spec"] | NEW}))
+                await until(lambda: accepted("cat") == ("Pending", "False", "NewerSpec"), PATIENCE)
                 assert [one["metadata"]["name"] for one in found("jobs")] == ["dog-0"]
                 assert "deletionTimestamp" not in found("jobs")[0]["metadata"]
-        await until(lambda: "notify" not in found("dreamboothjobs")[0]["spec"])
+        await until(lambda: "notify" not in found("dreamboothjobs")[0]["spec"], PATIENCE)
         async with operator(kubeconfig, namespace):
-            await until(lambda: accepted("dog") == ("Running", "True", "Sound"))
-            await until(lambda: accepted("cat")[1:] == ("True", "Sound"))
-            await until(lambda: [one["metadata"]["name"] for one in found("jobs")] == ["cat-0", "dog-0"])
+            await until(lambda: accepted("dog") == ("Running", "True", "Sound"), PATIENCE)
+            await until(lambda: accepted("cat")[1:] == ("True", "Sound"), PATIENCE)
+            await until(lambda: [one["metadata"]["name"] for one in found("jobs")] == ["cat-0", "dog-0"], PATIENCE)
             assert [one["metadata"]["uid"] for one in found("pods")][-1] == pod["metadata"]["uid"]
 
     asyncio.run(test())

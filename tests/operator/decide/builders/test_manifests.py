@@ -50,6 +50,8 @@ def test_an_api_server_accepts_the_objects(case: str, cluster: Any) -> None:
     namespace = f"golden-{case}"
     cluster.kubectl("create", "namespace", namespace)
     cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    # Without it, the API server refuses pods.
+    cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={namespace}", "--timeout=60s")
     try:
         if (runtime := CASES / case / "runtime.yaml").exists():
             cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename", runtime)
