@@ -91,7 +91,10 @@ def test_each_query_has_data_and_the_metrics_are_clean(tenant: Tenant, tmp_path:
         waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
         watching.until_answered(waits, PATIENCE)
         # The scheduler would overwrite it too, until it has processed the pod.
-        tenant.until(lambda status: reason(status, "Running") == ("False", "Unschedulable"))
+        # A cluster without a node has no volumes either.
+        tenant.until(
+            lambda status: reason(status, "Running") in {("False", "Unschedulable"), ("False", "ClaimUnbound")}
+        )
         (pod,) = tenant.pods()
         run_pod(tenant, pod)
         watching.until_answered(asked, PATIENCE)
