@@ -5,7 +5,6 @@ Called by `fidelity.py` in worker processes.
 
 import tempfile
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from benchmarks.results import FigureValues, Results
 from benchmarks.timed import run_timed
 from dreambooth_api.training import Model
 from dreambooth_trainer.evaluation.figures import Embeddings, compute, follow
-from dreambooth_trainer.models import load
+from dreambooth_trainer.models import ModelFamily, load
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import evaluate, prepare
 from dreambooth_trainer.process.distributed import Distributed
@@ -54,7 +53,11 @@ def evaluate_export(run: Run, exported: Path) -> FigureValues:
         exported: folder in diffusers' layout.
     """
     source = Model(source=str(exported))
-    load_trained = partial(load, source, run.distributed, run.config.training.mixed_precision)
+
+    def load_trained() -> ModelFamily:
+        run.free_model()
+        return load(source, run.distributed, run.config.training.mixed_precision)
+
     embeddings, _ = evaluate.embed(run, load_trained)
     figures = compute(embeddings).model_dump(mode="json")
     return figures | follow_by_kind(embeddings, run.config.evaluation.contexts)

@@ -197,9 +197,9 @@ class Run:
             )
         return load(chosen, self.distributed, self.config.training.mixed_precision, self.base.digest, exact=exact)
 
-    @property
+    @cached_property
     def resolution(self) -> int:
-        """Side of the training pictures in pixels."""
+        """Side of the training pictures in pixels. Known for the whole run, also while no model is loaded."""
         return self.config.training.resolution or self.model.resolution
 
     @property

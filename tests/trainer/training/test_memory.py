@@ -1,5 +1,7 @@
 """What a training holds: bytes of weights, and of what autograd saves for the backward pass."""
 
+import gc
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from dreambooth_trainer import models
+from dreambooth_trainer.models import ModelFamily
 from dreambooth_trainer.phases import cache, prepare, prior, train
+from dreambooth_trainer.pipeline import run_phases
 from dreambooth_trainer.training import engine
 from dreambooth_trainer.training.engine import Engine, StepOutcome
-from tests.trainer.tiny_training import job_of, write_photos
+from tests.trainer.tiny_training import job_of, write_model, write_photos
 
 LORA = {"method": "lora", "mixedPrecision": "bf16", "trainTextEncoder": False, "batchSize": 1, "steps": 1}
 
@@ -59,6 +64,34 @@ def watch(root: Path, monkeypatch: pytest.MonkeyPatch, training: dict[str, Any],
     monkeypatch.setattr(engine, "Engine", Watched)
     train.train(run, dataset)
     return Watched
+
+
+def test_one_model_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first phase to the last: the base model in two number formats, and the exported model."""
+    write_model(tmp_path / "model")
+    write_photos(tmp_path / "photos")
+    evaluation = {
+        "enabled": True,
+        "perPrompt": 2,
+        "contexts": ["at sea", "at night"],
+        "otherClasses": ["cat", "car"],
+    }
+    job = job_of(tmp_path, "held", training={"mixedPrecision": "bf16", "steps": 1}, evaluation=evaluation)
+    loaded: list[weakref.ref[ModelFamily]] = []
+    held: list[int] = []
+    load = models.load
+
+    def counting(*arguments: Any, **options: Any) -> ModelFamily:
+        gc.collect()
+        held.append(sum(model() is not None for model in loaded))
+        model = load(*arguments, **options)
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(models, "load", counting)
+    run_phases(job.run())
+    assert job.output.complete.exists()
+    assert len(held) >= 6 and set(held) == {0}
 
 
 def test_a_step_of_adapters_needs_little_more_than_the_rounded_weights(

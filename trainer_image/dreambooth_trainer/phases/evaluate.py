@@ -99,11 +99,8 @@ def embed(run: Run, load_trained: Callable[[], ModelFamily]) -> tuple[Embeddings
         loaders: dict[str, Callable[[], ModelFamily]] = {"base": lambda: run.model, "tuned": load_trained}
         for name, load in loaders.items():
             missing = [one for one in sets if one.model == name and one.key not in generated]
-            if name == "tuned":
-                # Of the two models, memory holds one at a time.
-                run.free_model()
-            family = load() if missing else None
-            for key, pictures in _generate(run, phase, family, scorer, missing, sampler, size) if family else ():
+            # No variable refers to the model, so that it can be freed before the next one is loaded.
+            for key, pictures in _generate(run, phase, load(), scorer, missing, sampler, size) if missing else ():
                 generated[key] = pictures
                 if name == "base":
                     _write((shared if is_writable(shared) else own) / names[key], pictures)

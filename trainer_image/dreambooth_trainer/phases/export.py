@@ -69,7 +69,9 @@ def exported_model(folder: RunFolder, config: TrainConfig) -> Model:
 
 
 def load_exported(run: Run) -> ModelFamily:
-    """The exported model, so that pictures show the model that people use."""
+    """The exported model, so that pictures show the model that people use. Frees the base model: memory holds one of
+    the two at a time, if the caller has no reference to the base model either."""
     from dreambooth_trainer.models import load
 
+    run.free_model()
     return load(exported_model(run.folder, run.config), run.distributed, run.config.training.mixed_precision)

@@ -62,7 +62,7 @@ def prepare(run: Run) -> Prepared:
         if problems := inspect_photos(folder, config.training.resolution).problems:
             raise InvalidData(problems)
         _check_machine(run)
-        photos, warnings = load_photos(folder, config.training.resolution or run.model.resolution)
+        photos, warnings = load_photos(folder, run.resolution)
         # The training depends on their order, which must not depend on their names.
         photos.sort(key=lambda photo: photo.digest)
         finding = _identify(run)

@@ -1,7 +1,7 @@
 """Generates pictures of the manifest's prompts with the same seeds before and after training, and a contact sheet of
 them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from PIL.Image import Image
 
@@ -9,6 +9,7 @@ from dreambooth_api.progress import JsonModel
 from dreambooth_trainer.evaluation.contact_sheet import Row, contact_sheet
 from dreambooth_trainer.evaluation.pictures import BATCH, Comparison, sampler_of
 from dreambooth_trainer.models.base import ModelFamily
+from dreambooth_trainer.monitoring.progress import RunningPhase
 from dreambooth_trainer.process.storage import atomic_folder
 from dreambooth_trainer.run import Run
 
@@ -27,22 +28,20 @@ def sample(run: Run, load_trained: Callable[[], ModelFamily]) -> Sampled:
     prompts = [run.fill(prompt) for prompt in samples.prompts]
     wanted = [(prompt, seed) for prompt in prompts for seed in range(samples.per_prompt)]
     models: dict[str, Callable[[], ModelFamily]] = {"before": lambda: run.model, "after": load_trained}
-    images: dict[str, list[Image]] = {name: [] for name in models}
     with run.progress.phase("sample", total=len(models) * len(wanted), unit="pictures") as phase:
-        for name, load in models.items() if wanted else ():
-            if name == "after":
-                # Of the two models, memory holds one at a time.
-                run.free_model()
-            model = load()
-            for start in range(0, len(wanted), BATCH):
-                run.stop.check()
-                batch = wanted[start : start + BATCH]
-                generated = model.generate(
-                    [prompt for prompt, _ in batch], [seed for _, seed in batch], sampler_of(samples), run.resolution
-                )
-                images[name] += generated.images
-                phase.advance(len(batch))
+        images = {name: _generate(run, phase, load(), wanted) if wanted else [] for name, load in models.items()}
         return _write(run, prompts, images)
+
+
+def _generate(run: Run, phase: RunningPhase, model: ModelFamily, wanted: Sequence[tuple[str, int]]) -> list[Image]:
+    """The pictures of prompts and seeds. Nothing refers to the model after the return, so that it can be freed."""
+    images: list[Image] = []
+    for start in range(0, len(wanted), BATCH):
+        run.stop.check()
+        prompts, seeds = zip(*wanted[start : start + BATCH], strict=True)
+        images += model.generate(prompts, seeds, sampler_of(run.config.samples), run.resolution).images
+        phase.advance(len(prompts))
+    return images
 
 
 def _write(run: Run, prompts: list[str], images: dict[str, list[Image]]) -> Sampled:
