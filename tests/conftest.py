@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hypothesis
 import pytest
@@ -41,6 +41,10 @@ class Cluster(NamedTuple):
     def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:
         """Runs kubectl and returns what it prints."""
         return self._run("kubectl", *arguments, stdin=stdin)
+
+    def items(self, kind: str, *options: str) -> list[dict[str, Any]]:
+        """The objects of a kind."""
+        return list(json.loads(self.kubectl("get", kind, "--output=json", *options))["items"])
 
     def helm(self, *arguments: str | Path, stdin: str | None = None) -> str:
         """Runs helm and returns what it prints."""

@@ -52,6 +52,17 @@ def access_of(cluster: Cluster, release: str, namespace: str, *values: str) -> l
     return [one for one in documents if one["metadata"]["name"] in {*names, release}]
 
 
+def kubeconfig_of(cluster: Cluster, account: str, namespace: str, folder: Path) -> Path:
+    """Writes a kubeconfig of a ServiceAccount."""
+    token = cluster.kubectl("create", "token", account, f"--namespace={namespace}").strip()
+    document = yaml.safe_load(cluster.kubeconfig.read_text())
+    document["users"][0]["user"] = {"token": token}
+    path = folder / "operator.kubeconfig"
+    path.touch(0o600)
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
 def granted(access: Iterable[Mapping[str, Any]]) -> set[Permission]:
     """What roles allow."""
     return {

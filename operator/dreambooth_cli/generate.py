@@ -9,7 +9,7 @@ import typer
 from dreambooth_api.contradictions import stray_placeholders
 from dreambooth_api.failures import InvalidConfig, Problem, StorageUnavailable, classify
 from dreambooth_api.training import Scheduler
-from dreambooth_cli.output import complain, say
+from dreambooth_cli.output import complain, fail, say
 from dreambooth_trainer.process.storage import require_writable
 from dreambooth_trainer.run import RunFolder
 
@@ -77,25 +77,7 @@ def generate(
     Its settings are in the picture, and in a JSON file with the same name. No picture replaces another.
     """
     output = output or folder / "generated"
-    if not RunFolder(folder).complete.is_file():
-        reason = "is no finished run (it has no COMPLETE)" if folder.is_dir() else "does not exist"
-        complain(f"DIR: {str(folder)!r} {reason}. Give the output folder of a run that has ended.")
-        raise typer.Exit(InvalidConfig.exit_code)
-
-    problems = [*stray_placeholders("PROMPT", prompt), *stray_placeholders("--negative-prompt", negative_prompt)]
-    if size and not size_of(size):
-        remedy = f"Give {SMALLEST} to {LARGEST} pixels for a square, or WIDTHxHEIGHT, such as 768x512"
-        problems.append(Problem("--size", size, "is no size", remedy))
-    if problems:
-        complain("\n".join(map(str, problems)))
-        raise typer.Exit(InvalidConfig.exit_code)
-    try:
-        # The folder itself is created with the first picture.
-        require_writable(next(place for place in (output, *output.absolute().parents) if place.exists()))
-    except StorageUnavailable as error:
-        complain(f"--output: {error}")
-        raise typer.Exit(error.exit_code) from None
-
+    _check(folder, prompt, negative_prompt, size, output)
     # Torch takes seconds to import; a wrong folder is reported before.
     from dreambooth_trainer.generate import Wish
     from dreambooth_trainer.generate import generate as generated
@@ -118,5 +100,23 @@ def generate(
         failure = classify(error)
         if failure is None:
             raise
-        complain(failure)
-        raise typer.Exit(failure.exit_code) from None
+        fail(failure, failure.exit_code)
+
+
+def _check(folder: Path, prompt: str, negative_prompt: str, size: str | None, output: Path) -> None:
+    """Ends the command if its arguments are wrong, before anything is loaded."""
+    if not RunFolder(folder).complete.is_file():
+        reason = "is no finished run (it has no COMPLETE)" if folder.is_dir() else "does not exist"
+        remedy = "Give the output folder of a run that has ended."
+        fail(f"DIR: {str(folder)!r} {reason}. {remedy}", InvalidConfig.exit_code)
+    problems = [*stray_placeholders("PROMPT", prompt), *stray_placeholders("--negative-prompt", negative_prompt)]
+    if size and not size_of(size):
+        remedy = f"Give {SMALLEST} to {LARGEST} pixels for a square, or WIDTHxHEIGHT, such as 768x512"
+        problems.append(Problem("--size", size, "is no size", remedy))
+    if problems:
+        fail("\n".join(map(str, problems)), InvalidConfig.exit_code)
+    try:
+        # The folder itself is created with the first picture.
+        require_writable(next(place for place in (output, *output.absolute().parents) if place.exists()))
+    except StorageUnavailable as error:
+        fail(f"--output: {error}", error.exit_code)

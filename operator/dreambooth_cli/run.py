@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.training import TrainConfig
-from dreambooth_cli.output import complain
+from dreambooth_cli.output import fail
 from dreambooth_cli.validate import File, read_or_exit
 
 
@@ -36,8 +36,7 @@ def run(
     """
     manifest = read_or_exit(file)
     if problems := list(out_of_reach(manifest.config)):
-        complain("\n".join(map(str, problems)))
-        raise typer.Exit(InvalidConfig.exit_code)
+        fail("\n".join(map(str, problems)), InvalidConfig.exit_code)
 
     # Torch takes seconds to import; a wrong manifest is reported before.
     from dreambooth_trainer.job import run_job

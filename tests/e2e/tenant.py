@@ -72,7 +72,7 @@ class Tenant:
 
     def items(self, kind: str, labels: str = "") -> list[dict[str, Any]]:
         """All objects of a kind."""
-        return list(json.loads(self.kubectl("get", kind, f"--selector={labels}", "--output=json"))["items"])
+        return self.cluster.items(kind, f"--selector={labels}", f"--namespace={self.name}")
 
     def pods(self) -> list[dict[str, Any]]:
         """Pods of trainers that have not ended, in the order of their names."""

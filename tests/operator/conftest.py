@@ -7,6 +7,8 @@ import pytest
 from kubernetes.aio import client
 
 from dreambooth_operator.kube.client import Cluster
+from tests.conftest import Cluster as SharedCluster
+from tests.operator.pretended_node import PretendedNode
 
 
 @pytest.fixture
@@ -18,6 +20,16 @@ def namespace(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
     yield name
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     asyncio.run(_with_api(lambda core: core.delete_namespace(name)))
+
+
+@pytest.fixture
+def pretended(cluster: SharedCluster, namespace: str) -> Iterator[PretendedNode]:
+    """A fake node, with a volume for the DreamBoothJob `dog`."""
+    node = PretendedNode(cluster, namespace)
+    node.make()
+    yield node
+    node.delete()
+    node.delete_volume()
 
 
 async def _with_api(call: Callable[[client.CoreV1Api], Awaitable[object]]) -> None:

@@ -15,7 +15,7 @@ from tests.conftest import Cluster as SharedCluster
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import Operator, operator
 from tests.operator.test_main import LEADS, has_job, photos
-from tests.permissions import access_of
+from tests.permissions import access_of, kubeconfig_of
 
 RELEASE = "dreambooth"
 
@@ -41,13 +41,7 @@ def restricted(
     """A kubeconfig of the operator's ServiceAccount, which has no permissions in the second namespace."""
     here = [one for one in access if one["metadata"].get("namespace") != other]
     cluster.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(here))
-    token = cluster.kubectl("create", "token", RELEASE, "--namespace", namespace).strip()
-    document = yaml.safe_load(cluster.kubeconfig.read_text())
-    document["users"][0]["user"] = {"token": token}
-    path = tmp_path / "operator.kubeconfig"
-    path.touch(0o600)
-    path.write_text(yaml.safe_dump(document))
-    return path
+    return kubeconfig_of(cluster, RELEASE, namespace, tmp_path)
 
 
 async def _unlisted(one: Operator, number: int) -> bool:

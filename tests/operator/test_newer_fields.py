@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.conftest import Cluster
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
@@ -38,23 +36,13 @@ def newer_definition(cluster: Cluster) -> Iterator[None]:
         patch({"op": "remove", "path": FIELD})
 
 
-@pytest.fixture
-def pretended(cluster: Cluster, namespace: str) -> Iterator[PretendedNode]:
-    node = PretendedNode(cluster, namespace)
-    node.make()
-    yield node
-    node.delete()
-    node.delete_volume()
-
-
 def test_an_older_operator_keeps_attempts_running_and_starts_none(
     cluster: Cluster, kubeconfig: Path, namespace: str, pretended: PretendedNode
 ) -> None:
     here = f"--namespace={namespace}"
 
     def found(kind: str) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = json.loads(cluster.kubectl("get", kind, "--output=json", here))["items"]
-        return items
+        return cluster.items(kind, f"--namespace={namespace}")
 
     def accepted(name: str) -> tuple[str, str, str]:
         (job,) = [one for one in found("dreamboothjobs") if one["metadata"]["name"] == name]

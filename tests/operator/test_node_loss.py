@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.conftest import Cluster
 from tests.operator.clusters import applied_job, until
@@ -17,37 +14,25 @@ SECONDS = 120
 """Kubernetes checks for pods of missing nodes every 20 s and waits another 40 s."""
 
 
-@pytest.fixture
-def doomed(cluster: Cluster, namespace: str) -> Iterator[PretendedNode]:
-    """A node that can be lost."""
-    pretended = PretendedNode(cluster, namespace)
-    pretended.make()
-    yield pretended
-    pretended.delete()
-    pretended.delete_volume()
-
-
 def test_a_job_whose_node_is_deleted_gets_another_pod(
-    cluster: Cluster, kubeconfig: Path, namespace: str, doomed: PretendedNode
+    cluster: Cluster, kubeconfig: Path, namespace: str, pretended: PretendedNode
 ) -> None:
     def found(kind: str) -> list[dict[str, Any]]:
-        listed = cluster.kubectl("get", kind, "--output=json", f"--namespace={namespace}")
-        items: list[dict[str, Any]] = json.loads(listed)["items"]
-        return items
+        return cluster.items(kind, f"--namespace={namespace}")
 
     async def test() -> None:
         job = applied_job(namespace)
-        job["spec"]["scheduling"] = {"nodeSelector": doomed.labels}
+        job["spec"]["scheduling"] = {"nodeSelector": pretended.labels}
         cluster.kubectl("create", "configmap", "photos", "--from-literal=dog.jpg=x", f"--namespace={namespace}")
         async with operator(kubeconfig, namespace):
             cluster.kubectl("create", "--filename=-", stdin=json.dumps(job))
             placed = await until(
-                lambda: [pod for pod in found("pods") if pod["spec"].get("nodeName") == doomed.name], SECONDS
+                lambda: [pod for pod in found("pods") if pod["spec"].get("nodeName") == pretended.name], SECONDS
             )
             (pod,) = placed
-            doomed.run(pod)
+            pretended.run(pod)
             await until(lambda: found("dreamboothjobs")[0]["status"]["phase"] == "Running")
-            doomed.delete()
+            pretended.delete()
             await until(lambda: "NodeLost" in [event["reason"] for event in found("events")], SECONDS)
             await until(
                 lambda: [each["metadata"]["uid"] for each in found("pods")] not in ([], [pod["metadata"]["uid"]])

@@ -14,7 +14,18 @@ from tests.cluster.layout import AUDIT_LOG
 from tests.conftest import Cluster as SharedCluster
 from tests.operator.clusters import until
 from tests.operator.operators import Operator, operator
-from tests.permissions import NEVER_REQUESTED, Check, Permission, access_of, asked, granted, job, kubectl, live
+from tests.permissions import (
+    NEVER_REQUESTED,
+    Check,
+    Permission,
+    access_of,
+    asked,
+    granted,
+    job,
+    kubeconfig_of,
+    kubectl,
+    live,
+)
 
 RELEASE = "dreambooth"
 CANARY = f"hf_{secrets.token_hex(16)}"
@@ -34,13 +45,7 @@ def access(cluster: SharedCluster, namespace: str) -> list[dict[str, Any]]:
 def restricted(cluster: SharedCluster, namespace: str, access: list[dict[str, Any]], tmp_path: Path) -> Path:
     """A kubeconfig of the operator's ServiceAccount."""
     cluster.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(access))
-    token = cluster.kubectl("create", "token", RELEASE, "--namespace", namespace).strip()
-    document = yaml.safe_load(cluster.kubeconfig.read_text())
-    document["users"][0]["user"] = {"token": token}
-    path = tmp_path / "operator.kubeconfig"
-    path.touch(0o600)
-    path.write_text(yaml.safe_dump(document))
-    return path
+    return kubeconfig_of(cluster, RELEASE, namespace, tmp_path)
 
 
 def test_no_rule_has_a_wildcard_or_reads_secrets(access: list[dict[str, Any]]) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,12 @@ from tests.operator.pretended_node import PretendedNode
 MESSAGE = 'Usage of EmptyDir volume "shared-memory" exceeds the limit "2Gi". '
 
 
-@pytest.fixture
-def pretended(cluster: Cluster, namespace: str) -> Iterator[PretendedNode]:
-    node = PretendedNode(cluster, namespace)
-    node.make()
-    yield node
-    node.delete()
-    node.delete_volume()
-
-
 @pytest.mark.parametrize("code", [9, 137])
 def test_a_pod_that_is_evicted_for_its_own_limits_counts_as_a_failure(
     code: int, cluster: Cluster, kubeconfig: Path, namespace: str, pretended: PretendedNode
 ) -> None:
     def found(kind: str) -> list[dict[str, Any]]:
-        listed = cluster.kubectl("get", kind, "--output=json", f"--namespace={namespace}")
-        items: list[dict[str, Any]] = json.loads(listed)["items"]
-        return items
+        return cluster.items(kind, f"--namespace={namespace}")
 
     async def test() -> None:
         job = applied_job(namespace)

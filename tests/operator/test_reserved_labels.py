@@ -13,7 +13,7 @@ from dreambooth_operator.objects.names import LABEL_JOB
 from tests.conftest import Cluster
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
-from tests.permissions import CHART, access_of
+from tests.permissions import CHART, access_of, kubeconfig_of
 
 RESERVED = {LABEL_JOB: "dog"}
 POLICY = "ValidatingAdmissionPolicy"
@@ -28,13 +28,7 @@ def release(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Path]:
     policy = [one for one in yaml.safe_load_all(text) if one and one["kind"].startswith(POLICY)]
     access = access_of(cluster, name, namespace, f"namespaces={{{namespace}}}")
     cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all([*access, *policy]))
-    document = yaml.safe_load(cluster.kubeconfig.read_text())
-    token = cluster.kubectl("create", "token", name, f"--namespace={namespace}").strip()
-    document["users"][0]["user"] = {"token": token}
-    path = tmp_path / "operator.kubeconfig"
-    path.touch(0o600)
-    path.write_text(yaml.safe_dump(document))
-    yield path
+    yield kubeconfig_of(cluster, name, namespace, tmp_path)
     cluster.kubectl("delete", "--filename=-", "--wait=false", stdin=yaml.safe_dump_all(policy))
 
 
@@ -62,8 +56,7 @@ def test_only_the_operator_and_the_job_controller_set_reserved_labels(
         return False
 
     def pods() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(cluster.kubectl("get", "pods", "--output=json", here))["items"]
-        return found
+        return cluster.items("pods", here)
 
     async def test() -> None:
         await until(lambda: refused(pod("forged", RESERVED)), 30)

@@ -98,13 +98,20 @@ def answer(kind: str, paths: Sequence[Path], texts: list[str]) -> Any:
     if kind == "lora":
         wanted = stock.lora_state_dict(paths[1])[0]
         pipeline.load_lora_weights(paths[1])
-        parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
-        taken = [name for part in parts for name in part.state_dict() if "lora_" in name]
+        taken = adapter_names(pipeline)
         assert len(taken) == len(wanted), f"{len(taken)} of {len(wanted)} adapter tensors were taken"
     pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(seed) for seed in range(len(texts))]
     return pipeline(texts, num_inference_steps=3, guidance_scale=3.0, generator=generators, output_type="np").images
+
+
+def adapter_names(pipeline: Any) -> list[str]:
+    """Adapter tensors that a pipeline has; a loader may leave some of a file aside."""
+    from torch import nn
+
+    parts = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+    return [name for part in parts for name in part.state_dict() if "lora_" in name]
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ class Controller:
 
     async def _mount_failure(self, namespace: str, pod: str) -> str | None:
         """Why volumes of a pod can't be mounted. If a volume can't be attached, the kubelet only reports a timeout."""
-        return await self._told(namespace, "Pod", pod, MOUNT_REASONS) or None
+        return await self._event_messages(namespace, "Pod", pod, MOUNT_REASONS) or None
 
     async def _unbound(self, namespace: str, claim: str) -> str | None:
         """Why a claim has no volume, which may be empty; None if it has one."""
@@ -175,9 +175,9 @@ class Controller:
             return "The claim does not exist."
         if item.get("status", {}).get("phase") == "Bound":
             return None
-        return await self._told(namespace, "PersistentVolumeClaim", claim, CLAIM_REASONS)
+        return await self._event_messages(namespace, "PersistentVolumeClaim", claim, CLAIM_REASONS)
 
-    async def _told(self, namespace: str, kind: str, name: str, reasons: Sequence[str]) -> str:
+    async def _event_messages(self, namespace: str, kind: str, name: str, reasons: Sequence[str]) -> str:
         """The latest Event about an object with each of the reasons."""
         message = self._cluster.latest_event_message
         found = await asyncio.gather(*(message(namespace, kind, name, reason) for reason in reasons))

@@ -13,6 +13,7 @@ from dreambooth_trainer.models.stable_diffusion.loading import load_stable_diffu
 from dreambooth_trainer.models.stable_diffusion.model import SCHEDULERS, StableDiffusion
 from dreambooth_trainer.phases import export
 from dreambooth_trainer.phases.export import exported_model, load_exported
+from tests.trainer.older_libraries import adapter_names
 from tests.trainer.tiny_models import Layout
 from tests.trainer.trained_models import TRAININGS, Train
 
@@ -33,12 +34,6 @@ def stock_pictures(pipeline: DiffusionPipeline) -> list[bytes]:
         generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
     ).images
     return [image.tobytes() for image in images]
-
-
-def adapter_names(pipeline: DiffusionPipeline) -> list[str]:
-    """Adapter tensors that a pipeline has; a loader may leave some of a file aside."""
-    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
-    return [name for part in parts for name in part.state_dict() if "lora_" in name]
 
 
 def nearly(one: list[bytes], other: list[bytes]) -> bool:
