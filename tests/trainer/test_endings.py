@@ -45,11 +45,10 @@ def test_an_impatient_supervisor_does_not_lose_the_state(tiny_training: Path) ->
     job = job_of(tiny_training, "ended-again-and-again", **LONG)
     process = job.start()
     signal_when(process, signal.SIGTERM, has_trained(job))
-    assert process.pid is not None
     while process.is_alive():
-        os.kill(process.pid, signal.SIGTERM)
-        time.sleep(0.01)
-    assert wait(process) == Interrupted.exit_code
+        process.terminate()
+        time.sleep(0.001)
+    assert wait(process) == Interrupted.exit_code, job.log.read_text()
     assert_saved(job)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -122,16 +121,17 @@ class StopSignal:
     """Set by a signal or a test. Phases check it between two units of work."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        # Not an event: it has a lock, for which a signal handler would wait for ever if it interrupted another one.
+        self._requested = False
 
     def request(self, *_: object) -> None:
         """Requests that the run saves its state and stops; a signal handler."""
-        self._event.set()
+        self._requested = True
 
     @property
     def requested(self) -> bool:
         """Whether the run must stop."""
-        return self._event.is_set()
+        return self._requested
 
     def listen(self) -> None:
         """Stops gracefully at the first signal, and at once at a second one from the keyboard.
