@@ -8,22 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-PIPELINES = {
-    "StableDiffusionPipeline": ("scheduler", "text_encoder", "tokenizer", "unet", "vae"),
-    "StableDiffusionXLPipeline": (
-        "scheduler",
-        "text_encoder",
-        "text_encoder_2",
-        "tokenizer",
-        "tokenizer_2",
-        "unet",
-        "vae",
-    ),
-}
-"""Pipelines of diffusers that can be personalised, and the folders that are read of them."""
+from dreambooth_api.model_families import FAMILIES, Family
 
 LATENT_CHANNELS = 4
-"""Input channels of a denoiser. Models with more also take a mask or a picture."""
+"""Input channels of a UNet. Models with more also take a mask or a picture."""
 
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 """First layer of the denoiser in a single-file checkpoint."""
@@ -46,6 +34,11 @@ def pipeline_of(path: Path) -> str:
     return name if isinstance(name, str) else "StableDiffusionPipeline"
 
 
+def family_of(path: Path) -> Family | None:
+    """Family of a folder or single-file checkpoint; None for a pipeline that can't be personalised."""
+    return FAMILIES.get(pipeline_of(path))
+
+
 def why_no_base_model(path: Path) -> str | None:
     """Reason why the folder or file of a base model can't be used; None if there is none."""
     return _of_file(path) if path.is_file() else _of_folder(path)
@@ -60,12 +53,16 @@ def why_no_encoder(path: Path) -> str | None:
 
 
 def _of_folder(path: Path) -> str | None:
-    kind = _read(path / "model_index.json").get("_class_name")
+    index = _read(path / "model_index.json")
+    kind = index.get("_class_name")
     if kind is None:
         return None
-    if kind not in PIPELINES:
-        return f"is a {kind}, which is not supported. Supported are {', '.join(PIPELINES)}"
-    if missing := [name for name in PIPELINES[kind] if not (path / name).is_dir()]:
+    family = FAMILIES.get(kind)
+    if family is None:
+        return f"is a {kind}, which is not supported. Supported are {', '.join(FAMILIES)}"
+    if family.distilled_from and index.get("is_distilled"):
+        return f"is distilled to few steps, which training undoes. Give the model it was made from: {family.distilled_from}"
+    if missing := [name for name in family.folders if not (path / name).is_dir()]:
         return f"lacks {', '.join(missing)}"
     return _conditioned(_read(path / "unet" / "config.json").get("in_channels"))
 

@@ -17,12 +17,13 @@ from pydantic_core import ErrorDetails
 
 from dreambooth_api.contradictions import Fields, find_contradictions
 from dreambooth_api.failures import Problem
-from dreambooth_api.model_files import why_no_base_model, why_no_encoder
+from dreambooth_api.model_families import find_unsupported
+from dreambooth_api.model_files import family_of, why_no_base_model, why_no_encoder
 from dreambooth_api.sections import NAME, QUALIFIED_NAME
 from dreambooth_api.training import SUBDOMAIN, TrainConfig
 
 REMEDIES = {
-    "model.source": "Give a folder of Stable Diffusion or SDXL in diffusers' layout, or a .safetensors file of it",
+    "model.source": "Give a folder in diffusers' layout of a supported family, or a .safetensors file of Stable Diffusion",
     "evaluation.encoder": "Give a folder that a CLIP model was saved to",
 }
 Schema = Mapping[str, Any]
@@ -133,6 +134,8 @@ def _check_models(fields: Fields, folder: Path) -> Iterator[Problem]:
             yield Problem(f"spec.{path}", source, "does not exist", remedy)
         elif reason := why(folder / source):
             yield Problem(f"spec.{path}", source, reason, REMEDIES[path])
+        elif path == "model.source" and (family := family_of(folder / source)):
+            yield from find_unsupported(family, fields)
 
 
 def check_fields(data: Any, model: type[M], path: str) -> tuple[M | None, list[Problem]]:

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
-from dreambooth_api.model_files import FIRST_LAYER, PIPELINES, why_no_base_model, why_no_encoder
+from dreambooth_api.model_families import FAMILIES
+from dreambooth_api.model_files import FIRST_LAYER, why_no_base_model, why_no_encoder
 
 KIND = "StableDiffusionPipeline"
 
 
 def folder(root: Path, kind: str = KIND, channels: int = 4) -> Path:
-    for name in PIPELINES[KIND]:
+    for name in FAMILIES[KIND].folders:
         (root / name).mkdir(parents=True)
     (root / "model_index.json").write_text(json.dumps({"_class_name": kind}))
     (root / "unet" / "config.json").write_text(json.dumps({"in_channels": channels}))
@@ -43,7 +44,7 @@ def test_a_denoiser_that_takes_more_than_latents(tmp_path: Path, channels: int, 
 
 
 def test_another_pipeline_or_a_part_that_is_missing(tmp_path: Path) -> None:
-    assert "is a FluxPipeline" in (why_no_base_model(folder(tmp_path / "flux", "FluxPipeline")) or "")
+    assert "is a PixArtAlphaPipeline" in (why_no_base_model(folder(tmp_path / "flux", "PixArtAlphaPipeline")) or "")
     (folder(tmp_path / "part") / "vae").rmdir()
     assert why_no_base_model(tmp_path / "part") == "lacks vae"
 
@@ -62,3 +63,14 @@ def test_an_encoder(tmp_path: Path, config: Any, words: str | None) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     reason = why_no_encoder(tmp_path)
     assert reason is None if words is None else words in (reason or "")
+
+
+def test_a_distilled_model(tmp_path: Path) -> None:
+    kind = "Flux2KleinPipeline"
+    for name in FAMILIES[kind].folders:
+        (tmp_path / name).mkdir()
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps({"_class_name": kind, "is_distilled": True}))
+    assert "FLUX.2-klein-base-4B" in (why_no_base_model(tmp_path) or "")
+    index.write_text(json.dumps({"_class_name": kind, "is_distilled": False}))
+    assert why_no_base_model(tmp_path) is None

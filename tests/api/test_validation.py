@@ -1,6 +1,7 @@
 """Tests of dreambooth_api.validation and of the rules in dreambooth_api.contradictions."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.model_families import FAMILIES
 from dreambooth_api.training import TrainConfig
 from dreambooth_api.validation import PATTERNS, check_files, check_files_of, check_settings
 from dreambooth_trainer.data.photos import inspect_photos
@@ -236,3 +238,12 @@ def patterns_in(node: Any) -> set[str]:
 
 def test_no_user_is_asked_for_a_regular_expression() -> None:
     assert patterns_in(DreamBoothJob.model_json_schema()) <= set(PATTERNS)
+
+
+def test_settings_that_a_model_on_the_disk_does_not_support(tmp_path: Path) -> None:
+    for name in FAMILIES["Flux2KleinPipeline"].folders:
+        (tmp_path / "model" / name).mkdir(parents=True)
+    (tmp_path / "model" / "model_index.json").write_text(json.dumps({"_class_name": "Flux2KleinPipeline"}))
+    spec = changed({"model.source": "model", "training.minSnrGamma": 5})
+    problems, _ = check_files_of(spec, [], tmp_path, lambda *_: ([], []))
+    assert [problem.field for problem in problems] == ["spec.training.minSnrGamma"]

@@ -1,19 +1,27 @@
 """The manifests of the model families are valid, and train small models of these families with the same settings."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import diffusers
 import pytest
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from dreambooth_api.cluster_rules import validate
 from dreambooth_cli.manifest import documents_of
-from tests.trainer.tiny_models import Layout, build
+from tests.trainer.tiny_flow import FlowFamily, build_flow
+from tests.trainer.tiny_models import build
 from tests.trainer.tiny_training import Job, write_photos
 
 FAMILIES = Path(__file__).parents[2] / "examples" / "families"
-LAYOUTS: dict[str, Layout] = {"stable-diffusion": "1.x", "sdxl": "xl"}
+SMALL_MODELS: dict[str, Callable[[], DiffusionPipeline]] = {
+    "stable-diffusion": partial(build, "1.x"),
+    "sdxl": partial(build, "xl"),
+    **{family: partial(build_flow, family) for family in get_args(FlowFamily)},
+}
 SMALL = {
     "prior": {"images": 2, "sampler": {"steps": 2}},
     "training": {"steps": 2, "resolution": 64, "mixedPrecision": "fp32"},
@@ -30,19 +38,19 @@ def manifest(family: str) -> dict[str, Any]:
 
 
 def test_every_family_has_a_manifest() -> None:
-    assert {file.stem for file in FAMILIES.iterdir()} == set(LAYOUTS)
+    assert {file.stem for file in FAMILIES.iterdir()} == set(SMALL_MODELS)
 
 
-@pytest.mark.parametrize("family", LAYOUTS)
+@pytest.mark.parametrize("family", SMALL_MODELS)
 def test_the_manifest_is_valid(family: str) -> None:
     _, problems = validate(manifest(family))
     assert problems == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", LAYOUTS)
+@pytest.mark.parametrize("family", SMALL_MODELS)
 def test_the_manifest_trains_a_small_model(family: str, tmp_path: Path) -> None:
-    build(LAYOUTS[family]).save_pretrained(tmp_path / "model")
+    SMALL_MODELS[family]().save_pretrained(tmp_path / "model")
     write_photos(tmp_path / "photos")
     spec = manifest(family)["spec"]
     # Of the cluster's sections the trainer gets none.
@@ -56,8 +64,11 @@ def test_the_manifest_trains_a_small_model(family: str, tmp_path: Path) -> None:
     name = json.loads((exported / "model_index.json").read_text())["_class_name"]
     pipeline = getattr(diffusers, name).from_pretrained(exported)
     pipeline.set_progress_bar_config(disable=True)
-    assert pipeline("a dog", num_inference_steps=1, height=64, width=64).images[0].size == (64, 64)
+    assert pipeline(prompt="a dog", num_inference_steps=1, height=64, width=64).images[0].size == (64, 64)
     if spec["training"]["method"] == "lora":
-        assert {"pytorch_lora_weights.safetensors", "comfyui.safetensors"} == {
+        comfyui = {"comfyui.safetensors"} & {
+            f"{name}.safetensors" for name in spec.get("output", {}).get("formats", [])
+        }
+        assert {"pytorch_lora_weights.safetensors"} | comfyui == {
             file.name for file in (job.output.model / "lora").iterdir()
         }

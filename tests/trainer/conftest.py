@@ -59,6 +59,6 @@ def trained(tiny_folders: dict[Layout, Path], tmp_path: Path) -> Train:
     """Makes trained models of a layout; one for each test, in the test's own folder."""
 
     def make(layout: Layout, training: dict[str, Any]) -> tuple[Run, StableDiffusion]:
-        return train(tiny_folders[layout], tmp_path, training)
+        return train(loaded(tiny_folders[layout]), tmp_path, training)
 
     return make

@@ -51,9 +51,9 @@ def build(layout: Layout) -> DiffusionPipeline:
 def loaded(folder: Path) -> StableDiffusion:
     """The trainer's own model of a folder."""
     from dreambooth_api.training import Model
-    from dreambooth_trainer.models.stable_diffusion.loading import load_stable_diffusion
+    from dreambooth_trainer.models.loading import load_model
 
-    return load_stable_diffusion(Model(source=str(folder)), torch.device("cpu"), torch.float32)
+    return load_model(Model(source=str(folder)), torch.device("cpu"), torch.float32)
 
 
 def _build_xl() -> StableDiffusionXLPipeline:

@@ -1,19 +1,22 @@
 """Models that were trained, without the time that training takes: every weight that would learn is moved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save_file
 
 from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.models.latent import LatentDiffusion
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.module import DreamBoothModule
-from tests.trainer.tiny_models import Layout, loaded
+from tests.trainer.tiny_models import Layout
+
+M = TypeVar("M", bound=LatentDiffusion)
 
 Train = Callable[[Layout, dict[str, Any]], tuple[Run, StableDiffusion]]
 """Makes a run whose training moved every weight that it trains, and the model that it has trained."""
@@ -32,19 +35,28 @@ TRAININGS: dict[str, dict[str, Any]] = {
 }
 
 
-def train(base: Path, root: Path, training: dict[str, Any]) -> tuple[Run, StableDiffusion]:
-    """A run in a folder, and the model that it has trained from a base."""
+ALL_FORMATS = ("diffusers", "single-file", "comfyui")
+
+
+def train(base: M, root: Path, training: dict[str, Any], formats: Sequence[str] = ALL_FORMATS) -> tuple[Run, M]:
+    """A run in a folder, and the model that it has trained from a base.
+
+    Args:
+        base: the base model, which becomes the trained one.
+        root: the folder.
+        training: settings of the training.
+        formats: formats of the exported model.
+    """
     config = TrainConfig.model_validate(
         {
-            "model": {"source": str(base)},
+            "model": {"source": str(base.origin)},
             "subject": {"class": "dog", "images": {"path": "photos"}},
             "training": {"mixedPrecision": "fp32", **training},
-            "output": {"formats": ["diffusers", "single-file", "comfyui"]},
+            "output": {"formats": list(formats)},
         }
     )
     run = Run(config, RunFolder(root / "run"), root / "cache", Distributed(), Progress(), identifier="sks")
-    model = loaded(base)
-    module = DreamBoothModule(model, config.training, prior_weight=1)
+    module = DreamBoothModule(base, config.training, prior_weight=1)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for _, parameter in module.learning():
@@ -53,4 +65,4 @@ def train(base: Path, root: Path, training: dict[str, Any]) -> tuple[Run, Stable
     weights = {name: parameter.detach().clone().contiguous() for name, parameter in module.learning()}
     save_file(weights, run.folder.weights / "weights.safetensors")
     module.eval()
-    return run, model
+    return run, base

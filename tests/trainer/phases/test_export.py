@@ -9,7 +9,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors.torch import load_file
 
 from dreambooth_api.training import Model, Sampler
-from dreambooth_trainer.models.stable_diffusion.loading import load_stable_diffusion
+from dreambooth_trainer.models.loading import load_model
 from dreambooth_trainer.models.stable_diffusion.model import SCHEDULERS, StableDiffusion
 from dreambooth_trainer.phases import export
 from dreambooth_trainer.phases.export import exported_model, load_exported
@@ -83,11 +83,11 @@ def test_the_exported_folder_generates_the_very_pictures(trained: Train, layout:
     single = run.config.model_copy(update={"output": run.config.output.model_copy(update={"formats": ["single-file"]})})
     source = exported_model(run.folder, single)
     assert source.source.endswith("model.safetensors")
-    assert nearly(pictures(load_stable_diffusion(source, torch.device("cpu"), torch.float32)), pictures(model))
+    assert nearly(pictures(load_model(source, torch.device("cpu"), torch.float32)), pictures(model))
 
 
 def test_the_embedded_model_is_exported_as_one_file(tmp_path: Path) -> None:
-    model = load_stable_diffusion(Model(), torch.device("cpu"), torch.float32)
+    model = load_model(Model(), torch.device("cpu"), torch.float32)
     model.export(tmp_path, ["single-file"])
     assert not (tmp_path / "diffusers").exists()
     again = type(model).pipeline_class.from_single_file(

@@ -12,6 +12,7 @@ from dreambooth_api.failures import Interrupted
 from dreambooth_api.training import Sampler, TrainConfig
 from dreambooth_trainer.data.class_images import ClassImages
 from dreambooth_trainer.models.base import GeneratedPictures
+from dreambooth_trainer.models.latent import LatentDiffusion
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import cache, prior
@@ -64,7 +65,7 @@ def test_images_are_generated_from_their_seeds(
 def test_a_restart_generates_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = prior.generate_class_images(started(source, tmp_path))
     before = manifest_of(folder_of(first))
-    monkeypatch.delattr(StableDiffusion, "generate")
+    monkeypatch.delattr(LatentDiffusion, "generate")
     again = prior.generate_class_images(started(source, tmp_path))
     assert again == first.model_copy(update={"generated": 0})
     assert manifest_of(folder_of(again)) == before

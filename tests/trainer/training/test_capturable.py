@@ -4,20 +4,23 @@ What a CUDA graph can't record fails here too: a value that the host asks for, a
 depends on data. The backward pass needs a real device (see `test_gpu.py`).
 """
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from dreambooth_api.training import Training
 from dreambooth_trainer.models.base import Framing, LatentMoments, Tensors
-from dreambooth_trainer.models.stable_diffusion.loading import FAMILIES
+from dreambooth_trainer.models.loading import MODELS
+from dreambooth_trainer.models.objectives.ddpm import Ddpm
 from dreambooth_trainer.training.batch import Noised
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import StepRandomness
+from tests.trainer.tiny_flow import FlowFamily, build_flow
 from tests.trainer.tiny_models import Layout, build
 
 GPU = torch.device("cuda")
@@ -51,11 +54,13 @@ def move_to_pretended_gpu(module: DreamBoothModule) -> None:
             part.register_buffer(name, pretended(*buffer.shape, dtype=buffer.dtype))
 
 
-def dataset_of(conditioning: dict[str, Tensors], class_pool: bool) -> Dataset:
-    """Three photos and eight class images."""
-    photos, pool, index = (3, 4, 8, 8), (8, 4, 8, 8), torch.long
+def dataset_of(
+    conditioning: dict[str, Tensors], shape: torch.Size, timesteps: torch.dtype, class_pool: bool
+) -> Dataset:
+    """Three photos and eight class images with latents of a shape."""
+    photos, pool, index = (3, *shape), (8, *shape), torch.long
     rows = pretended(8, dtype=index)
-    noised = Noised(pretended(*pool), rows, pretended(*pool), rows, rows)
+    noised = Noised(pretended(*pool), pretended(8, dtype=timesteps), pretended(*pool), rows, rows)
     return Dataset(
         photos=LatentMoments(pretended(*photos), pretended(*photos)),
         class_latents=pretended(*pool),
@@ -65,11 +70,8 @@ def dataset_of(conditioning: dict[str, Tensors], class_pool: bool) -> Dataset:
     )
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("class_pool", [True, False], ids=["predictions", "noise"])
-def test_the_forward_pass_asks_the_device_for_nothing(layout: Layout, variant: str, class_pool: bool) -> None:
-    pipeline = build(layout)
-    model = FAMILIES[type(pipeline).__name__](
+def the_step_asks_the_device_for_nothing(pipeline: DiffusionPipeline, variant: str, class_pool: bool) -> None:
+    model = MODELS[type(pipeline).__name__](
         pipeline, device=torch.device("cpu"), precision=torch.float32, digest="", commit=None
     )
     tokens = model.tokenize(["a sks dog", "a dog", ""])
@@ -78,20 +80,35 @@ def test_the_forward_pass_asks_the_device_for_nothing(layout: Layout, variant: s
         "prompts": model.encode_prompts(tokens),
         "images": model.encode_framings([Framing(64, 64)] * 11, 64),
     }
+    shape = model.encode_images(torch.zeros(1, 3, 64, 64)).mean_BCHW.shape[1:]
+    timesteps = model.objective.timesteps(torch.zeros(1)).dtype
     module = DreamBoothModule(model, Training.model_validate({"batchSize": 2, **VARIANTS[variant]}), 1.0)
     with FakeTensorMode():
+        model.device = GPU
         move_to_pretended_gpu(module)
-        model.objective.scheduler.alphas_cumprod = pretended(1000)
+        if isinstance(model.objective, Ddpm):
+            model.objective.scheduler.alphas_cumprod = pretended(1000)
         randomness = StepRandomness(
             subject_G=pretended(2, dtype=torch.long),
             class_G=pretended(2, dtype=torch.long),
             uniform_N=pretended(4),
-            noise_NCHW=pretended(4, 4, 8, 8),
-            posterior_NCHW=pretended(4, 4, 8, 8),
+            noise_NCHW=pretended(4, *shape),
+            posterior_NCHW=pretended(4, *shape),
         )
-        losses = module(
-            randomness, dataset_of({name: like(tensors) for name, tensors in conditioning.items()}, class_pool)
-        )
+        conditioning = {name: like(tensors) for name, tensors in conditioning.items()}
+        losses = module(randomness, dataset_of(conditioning, shape, timesteps, class_pool))
         assert losses.total.device.type == "cuda"
         with pytest.raises(DataDependentOutputException):
             losses.total.item()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("class_pool", [True, False], ids=["predictions", "noise"])
+def test_the_forward_pass_asks_the_device_for_nothing(layout: Layout, variant: str, class_pool: bool) -> None:
+    the_step_asks_the_device_for_nothing(build(layout), variant, class_pool)
+
+
+@pytest.mark.parametrize("variant", ["full", "lora", "checkpointing"])
+@pytest.mark.parametrize("family", get_args(FlowFamily))
+def test_the_forward_pass_of_flow_matching_asks_the_device_for_nothing(family: FlowFamily, variant: str) -> None:
+    the_step_asks_the_device_for_nothing(build_flow(family), variant, class_pool=True)

@@ -180,7 +180,8 @@ def tokens_inside(prompt: str, identifier: str, tokenize: Tokenize) -> list[int]
     """
     before, _, after = prompt.partition("{identifier}")
     after = after.replace("{identifier}", identifier)
-    whole, head, tail = tokenize(before + identifier + after), tokenize(before), tokenize(after)
+    # Some tokenizers make a space the beginning of the next word's token.
+    whole, head, tail = tokenize(before + identifier + after), tokenize(before.rstrip()), tokenize(after)
     end = len(whole) - len(tail)
     if whole[: len(head)] != head or whole[end:] != tail:
         return whole

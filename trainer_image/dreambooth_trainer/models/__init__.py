@@ -4,7 +4,7 @@ import torch
 
 from dreambooth_api.training import Model
 from dreambooth_trainer.models.base import Identity, ModelFamily
-from dreambooth_trainer.models.stable_diffusion.loading import identify, load_stable_diffusion
+from dreambooth_trainer.models.loading import identify, load_model
 from dreambooth_trainer.process.distributed import Distributed
 
 __all__ = ["Identity", "ModelFamily", "identify", "load"]
@@ -32,4 +32,4 @@ def load(
     """
     precision = distributed.precision(mixed_precision)
     weights = torch.float32 if exact else precision
-    return load_stable_diffusion(model, distributed.device, precision, digest, weights=weights)
+    return load_model(model, distributed.device, precision, digest, weights=weights)

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from dreambooth_api.model_families import Family
 from dreambooth_api.training import Sampler
 
 Tensors = dict[str, Tensor]
@@ -96,6 +97,11 @@ class ModelFamily(Protocol):
     """Width and height of every picture are multiples of it."""
     device: torch.device
     denoiser: ModelMixin
+
+    @classmethod
+    def family(cls) -> Family:
+        """What can be done with the models of the family."""
+        ...
 
     @property
     def objective(self) -> Objective:

@@ -11,8 +11,8 @@ from dreambooth_api.training import Model
 from dreambooth_trainer import embedded
 from dreambooth_trainer.process.storage import sha256_once
 
-CONFIGURATION = ("*.json", "*.txt", "*.model")
-"""Files of a model that hold no weights: configurations and tokenizers."""
+CONFIGURATION = ("*.json", "*.txt", "*.model", "*.jinja")
+"""Files of a model that hold no weights: configurations, tokenizers and templates of prompts."""
 
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Environment variables that may hold the hub's token. huggingface_hub reads them itself. They are never logged."""

@@ -1,11 +1,14 @@
 """Prepares the photos and chooses or checks the identifier; the first phase, called by `pipeline.py`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel
 
+from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidConfig, InvalidData, Problem
+from dreambooth_api.model_families import find_unsupported
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.data import identifier, prompts
 from dreambooth_trainer.data.identifier import Finding
@@ -84,18 +87,31 @@ def prepare(run: Run) -> Prepared:
 
 
 def _check_machine(run: Run) -> None:
-    """Detects errors of later phases at once: adapters without layers, and a CLIP scorer that can't be loaded.
+    """Detects errors of later phases at once: settings that the model doesn't support, and a CLIP scorer that can't be
+    loaded.
 
     Raises:
-        InvalidConfig: targets of the adapters match no layer.
+        InvalidConfig: lists the settings.
         ModelUnavailable: the CLIP scorer can't be loaded.
     """
     config = run.config
     targets = config.training.lora.targets if config.training.method == "lora" else []
-    if problems := list(unfit_targets(run.model.denoiser, targets)):
+    problems = [
+        *find_unsupported(run.model.family(), Fields(config.model_dump(by_alias=True), ())),
+        *_unfit_resolution(config.training.resolution, run.model.size_multiple),
+        *unfit_targets(run.model.denoiser, targets),
+    ]
+    if problems:
         raise InvalidConfig(problems)
     if config.evaluation.enabled and run.distributed.is_main:
         ClipScorer.load(config.evaluation.encoder, torch.device("cpu"))
+
+
+def _unfit_resolution(resolution: int | None, multiple: int) -> Iterator[Problem]:
+    if resolution is not None and resolution % multiple:
+        near = max(1, round(resolution / multiple)) * multiple
+        message = f"is no size of this base model, whose pictures have sides in multiples of {multiple}"
+        yield Problem("spec.training.resolution", resolution, message, f"Give {near}")
 
 
 def _folder_of(config: TrainConfig) -> Path:
@@ -120,7 +136,7 @@ def _identify(run: Run) -> Finding:
         message = "finds no word that stays one token inside subject.prompt"
         remedy = "Give an identifier, or put spaces around {identifier} in subject.prompt"
         if not vocabulary:
-            message, remedy = "needs a tokenizer that marks the ends of words, as CLIP's does", "Give an identifier"
+            message, remedy = "needs a tokenizer that marks where words begin or end", "Give an identifier"
         raise InvalidConfig([Problem("spec.subject.identifier", "auto", message, remedy)])
     if len(vocabulary) < 2:
         return finding

@@ -8,14 +8,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dreambooth_api.failures import ModelUnavailable
+from dreambooth_api.model_families import FAMILIES
 from dreambooth_api.training import Model
 from dreambooth_trainer.models import load
-from dreambooth_trainer.models.stable_diffusion.loading import downloads, identify, load_stable_diffusion
+from dreambooth_trainer.models.loading import downloads, identify, load_model
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.process.distributed import Distributed
 from tests.trainer.tiny_models import Layout, build
 
 CPU = torch.device("cpu")
+FAMILY = FAMILIES["StableDiffusionPipeline"]
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def single_files(
 
 
 def read(source: Path, **settings: str) -> StableDiffusion:
-    return load_stable_diffusion(Model(source=str(source), **settings), CPU, torch.float32)
+    return load_model(Model(source=str(source), **settings), CPU, torch.float32)
 
 
 def same_weights(one: StableDiffusion, other: StableDiffusion) -> bool:
@@ -53,7 +55,7 @@ def modules(model: StableDiffusion) -> list[nn.Module]:
 
 def refusal(source: Path | str, **settings: str) -> str:
     with pytest.raises(ModelUnavailable) as caught:
-        load_stable_diffusion(Model(source=str(source), **settings), CPU, torch.float32)
+        load_model(Model(source=str(source), **settings), CPU, torch.float32)
     message = str(caught.value)
     assert message.startswith("model.source: ") and str(source) in message
     assert "Give a complete folder" in message and "\n" not in message
@@ -99,7 +101,7 @@ def test_a_single_file_is_the_same_model(
 
 
 def test_the_embedded_model_is_loaded() -> None:
-    model = load_stable_diffusion(Model(), CPU, torch.float32)
+    model = load_model(Model(), CPU, torch.float32)
     assert model.resolution == 64
     assert "dog" in model.vocabulary()
 
@@ -135,7 +137,7 @@ def test_truncated_weights_are_refused(folder: Path) -> None:
 def test_other_families_are_refused(folder: Path) -> None:
     index = json.loads((folder / "model_index.json").read_text())
     for name, reason in {
-        "FluxPipeline": "is a FluxPipeline, which is not supported",
+        "PixArtAlphaPipeline": "is a PixArtAlphaPipeline, which is not supported",
         "StableDiffusionXLPipeline": "lacks text_encoder_2, tokenizer_2",
     }.items():
         (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": name}))
@@ -235,14 +237,14 @@ def test_only_what_is_read_is_downloaded() -> None:
         "vae/diffusion_pytorch_model-00001-of-00002.safetensors",
         "vae/diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
     ]
-    assert list(filter_repo_objects(repository, allow_patterns=downloads(None))) == [
+    assert list(filter_repo_objects(repository, allow_patterns=downloads(FAMILY, None))) == [
         "model_index.json",
         "tokenizer/merges.txt",
         "text_encoder/model.safetensors",
         "unet/diffusion_pytorch_model.safetensors",
         "vae/diffusion_pytorch_model-00001-of-00002.safetensors",
     ]
-    assert list(filter_repo_objects(repository, allow_patterns=downloads("fp16"))) == [
+    assert list(filter_repo_objects(repository, allow_patterns=downloads(FAMILY, "fp16"))) == [
         "model_index.json",
         "tokenizer/merges.txt",
         "text_encoder/model.fp16.safetensors",

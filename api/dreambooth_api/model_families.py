@@ -1,0 +1,65 @@
+"""What can be done with the base models of each family, by the pipeline of diffusers that loads them.
+
+Called by `validation.py` for models on the disk, and by the trainer for all others, before their weights are downloaded.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dreambooth_api.contradictions import Fields
+from dreambooth_api.failures import Problem
+
+
+@dataclass(frozen=True)
+class Family:
+    """The base models that one pipeline loads."""
+
+    name: str
+    """Its name for people."""
+    folders: tuple[str, ...]
+    """Folders of the pipeline that are read."""
+    denoiser: str
+    """The folder of the denoiser."""
+    trains_text_encoders: bool = True
+    """Whether `training.trainTextEncoder` is possible."""
+    has_min_snr: bool = True
+    """Whether `training.minSnrGamma` is defined for its process of noise."""
+    formats: tuple[str, ...] = ("diffusers", "single-file", "comfyui")
+    """Values of `output.formats` that are possible."""
+    distilled_from: str = ""
+    """The base model, for a pipeline whose models may be distilled to few steps."""
+
+
+STABLE_DIFFUSION = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
+
+FAMILIES = {
+    "StableDiffusionPipeline": Family("Stable Diffusion", STABLE_DIFFUSION, "unet"),
+    "StableDiffusionXLPipeline": Family("SDXL", (*STABLE_DIFFUSION, "text_encoder_2", "tokenizer_2"), "unet"),
+    "Flux2KleinPipeline": Family(
+        "FLUX.2 klein",
+        ("scheduler", "text_encoder", "tokenizer", "transformer", "vae"),
+        "transformer",
+        trains_text_encoders=False,
+        has_min_snr=False,
+        formats=("diffusers",),
+        distilled_from="FLUX.2-klein-base-4B or FLUX.2-klein-base-9B",
+    ),
+}
+"""Families whose models can be personalised, by the `_class_name` in `model_index.json`."""
+
+
+def find_unsupported(family: Family, fields: Fields) -> Iterator[Problem]:
+    """Settings that the models of a family don't support."""
+    if fields.get("training.trainTextEncoder") and not family.trains_text_encoders:
+        yield _problem(family, "training.trainTextEncoder", True, "Set it to false")
+    gamma = fields.get("training.minSnrGamma")
+    if gamma is not None and not family.has_min_snr:
+        yield _problem(family, "training.minSnrGamma", gamma, "Remove it")
+    for index, chosen in enumerate(fields.get("output.formats") or ()):
+        if chosen not in family.formats:
+            yield _problem(family, f"output.formats[{index}]", chosen, f"Choose {' or '.join(family.formats)}")
+
+
+def _problem(family: Family, field: str, value: Any, remedy: str) -> Problem:
+    return Problem(f"spec.{field}", value, f"is not supported for {family.name}", remedy)

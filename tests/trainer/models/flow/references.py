@@ -1,0 +1,29 @@
+"""The families' predictions as their stock pipelines compute them, written without this trainer's code."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.trainer.tiny_flow import FlowFamily
+
+Predict = Callable[[Any, Tensor, Tensor, list[str]], Tensor]
+"""Velocity, noise minus clean latents, [B, C, H, W], of a pipeline for noisy latents, noise levels in 0..1 and prompts."""
+
+
+def _flux2_klein(pipeline: Any, noisy_BCHW: Tensor, level_B: Tensor, prompts: list[str]) -> Tensor:
+    embeddings, text_ids = pipeline.encode_prompt(prompts, device="cpu")
+    predicted = pipeline.transformer(
+        hidden_states=pipeline._pack_latents(noisy_BCHW),
+        timestep=level_B,
+        guidance=None,
+        encoder_hidden_states=embeddings,
+        txt_ids=text_ids,
+        img_ids=pipeline._prepare_latent_ids(noisy_BCHW),
+        return_dict=False,
+    )[0]
+    return torch.stack([row.T.reshape(noisy_BCHW.shape[1:]) for row in predicted])
+
+
+PREDICTIONS: dict[FlowFamily, Predict] = {"flux2-klein": _flux2_klein}

@@ -1,0 +1,132 @@
+"""The flow-matching families in small: pipelines of the published structure with random weights."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_flux2 import AutoencoderKLFlux2
+from diffusers.models.transformers.transformer_flux2 import Flux2Transformer2DModel
+from diffusers.pipelines.flux2.pipeline_flux2_klein import Flux2KleinPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
+from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
+from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
+from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
+
+from dreambooth_trainer.models.flow.model import FlowTransformer
+
+FlowFamily = Literal["flux2-klein"]
+
+SIZE = 64
+"""Side of the pictures in the tests."""
+
+TEXT = "a an the dog cat bird car flower tree shoe guitar train on in at of and with beach snow grass night zqx qzv"
+"""Text of which each word becomes a token."""
+
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+def build_flow(family: FlowFamily) -> DiffusionPipeline:
+    """A pipeline of a family."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        return BUILDERS[family]()
+
+
+@cache
+def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Byte pairs of a small corpus, in which a word begins with its space."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator([TEXT, f" {TEXT}"] * 4, trainer)
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    return tokenizer.get_vocab(), [(first, second) for first, second in merges]
+
+
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    """A tokenizer of Qwen's kind, with its template of a chat."""
+    vocabulary, merges = _vocabulary()
+    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=merges)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = CHAT
+    tokenizer.model_max_length = 512
+    return tokenizer
+
+
+def enlarge(module: nn.Module, growth: float) -> nn.Module:
+    """Of the usual size, random weights hardly let a prompt matter."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(growth)
+    return module
+
+
+def _flux2_klein() -> Flux2KleinPipeline:
+    tokenizer = qwen_tokenizer()
+    text_encoder = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=28,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+            max_position_embeddings=1024,
+        )
+    )
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(8, 8, 16, 16),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=SIZE,
+    )
+    with torch.no_grad():
+        vae.bn.running_mean.uniform_(-0.5, 0.5)
+        vae.bn.running_var.uniform_(0.5, 2)
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=3 * 16,
+        timestep_guidance_channels=32,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    return Flux2KleinPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        transformer=enlarge(transformer, 3),
+    )
+
+
+BUILDERS: dict[FlowFamily, Callable[[], DiffusionPipeline]] = {"flux2-klein": _flux2_klein}
+
+
+def loaded_flow(folder: Path, precision: torch.dtype = torch.float32) -> FlowTransformer:
+    """The trainer's own model of a folder."""
+    from dreambooth_api.training import Model
+    from dreambooth_trainer.models.loading import load_model
+
+    loaded = load_model(Model(source=str(folder)), torch.device("cpu"), precision, weights=precision)
+    assert isinstance(loaded, FlowTransformer)
+    return loaded

@@ -1,0 +1,83 @@
+"""What the families have in common whose denoiser is a transformer that was trained by flow matching."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+
+from dreambooth_api.training import Sampler
+from dreambooth_trainer.models.latent import LatentDiffusion
+from dreambooth_trainer.models.objectives.rectified_flow import RectifiedFlow
+from dreambooth_trainer.models.sources import CONFIGURATION
+
+ANCESTRAL = ("ddpm", "euler-ancestral")
+"""Values of `scheduler` that add fresh noise at each step."""
+
+
+class FlowTransformer(LatentDiffusion):
+    """A loaded model; the common part of the families.
+
+    All parts but the denoiser are frozen, and their files are copied to the exported model.
+    """
+
+    objective: RectifiedFlow
+    density: ClassVar[Literal["uniform", "logit-normal"]] = "uniform"
+    """Distribution of the noise levels in the training; see `RectifiedFlow`."""
+    patch: ClassVar[int] = 2
+    """Side of the squares of latents that are one token of the transformer."""
+
+    def __init__(
+        self,
+        pipeline: DiffusionPipeline,
+        *,
+        device: torch.device,
+        precision: torch.dtype,
+        digest: str,
+        commit: str | None,
+        origin: Path | None = None,
+    ) -> None:
+        """See `LatentDiffusion`.
+
+        Raises:
+            ValueError: the scheduler is of another process.
+        """
+        super().__init__(pipeline, device=device, precision=precision, digest=digest, commit=commit, origin=origin)
+        self.objective = RectifiedFlow(pipeline.scheduler.config, self.density)
+        self.size_multiple = self.patch * pipeline.vae_scale_factor
+        self.resolution = int(pipeline.default_sample_size) * pipeline.vae_scale_factor
+
+    def _scheduler(self, sampler: Sampler, generators: Sequence[torch.Generator]) -> SchedulerMixin:
+        ancestral = sampler.scheduler in ANCESTRAL
+        scheduler = FlowMatchEulerDiscreteScheduler.from_config(self.objective.scheduler, stochastic_sampling=ancestral)
+        # The pipelines don't pass their generators on to the steps.
+        scheduler.step = partial(scheduler.step, generator=list(generators))
+        return scheduler
+
+    def export(self, folder: Path, formats: Sequence[str]) -> None:
+        """Writes `diffusers/` for `from_pretrained`."""
+        target, denoiser = folder / "diffusers", self.family().denoiser
+        for source in self._frozen_files():
+            name = target / source.relative_to(self._folder)
+            name.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, name)
+        self.denoiser.save_pretrained(target / denoiser)
+
+    @property
+    def _folder(self) -> Path:
+        if self.origin is None:
+            raise ValueError("a model that was not loaded from a folder can't be exported")
+        return self.origin
+
+    def _frozen_files(self) -> Iterator[Path]:
+        """The files of all parts but the denoiser. Of hub repositories the folder holds only what was downloaded."""
+        yield self._folder / "model_index.json"
+        for part in self.family().folders:
+            if part != self.family().denoiser:
+                for pattern in (*CONFIGURATION, "*.safetensors"):
+                    yield from sorted((self._folder / part).glob(pattern))

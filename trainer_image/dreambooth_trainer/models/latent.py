@@ -1,0 +1,356 @@
+"""Latent diffusion: what all families have in common whose denoiser predicts latents of an autoencoder, conditioned on text
+encoders, and which diffusers loads as a pipeline."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn, cast
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from dreambooth_api.failures import NonFiniteLoss
+from dreambooth_api.model_families import FAMILIES, Family
+from dreambooth_api.training import Sampler
+from dreambooth_trainer.models.adapters import adapter_layers, merge_adapters
+from dreambooth_trainer.models.base import Framing, GeneratedPictures, LatentMoments, Objective, Size, Tensors
+
+DECODED_AT_ONCE = 8
+"""Pictures that the autoencoder decodes in one pass."""
+
+
+def tokenizer_of(text_encoder: str) -> str:
+    """Name of the tokenizer of a text encoder: `tokenizer` for `text_encoder`."""
+    return text_encoder.replace("text_encoder", "tokenizer")
+
+
+class LatentDiffusion:
+    """A loaded model; the common part of the families that implement `ModelFamily`.
+
+    `precision` is the number format of the denoiser's arithmetic. The autoencoder computes in float32: it is small, and
+    SDXL's overflows in float16.
+    """
+
+    pipeline_class: ClassVar[type[DiffusionPipeline]]
+    text_parts: ClassVar[Sequence[str]] = ("text_encoder",)
+    """Names of the text encoders in the pipeline."""
+    rounded_parts: ClassVar[Sequence[str]] = ()
+    """Frozen parts whose weights have the number format of the arithmetic."""
+    without: ClassVar[Mapping[str, Any]] = {}
+    """Parts that neither training nor generation needs, as arguments of the pipeline."""
+    pipeline_arguments: ClassVar[Mapping[str, str]] = {"embeddings": "prompt_embeds"}
+    """The pipeline's names for what `encode_prompts` returns."""
+    word_prefix: ClassVar[str] = ""
+    """The tokenizer's mark at the beginning of a word."""
+    word_suffix: ClassVar[str] = ""
+    """The tokenizer's mark at the end of a word."""
+
+    objective: Objective
+    resolution: int
+    size_multiple: int
+
+    def __init__(
+        self,
+        pipeline: DiffusionPipeline,
+        *,
+        device: torch.device,
+        precision: torch.dtype,
+        digest: str,
+        commit: str | None,
+        origin: Path | None = None,
+    ) -> None:
+        """Moves the parts of a pipeline to a device and freezes them.
+
+        Args:
+            pipeline: the loaded pipeline.
+            device: device that computes.
+            precision: number format of the arithmetic.
+            digest: see `Identity`.
+            commit: see `Identity`.
+            origin: folder or file from which the pipeline was loaded.
+
+        Raises:
+            ValueError: the pipeline's parts are not those of a base model of this family.
+        """
+        self.pipeline = pipeline
+        self.device = device
+        self.precision = precision
+        self.digest = digest
+        self.commit = commit
+        self.origin = origin
+        self.denoiser: ModelMixin = getattr(pipeline, self.family().denoiser)
+        self.text_encoders: dict[str, PreTrainedModel] = {name: getattr(pipeline, name) for name in self.text_parts}
+        self.tokenizers = {name: getattr(pipeline, tokenizer_of(name)) for name in self.text_parts}
+        self.vae: ModelMixin = pipeline.vae
+        for module in self.parts.values():
+            module.requires_grad_(False).eval().to(device)
+        pipeline.set_progress_bar_config(disable=True)
+
+    @classmethod
+    def family(cls) -> Family:
+        """What can be done with the models of this family."""
+        return FAMILIES[cls.pipeline_class.__name__]
+
+    @classmethod
+    def weight_formats(cls, weights: torch.dtype, precision: torch.dtype) -> dict[str, torch.dtype]:
+        """Number formats in which the parts of the pipeline are loaded.
+
+        Args:
+            weights: number format of the denoiser's weights.
+            precision: number format of the arithmetic.
+        """
+        rounded = dict.fromkeys(cls.rounded_parts, precision)
+        return {cls.family().denoiser: weights, **rounded, "default": torch.float32}
+
+    @classmethod
+    def check_pipeline(cls, pipeline: DiffusionPipeline) -> None:
+        """Checks that the parts fit each other and are those of a base model.
+
+        Raises:
+            ValueError: they are not.
+        """
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules by their names in the pipeline."""
+        return {self.family().denoiser: self.denoiser, **self.text_encoders, "vae": self.vae}
+
+    def refuse_what_is_not_finite(self, source: str) -> None:
+        """Refuses weights that are NaN or infinite: the pictures would be black.
+
+        Raises:
+            NonFiniteLoss: there are such weights.
+        """
+        for part, module in self.parts.items():
+            for name, weights in module.named_parameters():
+                # The sum is only infinite or NaN with such a number, or with extremely large ones.
+                if not weights.sum().isfinite() and not weights.isfinite().all():
+                    raise NonFiniteLoss(
+                        f"model.source: {source!r} has weights that are not finite in its {part} ({name}). Give another "
+                        "model, or another copy of it."
+                    )
+
+    def vocabulary(self) -> dict[str, int]:
+        """Words that are one token, and their ids."""
+        before, after = self.word_prefix, self.word_suffix
+        return {
+            token[len(before) : len(token) - len(after)]: index
+            for token, index in self._first_tokenizer.get_vocab().items()
+            if token.startswith(before) and token.endswith(after)
+        }
+
+    def words_to_ids(self, text: str) -> list[int]:
+        """Token ids of a text without the special ones."""
+        return cast(list[int], self._first_tokenizer(text, add_special_tokens=False).input_ids)
+
+    def read_length(self, prompt: str) -> int:
+        """How many characters of a prompt, from its beginning, the text encoder reads."""
+        room = self._prompt_tokens()
+        spans = self._first_tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+        return len(prompt) if len(spans) <= room else int(spans[room - 1][1])
+
+    def _prompt_tokens(self) -> int:
+        """How many tokens of a prompt the text encoder reads."""
+        tokenizer = self._first_tokenizer
+        return int(tokenizer.model_max_length - tokenizer.num_special_tokens_to_add())
+
+    @property
+    def _first_tokenizer(self) -> Any:
+        """The tokenizer whose vocabulary identifiers come from."""
+        return self.tokenizers[self.text_parts[0]]
+
+    def tokenize(self, prompts: Sequence[str]) -> Tensors:
+        """Token ids [B, L] for each text encoder, padded to its length."""
+        return {
+            name: tokenizer(
+                list(prompts),
+                padding="max_length",
+                truncation=True,
+                max_length=tokenizer.model_max_length,
+                return_tensors="pt",
+            ).input_ids.to(self.device)
+            for name, tokenizer in self.tokenizers.items()
+        }
+
+    def encode_prompts(self, tokens: Tensors) -> Tensors:
+        """Conditioning on tokenised prompts; differentiable in the weights of the text encoders."""
+        raise NotImplementedError
+
+    def encode_framings(self, framings: Sequence[Framing], side: int) -> Tensors:
+        """Nothing: most models know no framing."""
+        return {}
+
+    @torch.no_grad()
+    def encode_images(self, x_BCHW: Tensor) -> LatentMoments:
+        """Moments of the latents of pictures in -1..1, in the denoiser's scale."""
+        gaussian = self.vae.encode(x_BCHW.to(self.device, memory_format=torch.channels_last)).latent_dist
+        return LatentMoments(self._scaled(gaussian.mean), self._scaled(gaussian.std, is_deviation=True))
+
+    def _scaled(self, latents_BCHW: Tensor, *, is_deviation: bool = False) -> Tensor:
+        """Latents of the autoencoder in the denoiser's scale.
+
+        Args:
+            latents_BCHW: latents, or their standard deviations.
+            is_deviation: whether they are deviations, which a shift leaves unchanged.
+        """
+        shift = 0 if is_deviation else self._shift
+        return (latents_BCHW - shift) * self.vae.config.scaling_factor
+
+    def _unscaled(self, z_BCHW: Tensor) -> Tensor:
+        """Latents for the autoencoder; the inverse of `_scaled`."""
+        return z_BCHW / self.vae.config.scaling_factor + self._shift
+
+    @property
+    def _shift(self) -> float:
+        return getattr(self.vae.config, "shift_factor", None) or 0
+
+    def predict(self, z_BCHW: Tensor, t_B: Tensor, prompts: Tensors, images: Tensors) -> Tensor:
+        """The denoiser's prediction, [B, C, H, W]."""
+        raise NotImplementedError
+
+    def _scheduler(self, sampler: Sampler, generators: Sequence[torch.Generator]) -> SchedulerMixin:
+        """The scheduler that generates pictures.
+
+        Args:
+            sampler: sampler settings.
+            generators: random generators of the rows.
+        """
+        raise NotImplementedError
+
+    def _guidance(self, scale: float) -> dict[str, float]:
+        """Arguments of the pipeline for classifier-free guidance; a scale of 1 is none."""
+        return {"guidance_scale": scale}
+
+    def _from_pipeline(self, latents: Tensor, height: int, width: int) -> Tensor:
+        """Latents that the pipeline returns, in the denoiser's scale, [B, C, H, W].
+
+        Args:
+            latents: what the pipeline returns.
+            height: height of the pictures in pixels.
+            width: width of the pictures in pixels.
+        """
+        return latents
+
+    @torch.no_grad()
+    def generate(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: Size, negative_prompt: str = ""
+    ) -> GeneratedPictures:
+        """One picture for each prompt.
+
+        Each picture has its own random generator, on the CPU, so that its noise is the same on every device.
+
+        Raises:
+            NonFiniteLoss: a part computes NaN or infinite numbers; the message names the part.
+        """
+        width, height = (size, size) if isinstance(size, int) else size
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        components = {
+            **self.pipeline.components,
+            self.family().denoiser: _in_precision(self.denoiser, self.precision),
+            "scheduler": self._scheduler(sampler, generators),
+        }
+        options = {name: value for name, value in self.without.items() if value is not None}
+        pipeline = self.pipeline_class(**components, **options)
+        pipeline.set_progress_bar_config(disable=True)
+        conditioning = self._pipeline_conditioning(prompts, negative_prompt, sampler.guidance_scale > 1)
+        with self.arithmetic():
+            latents = pipeline(
+                **conditioning,
+                **self._guidance(sampler.guidance_scale),
+                height=height,
+                width=width,
+                num_inference_steps=sampler.steps,
+                generator=generators,
+                output_type="latent",
+            ).images
+        if not latents.isfinite().all():
+            finite = all(value.isfinite().all() for value in conditioning.values())
+            self._refuse("denoiser" if finite else "text encoder")
+        z_BCHW = self._from_pipeline(latents.float(), height, width)
+        return GeneratedPictures(self.decode(z_BCHW), z_BCHW)
+
+    def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> Tensors:
+        """Arguments of the pipeline instead of prompts.
+
+        Each prompt is encoded by itself, and once, so that a picture does not depend on the other prompts.
+        """
+        texts = dict.fromkeys([*prompts, *([negative_prompt] if guided else [])])
+        encoded = {text: self.encode_prompts(self.tokenize([text])) for text in texts}
+
+        def of(texts: Sequence[str], names: Mapping[str, str]) -> Tensors:
+            return {name: torch.cat([encoded[text][ours] for text in texts]) for ours, name in names.items()}
+
+        names = self.pipeline_arguments
+        negative = {ours: f"negative_{name}" for ours, name in names.items()}
+        return {**of(prompts, names), **(of([negative_prompt] * len(prompts), negative) if guided else {})}
+
+    @torch.no_grad()
+    def decode(self, z_BCHW: Tensor) -> list[Any]:
+        """Pictures of latents in the denoiser's scale."""
+        latents = self._unscaled(z_BCHW.float())
+        pictures = [
+            self.vae.decode(part.contiguous(memory_format=torch.channels_last)).sample
+            for part in latents.split(DECODED_AT_ONCE)
+        ]
+        decoded = torch.cat(pictures)
+        if not decoded.isfinite().all():
+            self._refuse("autoencoder")
+        return cast(list[Any], self.pipeline.image_processor.postprocess(decoded, output_type="pil"))
+
+    def _refuse(self, part: str) -> NoReturn:
+        half = self.precision == torch.float16
+        remedy = "Set training.mixedPrecision to bf16 or fp32" if half else "Give another model, or another copy of it"
+        raise NonFiniteLoss(f"the {part} computes numbers that are not finite. {remedy}.")
+
+    def arithmetic(self) -> torch.autocast:
+        """The context in which the denoiser computes in the model's precision."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+
+    def keep_trained_parts(self, *, text_encoders: bool) -> None:
+        """Frees the autoencoder and, unless they are trained, the text encoders."""
+        for module in (self.vae, *(() if text_encoders else self.text_encoders.values())):
+            module.to("meta")
+
+    def export(self, folder: Path, formats: Sequence[str]) -> None:
+        """Writes the model in its present state."""
+        raise NotImplementedError
+
+    def export_adapters(
+        self, folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], formats: Sequence[str]
+    ) -> None:
+        """Writes adapters for `load_lora_weights`."""
+        self.pipeline_class.save_lora_weights(
+            folder, **{f"{name}_lora_layers": layers or None for name, layers in self._adapters(tensors).items()}
+        )
+
+    def _adapters(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+        """Adapters of the denoiser, and of the text encoders if they can be trained, by the pipeline's names of parts."""
+        family = self.family()
+        text_encoders = self.text_encoders if family.trains_text_encoders else {}
+        return {
+            family.denoiser: adapter_layers(self.denoiser, tensors["denoiser"]),
+            **{name: adapter_layers(module, tensors[name]) for name, module in text_encoders.items()},
+        }
+
+    def merge_adapters(self) -> None:
+        """Adds the adapters to the weights and removes them."""
+        for module in (self.denoiser, *self.text_encoders.values()):
+            merge_adapters(module)
+
+    def rescale_adapters(self, folder: Path, scale: float) -> None:
+        """Changes the scale of adapters that were added to the weights."""
+        self.pipeline.load_lora_weights(folder)
+        self.pipeline.fuse_lora(lora_scale=scale - 1)
+        self.pipeline.unload_lora_weights()
+
+
+def _in_precision(module: ModelMixin, precision: torch.dtype) -> ModelMixin:
+    """The module, or a copy with weights in that number format: autocast would convert the weights in every pass."""
+    if module.dtype == precision:
+        return module
+    converted = {id(weights): nn.Parameter(weights.to(precision), False) for weights in module.parameters()}
+    return deepcopy(module, converted)
