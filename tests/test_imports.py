@@ -94,7 +94,7 @@ def is_in(module: str, part: str) -> bool:
     return f"{module}.".startswith(f"{part}.")
 
 
-def test_rooms_import_each_other_in_no_circle() -> None:
+def test_packages_have_no_circular_imports() -> None:
     """In every folder, the files and folders of it, taken as rooms, stand on floors: none imports one that imports it."""
     doors: dict[str, dict[tuple[str, str], Import]] = defaultdict(dict)
     for one in IMPORTS:

@@ -102,7 +102,7 @@ def test_every_wrong_field_is_reported(rows: list[tuple[str, Any, str]]) -> None
 
 
 @pytest.mark.parametrize("spec", [None, [], "steps", 3, {}, {"subject": None}, {3: 4}, {"subject": {"images": 1}}])
-def test_anything_that_yaml_can_hold_gets_problems(spec: Any) -> None:
+def test_every_yaml_document_gets_problems(spec: Any) -> None:
     config, problems = check_settings(spec)
     assert config is None
     assert problems
@@ -167,7 +167,7 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("changes", "path", "words"), TOGETHER, ids=[f"{row[1]}-{row[2]}" for row in TOGETHER])
-def test_contradictions_are_found_beside_other_problems(
+def test_contradictions_are_reported_with_other_problems(
     changes: dict[str, Any], path: str, words: str, photos: Path
 ) -> None:
     _, alone = check_settings(changed(changes))
@@ -212,7 +212,7 @@ def test_files_that_are_named_must_exist(tmp_path: Path) -> None:
     }
 
 
-def test_photos_are_judged_at_the_resolution_given(photos: Path) -> None:
+def test_photos_are_checked_at_the_given_resolution(photos: Path) -> None:
     problems, _ = check_files_of(changed({"training.resolution": 512}), [], photos, inspect_photos)
     assert [problem.message for problem in problems] == ["is only 64x64 for a training resolution of 512"]
     found = check_files_of(changed({"training.resolution": 128, "model.source": "photos"}), [], photos, inspect_photos)
@@ -234,5 +234,5 @@ def patterns_in(node: Any) -> set[str]:
     return own.union(*map(patterns_in, children))
 
 
-def test_no_user_is_asked_for_a_regular_expression() -> None:
+def test_no_message_asks_for_a_regular_expression() -> None:
     assert patterns_in(DreamBoothJob.model_json_schema()) <= set(PATTERNS)

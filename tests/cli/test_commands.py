@@ -283,7 +283,7 @@ def is_plain(output: str) -> bool:
         ("name: rex", f"name: {json.dumps(ORDERS)}"),
     ],
 )
-def test_text_of_manifests_gives_the_terminal_no_orders(
+def test_control_characters_in_manifests_are_escaped(
     manifest: Path, training: FakeTraining, old: str, new: str
 ) -> None:
     assert old in MANIFEST
@@ -294,7 +294,7 @@ def test_text_of_manifests_gives_the_terminal_no_orders(
     assert is_plain(result.output + RUNNER.invoke(app, ["run", "job.yaml"]).output)
 
 
-def test_names_of_files_give_the_terminal_no_orders(manifest: Path) -> None:
+def test_control_characters_in_file_names_are_escaped(manifest: Path) -> None:
     other = Path("job" + ORDERS + "\n.yaml")
     other.write_text(MANIFEST)
     Image.new("RGB", (64, 64)).save(f"photos/2{ORDERS}\n.png")

@@ -137,7 +137,7 @@ def test_everything_is_reported_at_once(folder: Path) -> None:
     }
 
 
-def test_photos_are_judged_beside_wrong_fields(folder: Path) -> None:
+def test_photos_are_checked_in_addition_to_wrong_fields(folder: Path) -> None:
     (folder / "photos" / "notes.txt").write_text("x")
     assert set(problems_of(folder, SOUND.replace("10", "ten"))) == {"spec.training.steps", "spec.subject.images"}
 
@@ -167,7 +167,7 @@ def test_photos_in_the_same_file(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         assert (unpacked.name, unpacked.read_bytes()) == ("1.png", photo)
 
 
-def test_photos_in_the_same_file_are_judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_in_the_same_file_are_checked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     corrupt = base64.b64encode(b"no photo").decode()
     problems = problems_of(folder, with_config_map(**{"1.png": corrupt, "2.png": "no base64!", "../3": corrupt}))
@@ -178,7 +178,7 @@ def test_photos_in_the_same_file_are_judged(folder: Path, monkeypatch: pytest.Mo
     }
 
 
-def test_a_config_map_that_only_the_cluster_has_is_not_judged(folder: Path) -> None:
+def test_a_config_map_that_only_the_cluster_has_is_not_checked(folder: Path) -> None:
     (folder / "job.yaml").write_text(with_config_map().partition("---")[0])
     manifest = read(folder / "job.yaml")
     assert isinstance(manifest, Manifest)

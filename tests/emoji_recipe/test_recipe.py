@@ -174,13 +174,13 @@ def test_contrast_is_least_where_partners_are_nearest() -> None:
     assert evaluator.contrast(10 * torch.eye(4)) < 0.01 < evaluator.contrast(10 * torch.eye(4).roll(1, 0))
 
 
-def test_catalogue_needs_drawings_with_and_without_a_class(data: Path) -> None:
+def test_catalogue_needs_pictures_with_and_without_a_class(data: Path) -> None:
     about = [each for each in Drawings.load(data).about if each.kind]
     with pytest.raises(ValueError, match="drawings of none"):
         captions.Catalogue(about, [1.0] * len(about))
 
 
-def test_elsewhere_keeps_drawing_and_hue_and_drops_the_companion(source: Source) -> None:
+def test_elsewhere_keeps_picture_and_hue_and_drops_the_companion(source: Source) -> None:
     layouts = source.pool.layouts_N5.long()
     moved = source.composer.elsewhere(layouts)
     assert torch.equal(moved[:, [0, 3]], layouts[:, [0, 3]])

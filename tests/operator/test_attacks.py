@@ -238,7 +238,7 @@ SMUGGLED: list[tuple[str, Any]] = [
     ("path", "value"), SMUGGLED, ids=[f"{number}-{path}" for number, (path, _) in enumerate(SMUGGLED)]
 )
 @pytest.mark.usefixtures("clean")
-def test_smuggled_fields_change_nothing(tenant: Tenant, kubeconfig: Path, path: str, value: Any) -> None:
+def test_forged_fields_have_no_effect(tenant: Tenant, kubeconfig: Path, path: str, value: Any) -> None:
     honest = tenant.create(applied_job(tenant.namespace))
     expected = made_for(decision(kubeconfig, honest), honest)
     tenant.kubectl("delete", "dreamboothjob", "dog")

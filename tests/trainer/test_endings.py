@@ -41,7 +41,7 @@ def test_a_signal_saves_the_state(tiny_training: Path, name: str) -> None:
     assert_saved(job)
 
 
-def test_an_impatient_supervisor_does_not_lose_the_state(tiny_training: Path) -> None:
+def test_several_signals_do_not_lose_the_state(tiny_training: Path) -> None:
     job = job_of(tiny_training, "ended-again-and-again", **LONG)
     process = job.start()
     signal_when(process, signal.SIGTERM, has_trained(job))
@@ -57,7 +57,7 @@ def ignore_hangups() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def test_a_run_under_nohup_outlives_its_terminal(tiny_training: Path) -> None:
+def test_a_run_under_nohup_survives_its_terminal(tiny_training: Path) -> None:
     job = job_of(tiny_training, "nohup", training={"steps": 40})
     process = warm_start(job.arguments(), job.log, before=ignore_hangups)
     signal_when(process, signal.SIGHUP, has_trained(job))
@@ -87,7 +87,7 @@ def fill_the_log() -> None:
 
 
 @pytest.mark.parametrize("lose", [lose_the_readers, close_the_streams, fill_the_log])
-def test_streams_that_are_lost_do_not_end_a_run(tiny_training: Path, lose: Callable[[], None]) -> None:
+def test_lost_streams_do_not_end_a_run(tiny_training: Path, lose: Callable[[], None]) -> None:
     job = job_of(tiny_training, lose.__name__)
     assert wait(warm_start(job.arguments(), job.log, before=lose)) == 0
     assert job.termination["reason"] == "Completed"

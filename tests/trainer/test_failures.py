@@ -90,7 +90,7 @@ class TestModelUnavailable:
         job = job_of(tiny_training, "incomplete-model", model={"source": str(tiny_training / "incomplete")})
         assert_failed(job, job.finish(), ModelUnavailable, "incomplete", "model.source")
 
-    def test_an_unreachable_hub_and_no_word_of_the_token(self, tiny_training: Path) -> None:
+    def test_an_unreachable_hub_and_no_output_of_the_token(self, tiny_training: Path) -> None:
         job = job_of(tiny_training, "no-hub", model={"source": "hf://nobody/nothing"})
         code = job.finish(HF_TOKEN=TOKEN, HF_ENDPOINT=f"http://127.0.0.1:{free_port()}", HF_HOME=str(tiny_training))
         assert_failed(job, code, ModelUnavailable, "hf://nobody/nothing", "is set")
@@ -185,7 +185,7 @@ class TestOrdinaryMistakes:
         assert_failed(job, code, ModelUnavailable, "inpainting", "9 input channels")
         assert "Traceback" not in output
 
-    def test_a_tokenizer_without_marks_of_words(self, tiny_training: Path, tmp_path: Path) -> None:
+    def test_a_tokenizer_without_end_of_word_marks(self, tiny_training: Path, tmp_path: Path) -> None:
         model = Path(spoiled(tiny_training, tmp_path, "model_index.json"))
         for file in (model / "tokenizer").iterdir():
             file.write_text(file.read_text().replace("</w>", ""))
@@ -304,11 +304,11 @@ class TestClassify:
             (FileNotFoundError(errno.ENOENT, "No such file"), None),
         ],
     )
-    def test_tells_the_class(self, error: BaseException, expected: type[TrainerFailure] | None) -> None:
+    def test_errors_are_classified(self, error: BaseException, expected: type[TrainerFailure] | None) -> None:
         found = classify(error)
         assert (None if found is None else type(found)) is expected
 
-    def test_looks_at_the_causes(self) -> None:
+    def test_the_causes_are_examined(self) -> None:
         try:
             try:
                 raise OSError(errno.ENOSPC, "No space left on device")
@@ -317,13 +317,13 @@ class TestClassify:
         except ValueError as error:
             assert isinstance(classify(error), StorageFull)
 
-    def test_believes_a_failure_that_was_already_classed(self) -> None:
+    def test_a_classified_failure_is_kept(self) -> None:
         failure = ModelUnavailable("not there")
         failure.__cause__ = OSError(errno.ENOSPC, "No space left on device")
         assert classify(failure) is failure
 
 
-def test_problems_are_told_at_once_with_field_value_and_remedy() -> None:
+def test_problems_are_reported_at_once_with_field_value_and_remedy() -> None:
     problems = [Problem("spec.a", 1, "is too small", "Give 2"), Problem("spec.b", "x" * 200, "is long", "Shorten it")]
     first, second = str(InvalidConfig(problems)).splitlines()
     assert first == "spec.a: 1 is too small. Give 2."

@@ -94,7 +94,7 @@ def test_the_samples_can_be_generated_again(finished: RunFolder, tmp_path: Path)
         assert difference(finished.samples / f"00-after-{number:02d}.png", again[number]) <= 2
 
 
-def test_settings_are_beside_and_inside_each_picture(finished: RunFolder, tmp_path: Path) -> None:
+def test_settings_are_in_each_picture_and_in_a_file_next_to_it(finished: RunFolder, tmp_path: Path) -> None:
     options = ["--negative-prompt", "a {class}, Füße", "--scheduler", "ddim", "--steps", "3", "--guidance-scale", "2.5"]
     first, second, _ = generated(
         finished, tmp_path, "a {identifier}", "-n", "2", "--seed", "7", "--size", "64x72", *options
@@ -170,7 +170,7 @@ def test_ctrl_c_keeps_what_is_done(finished: RunFolder, tmp_path: Path, monkeypa
     assert len(list(tmp_path.glob("*.png"))) == 21
 
 
-def test_many_pictures_stand_on_the_sheet(finished: RunFolder, tmp_path: Path) -> None:
+def test_a_sheet_shows_many_pictures(finished: RunFolder, tmp_path: Path) -> None:
     *pictures, sheet = generated(finished, tmp_path, "a dog", "-n", "9", "--steps", "1")
     one_row = generated(finished, tmp_path, "a dog", "-n", "8", "--steps", "1")[-1]
     assert len(pictures) == 9
@@ -187,7 +187,7 @@ def test_adapters_are_scaled(adapted: RunFolder, tmp_path: Path) -> None:
     assert json.loads(half.with_suffix(".json").read_text())["adapterScale"] == 0.5
 
 
-def test_what_can_t_be_generated_is_refused(finished: RunFolder, tmp_path: Path) -> None:
+def test_pictures_that_can_not_be_generated_are_refused(finished: RunFolder, tmp_path: Path) -> None:
     output = tmp_path / "pictures"
     assert "--size: '68x100'" in (said := refused(finished, output, "a dog", "--size", "68x100"))
     assert said.endswith("width and height must be multiples of 8. Give 64x96.")
@@ -199,7 +199,7 @@ def test_what_can_t_be_generated_is_refused(finished: RunFolder, tmp_path: Path)
     assert "unknown placeholder {klass}" in refused(finished, output, "a dog", "--negative-prompt", "{klass}")
 
 
-def test_what_a_prompt_loses_is_told(finished: RunFolder, tmp_path: Path) -> None:
+def test_the_lost_end_of_a_prompt_is_reported(finished: RunFolder, tmp_path: Path) -> None:
     prompt = "a {identifier} {class} " + "in the snow " * 20
     result = RUNNER.invoke(
         app, ["generate", str(finished.root), prompt, "-n", "1", "--steps", "1", "-o", str(tmp_path)]

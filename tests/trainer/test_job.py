@@ -13,7 +13,7 @@ from dreambooth_trainer.job import run_job, say
 ORDERS = "\x1b[2J[red]x[bold]\u202e\\"
 
 
-def test_text_is_neither_markup_nor_an_order() -> None:
+def test_text_is_neither_markup_nor_a_control_sequence() -> None:
     out = io.StringIO()
     say(Console(file=out, force_terminal=True), "rank 1: ", ("Bad[b]", "bold"), f": {ORDERS}\nnext")
     assert r": \x1b[2J[red]x[bold]\u202e\ ".rstrip() in out.getvalue()

@@ -59,13 +59,13 @@ def with_section(job: Job, **sections: dict[str, Any]) -> Job:
 
 @pytest.mark.slow
 class TestAFinishedRun:
-    def test_leaves_only_what_people_want(self, finished: Job) -> None:
+    def test_has_only_documented_files(self, finished: Job) -> None:
         names = {path.name for path in finished.output.root.iterdir()}
         assert names == {
             *("COMPLETE", "losses.jsonl", "model", "photos", "report.html", "result.json", "samples", "state"),
         }
 
-    def test_is_left_as_it_is(self, copy: Job) -> None:
+    def test_is_not_changed(self, copy: Job) -> None:
         files = {path: path.stat().st_mtime_ns for path in copy.output.root.rglob("*") if path.is_file()}
         assert done_again(copy) == []
         assert {path: path.stat().st_mtime_ns for path in files} == files
@@ -103,7 +103,7 @@ class TestAFinishedRun:
             ("model", ["train", "export"]),
         ],
     )
-    def test_makes_lost_output_again(self, copy: Job, finished: Job, lost: str, phases: list[str]) -> None:
+    def test_restores_lost_output(self, copy: Job, finished: Job, lost: str, phases: list[str]) -> None:
         path = copy.output.root / lost
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         assert done_again(copy) == phases
@@ -171,7 +171,7 @@ class TestWhatARunIs:
         assert f"spec.model.source: '{own / 'model'}' is another model than the one" in said
         assert "Choose another output folder, or restore the original files" in said
 
-    def test_a_moved_run_with_moved_inputs_goes_on_to_the_same_weights(self, own: Path) -> None:
+    def test_a_moved_run_with_moved_inputs_resumes_to_the_same_weights(self, own: Path) -> None:
         job = interrupted(job_of(own, "moved", **SLOW))
         assert list(job.output.checkpoints.glob("step-*"))
         there = own / "there"
@@ -205,7 +205,7 @@ class TestWhatARunIs:
         assert wait(process) == ModelUnavailable.exit_code
         assert "has changed since this run started" in job.termination["message"]
 
-    def test_a_run_of_version_0_1_0_goes_on(self, finished: Job, copy: Job) -> None:
+    def test_a_run_of_version_0_1_0_is_resumed(self, finished: Job, copy: Job) -> None:
         config = TrainConfig.model_validate(copy.config)
         photos = {path.name: sha256_of(path) for path in Path(config.subject.images.path or "").iterdir()}
         old = ByPath(config, photos)
@@ -250,7 +250,7 @@ def test_a_start_waits_for_one_that_is_being_stopped(tiny_training: Path) -> Non
     assert [wait(process), wait(second)] == [Interrupted.exit_code, 0]
 
 
-def test_every_process_skips_what_the_main_one_found_done(tmp_path: Path) -> None:
+def test_every_process_skips_the_phases_that_the_main_process_found_done(tmp_path: Path) -> None:
     """Another node's view of a network file system may be older: the output of the phase is not there yet."""
     result = train.Trained(steps=4, resumed_at=0, zero_stage=0, processes=2)
 

@@ -47,7 +47,7 @@ def asked(port: int, path: str) -> bytes:
 
 
 @pytest.mark.slow
-def test_no_run_tells_the_token_that_its_model_needs(tiny_training: Path, hub: FakeHub) -> None:
+def test_no_run_reveals_the_token_that_its_model_needs(tiny_training: Path, hub: FakeHub) -> None:
     job, port = job_of(tiny_training, "secret", model={"source": "hf://studio/tiny"}), free_port()
     answers = b""
     with start(hub, job, "--port", str(port)) as process:

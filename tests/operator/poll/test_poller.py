@@ -451,7 +451,7 @@ def test_finished_dreamboothjobs_are_not_looked_at_again(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("change", ["pod", "job", "dreamboothjob"])
-def test_a_trainer_is_no_longer_polled_when_anything_that_proves_its_owner_is_gone(change: str) -> None:
+def test_a_trainer_is_no_longer_polled_when_an_object_of_its_chain_is_deleted(change: str) -> None:
     async def test() -> None:
         trainers = Trainers(poll_seconds=0.05)
         trainers.add("dog", "127.0.0.1")

@@ -52,7 +52,7 @@ def test_a_damaged_image_is_missing_and_can_be_stored_again(images: ClassImages,
     assert file.read_bytes() == whole
 
 
-def test_whatever_determines_the_images_names_the_folder(tmp_path: Path, images: ClassImages) -> None:
+def test_the_name_of_the_folder_depends_on_all_that_determines_the_images(tmp_path: Path, images: ClassImages) -> None:
     others = [
         {"model": "abd"},
         {"precision": "bfloat16"},

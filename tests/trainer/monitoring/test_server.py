@@ -148,7 +148,7 @@ def test_head_is_get_without_the_body(server: Server, path: str) -> None:
 
 
 @pytest.mark.parametrize("accept", ["text/plain; version=abc", "application/openmetrics-text; version=x", ";=,", "*/*"])
-def test_an_odd_accept_header_gets_the_plain_format(connection: http.client.HTTPConnection, accept: str) -> None:
+def test_an_unknown_accept_header_gets_the_text_format(connection: http.client.HTTPConnection, accept: str) -> None:
     response, body = ask(connection, "GET", "/metrics", {"Accept": accept})
     assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert list(parse_text(body))
@@ -168,7 +168,7 @@ def test_other_methods_are_refused(connection: http.client.HTTPConnection, metho
     assert response.headers["Connection"] == "close"
 
 
-def test_a_silent_client_holds_nobody_up(server: Server, connection: http.client.HTTPConnection) -> None:
+def test_a_silent_client_does_not_delay_others(server: Server, connection: http.client.HTTPConnection) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as silent:
         silent.sendall(b"GET /progress HTTP/1.1\r\n")
         assert ask(connection, "GET", "/progress")[0].status == 200

@@ -151,7 +151,7 @@ def test_result_survives_json(run: Run) -> None:
     assert Evaluated.model_validate_json(result.model_dump_json()) == result
 
 
-def test_the_next_job_does_not_generate_the_base_models_pictures_again(run: Run, tmp_path: Path) -> None:
+def test_the_next_run_does_not_generate_the_pictures_of_the_base_model_again(run: Run, tmp_path: Path) -> None:
     first = evaluated(run)
     assert len(base(run).generated) == 16
     again = started(run.config, run.folder, run.cache)
@@ -182,7 +182,7 @@ def test_batches_span_prompts_and_are_bounded(run: Run) -> None:
     assert tuned.batches == [16, 4]
 
 
-def test_a_stop_keeps_what_the_base_model_drew(run: Run) -> None:
+def test_a_stop_keeps_the_pictures_of_the_base_model(run: Run) -> None:
     class StopsAtOnce(FakeFamily):
         def generate(
             self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int

@@ -56,7 +56,7 @@ def checkpoint(job: Job, step: int) -> Path:
 
 
 @pytest.mark.slow
-def test_pictures_on_the_way_change_nothing(uninterrupted: Job, tiny_training: Path) -> None:
+def test_pictures_during_training_change_no_weights(uninterrupted: Job, tiny_training: Path) -> None:
     job = long_job(tiny_training, "sampling", samples={"everySteps": 15})
     assert job.finish() == 0
     folders = sorted(job.output.samples_on_the_way.iterdir())
@@ -92,7 +92,7 @@ class TestKilled:
         assert_equal(job, uninterrupted)
 
     @pytest.mark.parametrize("phase", ["export", "sample"])
-    def test_behind_the_training(self, uninterrupted: Job, tiny_training: Path, phase: str) -> None:
+    def test_after_the_training(self, uninterrupted: Job, tiny_training: Path, phase: str) -> None:
         job = long_job(tiny_training, f"killed-in-{phase}")
         before = job.output.state / {"export": "train.json", "sample": "export.json"}[phase]
         process = job.start()
@@ -124,7 +124,7 @@ def test_a_signal_saves_the_state_and_stops(uninterrupted: Job, tiny_training: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate])
-def test_a_damaged_checkpoint_is_passed_over(uninterrupted: Job, tiny_training: Path, damage: object) -> None:
+def test_a_damaged_checkpoint_is_skipped(uninterrupted: Job, tiny_training: Path, damage: object) -> None:
     job = long_job(tiny_training, f"damaged-{damage.__name__}")  # type: ignore[attr-defined]
     process = job.start()
     signal_when(process, signal.SIGKILL, checkpoint(job, 3 * EVERY).exists)
@@ -137,7 +137,7 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted: Job, tiny_training: 
 
 @pytest.mark.slow
 class TestTwoProcesses:
-    def test_one_is_killed(self, tiny_training: Path) -> None:
+    def test_a_process_is_killed(self, tiny_training: Path) -> None:
         """The other one fails soon, and the next start goes on to the weights of a plain loop."""
         job = long_job(tiny_training, "rank-killed", stage=3, batch=1, steps=12, every=4)
         first, second = job.start_ranks()

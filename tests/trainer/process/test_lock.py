@@ -117,7 +117,7 @@ def test_the_lock_is_there_while_it_is_held(file: Path, watch: Watch) -> None:
     assert watch.waiting == []
 
 
-def test_the_second_says_who_has_it(file: Path, watch: Watch) -> None:
+def test_the_second_process_reports_who_holds_the_lock(file: Path, watch: Watch) -> None:
     with holder(file) as process:
         with pytest.raises(StorageUnavailable) as refused, watch.hold(file):
             pass
@@ -127,14 +127,14 @@ def test_the_second_says_who_has_it(file: Path, watch: Watch) -> None:
         assert file.exists()
 
 
-def test_the_second_goes_on_when_the_first_ends_in_time(file: Path, watch: Watch) -> None:
+def test_the_second_process_continues_if_the_first_ends_in_time(file: Path, watch: Watch) -> None:
     with holder(file) as process:
         threading.Timer(0.2, process.terminate).start()
         with watch.hold(file, Timeouts(holder=20, look=0.02)):
             assert json.loads(file.read_text())["pid"] == os.getpid()
 
 
-def test_what_a_killed_process_left_does_not_block(file: Path, watch: Watch) -> None:
+def test_the_lock_of_a_killed_process_does_not_block(file: Path, watch: Watch) -> None:
     with holder(file) as process:
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
@@ -145,7 +145,7 @@ def test_what_a_killed_process_left_does_not_block(file: Path, watch: Watch) -> 
     assert watch.waiting == []
 
 
-def test_whoever_waits_can_be_stopped(file: Path, watch: Watch) -> None:
+def test_a_waiting_process_can_be_stopped(file: Path, watch: Watch) -> None:
     watch.stop = True
     with holder(file), pytest.raises(Interrupted), watch.hold(file, Timeouts(holder=60)):
         pass
@@ -164,7 +164,7 @@ class TestAnotherMachine:
 
             monkeypatch.setattr(fcntl, "flock", refuse)
 
-    def test_that_writes_keeps_the_folder(self, file: Path, watch: Watch) -> None:
+    def test_a_machine_that_writes_keeps_the_folder(self, file: Path, watch: Watch) -> None:
         with (
             living(on_another_machine(file)),
             pytest.raises(StorageUnavailable, match="process 7 on node-b since 2026"),
@@ -172,25 +172,25 @@ class TestAnotherMachine:
         ):
             pass
 
-    def test_that_vanished_does_not_block(self, file: Path, watch: Watch) -> None:
+    def test_a_machine_that_vanished_does_not_block(self, file: Path, watch: Watch) -> None:
         on_another_machine(file)
         with watch.hold(file):
             assert json.loads(file.read_text())["pid"] == os.getpid()
 
-    def test_that_takes_the_folder_from_a_process_that_had_stopped_is_noticed(self, file: Path, watch: Watch) -> None:
+    def test_taking_the_folder_from_a_suspended_process_is_noticed(self, file: Path, watch: Watch) -> None:
         with watch.hold(file):
             on_another_machine(file)
             assert watch.lost.wait(5)
         assert json.loads(file.read_text())["host"] == "node-b"
 
-    def test_nobody_had_it(self, file: Path, watch: Watch) -> None:
+    def test_a_free_lock_is_taken(self, file: Path, watch: Watch) -> None:
         with watch.hold(file):
             pass
         assert watch.waiting == []
         assert not file.exists()
 
 
-def test_a_machine_whose_lock_its_server_still_keeps_is_waited_for(file: Path, watch: Watch) -> None:
+def test_a_lock_that_the_file_server_still_holds_is_waited_for(file: Path, watch: Watch) -> None:
     on_another_machine(file)
     with file.open() as kept:
         fcntl.flock(kept, fcntl.LOCK_EX)
@@ -200,7 +200,7 @@ def test_a_machine_whose_lock_its_server_still_keeps_is_waited_for(file: Path, w
             assert time.monotonic() - begun > 0.7
 
 
-def test_of_many_at_once_one_has_it(file: Path) -> None:
+def test_one_of_many_concurrent_processes_gets_the_lock(file: Path) -> None:
     inside, most = threading.Semaphore(0), []
 
     def enter() -> None:
@@ -219,7 +219,7 @@ def test_of_many_at_once_one_has_it(file: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 1}', b"\xff"])
-def test_a_file_that_says_nothing_does_not_block(file: Path, watch: Watch, content: bytes) -> None:
+def test_an_invalid_lock_file_does_not_block(file: Path, watch: Watch, content: bytes) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
     with watch.hold(file, Timeouts(holder=0, silence=60, server=0)):

@@ -19,7 +19,7 @@ sys.exit(5)
 @pytest.mark.parametrize(
     "redirection", ["", ">&-", "2>&-", "<&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", "| true"]
 )
-def test_a_program_ends_as_it_would(redirection: str) -> None:
+def test_a_program_keeps_its_exit_code(redirection: str) -> None:
     command = f'"$0" -c "$1" {redirection}; exit ${{PIPESTATUS[0]}}'
     ended = subprocess.run(
         ["bash", "-c", command, sys.executable, PROGRAM], env=environment_of_processes(), capture_output=True, text=True

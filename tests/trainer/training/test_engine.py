@@ -214,7 +214,7 @@ class TestDeepSpeedConfig:
         }
         assert offloaded == {0: set(), 1: {"optimizer"}, 2: {"optimizer"}, 3: {"optimizer", "param"}}
 
-    def test_clips_unless_the_engine_does(self) -> None:
+    def test_clips_gradients_unless_the_engine_does(self) -> None:
         assert self.config(0, torch.float32)["gradient_clipping"] == 0
         assert self.config(2, torch.float32)["gradient_clipping"] == 1
 

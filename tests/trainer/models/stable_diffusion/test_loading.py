@@ -198,7 +198,7 @@ def test_neither_path_nor_what_is_not_read_changes_the_digest(folder: Path, tmp_
 @pytest.mark.parametrize(
     "part", ["unet/diffusion_pytorch_model.safetensors", "tokenizer/tokenizer.json", "vae/config.json"]
 )
-def test_whatever_is_read_changes_the_digest(folder: Path, part: str) -> None:
+def test_the_digest_depends_on_all_that_is_read(folder: Path, part: str) -> None:
     before = identify(Model(source=str(folder))).digest
     content = (folder / part).read_bytes()
     (folder / part).write_bytes(content + b" ")

@@ -44,7 +44,7 @@ def test_tokens_are_padded_to_the_encoders_length(tiny_models: Models) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a dog", "a  Café, ünïcode 🐶 dog's ", "a dog on the beach " * 20, "🐶" * 60])
-def test_what_is_read_of_a_prompt_says_all_that_the_encoder_gets(tiny_models: Models, text: str) -> None:
+def test_the_reported_part_of_a_prompt_is_what_the_encoder_gets(tiny_models: Models, text: str) -> None:
     model = tiny_models["1.x"]
     read = text[: model.read_length(text)]
     assert torch.equal(model.tokenize([read])["text_encoder"], model.tokenize([text])["text_encoder"])

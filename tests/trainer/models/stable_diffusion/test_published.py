@@ -58,7 +58,7 @@ def test_a_tokenizer_keeps_its_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_older_libraries_read_the_same_words(older: None, tmp_path: Path) -> None:
+def test_older_libraries_read_the_same_tokens(older: None, tmp_path: Path) -> None:
     save_tokenizer(a_tokenizer_with_a_word_of_its_own(), tmp_path / "new")
     folders = [tmp_path / "new", PIPELINE / "tokenizer"]
     answers, _ = older_libraries.ask([("tokenizer", [folder]) for folder in folders], TEXTS, tmp_path)
