@@ -1,4 +1,4 @@
-"""Who may import whom. Every import counts, also those inside functions and those for type checkers alone."""
+"""Which package may import which. Every import counts, also those in functions and those for type checkers only."""
 
 import ast
 import subprocess
@@ -22,14 +22,14 @@ FOLDERS = {
     "dreambooth_trainer": ROOT / "trainer_image",
     "emoji_recipe": ROOT / "trainer_image",
 }
-"""Where our packages are."""
+"""The folders of our packages."""
 
 BANS = {
     "dreambooth_api": {"dreambooth_cli", "dreambooth_operator", "dreambooth_trainer", "emoji_recipe"},
     "dreambooth_operator": {"dreambooth_cli", "dreambooth_trainer", "emoji_recipe"},
     "dreambooth_trainer": {"dreambooth_cli", "dreambooth_operator", "emoji_recipe"},
     "dreambooth_operator.decide": {
-        *(f"dreambooth_operator.{room}" for room in ("control", "kube", "logs", "main", "metrics", "poll", "queueing")),
+        *(f"dreambooth_operator.{name}" for name in ("control", "kube", "logs", "main", "metrics", "poll", "queueing")),
         *("asyncio", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid"),
         *("aiohttp", "kopf", "kubernetes", "prometheus_client"),
     },
@@ -40,7 +40,7 @@ BANS = {
     "dreambooth_operator.poll": {"kopf", "kubernetes"},
     "dreambooth_operator.queueing": {"kopf", "kubernetes"},
 }
-"""What a part never imports."""
+"""Modules that a package must not import."""
 
 NEEDED_BY_PYDANTIC = {"annotated-types", "pydantic", "pydantic_core", "typing-inspection", "typing_extensions"}
 
@@ -95,24 +95,24 @@ def is_in(module: str, part: str) -> bool:
 
 
 def test_packages_have_no_circular_imports() -> None:
-    """In every folder, the files and folders of it, taken as rooms, stand on floors: none imports one that imports it."""
-    doors: dict[str, dict[tuple[str, str], Import]] = defaultdict(dict)
+    """In each folder, the imports between its files and subfolders form no circle."""
+    edges: dict[str, dict[tuple[str, str], Import]] = defaultdict(dict)
     for one in IMPORTS:
         if one.imported not in MODULES or one.imported == one.importer:
             continue
         here, there = one.importer.split("."), one.imported.split(".")
         depth = next(number for number, (a, b) in enumerate(zip(here, there, strict=False)) if a != b)
-        doors[".".join(here[:depth])].setdefault((here[depth], there[depth]), one)
-    for folder, between in doors.items():
+        edges[".".join(here[:depth])].setdefault((here[depth], there[depth]), one)
+    for folder, between in edges.items():
         graph: dict[str, set[str]] = defaultdict(set)
-        for room, other in between:
-            graph[room].add(other)
+        for one, other in between:
+            graph[one].add(other)
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as error:
-            circle = list(reversed(error.args[1]))
-            steps = [str(between[step]) for step in pairwise(circle)]
-            pytest.fail("\n".join([f"a circle in {folder or 'the repository'}:", *steps]))
+            cycle = list(reversed(error.args[1]))
+            steps = [str(between[step]) for step in pairwise(cycle)]
+            pytest.fail("\n".join([f"circular imports in {folder or 'the repository'}:", *steps]))
 
 
 @pytest.mark.parametrize("part", BANS)
@@ -132,7 +132,7 @@ def test_decisions_read_no_clock() -> None:
 
 
 def python(code: str, *folders: Path) -> str:
-    """What a process prints that finds the libraries and, of our packages, only those in some folders."""
+    """The output of a process that can import the libraries and, of our packages, only those in some folders."""
     libraries = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     code = f"import sys; sys.path += {[*libraries, *map(str, folders)]!r}; {code}"
     # Without -S, the .pth file of an editable installation would lead to all of our packages.

@@ -1,4 +1,4 @@
-"""What images and chart say of their contents is what is in them."""
+"""The SBOMs of images and chart match their contents."""
 
 import json
 import re
@@ -15,7 +15,7 @@ CHART = ROOT / "charts" / "dreambooth-operator"
 
 
 def exported(image: str, *more: str) -> str:
-    """What the Dockerfile lets uv write about the libraries of an image."""
+    """The SBOM of an image's libraries, as uv writes it in the Dockerfile."""
     uv = Path(sys.executable).with_name("uv")
     options = ["--quiet", "--locked", "--offline", "--no-default-groups", "--no-emit-project", "--extra", image]
     return subprocess.run([uv, "export", *options, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout

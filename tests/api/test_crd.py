@@ -1,4 +1,4 @@
-"""Tests of dreambooth_api.crd: what is committed is what the models say."""
+"""Tests of dreambooth_api.crd: the committed CRDs match the models."""
 
 from pathlib import Path
 from typing import Any

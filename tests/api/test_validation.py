@@ -47,7 +47,7 @@ def test_sound_sections_become_settings() -> None:
     assert (config.training.learning_rate, config.training.lora.rank) == (1.0, 4)
 
 
-# Fields that can be wrong independently of each other: path, wrong value, what the remedy must say.
+# Fields that can be wrong independently of each other: path, wrong value, words of the remedy.
 SINGLE: list[tuple[str, Any, str]] = [
     ("training.steps", 0, "at least 1, at most 1000000"),
     ("training.batchSize", "4", "a whole number"),
@@ -116,7 +116,7 @@ def test_missing_fields_are_named() -> None:
     ]
 
 
-# Fields that contradict each other: what is set, the field to blame, what message or remedy must say.
+# Fields that contradict each other: changes, the reported field, words of the message or remedy.
 TOGETHER: list[tuple[dict[str, Any], str, str]] = [
     ({"subject.prompt": "a {identifier}"}, "subject.prompt", "has no {class}"),
     ({"subject.prompt": "a {class}"}, "subject.prompt", "has no {identifier}"),
@@ -171,12 +171,12 @@ def test_contradictions_are_reported_with_other_problems(
     changes: dict[str, Any], path: str, words: str, photos: Path
 ) -> None:
     _, alone = check_settings(changed(changes))
-    _, beside = check_settings(changed({**changes, "checkpoints.keep": 0}))
-    for problems in (alone, beside):
+    _, together = check_settings(changed({**changes, "checkpoints.keep": 0}))
+    for problems in (alone, together):
         assert any(
             problem.field == f"spec.{path}" and words in f"{problem.message}. {problem.remedy}" for problem in problems
         )
-    assert "spec.checkpoints.keep" in {problem.field for problem in beside}
+    assert "spec.checkpoints.keep" in {problem.field for problem in together}
 
 
 @pytest.mark.parametrize(

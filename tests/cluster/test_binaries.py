@@ -14,7 +14,7 @@ while [ "$1" != -o ]; do shift; done
 [ "$3" != ./broken ] || { echo "does not compile"; exit 1; }
 echo "$3 made in $(basename "$PWD")" > "$2"
 """
-"""A compiler that writes down what it was asked for."""
+"""A compiler that records its arguments."""
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def written(name: str) -> Callable[[Path], None]:
-    """A change: a file is written anew, or for the first time."""
+    """A change: a file is replaced or added."""
 
     def change(checkout: Path) -> None:
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)

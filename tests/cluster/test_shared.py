@@ -14,7 +14,7 @@ from tests.cluster.shared import State, leave, read_state, runs
 
 @pytest.fixture(autouse=True)
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where supervisors say what they hold."""
+    """The file in which supervisors describe their cluster."""
     path = tmp_path / "cluster.json"
     monkeypatch.setattr(shared, "STATE", path)
     return path
@@ -22,7 +22,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def process(program: str = "input()") -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that waits until it is told to end."""
+    """A process that waits for a line of input."""
     running = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
     try:
         yield running

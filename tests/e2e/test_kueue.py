@@ -20,7 +20,7 @@ from tests.e2e.tenant import Tenant, small
 
 TRAINER = Path(__file__).with_name("pretended_trainer.py")
 JOBS, GPUS = 20, 2
-"""Of each of the two tenants."""
+"""Quota of GPUs of each of the two tenants."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Captions say what their layouts hold, and as often as they should."""
+"""Captions describe their layouts, with the documented frequencies."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""Pictures look as their layouts say."""
+"""Pictures match their layouts."""
 
 import math
 
@@ -19,7 +19,7 @@ CORNERS = torch.tensor([[0, 0], [0, SIDE - 1], [SIDE - 1, 0], [SIDE - 1, SIDE - 
 
 @pytest.fixture
 def composer() -> Composer:
-    """Two drawings: a red disc and a green one."""
+    """Two icons: a red disc and a green one."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] - SIDE / 2
     disc = (np.hypot(x, y) < SIDE / 3)[..., None]
     rgba = [np.where(disc, np.array(colour), 0) for colour in ((220, 30, 30, 255), (30, 200, 30, 255))]

@@ -91,8 +91,7 @@ def source(data: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 
 
 def learned(losses: list[float]) -> bool:
-    """Whether the later half lies well below the start; single losses vary with their timesteps and with the
-    processor."""
+    """Whether the mean of the later half is well below the start; single losses vary with timesteps and processor."""
     return mean(losses[len(losses) // 2 :]) < 0.93 * mean(losses[:2])
 
 

@@ -18,7 +18,7 @@ from tests.operator.pretended_node import PretendedNode
 FIELD = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/notify"
 SCHEMA = {"type": "object", "properties": {"channel": {"type": "string"}}}
 PATIENCE = 120
-"""Seconds: three operators start one after the other, beside other tests."""
+"""Seconds: three operators start one after the other, while other tests run."""
 
 NEW = {"notify": {"channel": "team"}}
 

@@ -1,4 +1,4 @@
-"""Every class of failure, provoked for real: exit code and termination log of `python -m dreambooth_trainer`."""
+"""Every class of failure, caused in a real process: exit code and termination log of `python -m dreambooth_trainer`."""
 
 import errno
 import json
@@ -49,7 +49,7 @@ def assert_failed(job: Job, code: int, failure: type[TrainerFailure], *words: st
 
 
 class TestRefusedBeforeTheStart:
-    """By a process that has not even imported torch."""
+    """The process ends before it imports torch."""
 
     def test_a_wrong_field(self, tiny_training: Path) -> None:
         job = job_of(tiny_training, "wrong-field", training={"steps": 0, "batchSize": "many"})
@@ -106,7 +106,7 @@ def allow_a_gigabyte_more() -> None:
 
 @pytest.mark.slow
 def test_an_allocation_beyond_the_limit_of_memory(tiny_training: Path) -> None:
-    """Attention among the 1024 places of 256 pictures takes gigabytes."""
+    """Attention between the 1024 positions of 256 pictures takes gigabytes."""
     write_photos(tiny_training / "large-photos", scale=8)
     job = job_of(
         tiny_training,
@@ -163,7 +163,7 @@ def spoiled(root: Path, to: Path, file: str, **changes: Any) -> str:
 
 @pytest.mark.slow
 class TestOrdinaryMistakes:
-    """Found before anything costly, and never exit code 1."""
+    """They are found before expensive work, and the exit code is never 1."""
 
     def test_targets_of_adapters_that_match_nothing(self, tiny_training: Path) -> None:
         targets = {"method": "lora", "lora": {"targets": ["to_q", "to_qq", "attn2"]}, "trainTextEncoder": False}

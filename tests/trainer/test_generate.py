@@ -25,7 +25,7 @@ RUNNER = CliRunner()
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run that went through all phases, in a few steps with a tiny model."""
+    """A run of all phases, with a few steps and a tiny model."""
     root = tmp_path_factory.mktemp("finished")
     write_model(root / "base")
     write_photos(root / "photos")
@@ -50,7 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def adapted(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A finished run of method lora whose adapters have learned much."""
+    """A finished run of method lora whose adapters change the pictures visibly."""
     root = tmp_path_factory.mktemp("adapted")
     write_model(root / "base")
     write_photos(root / "photos")
@@ -68,7 +68,7 @@ def generated(run: RunFolder, output: Path, *arguments: str) -> list[Path]:
 
 
 def refused(run: RunFolder, output: Path, *arguments: str) -> str:
-    """What `dreambooth generate` says where it refuses."""
+    """The message of `dreambooth generate` when it fails."""
     result = RUNNER.invoke(app, ["generate", str(run.root), *arguments, "-o", str(output)])
     assert (result.exit_code, output.exists()) == (2, False), result.output
     return " ".join(result.stderr.replace("│", " ").split())
@@ -100,13 +100,13 @@ def test_settings_are_in_each_picture_and_in_a_file_next_to_it(finished: RunFold
         finished, tmp_path, "a {identifier}", "-n", "2", "--seed", "7", "--size", "64x72", *options
     )
     assert Image.open(first).size == (64, 72)
-    beside = json.loads(second.with_suffix(".json").read_text())
-    assert beside.pop("versions") == versions()
+    written = json.loads(second.with_suffix(".json").read_text())
+    assert written.pop("versions") == versions()
     assert (
-        beside.pop("model")
+        written.pop("model")
         == load(exported_model(finished, read_result(finished.result).config), Distributed(), "fp32").digest
     )
-    assert beside == {
+    assert written == {
         "prompt": "a sks",
         "negativePrompt": "a dog, Füße",
         "seed": 8,
@@ -131,7 +131,7 @@ def test_each_setting_gives_another_picture_and_no_file_is_replaced(finished: Ru
         ["--guidance-scale", "9", "--negative-prompt", "red"],
         ["--size", "72"],
     ]
-    prompts = ["a {class}", "a {class}!"]  # two that have the same letters
+    prompts = ["a {class}", "a {class}!"]  # two with the same letters
     paths = [generated(finished, tmp_path, prompt, "-n", "1", *more)[0] for prompt in prompts for more in choices]
     assert len(set(paths)) == len(choices) * len(prompts)
     assert len({Image.open(path).tobytes() for path in paths}) >= len(choices)

@@ -1,4 +1,4 @@
-"""The launcher of a pod: exit codes, signals, and pods that find each other."""
+"""The launcher of a pod: exit codes, signals, and pods that connect to each other."""
 
 import os
 import signal
@@ -58,7 +58,7 @@ def test_pods_that_find_each_other_train_what_one_process_trains(tiny_training: 
     assert launch(alone).wait(PATIENCE) == 0
     both = job_of(tiny_training, "launched-pods", training={"batchSize": 2})
     master = f"127.0.0.1:{free_port()}"
-    # The second is there first, as pods come in any order.
+    # The second pod starts first, because pods start in any order.
     pods = [
         launch(both, "--nodes", "2", "--master", master, JOB_COMPLETION_INDEX=str(index))
         for index in reversed(range(2))

@@ -96,7 +96,7 @@ class Trainers:
 
 
 def saying(*snapshots: Snapshot) -> Handler:
-    """Answers with these, the last for ever."""
+    """Returns these answers, and repeats the last one."""
     left = list(snapshots)
 
     async def answer(request: web.Request) -> web.Response:
@@ -133,7 +133,7 @@ def test_only_changes_are_queued() -> None:
             trainers.queue.done(await trainers.queue.get(), None)
             await asyncio.sleep(0.5)
             assert len(trainers.queue) == 0
-            assert progress.snapshot(DOG) == make_snapshot(memory_bytes=1), "it shows what was released"
+            assert progress.snapshot(DOG) == make_snapshot(memory_bytes=1), "it proves that the slot was released"
 
     asyncio.run(test())
 
@@ -479,7 +479,7 @@ def test_a_defect_in_one_poll_does_not_end_the_poller(monkeypatch: pytest.Monkey
 
     def accept(progress: Poller, trainer: Any, snapshot: Snapshot) -> None:
         if trainer.key == DOG:
-            raise KeyError("a value that nobody thought of")
+            raise KeyError("an unexpected value")
         original(progress, trainer, snapshot)
 
     monkeypatch.setattr(Poller, "_accept", accept)

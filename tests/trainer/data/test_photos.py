@@ -44,7 +44,7 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
 
 
 def clear(mode: str) -> Image.Image:
-    """A wholly transparent dark picture."""
+    """A dark, completely transparent picture."""
     return Image.new("RGBA", (64, 64), (10, 20, 30, 0)).convert(mode)
 
 

@@ -21,7 +21,7 @@ def encoder() -> ClipScorer:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """The embedded encoder as transformers lays out a model with its tokenizer."""
+    """The embedded CLIP scorer, saved as transformers saves a model with its tokenizer."""
     folder = embedded.path("emoji")
     shutil.copytree(folder / "evaluator", tmp_path / "clip")
     shutil.copytree(folder / "pipeline" / "tokenizer", tmp_path / "clip", dirs_exist_ok=True)

@@ -15,7 +15,7 @@ from dreambooth_trainer.monitoring.progress import PHASES, Progress
 
 
 class FakeClock:
-    """Time that passes when a test says so."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.seconds = 100.0
@@ -92,11 +92,11 @@ def test_images_are_counted_by_what_became_of_them(progress: Progress) -> None:
 
 
 def test_a_late_observer_receives_later_events(progress: Progress) -> None:
-    told: list[Event] = []
+    events: list[Event] = []
     with progress.phase("prior") as phase:
-        progress.observe(lambda event, _: told.append(event))
+        progress.observe(lambda event, _: events.append(event))
         phase.advance()
-    assert told == ["advance", "end"]
+    assert events == ["advance", "end"]
 
 
 def test_speed_and_time_left_count_only_this_start(progress: Progress, clock: FakeClock) -> None:
@@ -177,17 +177,17 @@ def test_percent_never_falls(runs: list[tuple[str, int | None, list[int]]]) -> N
 
 
 def test_observers_are_called_in_order(clock: FakeClock) -> None:
-    told: list[tuple[Event, str | None, str]] = []
+    events: list[tuple[Event, str | None, str]] = []
 
     def observe(event: Event, snapshot: Snapshot) -> None:
         assert snapshot.current
-        told.append((event, snapshot.phase, snapshot.current.state))
+        events.append((event, snapshot.phase, snapshot.current.state))
 
     progress = Progress([observe], clock=clock)
     progress.skip("prior")
     with progress.phase("train", total=1) as phase:
         phase.advance()
-    assert told == [
+    assert events == [
         ("end", "prior", "skipped"),
         ("start", "train", "running"),
         ("advance", "train", "running"),

@@ -14,7 +14,7 @@ from dreambooth_trainer.monitoring.server import Server, serve
 
 
 class FakeClock:
-    """Time that passes when a test says so."""
+    """A clock that a test advances."""
 
     seconds = 0.0
 

@@ -32,7 +32,7 @@ def configuration(**evaluation: object) -> TrainConfig:
 
 
 class FakeFamily:
-    """Generates a square of the prompt's colour at a place of the seed's, on the background that the prompt names."""
+    """Generates a square with the colour and background of the prompt, at a place that depends on the seed."""
 
     resolution = 64
     device = torch.device("cpu")
@@ -76,7 +76,7 @@ def started(config: TrainConfig, folder: RunFolder, cache: Path) -> Run:
     run = Run(config, folder, cache, Distributed(), Progress(), identifier="dkv")
     family = cast(ModelFamily, FakeFamily())
     run.base = Identity("fake", None)
-    # The same one each time that it is loaded.
+    # Each load returns the same scorer.
     run._load = lambda *, exact: family  # type: ignore[method-assign]
     return run
 

@@ -37,7 +37,7 @@ def stock_pictures(pipeline: DiffusionPipeline) -> list[bytes]:
 
 
 def nearly(one: list[bytes], other: list[bytes]) -> bool:
-    """Whether pictures differ by rounding at most: merged adapters and other attention kernels sum in another order."""
+    """Whether pictures differ only by rounding: merged adapters and other attention kernels add in another order."""
     a, b = (torch.tensor([list(image) for image in images], dtype=torch.float) for images in (one, other))
     return bool((a - b).abs().max() <= 2)
 

@@ -76,8 +76,8 @@ def test_a_longer_run_extends_and_changes_nothing(source: Path, tmp_path: Path) 
     run = started(source, tmp_path / "two steps", images=10)
     longer = prior.generate_class_images(run)
     assert (longer.generated, folder_of(longer)) == (7, folder_of(short))
-    told = run.progress.snapshot()
-    assert (told.class_images_generated, told.class_images.done) == (7, 10)
+    snapshot = run.progress.snapshot()
+    assert (snapshot.class_images_generated, snapshot.class_images.done) == (7, 10)
     after = manifest_of(folder_of(longer))
     assert {name: after[name] for name in before} == before
     at_once = prior.generate_class_images(started(source, tmp_path / "at once", images=10))
@@ -180,7 +180,7 @@ def test_a_stop_keeps_the_generated_images(source: Path, tmp_path: Path, monkeyp
 
 
 def fill(source: Path, root: Path, start: Any) -> None:
-    """Another job of the class, in a process of its own."""
+    """Another run with the same class, in a process of its own."""
     torch.set_num_threads(1)
     run = started(source, root, images=12)
     assert run.model

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped and damaged, and what the next start makes of them."""
+"""Runs that are killed, stopped or damaged, and their next start."""
 
 import json
 import random
@@ -22,7 +22,7 @@ EVERY = 8
 def long_job(
     root: Path, name: str, *, stage: int = 0, batch: int = 2, steps: int = STEPS, every: int = EVERY, **more: Any
 ) -> Job:
-    """A training that is long enough to be disturbed; `more` are further sections."""
+    """A training that is long enough to be interrupted; `more` are further sections."""
     return job_of(
         root,
         name,
@@ -35,14 +35,14 @@ def long_job(
 
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_training: Path) -> Job:
-    """A run that nothing disturbed."""
+    """A run without interruption."""
     job = long_job(tiny_training, "uninterrupted")
     assert job.finish() == 0
     return job
 
 
 def assert_equal(job: Job, wanted: Job) -> None:
-    """To the bit, weights as well as the loss curve."""
+    """Weights and losses are equal bit for bit."""
     found, weights = job.exported(), wanted.exported()
     assert found.keys() == weights.keys()
     assert [name for name in weights if not torch.equal(found[name], weights[name])] == []
@@ -138,7 +138,7 @@ def test_a_damaged_checkpoint_is_skipped(uninterrupted: Job, tiny_training: Path
 @pytest.mark.slow
 class TestTwoProcesses:
     def test_a_process_is_killed(self, tiny_training: Path) -> None:
-        """The other one fails soon, and the next start goes on to the weights of a plain loop."""
+        """The other process fails soon, and the next start reaches the weights of a plain loop."""
         job = long_job(tiny_training, "rank-killed", stage=3, batch=1, steps=12, every=4)
         first, second = job.start_ranks()
         signal_when(second, signal.SIGKILL, checkpoint(job, 4).exists)

@@ -22,16 +22,16 @@ QUICK = Timeouts(holder=0.6, renewal=0.05, silence=2.0, server=6.0, look=0.02)
 
 
 class Watch:
-    """What a lock told its user."""
+    """What a lock reports to its user."""
 
     def __init__(self) -> None:
-        """Has heard nothing."""
+        """Starts without reports."""
         self.waiting: list[str] = []
         self.lost = threading.Event()
         self.stop = False
 
     def check(self) -> None:
-        """Ends the waiting where the test says so."""
+        """Ends the waiting if the test requests it."""
         if self.stop:
             raise Interrupted("stopped")
 
@@ -75,12 +75,12 @@ def holder(file: Path) -> Iterator[BaseProcess]:
 
 
 def on_another_machine(file: Path) -> Callable[[], None]:
-    """What a process of another machine leaves in the file; the function renews it."""
+    """Writes the file as a process of another machine does; the returned function renews it."""
     file.parent.mkdir(parents=True, exist_ok=True)
 
     def write() -> None:
-        said = {"host": "node-b", "pid": 7, "since": "2026-01-01", "kernel": "another", "mark": "b"}
-        content = json.dumps(said | {"renewed": f"{time.time():.6f}"}).encode()
+        holder = {"host": "node-b", "pid": 7, "since": "2026-01-01", "kernel": "another", "mark": "b"}
+        content = json.dumps(holder | {"renewed": f"{time.time():.6f}"}).encode()
         # In place, as the trainer does: a file that is truncated first has no holder for a moment.
         handle = os.open(file, os.O_WRONLY | os.O_CREAT, 0o644)
         os.pwrite(handle, content, 0)
@@ -93,7 +93,7 @@ def on_another_machine(file: Path) -> Callable[[], None]:
 
 @contextmanager
 def living(renew: Callable[[], None]) -> Iterator[None]:
-    """Renews like a process of another machine."""
+    """Renews the file as a process of another machine does."""
     ended = threading.Event()
 
     def go_on() -> None:
@@ -109,10 +109,10 @@ def living(renew: Callable[[], None]) -> Iterator[None]:
 
 def test_the_lock_is_there_while_it_is_held(file: Path, watch: Watch) -> None:
     with watch.hold(file):
-        said = json.loads(file.read_text())
-        assert (said["pid"], said["kernel"]) == (os.getpid(), Holder.this().kernel)
+        content = json.loads(file.read_text())
+        assert (content["pid"], content["kernel"]) == (os.getpid(), Holder.this().kernel)
         time.sleep(3 * QUICK.renewal)
-        assert json.loads(file.read_text())["renewed"] > said["renewed"]
+        assert json.loads(file.read_text())["renewed"] > content["renewed"]
     assert not file.exists()
     assert watch.waiting == []
 
@@ -153,7 +153,7 @@ def test_a_waiting_process_can_be_stopped(file: Path, watch: Watch) -> None:
 
 @pytest.mark.parametrize("locks", [True, False])
 class TestAnotherMachine:
-    """Its locks are not seen here; or nobody has any."""
+    """Its locks are invisible here, or the file system has no locks."""
 
     @pytest.fixture(autouse=True)
     def _file_system(self, locks: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def test_any_message_fits(text: str, times: int) -> None:
     read = json.loads(content.decode("utf-8"))["message"]
     if read != message.encode("utf-8", "replace").decode():
         assert " ... " in read
-        assert len(content) > LIMIT - 40, "more is cut than needed"
+        assert len(content) > LIMIT - 40, "it is cut more than necessary"
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "🐕", "\n", "\x00", '"', "\ud800"])

@@ -32,7 +32,7 @@ FIGURES = Figures(
 
 
 class Page(HTMLParser):
-    """What a browser would find in a report."""
+    """The elements of a report, as a browser parses them."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

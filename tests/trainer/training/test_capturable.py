@@ -1,6 +1,6 @@
-"""A step's forward pass on a pretended GPU: fake tensors have shapes and devices, but no values that a host could read.
+"""A step's forward pass on a fake GPU: fake tensors have shapes and devices, but no values that a host could read.
 
-What a CUDA graph can't record fails here too: a value that the host asks for, a tensor on another device, a shape that
+What a CUDA graph can't record fails here too: a value that the host reads, a tensor on another device, a shape that
 depends on data. The backward pass needs a real device (see `test_gpu.py`).
 """
 

@@ -1,4 +1,4 @@
-"""What stands on the disk after checkpoints were written, cut short and damaged."""
+"""The files after checkpoints were written, truncated and damaged."""
 
 import shutil
 from collections.abc import Callable
@@ -55,7 +55,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 
 
 class OfAnotherNode(Distributed):
-    """A process that gets what the main one has found."""
+    """A process that receives the findings of the main one."""
 
     shared = ""
 

@@ -97,7 +97,7 @@ def trained(tiny_training: Path) -> Path:
         group = [
             context.Process(target=train_all, args=(tiny_training, processes, rank, port)) for rank in range(processes)
         ]
-        # Before the imports, which decide what the libraries compute on.
+        # Before the imports: libraries choose their device when they are imported.
         with mock.patch.dict(os.environ, hidden):
             for process in group:
                 process.start()

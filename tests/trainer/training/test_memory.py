@@ -1,4 +1,4 @@
-"""What a training holds: bytes of weights, and of what autograd saves for the backward pass."""
+"""The memory of a training: bytes of weights, and of the tensors that autograd saves for the backward pass."""
 
 import gc
 import weakref
@@ -29,7 +29,7 @@ class Watched(Engine):
     saved: int
 
     def step(self, *arguments: Any) -> StepOutcome:
-        """A step, watched."""
+        """A step whose memory is recorded."""
         kind, model = type(self), self._module.model
         modules = {"denoiser": model.denoiser, **model.text_encoders, "vae": model.vae}  # type: ignore[attr-defined]
         kind.weights = {name: stored(module.parameters()) for name, module in modules.items()}

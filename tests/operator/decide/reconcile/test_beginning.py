@@ -56,7 +56,7 @@ def test_the_claim_of_another_owner_is_not_adopted(kept: dict[str, Any], origin:
     assert f"PersistentVolumeClaim dog already exists and {origin}." in plan.status["message"]
     assert "or name the claim in spec.volumes.output.claimName." in plan.status["message"]
     cluster.job["spec"]["volumes"] = {"output": {"claimName": "dog"}}
-    assert [item["kind"] for item in cluster.decide().create] == ["Job"], "its user asks for it"
+    assert [item["kind"] for item in cluster.decide().create] == ["Job"], "its user requests it"
 
 
 def test_a_running_dreamboothjob_references_nothing() -> None:

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def folder(tiny_folders: dict[Layout, Path], tmp_path: Path) -> Path:
-    """A copy of the 1.x model to spoil."""
+    """A copy of the 1.x model, to be changed."""
     return shutil.copytree(tiny_folders["1.x"], tmp_path / "model")
 
 

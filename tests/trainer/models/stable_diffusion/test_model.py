@@ -136,7 +136,7 @@ def test_a_picture_depends_on_its_own_prompt_and_seed(
     one = generate(model, ["a dog", "a cat", "a dog"], [7, 8, 9], **settings)
     other = generate(model, ["a bird", "a dog", "a dog"], [1, 9, 7], **settings)
     assert one.isfinite().all()
-    # In another row of a batch of the same shape sums may be ordered otherwise; more than that would be another
+    # In another row of a batch of the same shape, the order of sums may differ; a larger difference would be another
     # picture.
     assert torch.allclose(one[0], other[2], atol=1e-4)
     assert torch.allclose(one[2], other[1], atol=1e-4)
@@ -201,5 +201,5 @@ def test_half_precision_generates_nearly_the_same(tiny_models: Models) -> None:
     one, other = (generate(model, ["a dog"], [0], scheduler="ddim") for model in (whole, half))
     assert other.dtype == torch.float32
     assert 0 < (one - other).abs().mean() < 0.05 * one.abs().mean()
-    # What is generated with is a copy: the model's own weights lose nothing.
+    # Generation uses a copy: the model's own weights keep their precision.
     assert half.denoiser.dtype == torch.float32
