@@ -122,6 +122,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.containers)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """More processes than cores, because many tests wait for other processes."""
+    return (os.cpu_count() or 1) + 2
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Ends the cluster that this run has started."""
     if "PYTEST_XDIST_WORKER" not in os.environ:

@@ -42,6 +42,9 @@ BANS = {
 }
 """Modules that a package must not import."""
 
+LIBRARIES_OF_THE_CLUSTER = {"aiohttp", "kopf", "kubernetes", "trustme"}
+"""Libraries that only the operator and the test cluster need."""
+
 NEEDED_BY_PYDANTIC = {"annotated-types", "pydantic", "pydantic_core", "typing-inspection", "typing_extensions"}
 
 
@@ -156,3 +159,26 @@ def test_the_operator_runs_without_the_trainer() -> None:
         "from importlib.util import find_spec; import dreambooth_operator.main; print(find_spec('dreambooth_trainer'))"
     )
     assert python(code, ROOT / "api", ROOT / "operator").strip() == "None"
+
+
+def statements_of(file: Path) -> Iterator[str]:
+    """The dotted names in the import statements of any file; `from a import b` gives `a` and `a.b`."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def test_tests_of_the_trainer_need_no_library_of_the_cluster() -> None:
+    pending = [ROOT / "tests" / "conftest.py", *(ROOT / "tests" / "trainer").rglob("*.py")]
+    examined: set[Path] = set()
+    while pending:
+        file = pending.pop()
+        examined.add(file)
+        for name in statements_of(file):
+            assert name.split(".")[0] not in LIBRARIES_OF_THE_CLUSTER, f"{file.relative_to(ROOT)} imports {name}"
+            paths = [root / name.replace(".", "/") for root in (ROOT, *FOLDERS.values())]
+            found = {path for base in paths for path in (base.with_suffix(".py"), base / "__init__.py")}
+            pending += [path for path in found - examined if path.is_file()]
+    assert {"shared.py", "warm_start.py", "pipeline.py"} <= {file.name for file in examined}

@@ -7,6 +7,7 @@ at a signal, or when the process that owns the cluster has ended.
 import fcntl
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Annotated
 import typer
 
 from tests.cluster import images, leftovers, node
-from tests.cluster.binaries import CONTROL_PLANE, NODE, built
+from tests.cluster.binaries import CONTROL_PLANE, NODE, ON_PATH, built
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.layout import KUBECONFIG, LOGS, RUN, STATE
 from tests.cluster.processes import NotReady, Processes
@@ -58,10 +59,13 @@ def load() -> None:
 
 
 @app.command()
-def build() -> None:
-    """Builds the programs of `make test`, a line for each."""
+def build(
+    monitoring: Annotated[bool, typer.Option(help="Whether Prometheus is built, if it is not on the PATH.")] = False,
+) -> None:
+    """Builds the programs of `make test`, and those of `make test-slow`; prints a line for each."""
+    prometheus = [name for name in ON_PATH if monitoring and not shutil.which(name)]
     try:
-        built(*CONTROL_PLANE, "helm", report=typer.echo)
+        built(*CONTROL_PLANE, "helm", *prometheus, report=typer.echo)
     except NotReady as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

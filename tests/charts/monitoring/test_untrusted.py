@@ -13,6 +13,8 @@ from tests.charts.monitoring.prometheus import prometheus
 from tests.charts.monitoring.test_templates import monitoring, rendered
 from tests.conftest import Cluster
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 60
 NAME = "dreambooth_trainer_step"
 HONEST = f"# TYPE {NAME} gauge\n{NAME} 7\n"
