@@ -139,6 +139,7 @@ def test_command_line_writes_models_that_stock_libraries_load(data: Path, tmp_pa
     assert model.get_image_features(pixel_values=torch.zeros(1, 3, 64, 64)).pooler_output.shape == (1, 128)
 
 
+@pytest.mark.slow
 def test_vae_learns_and_its_latents_have_unit_variance(source: Source) -> None:
     model, losses = vae.train(source.pool, source.composer, Run(batch=4, steps=18))
     assert learned(losses)
@@ -159,11 +160,13 @@ def test_folding_the_normalisation_changes_no_restored_picture(source: Source) -
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_diffusion_learns(source: Source) -> None:
     _, _, losses = diffusion.train(source.pool, source.composer, vae.build(), source.vocabulary, Run(batch=4, steps=12))
     assert learned(losses)
 
 
+@pytest.mark.slow
 def test_evaluator_learns(source: Source) -> None:
     _, losses = evaluator.train(source.pool, source.composer, source.vocabulary, Run(batch=6, steps=18))
     assert learned(losses)

@@ -42,6 +42,7 @@ def nearly(one: list[bytes], other: list[bytes]) -> bool:
     return bool((a - b).abs().max() <= 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
 def test_stock_pipelines_generate_what_was_trained(
     trained: Train,

@@ -66,6 +66,7 @@ def watch(root: Path, monkeypatch: pytest.MonkeyPatch, training: dict[str, Any],
     return Watched
 
 
+@pytest.mark.slow
 def test_one_model_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the first phase to the last: the base model in two number formats, and the exported model."""
     write_model(tmp_path / "model")
