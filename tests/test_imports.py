@@ -119,7 +119,7 @@ def test_packages_have_no_circular_imports() -> None:
 
 
 @pytest.mark.parametrize("part", BANS)
-def test_what_a_part_never_imports(part: str) -> None:
+def test_banned_imports(part: str) -> None:
     assert any(is_in(module, part) for module in MODULES)
     wrong = [
         one for one in IMPORTS if is_in(one.importer, part) and any(is_in(one.imported, ban) for ban in BANS[part])

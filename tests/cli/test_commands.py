@@ -96,7 +96,7 @@ def drawing(monkeypatch: pytest.MonkeyPatch) -> FakeDrawing:
     return fake
 
 
-def test_validate_says_what_is_valid(manifest: Path) -> None:
+def test_validate_reports_a_valid_manifest(manifest: Path) -> None:
     result = RUNNER.invoke(app, ["validate", "job.yaml"])
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
@@ -220,7 +220,7 @@ def test_generate_writes_pictures_of_a_finished_run(
         ("run", "fail", 4, "the model is gone"),
     ],
 )
-def test_generate_explains_what_is_wrong(
+def test_generate_explains_problems(
     tmp_path: Path, drawing: FakeDrawing, folder: str, prompt: str, code: int, words: str
 ) -> None:
     (tmp_path / "run").mkdir()

@@ -93,7 +93,7 @@ def test_the_folder_of_binaries_does_not_depend_on_place_and_time(
     assert binaries.folder() == before
 
 
-def test_each_is_built_in_its_module_and_what_they_replace_is_removed(workshop: Path) -> None:
+def test_each_program_is_built_in_its_module_and_old_ones_are_removed(workshop: Path) -> None:
     old = binaries.built("etcd", "helm")
     changed(workshop / "modules")
     made = binaries.built("etcd", "helm")
@@ -104,7 +104,7 @@ def test_each_is_built_in_its_module_and_what_they_replace_is_removed(workshop: 
     assert not old.exists()
 
 
-def test_only_what_is_missing_is_built(workshop: Path) -> None:
+def test_only_missing_programs_are_built(workshop: Path) -> None:
     made = binaries.built("etcd", "helm")
     (made / "etcd").write_text("kept")
     (made / "helm").unlink()

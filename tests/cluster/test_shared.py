@@ -45,7 +45,7 @@ def test_a_running_supervisor_has_a_cluster(file: Path) -> None:
     assert read_state() == state
 
 
-def test_without_a_file_there_is_none() -> None:
+def test_without_a_file_there_is_no_cluster() -> None:
     assert read_state() is None
 
 

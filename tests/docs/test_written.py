@@ -27,11 +27,11 @@ TYPED_BY = {
 
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: str(block.page))
-def test_every_command_is_typed_by_a_test(block: Block) -> None:
+def test_every_command_is_run_by_a_test(block: Block) -> None:
     assert {command.split()[0] for command in block.commands} <= TYPED_BY[str(block.page)].keys()
 
 
-def test_the_chart_s_readme_says_what_is_typed_from_other_pages() -> None:
+def test_the_commands_in_the_chart_s_readme_are_tested() -> None:
     typed = commands(Path("README.md"), Path("docs/install.md"))
     assert set(commands(Path("charts/dreambooth-operator/README.md"))) <= set(typed)
 

@@ -13,7 +13,7 @@ from tests.e2e.tenant import Tenant
 from tests.permissions import NEVER_REQUESTED, access_of, asked, granted, use_all_permissions
 
 
-def test_every_permission_was_used_and_none_was_missing(
+def test_every_permission_was_used_and_no_permission_was_missing(
     request: pytest.FixtureRequest, tenant: Tenant, node: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = {item.path.name for item in request.session.items}

@@ -110,7 +110,7 @@ def test_render_is_square_whatever_the_view_box() -> None:
     assert icons.render(wide).shape == (64, 64, 4)
 
 
-def test_tokenizer_keeps_common_words_whole_and_pads_with_the_end(data: Path) -> None:
+def test_tokenizer_does_not_split_common_words_and_pads_with_the_end_token(data: Path) -> None:
     words = CLIPTokenizer.from_pretrained(data / "tokenizer")
     assert words.tokenize("A dog on a purple background") == [
         f"{word}</w>" for word in ("a", "dog", "on", "a", "purple", "background")

@@ -207,7 +207,7 @@ class TestOrdinaryMistakes:
         code = wait(warm_start(arguments, job.log))
         assert_failed(job, code, StorageUnavailable, str(tmp_path / where)[:60], "can't be written to")
 
-    def test_an_encoder_of_another_kind(self, tiny_training: Path) -> None:
+    def test_a_clip_scorer_of_another_kind(self, tiny_training: Path) -> None:
         encoder = {"enabled": True, "encoder": str(tiny_training / "model" / "text_encoder")}
         job = job_of(tiny_training, "no-clip", evaluation=encoder)
         assert_failed(job, job.spawn()[0], ModelUnavailable, "evaluation.encoder", "clip_text_model")

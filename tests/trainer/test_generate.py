@@ -140,7 +140,7 @@ def test_each_setting_gives_another_picture_and_no_file_is_replaced(finished: Ru
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
-def test_files_of_others_stay(finished: RunFolder, tmp_path: Path) -> None:
+def test_files_of_others_are_kept(finished: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "a-dog-0000.png").write_text("mine")
     (tmp_path / "a-dog-0000-2.json").write_text("{")
     (picture, _) = generated(finished, tmp_path, "a {class}", "-n", "1")
@@ -148,7 +148,7 @@ def test_files_of_others_stay(finished: RunFolder, tmp_path: Path) -> None:
     assert (tmp_path / "a-dog-0000.png").read_text() == "mine"
 
 
-def test_ctrl_c_keeps_what_is_done(finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_keeps_the_saved_pictures(finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, calls = StableDiffusion.generate, []
 
     def interrupted(self: StableDiffusion, prompts: list[str], *arguments: Any) -> Any:
@@ -234,7 +234,7 @@ def test_a_damaged_result_is_refused_by_name(tmp_path: Path, content: str) -> No
         read_result(tmp_path / "result.json")
 
 
-def test_the_result_tells_the_run(finished: RunFolder) -> None:
+def test_the_result_describes_the_run(finished: RunFolder) -> None:
     result = read_result(finished.result)
     assert (result.class_, result.identifier, result.prompt) == ("dog", "sks", "a sks dog")
     assert json.loads(finished.result.read_text())["class"] == "dog"

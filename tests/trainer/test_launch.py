@@ -53,7 +53,7 @@ def test_a_single_process_becomes_the_trainer(tiny_training: Path) -> None:
     assert job.termination["reason"] == "InvalidConfig"
 
 
-def test_pods_that_find_each_other_train_what_one_process_trains(tiny_training: Path) -> None:
+def test_two_pods_train_the_same_weights_as_one_process(tiny_training: Path) -> None:
     alone = job_of(tiny_training, "launched-alone")
     assert alone.finish() == 0
     both = job_of(tiny_training, "launched-pods", training={"batchSize": 2})

@@ -72,7 +72,7 @@ class TestAFinishedRun:
         # The copy's log begins with the first start, which only disabled the evaluation.
         assert copy.log.read_text().count("nothing to do") == 1 + len(get_args(PhaseName))
 
-    def test_tells_what_it_left(self, finished: Job) -> None:
+    def test_reports_its_results(self, finished: Job) -> None:
         said = finished.termination["result"]
         assert said["identifier"] == "sks"
         for name in ("model", "sheet", "report"):

@@ -225,7 +225,7 @@ INVALID: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("section", INVALID)
-def test_what_can_never_be_created_is_final_and_nothing_made_before_stays(namespace: str, section: str) -> None:
+def test_an_object_that_can_never_be_created_is_final_and_no_other_is_kept(namespace: str, section: str) -> None:
     field, value = INVALID[section]
 
     async def test(cluster: Cluster) -> None:

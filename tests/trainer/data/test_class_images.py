@@ -21,7 +21,7 @@ def add(images: ClassImages, index: int, value: int) -> None:
     images.add(index, Image.new("RGB", (64, 64), (value, 0, 0)), torch.full((4, 8, 8), float(value)))
 
 
-def test_what_was_stored_is_read(images: ClassImages) -> None:
+def test_stored_images_are_read(images: ClassImages) -> None:
     for index in (0, 1, 3):
         add(images, index, index)
     assert images.missing(5) == [2, 4]

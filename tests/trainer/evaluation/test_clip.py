@@ -80,7 +80,7 @@ def test_texts_longer_than_the_model_reads_are_cut_off(encoder: ClipScorer) -> N
     assert torch.isfinite(encoder.texts(["a dog " * 100])).all()
 
 
-def test_a_folder_gives_what_the_embedded_model_gives(encoder: ClipScorer, saved: Path) -> None:
+def test_a_folder_and_the_embedded_model_generate_the_same(encoder: ClipScorer, saved: Path) -> None:
     loaded = ClipScorer.load(str(saved), CPU)
     assert loaded.digest == encoder.digest
     assert torch.equal(loaded.images(photos("dog")), encoder.images(photos("dog")))

@@ -100,7 +100,7 @@ def test_the_token_is_sent_and_never_shown(
         ("hf://not a name", None, ["hf://not a name", "Check the name"]),
     ],
 )
-def test_what_the_hub_refuses_is_named_with_a_remedy(
+def test_a_refusal_of_the_hub_is_reported_with_a_remedy(
     repository: Path, reach: Callable[[str], None], source: str, revision: str | None, hints: list[str]
 ) -> None:
     gated = source == "hf://studio/tiny" and revision is None

@@ -82,7 +82,7 @@ def test_lines_within_a_phase_are_few(
     assert len(output.getvalue().splitlines()) - 2 == expected
 
 
-def test_lines_neither_wrap_nor_hold_control_codes(lines: Progress, clock: FakeClock, output: io.StringIO) -> None:
+def test_lines_have_no_line_breaks_and_no_control_codes(lines: Progress, clock: FakeClock, output: io.StringIO) -> None:
     with lines.phase("train", total=10**30, unit="[bold]steps[/bold]" * 10) as phase:
         clock.seconds += 60
         phase.advance(loss=0.1)

@@ -80,7 +80,7 @@ def test_training_figures(progress: Progress) -> None:
     assert (snapshot.loss, snapshot.prior_loss, snapshot.learning_rate, snapshot.grad_norm) == (0.11, 0.1, 1e-4, 0.8)
 
 
-def test_images_are_counted_by_what_became_of_them(progress: Progress) -> None:
+def test_images_are_counted_by_their_result(progress: Progress) -> None:
     with progress.phase("prior", total=8, done=2) as prior:
         prior.advance(4, class_images_generated=4)
         prior.advance(2)
@@ -232,7 +232,7 @@ def test_memory_of_this_process_is_reported(progress: Progress) -> None:
     assert progress.snapshot().memory_bytes - before > 0.9 * len(ballast)
 
 
-def test_readers_in_other_threads_see_a_change_whole() -> None:
+def test_readers_in_other_threads_see_consistent_snapshots() -> None:
     halfway, go_on = threading.Event(), threading.Event()
 
     def clock() -> float:

@@ -68,7 +68,7 @@ def test_progress_is_the_snapshot(progress: Progress, connection: http.client.HT
     ("accept", "parse"),
     [("text/plain", parse_text), ("application/openmetrics-text; version=1.0.0", parse_openmetrics)],
 )
-def test_metrics_are_what_prometheus_reads(
+def test_metrics_have_the_format_of_prometheus(
     progress: Progress, clock: FakeClock, connection: http.client.HTTPConnection, accept: str, parse: object
 ) -> None:
     progress.update(class_images=200)
@@ -122,7 +122,7 @@ def test_figures_that_are_unknown_have_no_sample(connection: http.client.HTTPCon
     assert families["dreambooth_trainer_loss"] == families["dreambooth_trainer_learning_rate"] == []
 
 
-def test_health_fails_when_the_run_goes_silent(
+def test_health_fails_when_a_run_makes_no_progress(
     progress: Progress, clock: FakeClock, connection: http.client.HTTPConnection
 ) -> None:
     clock.seconds += 60

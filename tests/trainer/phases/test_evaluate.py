@@ -134,7 +134,7 @@ def test_an_unchanged_model_keeps_everything(run: Run) -> None:
     assert figures.subj > figures.pres_after
 
 
-def test_pictures_for_people(run: Run) -> None:
+def test_pictures_of_the_comparison(run: Run) -> None:
     comparisons = evaluated(run).comparisons
     assert [comparison.prompt for comparison in comparisons] == ["a dog", "a cat", "a car"]
     assert [len(comparison.before) for comparison in comparisons] == [4, 2, 2]
@@ -161,7 +161,7 @@ def test_the_next_run_does_not_generate_the_pictures_of_the_base_model_again(run
     assert (phase.done, phase.total) == (36, 36)
 
 
-def test_another_sampler_generates_anew(run: Run) -> None:
+def test_another_sampler_generates_again(run: Run) -> None:
     evaluated(run)
     config = run.config.model_copy(update={"samples": Samples(steps=7)})
     other = started(config, run.folder, run.cache)

@@ -44,7 +44,7 @@ def nearly(one: list[bytes], other: list[bytes]) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
-def test_stock_pipelines_generate_what_was_trained(
+def test_stock_pipelines_generate_the_same_pictures(
     trained: Train,
     tiny_models: dict[Layout, StableDiffusion],
     tiny_folders: dict[Layout, Path],

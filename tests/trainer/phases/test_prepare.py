@@ -153,7 +153,7 @@ def test_other_long_prompts_are_reported(photos: Path, sections: dict[str, Any],
     assert warning.startswith(f"{field}: the text encoder cuts off ")
 
 
-def test_prompts_of_what_is_switched_off_may_be_long(photos: Path) -> None:
+def test_prompts_of_disabled_features_may_be_long(photos: Path) -> None:
     run = run_with(
         photos,
         prior={"enabled": False, "prompt": LONG + "a {class}"},

@@ -203,7 +203,7 @@ def test_bidirectional_control_characters_are_escaped(report: ReportData) -> Non
         ({"losses": []}, ["Loss of the subject"]),
     ],
 )
-def test_leaves_out_what_the_run_did_not_do(report: ReportData, changed: dict[str, Any], missing: list[str]) -> None:
+def test_omits_what_the_run_did_not_do(report: ReportData, changed: dict[str, Any], missing: list[str]) -> None:
     text = Page(render(replace(report, **changed))).text
     assert all(title in Page(render(report)).text and title not in text for title in missing)
 

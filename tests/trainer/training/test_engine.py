@@ -202,7 +202,7 @@ class TestDeepSpeedConfig:
         parsed = TrainConfig.model_validate(sections)
         return deepspeed_config(parsed.training, parsed.deepspeed, stage=stage, precision=precision)
 
-    def test_offloads_what_is_sharded(self) -> None:
+    def test_offloads_only_sharded_states(self) -> None:
         offload = {"optimizer": True, "parameters": True}
         offloaded = {
             stage: {

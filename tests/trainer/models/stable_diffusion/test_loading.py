@@ -185,7 +185,7 @@ def test_the_digest_stands_for_the_content(folder: Path, tiny_models: dict[Layou
     assert read(folder).digest != tiny_models["1.x"].digest
 
 
-def test_neither_path_nor_what_is_not_read_changes_the_digest(folder: Path, tmp_path: Path) -> None:
+def test_the_digest_depends_neither_on_the_path_nor_on_unread_files(folder: Path, tmp_path: Path) -> None:
     before = read(folder).digest
     moved = folder.rename(tmp_path / "elsewhere")
     (moved / "README.md").write_text("a model")
@@ -218,7 +218,7 @@ def test_the_configuration_of_a_single_file_changes_the_digest(
     assert identify(there).digest != before
 
 
-def test_only_what_is_read_is_downloaded() -> None:
+def test_only_required_files_are_downloaded() -> None:
     from huggingface_hub.utils import filter_repo_objects
 
     repository = [
