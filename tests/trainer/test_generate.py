@@ -216,7 +216,7 @@ def test_any_prompt_gives_a_name(prompt: str) -> None:
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match="holds no finished run") as caught:
         next(generate(tmp_path, Wish("a dog"), tmp_path / "pictures", print))
-    assert str(tmp_path) in str(caught.value)
+    assert tmp_path.name in str(caught.value)
     assert not (tmp_path / "pictures").exists()
 
 

@@ -84,7 +84,7 @@ def test_a_key_is_requeued_after_the_latest_delay() -> None:
         queue.done(await queue.get(), 0.05)
         begun = time.monotonic()
         assert await queue.get() == A
-        assert 0.04 < time.monotonic() - begun < 1
+        assert 0.04 < time.monotonic() - begun < 10
         queue.done(A, 0.02)
         queue.add(A)
         queue.done(await queue.get(), None)

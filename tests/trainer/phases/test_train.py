@@ -144,7 +144,7 @@ class TestTwoProcesses:
         signal_when(second, signal.SIGKILL, checkpoint(job, 4).exists)
         killed = time.monotonic()
         assert wait(first) == CommunicationFailure.exit_code
-        assert time.monotonic() - killed < 20
+        assert time.monotonic() - killed < 60
         assert job.termination["reason"] == "CommunicationFailure"
         assert [wait(process) for process in job.start_ranks()] == [0, 0]
         assert json.loads((job.output.state / "train.json").read_text())["result"]["resumedAt"] >= 4
