@@ -65,7 +65,8 @@ def build(
     """Builds the programs of `make test`, and those of `make test-slow`; prints a line for each."""
     prometheus = [name for name in ON_PATH if monitoring and not shutil.which(name)]
     try:
-        built(*CONTROL_PLANE, "helm", *prometheus, report=typer.echo)
+        for names in (CONTROL_PLANE, ["helm"], *([name] for name in prometheus)):
+            built(*names, report=typer.echo)
     except NotReady as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

@@ -33,7 +33,7 @@ PACKAGES = {
 CONTROL_PLANE = "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"
 NODE = "kubelet", "kube-proxy", "coredns", "pause"
 ON_PATH = "prometheus", "promtool"
-"""Programs that are taken from the PATH if they are there: any recent version is sufficient for `make test-slow`."""
+"""Programs that are taken from the PATH if they are there: any recent version is sufficient for `make test`."""
 OWN_MODULES = {"helm": "helm", "prometheus": "prometheus", "promtool": "prometheus"}
 """Folder of the module of each binary whose dependencies conflict with the others."""
 TAGS = "remove_all_sd,enable_kubernetes_sd"

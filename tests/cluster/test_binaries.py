@@ -14,7 +14,7 @@ while [ "$1" != -o ]; do shift; done
 [ "$3" != ./broken ] || { echo "does not compile"; exit 1; }
 echo "$3 made in $(basename "$PWD")" > "$2"
 """
-"""A compiler that records its arguments."""
+"""A compiler that writes down what it was asked for."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def renamed(modules: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [changed, changed_below, added, removed, renamed])
-def test_the_folder_of_binaries_depends_on_the_modules(workshop: Path, change: Callable[[Path], None]) -> None:
+def test_other_modules_make_other_binaries(workshop: Path, change: Callable[[Path], None]) -> None:
     before = binaries.folder()
     change(workshop / "modules")
     assert binaries.folder() != before
@@ -69,21 +69,19 @@ def test_the_folder_of_binaries_depends_on_the_modules(workshop: Path, change: C
         ("OWN_MODULES", {}),
     ],
 )
-def test_the_folder_of_binaries_depends_on_the_build_settings(
-    name: str, value: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_else_is_asked_for_makes_other_binaries(name: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
     before = binaries.folder()
     monkeypatch.setattr(binaries, name, value)
     assert binaries.folder() != before
 
 
-def test_the_folder_of_binaries_depends_on_the_compiler(workshop: Path) -> None:
+def test_another_compiler_makes_other_binaries(workshop: Path) -> None:
     before = binaries.folder()
     (workshop / "path" / "go").write_text(GO.replace("1.2.3", "1.2.4"))
     assert binaries.folder() != before
 
 
-def test_the_folder_of_binaries_does_not_depend_on_place_and_time(
+def test_the_same_modules_make_the_same_binaries_wherever_and_whenever(
     workshop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = binaries.folder()
@@ -93,7 +91,7 @@ def test_the_folder_of_binaries_does_not_depend_on_place_and_time(
     assert binaries.folder() == before
 
 
-def test_each_program_is_built_in_its_module_and_old_ones_are_removed(workshop: Path) -> None:
+def test_each_is_built_in_its_module_and_what_they_replace_is_removed(workshop: Path) -> None:
     old = binaries.built("etcd", "helm")
     changed(workshop / "modules")
     made = binaries.built("etcd", "helm")
@@ -104,7 +102,7 @@ def test_each_program_is_built_in_its_module_and_old_ones_are_removed(workshop: 
     assert not old.exists()
 
 
-def test_only_missing_programs_are_built(workshop: Path) -> None:
+def test_only_what_is_missing_is_built(workshop: Path) -> None:
     made = binaries.built("etcd", "helm")
     (made / "etcd").write_text("kept")
     (made / "helm").unlink()
@@ -113,7 +111,7 @@ def test_only_missing_programs_are_built(workshop: Path) -> None:
     assert (made / "helm").exists()
 
 
-def test_only_the_requested_programs_are_built(workshop: Path) -> None:
+def test_nothing_is_built_that_nobody_asked_for(workshop: Path) -> None:
     lines: list[str] = []
     made = binaries.built("helm", report=lines.append)
     assert [file.name for file in made.iterdir()] == ["helm"]
@@ -121,7 +119,7 @@ def test_only_the_requested_programs_are_built(workshop: Path) -> None:
     assert binaries.built("helm", report=lines.append) == made and len(lines) == 1
 
 
-def test_concurrent_requests_build_a_program_once(workshop: Path) -> None:
+def test_of_two_who_need_a_program_at_once_one_builds_it(workshop: Path) -> None:
     lines: list[str] = []
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda _: binaries.built("etcd", report=lines.append), range(4)))
@@ -136,7 +134,7 @@ def test_prometheus_is_taken_from_the_path(workshop: Path) -> None:
     assert binaries.program("helm") == binaries.folder() / "helm"
 
 
-def test_without_a_compiler_there_is_no_folder_of_binaries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_nobody_knows_which_binaries_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     binaries.built("etcd", "helm")
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(NotReady, match="needs Go"):
