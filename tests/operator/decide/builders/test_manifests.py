@@ -27,8 +27,8 @@ def made_for(file: Path) -> str:
     job, problems = validate(owner)
     assert job is not None, problems
     runtime = Runtime(None, DreamBoothRuntimeSpec())
-    if (runtime := file.with_name("runtime.yaml")).exists():
-        item = yaml.safe_load(runtime.read_text())
+    if (given := file.with_name("runtime.yaml")).exists():
+        item = yaml.safe_load(given.read_text())
         runtime = Runtime(item["metadata"]["name"], DreamBoothRuntimeSpec.model_validate(item["spec"], by_name=False))
         assert violations(job, runtime) == []
     start = plan_start(owner, with_runtime(job, runtime), 0, {}, runtime, SETTINGS)
