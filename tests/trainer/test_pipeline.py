@@ -168,7 +168,9 @@ class TestWhatARunIs:
         save_file(weights, file, metadata={"format": "pt"})
         assert job.finish() == InvalidConfig.exit_code
         said = job.termination["message"]
-        assert f"spec.model.source: '{own / 'model'}' is another model than the one" in said
+        # Long paths are shortened.
+        assert said.startswith("spec.model.source: '")
+        assert "model' is another model than the one" in said
         assert "Choose another output folder, or restore the original files" in said
 
     def test_a_moved_run_with_moved_inputs_resumes_to_the_same_weights(self, own: Path) -> None:
