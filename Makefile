@@ -1,12 +1,16 @@
 # Sets everything up in .venv and runs it; needs Python 3.11 or newer and make.
 
+# Some environments disable Python's cache of compiled modules. Then each start of the trainer would compile all libraries again.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 SYNC := $(BIN)/uv sync --locked --inexact --extra trainer --extra operator
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --durations 20 --durations-min 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-containers crds chart cluster-up cluster-down demo-cluster lint bench clean
+.PHONY: help demo test test-slow test-containers crds chart cluster-up cluster-down demo-cluster lint bench clean
 
 help:  ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -14,9 +18,13 @@ help:  ## Lists the targets.
 demo: .venv/trainer  ## Trains the example dog on this machine and ends with a report.
 	$(BIN)/dreambooth run examples/dog/dreamboothjob.yaml
 
-test: .venv/developer  ## Runs all tests but those that need containers.
+test: .venv/developer  ## Runs the tests that take minutes; lists the slowest at the end.
 	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not containers" --numprocesses auto --dist loadfile
+	$(PYTEST) -m "not slow and not containers"
+
+test-slow: .venv/developer  ## Runs the tests that take longer: complete trainings, kills, outages, Prometheus.
+	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build --monitoring
+	$(PYTEST) -m "slow and not containers"
 
 test-containers: .venv/developer  ## Runs the tests with real pods; as root on Linux.
 	$(BIN)/pytest -m containers
@@ -41,7 +49,7 @@ lint: .venv/developer  ## Checks style and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/bench  ## Measures this trainer beside diffusers' script: make bench SCRIPT=path/to/train_dreambooth.py
+bench: .venv/bench  ## Compares this trainer with diffusers' script: make bench SCRIPT=path/to/train_dreambooth.py
 	$(BIN)/python -m benchmarks.speed --script $(SCRIPT)
 
 clean:  ## Removes the environment.

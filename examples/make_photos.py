@@ -180,7 +180,8 @@ def with_photos(manifest: str, name: str, photos: Mapping[str, bytes]) -> str:
 
 def main(
     folder: Annotated[
-        Path, typer.Argument(help="Where <subject>/photos/01.jpg ... are written, beside <subject>/dreamboothjob.yaml.")
+        Path,
+        typer.Argument(help="Where <subject>/photos/01.jpg ... are written, next to <subject>/dreamboothjob.yaml."),
     ] = EXAMPLES,
 ) -> None:
     """Write the photos of every example subject, and into its manifest."""

@@ -14,7 +14,7 @@ import pytest
 from tests.cluster import binaries, images, shared
 from tests.cluster.layout import CTR, KUBECONFIG, ROOT
 
-# Tests run beside each other: how long an example takes says nothing.
+# Tests run in parallel: the time of an example has no meaning.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
@@ -30,7 +30,7 @@ class Cluster(NamedTuple):
     binaries: Path | None
     """Folder of the test cluster's binaries; None: they are on the PATH."""
     no_containers: str | None
-    """Why nothing can run in it; None: it can."""
+    """Why no container can run in it; None: containers can run."""
     images: Mapping[str, str]
     """The project's images by target, where they are given."""
 
@@ -51,7 +51,7 @@ class Cluster(NamedTuple):
         return self._run("helm", *arguments, stdin=stdin)
 
     def kill_container(self, container: str) -> None:
-        """kill -9 of the main process of a container, from outside."""
+        """Kills the main process of a container with SIGKILL."""
         subprocess.run([*CTR, "task", "kill", "--signal", "SIGKILL", container], check=True)
 
     def evict(self, namespace: str, pod: str) -> None:
@@ -108,7 +108,7 @@ def node(cluster: Cluster) -> Cluster:
 
 @pytest.fixture(scope="session")
 def loaded(node: Cluster) -> Mapping[str, str]:
-    """The project's images, of this very checkout, where the cluster finds them; by target."""
+    """The project's images, built from this checkout and available in the cluster, by target."""
     return node.images or {target: images.load(target) for target in IMAGES}
 
 
@@ -120,6 +120,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
         if "node" in needs:
             item.add_marker(pytest.mark.containers)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """More processes than cores, because many tests wait for other processes."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""What the operator may do by its chart, and what it did by the API server's audit log: for the tests that compare the two."""
+"""The permissions of the operator in its chart and its requests in the API server's audit log, for tests that compare them."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -35,10 +35,11 @@ NEVER_REQUESTED = {
     Permission("", "services", "create"),
     Permission("networking.k8s.io", "networkpolicies", "create"),
 }
-"""What no request asks for, and is checked all the same.
+"""Permissions without requests of their own, which the API server checks with other requests.
 
-Applying (a patch) what does not exist takes the permission to create it. Making what blocks its owner's deletion takes the one to
-change the owner's finalizers, where the admission plugin OwnerReferencesPermissionEnforcement is on, as in the test cluster.
+A server-side apply, which is a patch, needs the permission to create if the object is missing. An owner reference with
+`blockOwnerDeletion` needs the permission to change the owner's finalizers if the admission plugin
+OwnerReferencesPermissionEnforcement is enabled, as in the test cluster.
 """
 
 
@@ -64,7 +65,7 @@ def kubeconfig_of(cluster: Cluster, account: str, namespace: str, folder: Path) 
 
 
 def granted(access: Iterable[Mapping[str, Any]]) -> set[Permission]:
-    """What roles allow."""
+    """The permissions of roles."""
     return {
         Permission(group, resource, verb)
         for role in access
@@ -76,7 +77,7 @@ def granted(access: Iterable[Mapping[str, Any]]) -> set[Permission]:
 
 
 def asked(log: Path, user: str) -> tuple[set[Permission], set[Permission]]:
-    """What a user asked the API server for, and what of it some role would have had to allow."""
+    """The requests of a user, and those of them that no role allowed."""
     used, forbidden = set(), set()
     for line in log.read_text().splitlines():
         event = json.loads(line)
@@ -86,7 +87,7 @@ def asked(log: Path, user: str) -> tuple[set[Permission], set[Permission]]:
         resource = "/".join(filter(None, (target["resource"], target.get("subresource"))))
         permission = Permission(target.get("apiGroup", ""), resource, event["verb"])
         used.add(permission)
-        # Admission forbids too: what is made in a namespace that is being deleted.
+        # Admission also forbids creations in a namespace that is being deleted.
         if event.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid":
             forbidden.add(permission)
     return used, forbidden
@@ -102,9 +103,9 @@ def job(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
     return item
 
 
-async def live(admin: Client, cluster: Cluster, namespace: str) -> None:
-    """What makes the operator use everything it may: two pods that no node takes, one that seems to wait for its volumes, two
-    suspensions, a job beyond the limits of a runtime that is for this namespace alone, whose time is over."""
+async def use_all_permissions(admin: Client, cluster: Cluster, namespace: str) -> None:
+    """Makes the operator use all its permissions: two pods without a node, one that seems to wait for its volumes, two
+    suspensions, and a DreamBoothJob that violates a runtime of this namespace and has expired."""
     model = {"source": "hf://studio/tiny", "tokenSecret": {"name": "hub", "key": "token"}}
     nowhere = {"nodeSelector": {"no-such-label": "anywhere"}}
     spec = job(namespace, "dog", model=model, resources={"gpusPerNode": 0, "nodes": 2}, scheduling=nowhere)
@@ -129,7 +130,7 @@ async def live(admin: Client, cluster: Cluster, namespace: str) -> None:
 
 
 async def stuck(admin: Client, cluster: Cluster, namespace: str) -> bool:
-    """Lets a pod look as if its node had been making its container for a minute, until the operator says so."""
+    """Makes a pod look as if its node had been creating its container for a minute, until the operator reports it."""
     since = (datetime.now(UTC) - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": since}
     for pod in (await admin.list("Pod", namespace))[0]:

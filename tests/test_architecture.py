@@ -1,4 +1,4 @@
-"""docs/architecture.md: the paths that it names exist, and so do the arrows of its diagram."""
+"""The paths in docs/architecture.md exist, and the arrows of its diagram are imports."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "architecture.md").read_text()
 PATHS = sorted(set(re.findall(r"`((?:api|crds|operator|tests|trainer_image)/[^`]+)`", TEXT)))
 PACKAGES = {"api": "dreambooth_api", "command": "dreambooth_cli"}
-"""Rooms that are whole packages."""
+"""Nodes of the diagram that are complete packages."""
 
 
 def test_every_path_exists() -> None:
@@ -21,9 +21,9 @@ def test_every_path_exists() -> None:
 
 
 def arrows() -> Iterator[tuple[str, str]]:
-    """The arrows of the diagram, by the dotted names of the rooms."""
+    """The arrows of the diagram, by the dotted names of the packages."""
     diagram = TEXT.partition("```mermaid")[2].partition("```")[0]
-    rooms, package = dict(PACKAGES), ""
+    nodes, package = dict(PACKAGES), ""
     for line in diagram.splitlines():
         if match := re.search(r'subgraph \w+\["\w+/(\w+)"\]', line):
             package = match[1]
@@ -31,11 +31,11 @@ def arrows() -> Iterator[tuple[str, str]]:
             package = ""
         elif "-->" in line:
             groups = [[name.strip() for name in group.split("&")] for group in line.split("-->")]
-            rooms.update({name: f"{package}.{name}" for group in groups for name in group if package})
+            nodes.update({name: f"{package}.{name}" for group in groups for name in group if package})
             for sources, targets in pairwise(groups):
-                yield from ((rooms[one], rooms[other]) for one, other in product(sources, targets))
+                yield from ((nodes[one], nodes[other]) for one, other in product(sources, targets))
 
 
-@pytest.mark.parametrize(("room", "other"), arrows())
-def test_every_arrow_is_an_import(room: str, other: str) -> None:
-    assert any(is_in(one.importer, room) and is_in(one.imported, other) for one in IMPORTS)
+@pytest.mark.parametrize(("one", "other"), arrows())
+def test_every_arrow_is_an_import(one: str, other: str) -> None:
+    assert any(is_in(found.importer, one) and is_in(found.imported, other) for found in IMPORTS)

@@ -1,4 +1,4 @@
-"""Who may import whom. Every import counts, also those inside functions and those for type checkers alone."""
+"""Which package may import which. Every import counts, also those in functions and those for type checkers only."""
 
 import ast
 import subprocess
@@ -22,14 +22,14 @@ FOLDERS = {
     "dreambooth_trainer": ROOT / "trainer_image",
     "emoji_recipe": ROOT / "trainer_image",
 }
-"""Where our packages are."""
+"""The folders of our packages."""
 
 BANS = {
     "dreambooth_api": {"dreambooth_cli", "dreambooth_operator", "dreambooth_trainer", "emoji_recipe"},
     "dreambooth_operator": {"dreambooth_cli", "dreambooth_trainer", "emoji_recipe"},
     "dreambooth_trainer": {"dreambooth_cli", "dreambooth_operator", "emoji_recipe"},
     "dreambooth_operator.decide": {
-        *(f"dreambooth_operator.{room}" for room in ("control", "kube", "logs", "main", "metrics", "poll", "queueing")),
+        *(f"dreambooth_operator.{name}" for name in ("control", "kube", "logs", "main", "metrics", "poll", "queueing")),
         *("asyncio", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid"),
         *("aiohttp", "kopf", "kubernetes", "prometheus_client"),
     },
@@ -40,7 +40,10 @@ BANS = {
     "dreambooth_operator.poll": {"kopf", "kubernetes"},
     "dreambooth_operator.queueing": {"kopf", "kubernetes"},
 }
-"""What a part never imports."""
+"""Modules that a package must not import."""
+
+LIBRARIES_OF_THE_CLUSTER = {"aiohttp", "kopf", "kubernetes", "trustme"}
+"""Libraries that only the operator and the test cluster need."""
 
 NEEDED_BY_PYDANTIC = {"annotated-types", "pydantic", "pydantic_core", "typing-inspection", "typing_extensions"}
 
@@ -94,29 +97,29 @@ def is_in(module: str, part: str) -> bool:
     return f"{module}.".startswith(f"{part}.")
 
 
-def test_rooms_import_each_other_in_no_circle() -> None:
-    """In every folder, the files and folders of it, taken as rooms, stand on floors: none imports one that imports it."""
-    doors: dict[str, dict[tuple[str, str], Import]] = defaultdict(dict)
+def test_packages_have_no_circular_imports() -> None:
+    """In each folder, the imports between its files and subfolders form no circle."""
+    edges: dict[str, dict[tuple[str, str], Import]] = defaultdict(dict)
     for one in IMPORTS:
         if one.imported not in MODULES or one.imported == one.importer:
             continue
         here, there = one.importer.split("."), one.imported.split(".")
         depth = next(number for number, (a, b) in enumerate(zip(here, there, strict=False)) if a != b)
-        doors[".".join(here[:depth])].setdefault((here[depth], there[depth]), one)
-    for folder, between in doors.items():
+        edges[".".join(here[:depth])].setdefault((here[depth], there[depth]), one)
+    for folder, between in edges.items():
         graph: dict[str, set[str]] = defaultdict(set)
-        for room, other in between:
-            graph[room].add(other)
+        for one, other in between:
+            graph[one].add(other)
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as error:
-            circle = list(reversed(error.args[1]))
-            steps = [str(between[step]) for step in pairwise(circle)]
-            pytest.fail("\n".join([f"a circle in {folder or 'the repository'}:", *steps]))
+            cycle = list(reversed(error.args[1]))
+            steps = [str(between[step]) for step in pairwise(cycle)]
+            pytest.fail("\n".join([f"circular imports in {folder or 'the repository'}:", *steps]))
 
 
 @pytest.mark.parametrize("part", BANS)
-def test_what_a_part_never_imports(part: str) -> None:
+def test_banned_imports(part: str) -> None:
     assert any(is_in(module, part) for module in MODULES)
     wrong = [
         one for one in IMPORTS if is_in(one.importer, part) and any(is_in(one.imported, ban) for ban in BANS[part])
@@ -132,7 +135,7 @@ def test_decisions_read_no_clock() -> None:
 
 
 def python(code: str, *folders: Path) -> str:
-    """What a process prints that finds the libraries and, of our packages, only those in some folders."""
+    """The output of a process that can import the libraries and, of our packages, only those in some folders."""
     libraries = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     code = f"import sys; sys.path += {[*libraries, *map(str, folders)]!r}; {code}"
     # Without -S, the .pth file of an editable installation would lead to all of our packages.
@@ -156,3 +159,26 @@ def test_the_operator_runs_without_the_trainer() -> None:
         "from importlib.util import find_spec; import dreambooth_operator.main; print(find_spec('dreambooth_trainer'))"
     )
     assert python(code, ROOT / "api", ROOT / "operator").strip() == "None"
+
+
+def statements_of(file: Path) -> Iterator[str]:
+    """The dotted names in the import statements of any file; `from a import b` gives `a` and `a.b`."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def test_tests_of_the_trainer_need_no_library_of_the_cluster() -> None:
+    pending = [ROOT / "tests" / "conftest.py", *(ROOT / "tests" / "trainer").rglob("*.py")]
+    examined: set[Path] = set()
+    while pending:
+        file = pending.pop()
+        examined.add(file)
+        for name in statements_of(file):
+            assert name.split(".")[0] not in LIBRARIES_OF_THE_CLUSTER, f"{file.relative_to(ROOT)} imports {name}"
+            paths = [root / name.replace(".", "/") for root in (ROOT, *FOLDERS.values())]
+            found = {path for base in paths for path in (base.with_suffix(".py"), base / "__init__.py")}
+            pending += [path for path in found - examined if path.is_file()]
+    assert {"shared.py", "warm_start.py", "pipeline.py"} <= {file.name for file in examined}

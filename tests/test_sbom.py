@@ -1,4 +1,4 @@
-"""What images and chart say of their contents is what is in them."""
+"""The SBOMs of images and chart match their contents."""
 
 import json
 import re
@@ -15,14 +15,14 @@ CHART = ROOT / "charts" / "dreambooth-operator"
 
 
 def exported(image: str, *more: str) -> str:
-    """What the Dockerfile lets uv write about the libraries of an image."""
+    """The SBOM of an image's libraries, as uv writes it in the Dockerfile."""
     uv = Path(sys.executable).with_name("uv")
     options = ["--quiet", "--locked", "--offline", "--no-default-groups", "--no-emit-project", "--extra", image]
     return subprocess.run([uv, "export", *options, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("image", ["operator", "trainer"])
-def test_the_bill_of_an_image_names_each_of_its_libraries_and_their_versions(image: str) -> None:
+def test_the_sbom_of_an_image_has_each_library_with_its_version(image: str) -> None:
     bill: dict[str, Any] = json.loads(exported(image, "--format", "cyclonedx1.5"))
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
     installed = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", exported(image), flags=re.MULTILINE)
@@ -30,14 +30,14 @@ def test_the_bill_of_an_image_names_each_of_its_libraries_and_their_versions(ima
     assert {(one["name"], one["version"]) for one in bill["components"]} >= set(installed)
 
 
-def test_each_image_carries_its_bill() -> None:
+def test_each_image_has_its_sbom() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     for image in ("operator", "trainer"):
         stage = dockerfile.partition(f"FROM base AS {image}\n")[2].partition("\nFROM ")[0]
         assert f"COPY --from=requirements /build/{image}.cdx.json /usr/share/doc/dreambooth/sbom.cdx.json" in stage
 
 
-def test_the_bill_of_the_chart_names_it_and_its_images() -> None:
+def test_the_sbom_of_the_chart_has_the_chart_and_its_images() -> None:
     chart, values = (yaml.safe_load((CHART / name).read_text()) for name in ("Chart.yaml", "values.yaml"))
     bill = json.loads((CHART / "sbom.cdx.json").read_text())
     described = bill["metadata"]["component"]

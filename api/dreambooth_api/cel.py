@@ -169,7 +169,7 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
         Rule("quantity(self.size).isGreaterThan(quantity('0'))", "size must be greater than 0"),
         Rule(
             "!has(self.accessModes) || !('ReadWriteOncePod' in self.accessModes) || size(self.accessModes) == 1",
-            "accessModes must not have another mode beside ReadWriteOncePod",
+            "accessModes must not have a mode in addition to ReadWriteOncePod",
         ),
     ],
 }

@@ -131,7 +131,7 @@ def _several_nodes_share_a_volume(job: DreamBoothJob) -> Iterator[Problem]:
 def _access_modes(job: DreamBoothJob) -> Iterator[Problem]:
     modes = job.spec.volumes.output.create.access_modes or []
     if "ReadWriteOncePod" in modes and len(modes) > 1:
-        message = "has another mode beside ReadWriteOncePod, which Kubernetes does not allow"
+        message = "has a mode in addition to ReadWriteOncePod, which Kubernetes does not allow"
         yield Problem("spec.volumes.output.create.accessModes", modes, message, "Remove one of them")
 
 

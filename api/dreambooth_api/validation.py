@@ -31,8 +31,8 @@ M = TypeVar("M", bound=BaseModel)
 KEY = "[key]"
 """The last part of the location of an error about the key of a mapping itself."""
 PATTERNS: Mapping[str, str] = {
-    f"^{SUBDOMAIN}$": "lower-case letters, digits, - and ., with a letter or digit at both ends and beside each .",
-    f"^({SUBDOMAIN})?$": "lower-case letters, digits, - and ., with a letter or digit at both ends and beside each .",
+    f"^{SUBDOMAIN}$": "lower-case letters, digits, - and ., with a letter or digit at both ends and next to each .",
+    f"^({SUBDOMAIN})?$": "lower-case letters, digits, - and ., with a letter or digit at both ends and next to each .",
     f"^{QUALIFIED_NAME}$": "a name of up to 63 letters, digits, -, _ and ., with a letter or digit at both ends; a domain and a "
     "/ may be before it, as in example.com/gpu",
     r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$": "letters, digits, -, _ and ., with a letter or digit at both ends",

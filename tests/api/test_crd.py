@@ -1,4 +1,4 @@
-"""Tests of dreambooth_api.crd: what is committed is what the models say."""
+"""Tests of dreambooth_api.crd: the committed CRDs match the models."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from dreambooth_api.crd import RESOURCES, Resource, build_crd, dump
 CRDS = Path(__file__).parents[2] / "crds"
 
 
-def test_the_committed_crds_are_what_the_models_say() -> None:
+def test_the_committed_crds_match_the_models() -> None:
     made = {f"{resource.plural}.yaml": dump(build_crd(resource)) for resource in RESOURCES}
     assert {file.name: file.read_text() for file in CRDS.iterdir()} == made, "run: make crds"
 

@@ -17,7 +17,7 @@ def manifest(**metadata: Any) -> dict[str, Any]:
     }
 
 
-def test_a_manifest_is_read_and_written_alike() -> None:
+def test_a_manifest_survives_reading_and_writing() -> None:
     job = DreamBoothJob.model_validate(manifest(name="dog", namespace="team", labels={"a": "b"}))
     assert (job.metadata.name, job.metadata.namespace, job.spec.training.steps) == ("dog", "team", 400)
     assert DreamBoothJob.model_validate(job.model_dump(by_alias=True)) == job

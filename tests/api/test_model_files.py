@@ -43,7 +43,7 @@ def test_a_denoiser_that_takes_more_than_latents(tmp_path: Path, channels: int, 
         assert f"{channels} input channels" in reason and words in reason
 
 
-def test_another_pipeline_or_a_part_that_is_missing(tmp_path: Path) -> None:
+def test_another_pipeline_or_a_missing_part(tmp_path: Path) -> None:
     assert "is a PixArtAlphaPipeline" in (why_no_base_model(folder(tmp_path / "flux", "PixArtAlphaPipeline")) or "")
     (folder(tmp_path / "part") / "vae").rmdir()
     assert why_no_base_model(tmp_path / "part") == "lacks vae"

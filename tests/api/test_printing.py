@@ -5,7 +5,7 @@ from dreambooth_api.failures import Problem
 from dreambooth_api.printing import one_line, printable
 
 
-def test_what_a_terminal_would_obey_is_shown() -> None:
+def test_control_characters_are_escaped() -> None:
     assert one_line("a\x1b[31mb\x07\r\nc\u202ed\udcff\x9b") == r"a\x1b[31mb\x07\r\nc\u202ed\udcff\x9b"
     assert printable("one\ntwo\x1b[2J") == "one\n" + r"two\x1b[2J"
     assert one_line("dog, Füße, 狗, 👩‍🚀, [b]") == "dog, Füße, 狗, 👩‍🚀, [b]"

@@ -49,7 +49,7 @@ def test_sound_sections_become_settings() -> None:
     assert (config.training.learning_rate, config.training.lora.rank) == (1.0, 4)
 
 
-# Fields that can be wrong independently of each other: path, wrong value, what the remedy must say.
+# Fields that can be wrong independently of each other: path, wrong value, words of the remedy.
 SINGLE: list[tuple[str, Any, str]] = [
     ("training.steps", 0, "at least 1, at most 1000000"),
     ("training.batchSize", "4", "a whole number"),
@@ -104,7 +104,7 @@ def test_every_wrong_field_is_reported(rows: list[tuple[str, Any, str]]) -> None
 
 
 @pytest.mark.parametrize("spec", [None, [], "steps", 3, {}, {"subject": None}, {3: 4}, {"subject": {"images": 1}}])
-def test_anything_that_yaml_can_hold_gets_problems(spec: Any) -> None:
+def test_every_yaml_document_gets_problems(spec: Any) -> None:
     config, problems = check_settings(spec)
     assert config is None
     assert problems
@@ -118,7 +118,7 @@ def test_missing_fields_are_named() -> None:
     ]
 
 
-# Fields that contradict each other: what is set, the field to blame, what message or remedy must say.
+# Fields that contradict each other: changes, the reported field, words of the message or remedy.
 TOGETHER: list[tuple[dict[str, Any], str, str]] = [
     ({"subject.prompt": "a {identifier}"}, "subject.prompt", "has no {class}"),
     ({"subject.prompt": "a {class}"}, "subject.prompt", "has no {identifier}"),
@@ -169,16 +169,16 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("changes", "path", "words"), TOGETHER, ids=[f"{row[1]}-{row[2]}" for row in TOGETHER])
-def test_contradictions_are_found_beside_other_problems(
+def test_contradictions_are_reported_with_other_problems(
     changes: dict[str, Any], path: str, words: str, photos: Path
 ) -> None:
     _, alone = check_settings(changed(changes))
-    _, beside = check_settings(changed({**changes, "checkpoints.keep": 0}))
-    for problems in (alone, beside):
+    _, together = check_settings(changed({**changes, "checkpoints.keep": 0}))
+    for problems in (alone, together):
         assert any(
             problem.field == f"spec.{path}" and words in f"{problem.message}. {problem.remedy}" for problem in problems
         )
-    assert "spec.checkpoints.keep" in {problem.field for problem in beside}
+    assert "spec.checkpoints.keep" in {problem.field for problem in together}
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_files_that_are_named_must_exist(tmp_path: Path) -> None:
     }
 
 
-def test_photos_are_judged_at_the_resolution_given(photos: Path) -> None:
+def test_photos_are_checked_at_the_given_resolution(photos: Path) -> None:
     problems, _ = check_files_of(changed({"training.resolution": 512}), [], photos, inspect_photos)
     assert [problem.message for problem in problems] == ["is only 64x64 for a training resolution of 512"]
     found = check_files_of(changed({"training.resolution": 128, "model.source": "photos"}), [], photos, inspect_photos)
@@ -236,7 +236,7 @@ def patterns_in(node: Any) -> set[str]:
     return own.union(*map(patterns_in, children))
 
 
-def test_no_user_is_asked_for_a_regular_expression() -> None:
+def test_no_message_asks_for_a_regular_expression() -> None:
     assert patterns_in(DreamBoothJob.model_json_schema()) <= set(PATTERNS)
 
 

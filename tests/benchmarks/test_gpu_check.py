@@ -34,7 +34,7 @@ def measured(program: str, rate: float, steady: float | None) -> Measured:
     return Measured(program, 1, 4, 100, 20, 2, rate, 3, None, steady)
 
 
-def test_speeds_are_told_beside_the_scripts() -> None:
+def test_speeds_are_reported_relative_to_the_script() -> None:
     text = speeds([measured("script", 4, 4.5), measured("defaults", 8, 22.5)])
     assert text.startswith(
         "steps/s: script 4.00, defaults 8.00 (2.00x); last half: script 4.50, defaults 22.50 (5.00x)"

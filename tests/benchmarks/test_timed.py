@@ -43,7 +43,7 @@ def measured_by_a_small_process(text: str, log: Path) -> int:
     return int(subprocess.run(program(measure), capture_output=True, check=True, cwd=ROOT).stdout)
 
 
-def test_a_failing_program_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_the_error_of_a_failed_program_ends_with_its_last_output(tmp_path: Path) -> None:
     with pytest.raises(ProgramFailed, match=r"code 3:\n(.*\n)*alas"):
         run_timed(program("print('alas'); raise SystemExit(3)"), tmp_path / "log")
 

@@ -76,8 +76,8 @@ def test_each_setting_reaches_the_operator(render: Render) -> None:
     # Set by the kubelet.
     environment = {one["name"]: one.get("value", "filled-in") for one in container["env"]}
     read = settings_from(environment)
-    told = read.model_dump(mode="json")
-    assert {name: told[name] for name in map(_snake, given)} == {_snake(name): value for name, value in given.items()}
+    values = read.model_dump(mode="json")
+    assert {name: values[name] for name in map(_snake, given)} == {_snake(name): value for name, value in given.items()}
     assert (read.namespaces, read.network_policies, read.monitoring_namespaces) == (["team"], False, ["one", "two"])
     assert environment.keys() >= {f"{PREFIX}{name}" for name in ("IDENTITY", "NAMESPACE", "LEASE_NAME")}
 

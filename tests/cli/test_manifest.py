@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def problems_of(folder: Path, text: str | bytes) -> dict[str, str]:
-    """Fields and messages of what is wrong with a manifest."""
+    """Fields and messages of the problems of a manifest."""
     file = folder / "job.yaml"
     file.write_bytes(text.encode() if isinstance(text, str) else text)
     found = read(file)
@@ -137,7 +137,7 @@ def test_everything_is_reported_at_once(folder: Path) -> None:
     }
 
 
-def test_photos_are_judged_beside_wrong_fields(folder: Path) -> None:
+def test_photos_are_checked_in_addition_to_wrong_fields(folder: Path) -> None:
     (folder / "photos" / "notes.txt").write_text("x")
     assert set(problems_of(folder, SOUND.replace("10", "ten"))) == {"spec.training.steps", "spec.subject.images"}
 
@@ -150,7 +150,7 @@ def test_the_job_among_other_documents(folder: Path) -> None:
 
 
 def with_config_map(**data: str) -> str:
-    """A manifest whose photos stand in the same file."""
+    """A manifest with its photos in the same file."""
     job = SOUND.replace("images: {path: photos}", "images: {configMap: {name: rex}}")
     documents = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rex"}, "binaryData": data}
     return f"{job}---\n{yaml.safe_dump(documents)}"
@@ -160,14 +160,14 @@ def test_photos_in_the_same_file(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     photo = (folder / "photos" / "1.png").read_bytes()
     (folder / "job.yaml").write_text(with_config_map(**{"1.png": base64.b64encode(photo).decode()}))
-    for _ in range(2):  # also when they are unpacked already
+    for _ in range(2):  # also if they are already unpacked
         manifest = read(folder / "job.yaml")
         assert isinstance(manifest, Manifest)
         (unpacked,) = Path(str(manifest.config.subject.images.path)).iterdir()
         assert (unpacked.name, unpacked.read_bytes()) == ("1.png", photo)
 
 
-def test_photos_in_the_same_file_are_judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_in_the_same_file_are_checked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     corrupt = base64.b64encode(b"no photo").decode()
     problems = problems_of(folder, with_config_map(**{"1.png": corrupt, "2.png": "no base64!", "../3": corrupt}))
@@ -178,7 +178,7 @@ def test_photos_in_the_same_file_are_judged(folder: Path, monkeypatch: pytest.Mo
     }
 
 
-def test_a_config_map_that_only_the_cluster_has_is_not_judged(folder: Path) -> None:
+def test_a_config_map_that_only_the_cluster_has_is_not_checked(folder: Path) -> None:
     (folder / "job.yaml").write_text(with_config_map().partition("---")[0])
     manifest = read(folder / "job.yaml")
     assert isinstance(manifest, Manifest)

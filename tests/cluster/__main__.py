@@ -1,12 +1,13 @@
 """A Kubernetes cluster on this machine: `python -m tests.cluster up`, `down`.
 
-The supervisor holds the cluster: it starts all parts, says in a file that they are ready, waits until it is told to stop or until
-the process that it serves has ended, and takes everything away.
+The supervisor starts all parts of the cluster and writes a file when they are ready. It stops them and removes their files
+at a signal, or when the process that owns the cluster has ended.
 """
 
 import fcntl
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Annotated
 import typer
 
 from tests.cluster import images, leftovers, node
-from tests.cluster.binaries import CONTROL_PLANE, NODE, built
+from tests.cluster.binaries import CONTROL_PLANE, NODE, ON_PATH, built
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.layout import KUBECONFIG, LOGS, RUN, STATE
 from tests.cluster.processes import NotReady, Processes
@@ -58,10 +59,14 @@ def load() -> None:
 
 
 @app.command()
-def build() -> None:
-    """Builds the programs of `make test`, a line for each."""
+def build(
+    monitoring: Annotated[bool, typer.Option(help="Whether Prometheus is built, if it is not on the PATH.")] = False,
+) -> None:
+    """Builds the programs of `make test`, and those of `make test-slow`; prints a line for each."""
+    prometheus = [name for name in ON_PATH if monitoring and not shutil.which(name)]
     try:
-        built(*CONTROL_PLANE, "helm", report=typer.echo)
+        for names in (CONTROL_PLANE, ["helm"], *([name] for name in prometheus)):
+            built(*names, report=typer.echo)
     except NotReady as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
@@ -72,7 +77,7 @@ def supervise(
     owner: Annotated[int, typer.Option(help="Process with which the cluster ends; 0: none.")] = 0,
     with_node: Annotated[bool, typer.Option("--node/--no-node", help="Whether pods can run in it.")] = True,
 ) -> None:
-    """Holds a cluster until it is told to stop, or until its owner ends."""
+    """Runs a cluster until a signal, or until its owner ends."""
     stop = _Stop(owner)
     with _only_one():
         leftovers.sweep()
@@ -117,16 +122,16 @@ class _Stop:
 
     def __init__(self, owner: int) -> None:
         self._owner = owner
-        self._told = False
+        self._stopped = False
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._tell)
+            signal.signal(number, self._stop)
 
     def wanted(self) -> bool:
         """Whether the cluster must stop."""
-        return self._told or (self._owner != 0 and not runs(self._owner))
+        return self._stopped or (self._owner != 0 and not runs(self._owner))
 
-    def _tell(self, *_: object) -> None:
-        self._told = True
+    def _stop(self, *_: object) -> None:
+        self._stopped = True
         if not STATE.exists():
             raise SystemExit(1)  # in the middle of a start
 

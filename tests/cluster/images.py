@@ -8,8 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.cluster.layout import CACHE, CTR, LOGS, ROOT
-from tests.cluster.node import PAUSE_IMAGE
+from tests.cluster.layout import CACHE, CTR, LOGS, PAUSE_IMAGE, ROOT
 from tests.cluster.processes import NotReady, run, succeeds
 
 SUITE = "bookworm"

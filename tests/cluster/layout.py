@@ -12,6 +12,8 @@ RUN = Path(tempfile.gettempdir()) / "dreambooth-test-cluster"
 """Data of a cluster: state, logs, volumes."""
 
 NODE = "test-node"
+PAUSE_IMAGE = "localhost/pause:test"
+"""The sandbox image of pods."""
 NODE_ADDRESS = "10.250.0.1"
 """Address of the node, on a separate interface."""
 INTERFACE, BRIDGE = "dbtest0", "dbtest-cni0"

@@ -101,7 +101,7 @@ def is_ours(line: str) -> bool:
 
 
 def found() -> list[str]:
-    """The remains of a node on this machine."""
+    """What a node has left on this machine."""
     interfaces = [name for name in (BRIDGE, INTERFACE) if succeeds("ip", "link", "show", name)]
     saved = subprocess.run(["iptables-save"], capture_output=True, text=True).stdout
     chains = [line for line in saved.splitlines() if is_ours(line)]

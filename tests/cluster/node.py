@@ -20,6 +20,7 @@ from tests.cluster.layout import (
     KUBECONFIG,
     NODE,
     NODE_ADDRESS,
+    PAUSE_IMAGE,
     POD_CIDR,
     RUN,
 )
@@ -27,7 +28,6 @@ from tests.cluster.processes import Processes, run, succeeds
 from tests.ports import free_port
 
 PROGRAMS = "containerd", "runc", "buildah", "debootstrap", "iptables", "conntrack", "ip"
-PAUSE_IMAGE = "localhost/pause:test"
 GPUS = 8
 """Number of fake GPUs of the node: the scheduler counts them, but pods get no device."""
 READY_SECONDS = 60

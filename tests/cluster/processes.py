@@ -52,7 +52,7 @@ class Processes:
             self.stop(name)
 
     def until(self, name: str, condition: Callable[[], bool], seconds: float) -> None:
-        """Waits until what a process offers is there.
+        """Waits until a process is ready.
 
         Raises:
             NotReady: it ended, or it took longer.
@@ -67,12 +67,12 @@ class Processes:
 
 
 def succeeds(*command: str | Path) -> bool:
-    """Whether a command ends well."""
+    """Whether a command succeeds."""
     return subprocess.run(list(map(str, command)), capture_output=True).returncode == 0
 
 
 def run(*command: str | Path, stdin: bytes | None = None) -> str:
-    """Runs a command and returns what it printed.
+    """Runs a command and returns its output.
 
     Raises:
         NotReady: it failed.

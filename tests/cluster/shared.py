@@ -1,4 +1,4 @@
-"""How tests get at the cluster: the one that runs, or one that starts with the first who asks and ends with the test run."""
+"""Access of tests to the cluster: the running one, or one that starts with the first request and ends with the test run."""
 
 import fcntl
 import json
@@ -18,7 +18,7 @@ STOP_SECONDS = 60
 
 
 class State(NamedTuple):
-    """What a supervisor says of its cluster."""
+    """The state of a cluster, as its supervisor writes it."""
 
     pid: int
     """The supervisor."""
@@ -34,14 +34,14 @@ def read_state() -> State | None:
     """The cluster that runs on this machine."""
     try:
         state, written = State(**json.loads(STATE.read_text())), STATE.stat().st_mtime
-        # A supervisor that was killed leaves its file, and some day another process has its number.
+        # A supervisor that was killed leaves its file, and another process may get its process id.
         return state if runs(state.pid) and psutil.Process(state.pid).create_time() <= written else None
     except (OSError, ValueError, TypeError, psutil.NoSuchProcess):
         return None
 
 
 def runs(pid: int) -> bool:
-    """Whether a process has not ended, also if nobody has asked yet how it did."""
+    """Whether a process has not ended; a zombie has ended."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -49,7 +49,7 @@ def runs(pid: int) -> bool:
 
 
 def join(owner: int, *, with_node: bool = True) -> State:
-    """The running cluster; starts one that ends with its owner where none runs.
+    """The running cluster; if there is none, starts one that ends with its owner.
 
     Args:
         owner: process of the test run.

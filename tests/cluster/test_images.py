@@ -24,7 +24,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def written(name: str) -> Callable[[Path], None]:
-    """A change: a file is written anew, or for the first time."""
+    """A change: a file is replaced or added."""
 
     def change(checkout: Path) -> None:
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ BOTH, OPERATOR, TRAINER, NONE = {"operator", "trainer"}, {"operator"}, {"trainer
         (written("operator/dreambooth_cli/run.py"), NONE),
     ],
 )
-def test_an_image_has_another_name_when_its_ingredients_are_others(
+def test_the_name_of_an_image_depends_on_its_ingredients(
     checkout: Path, change: Callable[[Path], None], others: set[str]
 ) -> None:
     before = {target: images.reference(target) for target in images.INGREDIENTS}
@@ -79,7 +79,7 @@ def test_an_image_has_another_name_when_its_ingredients_are_others(
     assert {target for target, name in before.items() if images.reference(target) != name} == others
 
 
-def test_an_image_on_another_base_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_of_an_image_depends_on_its_base(monkeypatch: pytest.MonkeyPatch) -> None:
     before = images.reference("operator")
     monkeypatch.setattr(images, "BASE", "localhost/other-base:1")
     assert images.reference("operator") != before

@@ -29,10 +29,10 @@ COMMIT
 
 
 @pytest.mark.parametrize("line", OURS.strip().splitlines())
-def test_chains_of_the_node_and_all_rules_that_name_them_are_ours(line: str) -> None:
+def test_chains_of_the_node_and_all_rules_that_name_them_are_removed(line: str) -> None:
     assert is_ours(line)
 
 
 @pytest.mark.parametrize("line", OTHERS.splitlines())
-def test_what_others_filter_and_the_tables_themselves_stay(line: str) -> None:
+def test_rules_of_others_and_the_tables_are_kept(line: str) -> None:
     assert not is_ours(line)

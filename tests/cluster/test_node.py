@@ -1,4 +1,4 @@
-"""The node of the test cluster, without the operator: what its tests take for granted."""
+"""The node of the test cluster without the operator: the features on which the operator's tests rely."""
 
 import json
 import uuid
@@ -12,7 +12,7 @@ from tests.e2e.installation import restrict
 
 USER = 65532
 SECONDS = 120
-"""Within which a small Job must complete."""
+"""Seconds within which a small Job must complete."""
 MEET = """
 import os, socket, time
 if os.environ["JOB_COMPLETION_INDEX"] == "0":
@@ -27,7 +27,7 @@ else:
         except OSError:
             time.sleep(0.5)
 """
-"""The first pod waits for the second, which knows it by its name alone."""
+"""The first pod waits for the second, which finds it by its DNS name."""
 
 
 class Jobs:

@@ -29,13 +29,13 @@ def parts() -> Iterator[Processes]:
     running.stop_all()
 
 
-def test_what_a_process_offers_is_waited_for(parts: Processes, tmp_path: Path) -> None:
+def test_a_condition_is_waited_for(parts: Processes, tmp_path: Path) -> None:
     parts.start("server", ["sh", "-c", f"sleep 0.2; echo ready; touch {tmp_path}/there; sleep 60"])
     parts.until("server", (tmp_path / "there").exists, 20)
     assert (processes.LOGS / "server.log").read_text() == "ready\n"
 
 
-def test_one_that_ends_is_told_at_once_with_the_end_of_its_log(parts: Processes) -> None:
+def test_a_process_that_ends_early_is_reported_at_once_with_the_end_of_its_log(parts: Processes) -> None:
     parts.start("server", ["sh", "-c", "seq 100; echo no port >&2; exit 3"])
     with pytest.raises(NotReady) as caught:
         parts.until("server", lambda: False, 60)
@@ -43,13 +43,15 @@ def test_one_that_ends_is_told_at_once_with_the_end_of_its_log(parts: Processes)
     assert str(caught.value).endswith("100\nno port")
 
 
-def test_one_that_takes_too_long_is_not_ready(parts: Processes) -> None:
+def test_a_process_that_takes_too_long_is_not_ready(parts: Processes) -> None:
     parts.start("server", ["sleep", "60"])
     with pytest.raises(NotReady, match="server is not ready"):
         parts.until("server", lambda: False, 0.1)
 
 
-def test_one_that_does_not_obey_is_killed(parts: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ignores_sigterm_is_killed(
+    parts: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(processes, "STOP_SECONDS", 0.2)
     parts.start("server", ["sh", "-c", f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.1; done"])
     parts.until("server", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "", 20)
@@ -57,7 +59,7 @@ def test_one_that_does_not_obey_is_killed(parts: Processes, tmp_path: Path, monk
     assert not runs(int((tmp_path / "pid").read_text()))
 
 
-def test_all_stop_in_the_reverse_order_of_their_start(parts: Processes, tmp_path: Path) -> None:
+def test_processes_stop_in_reverse_order(parts: Processes, tmp_path: Path) -> None:
     for name in ("first", "second"):
         obey = (
             f"trap 'echo {name} >> {tmp_path}/order; exit' TERM; touch {tmp_path}/{name}; while :; do sleep 0.05; done"
@@ -81,7 +83,7 @@ time.sleep(60)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends processes with their parent")
-def test_none_outlives_a_parent_that_is_killed(logs: Path) -> None:
+def test_processes_end_with_a_killed_parent(logs: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(logs)], cwd=ROOT, stdout=subprocess.PIPE)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
@@ -94,7 +96,7 @@ def test_none_outlives_a_parent_that_is_killed(logs: Path) -> None:
         time.sleep(0.05)
 
 
-def test_a_command_is_told_with_what_it_complained_of() -> None:
+def test_the_error_of_a_failed_command_has_its_output() -> None:
     assert run("cat", stdin=b"words") == "words"
     assert succeeds("true") and not succeeds("false")
     with pytest.raises(NotReady, match="no such thing"):

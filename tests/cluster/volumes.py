@@ -1,4 +1,4 @@
-"""Storage of the node: folders as local volumes, made before anybody asks for them."""
+"""Storage of the node: folders as local volumes, created in advance."""
 
 import json
 import secrets
@@ -50,7 +50,7 @@ def local_volume(name: str, storage_class: str, size: str) -> dict[str, Any]:
 
 @contextmanager
 def small_volume(kubectl: Callable[..., str], megabytes: int) -> Iterator[str]:
-    """A volume that is full soon; the name of its own StorageClass."""
+    """A small volume; returns the name of its StorageClass."""
     name = f"small-{secrets.token_hex(3)}"
     volume = local_volume(name, name, f"{megabytes}Mi")
     folder = volume["spec"]["local"]["path"]

@@ -18,11 +18,11 @@ from tests.trainer.tiny_training import hidden_gpus, settings, write_model, writ
 
 README = Path("README.md")
 SEEN = "COMPLETE", "losses.jsonl", "model/diffusers/", "model/lora/", "report.html", "result.json", "samples/"
-"""What the README says that its own example leaves."""
+"""The files that the README promises for its example."""
 
 
 def typed(command: str, folder: Path, **environment: str) -> str:
-    """What a command prints, typed in a folder into a shell that has the project's environment active."""
+    """The output of a command in a shell with the activated environment of the project."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     ended = subprocess.run(
         ["bash", "-c", command],
@@ -59,8 +59,8 @@ def test_your_own_subject(rex: dict[str, str], tmp_path: Path) -> None:
     assert len(pictures) == 9 and all((tmp_path / picture).is_file() for picture in pictures)
 
     table = re.findall(r"^\| (`[^|]+`) \|", (ROOT / README).read_text(), re.MULTILINE)
-    said = {name for row in table for name in re.findall(r"`([^`]+)`", row)}
-    assert set(SEEN) <= said
+    documented = {name for row in table for name in re.findall(r"`([^`]+)`", row)}
+    assert set(SEEN) <= documented
     assert [name for name in SEEN if not (tmp_path / "runs/rex" / name).exists()] == []
 
 
@@ -76,7 +76,7 @@ def test_several_processes(tmp_path: Path) -> None:
 
 def test_the_command_is_on_the_path_of_an_activated_shell() -> None:
     (command,) = (one for one in commands(README) if one.startswith("source"))
-    # From an environment of its own: the tests may run in an activated shell.
+    # With a PATH of its own, because the tests may run in an activated shell.
     assert typed(f"{command} && dreambooth --version", ROOT, PATH="/usr/bin:/bin").startswith("dreambooth ")
 
 

@@ -1,4 +1,4 @@
-"""Every command that the documentation gives is typed by a test, and every manifest can be read."""
+"""Each command of the documentation is run by a test, and each manifest is valid."""
 
 from pathlib import Path
 
@@ -20,18 +20,18 @@ TYPED_BY = {
     "docs/install.md": {"helm": CLUSTER, "kubectl": CLUSTER, "docker": "tests/cluster/images.py"},
     "docs/monitoring.md": {"helm": CLUSTER},
     "charts/dreambooth-operator/README.md": {"helm": CLUSTER},
-    # The embedded model's recipe takes a GPU and an hour; its tests run each of its programs in small.
+    # The recipe of the embedded model takes an hour on a GPU; its tests run each program with small inputs.
     "trainer_image/emoji_recipe/README.md": dict.fromkeys(("npm", "pip", "cd", "python"), "tests/emoji_recipe"),
 }
-"""What types the commands of a page, by their first word."""
+"""The tests that run the commands of a page, by their first word."""
 
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: str(block.page))
-def test_every_command_is_typed_by_a_test(block: Block) -> None:
+def test_every_command_is_run_by_a_test(block: Block) -> None:
     assert {command.split()[0] for command in block.commands} <= TYPED_BY[str(block.page)].keys()
 
 
-def test_the_chart_s_readme_says_what_is_typed_from_other_pages() -> None:
+def test_the_commands_in_the_chart_s_readme_are_tested() -> None:
     typed = commands(Path("README.md"), Path("docs/install.md"))
     assert set(commands(Path("charts/dreambooth-operator/README.md"))) <= set(typed)
 

@@ -1,4 +1,4 @@
-"""What the documentation tells people to type: its commands and its YAML, as written."""
+"""The commands and the YAML of the documentation, as written."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ PAGES = sorted(
     )
     for path in ROOT.glob(pattern)
 )
-"""Pages with commands for people."""
+"""Pages with commands for readers."""
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"\s+#\s.*$")

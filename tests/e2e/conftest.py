@@ -38,7 +38,7 @@ def tenant(node: Cluster, operator: str, loaded: Mapping[str, str]) -> Iterator[
 
 @pytest.fixture
 def named_by_default(node: Cluster, loaded: Mapping[str, str]) -> Iterator[None]:
-    """The project's images under the names that the chart has for them, which no registry of the tests holds."""
+    """The project's images under their names in the chart, which are in no registry of the tests."""
     if node.images:
         pytest.skip("only images of the test cluster may get other names")
     names = {f"docker.io/library/dreambooth-{target}:{VERSION}": image for target, image in loaded.items()}
@@ -50,7 +50,7 @@ def named_by_default(node: Cluster, loaded: Mapping[str, str]) -> Iterator[None]
 
 @pytest.fixture
 def uninstalled(tenant: Tenant, node: Cluster, loaded: Mapping[str, str]) -> Iterator[Tenant]:
-    """A tenant of a cluster that has neither operator nor CustomResourceDefinitions; the other tests' come back."""
+    """A tenant of a cluster without operator and CustomResourceDefinitions; those of the other tests are restored afterwards."""
     node.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
     node.kubectl("delete", "--filename", CRDS, "--timeout=120s")
     yield tenant

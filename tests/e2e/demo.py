@@ -1,6 +1,6 @@
 """Demonstrates the operator on a cluster on this machine: `make demo-cluster`.
 
-Cluster up, operator installed, the example applied, its progress in the terminal, pictures and report copied out.
+It starts the cluster, installs the operator, applies the example, shows its progress, and copies pictures and report.
 """
 
 import os
@@ -58,14 +58,14 @@ def _watch(tenant: Tenant, console: Console) -> str:
     """Shows the progress of the DreamBoothJob until it ends."""
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn()
     with Progress(*columns, console=console) as bars:
-        bar, told = bars.add_task("Pending", total=100), None
+        bar, reported = bars.add_task("Pending", total=100), None
         while True:
             status = tenant.status(NAME)
             progress, phase = status.get("progress", {}), status.get("phase", "Pending")
             loss = f"  loss {progress['loss']}" if "loss" in progress else ""
             said = f"{phase:9} {progress.get('phase', ''):9} step {progress.get('step', 0)}{loss}"
-            if phase == "Pending" and status.get("message") != told:
-                console.print(told := status.get("message"))
+            if phase == "Pending" and status.get("message") != reported:
+                console.print(reported := status.get("message"))
             bars.update(bar, completed=progress.get("percent", 0), description=said)
             if phase in ("Complete", "Failed"):
                 return str(phase)

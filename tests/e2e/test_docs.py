@@ -1,4 +1,4 @@
-"""The commands that the documentation gives for a cluster, as written, one after the other.
+"""The commands of the documentation for a cluster, as written, one after the other.
 
 `REGISTRY` is where the nodes have the project's images; the tests' own cluster builds them from the Dockerfile's targets.
 """
@@ -19,16 +19,16 @@ from tests.e2e.tenant import Tenant
 
 REGISTRY = "docker.io/library"
 ENDLESS = "--watch"
-"""Option of commands that a person ends."""
+"""Option of commands that run until they are interrupted."""
 PROMETHEUS_OPERATOR = {"ServiceMonitor": "v1", "PodMonitor": "v1", "PrometheusRule": "v1"}
-"""Kinds of the Prometheus Operator, which the tests only pretend: anything may be in them."""
+"""Kinds of the Prometheus Operator; the tests install CustomResourceDefinitions that accept any fields."""
 
 Type = Callable[[str, Path], str]
 
 
 @pytest.fixture
 def type_(node: Cluster) -> Type:
-    """Types a command into a shell in a folder and returns what it prints."""
+    """Runs a command in a shell in a folder and returns its output."""
     folders = {str(Path(node.binary(name)).parent) for name in ("kubectl", "helm")} if node.binaries else set[str]()
     environment = {**os.environ, "KUBECONFIG": str(node.kubeconfig)}
     environment["PATH"] = os.pathsep.join((*folders, os.environ["PATH"]))
@@ -55,7 +55,7 @@ def type_(node: Cluster) -> Type:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Path]:
-    """A folder with what the commands read of the repository, and room for the reader's own files."""
+    """A folder with the files of the repository that the commands read; the reader's own files can be added."""
     for name in ("charts", "crds", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     yield tmp_path

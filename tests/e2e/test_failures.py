@@ -73,10 +73,10 @@ def test_problems_before_the_training(
 ) -> None:
     tenant.apply(small(**change))
 
-    def told(status: dict[str, Any]) -> bool:
+    def reported(status: dict[str, Any]) -> bool:
         return reason(status, "Running") == ("False", word)
 
-    status = tenant.until(told, 90)
+    status = tenant.until(reported, 90)
     assert status["phase"] == phase
     assert remedy in status["message"], status["message"]
     assert word in tenant.events()

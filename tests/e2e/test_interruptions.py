@@ -112,7 +112,7 @@ def test_an_api_server_that_restarts_is_waited_for(tenant: Tenant) -> None:
     assert [attempt["reason"] for attempt in tenant.until_phase("Complete")["attempts"]] == ["Completed"]
 
 
-def test_two_nodes_train_as_one_and_start_again_as_one(tenant: Tenant) -> None:
+def test_two_nodes_train_together_and_restart_together(tenant: Tenant) -> None:
     """Two pods with one process each, which find each other through a headless Service."""
     tenant.apply(
         small(

@@ -20,7 +20,7 @@ from tests.e2e.tenant import Tenant, small
 
 TRAINER = Path(__file__).with_name("pretended_trainer.py")
 JOBS, GPUS = 20, 2
-"""Of each of the two tenants."""
+"""Quota of GPUs of each of the two tenants."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def namespace(cluster: Cluster, name: str) -> Iterator[str]:
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
-def test_jobs_wait_for_quota_and_a_preempted_one_goes_on(queues: Cluster, tenant: Tenant) -> None:
+def test_dreamboothjobs_wait_for_quota_and_a_preempted_one_resumes(queues: Cluster, tenant: Tenant) -> None:
     kueue.queue(queues, tenant.name, gpus=1)
     classes = {"low": 1, "high": 2}
     for name, value in classes.items():

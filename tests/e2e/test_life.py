@@ -51,7 +51,7 @@ def test_apply_to_complete(tenant: Tenant, tmp_path: Path) -> None:
     assert picture.size == (64, 64)
 
 
-def test_the_trainer_has_no_credentials_and_no_rights(tenant: Tenant) -> None:
+def test_the_trainer_has_no_credentials_and_no_privileges(tenant: Tenant) -> None:
     tenant.apply(small(training={"steps": 5000}))
     tenant.until_phase("Running")
     (pod,) = tenant.pods()

@@ -10,10 +10,10 @@ from tests.cluster.layout import AUDIT_LOG
 from tests.conftest import Cluster
 from tests.e2e.installation import NAMESPACE, RELEASE
 from tests.e2e.tenant import Tenant
-from tests.permissions import NEVER_REQUESTED, access_of, asked, granted, live
+from tests.permissions import NEVER_REQUESTED, access_of, asked, granted, use_all_permissions
 
 
-def test_every_permission_was_used_and_none_was_missing(
+def test_every_permission_was_used_and_no_permission_was_missing(
     request: pytest.FixtureRequest, tenant: Tenant, node: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = {item.path.name for item in request.session.items}
@@ -29,13 +29,13 @@ def test_every_permission_was_used_and_none_was_missing(
     assert forbidden <= permissions
     assert not [one for one in permissions if "*" in "".join(one)]
     assert not [one for one in permissions | used if one.resource.startswith("secrets")]
-    assert permissions - used == NEVER_REQUESTED, "nobody needs them"
+    assert permissions - used == NEVER_REQUESTED, "they are unused"
 
 
 async def _live(node: Cluster, namespace: str) -> None:
     """Permissions that no other test uses."""
     client = await Client.connect()
     try:
-        await live(client, node, namespace)
+        await use_all_permissions(client, node, namespace)
     finally:
         await client.close()

@@ -1,4 +1,4 @@
-"""Keeps the recipe's tests quick."""
+"""Makes the recipe's tests fast."""
 
 from collections.abc import Iterator
 

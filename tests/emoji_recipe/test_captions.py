@@ -1,4 +1,4 @@
-"""Captions say what their layouts hold, and as often as they should."""
+"""Captions describe their layouts, with the documented frequencies."""
 
 import random
 import re
@@ -42,7 +42,7 @@ def test_a_share_of_captions_is_empty(invented: list[tuple[Layout, str]]) -> Non
     assert empty == pytest.approx(P_EMPTY, abs=0.02)
 
 
-def test_pale_drawings_keep_their_hue(invented: list[tuple[Layout, str]]) -> None:
+def test_pale_pictures_keep_their_hue(invented: list[tuple[Layout, str]]) -> None:
     assert {layout.hue for layout, _ in invented if layout.drawing == 1} == {NONE}
     assert {layout.hue for layout, _ in invented if layout.drawing == 0} == {NONE, *range(len(HUES))}
 

@@ -1,4 +1,4 @@
-"""Pictures look as their layouts say."""
+"""Pictures match their layouts."""
 
 import math
 
@@ -19,7 +19,7 @@ CORNERS = torch.tensor([[0, 0], [0, SIDE - 1], [SIDE - 1, 0], [SIDE - 1, SIDE - 
 
 @pytest.fixture
 def composer() -> Composer:
-    """Two drawings: a red disc and a green one."""
+    """Two icons: a red disc and a green one."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] - SIDE / 2
     disc = (np.hypot(x, y) < SIDE / 3)[..., None]
     rgba = [np.where(disc, np.array(colour), 0) for colour in ((220, 30, 30, 255), (30, 200, 30, 255))]
@@ -55,14 +55,14 @@ def test_background_has_the_named_colour(composer: Composer, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HUES)
-def test_drawing_takes_the_named_hue(composer: Composer, name: str) -> None:
+def test_picture_takes_the_named_hue(composer: Composer, name: str) -> None:
     pictures = (composer(layouts(hue=list(HUES).index(name))) + 1) / 2
     middle = pictures[..., SIDE // 2, SIDE // 2][..., None, None]
     turns = rgb_to_hsv(middle)[:, 0].squeeze() - HUES[name] / 360
     assert ((turns + 0.5) % 1 - 0.5).abs().max() < 0.02
 
 
-def test_companion_stands_beside_the_drawing(composer: Composer) -> None:
+def test_companion_is_next_to_the_picture(composer: Composer) -> None:
     red, green, _ = ((composer(layouts(companion=1)) + 1) / 2).unbind(1)
     columns = torch.linspace(-1, 1, SIDE)
 
@@ -99,7 +99,7 @@ def test_hsv_round_trip() -> None:
     torch.testing.assert_close(hsv_to_rgb(rgb_to_hsv(rgb)), rgb, atol=1e-5, rtol=0)
 
 
-def test_dominant_hue_averages_on_the_circle() -> None:
+def test_dominant_hue_is_a_circular_mean() -> None:
     hues = torch.tensor([350.0, 10.0]) / 360
     hsv = torch.stack([hues, torch.ones(2), torch.ones(2)]).reshape(1, 3, 1, 2)
     hue, saturation = dominant_hue(torch.cat([hsv_to_rgb(hsv), torch.ones(1, 1, 1, 2)], 1))

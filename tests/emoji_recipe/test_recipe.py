@@ -91,8 +91,7 @@ def source(data: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 
 
 def learned(losses: list[float]) -> bool:
-    """Whether the later half lies well below the start; single losses vary with their timesteps and with the
-    processor."""
+    """Whether the mean of the later half is well below the start; single losses vary with timesteps and processor."""
     return mean(losses[len(losses) // 2 :]) < 0.93 * mean(losses[:2])
 
 
@@ -111,7 +110,7 @@ def test_render_is_square_whatever_the_view_box() -> None:
     assert icons.render(wide).shape == (64, 64, 4)
 
 
-def test_tokenizer_keeps_common_words_whole_and_pads_with_the_end(data: Path) -> None:
+def test_tokenizer_does_not_split_common_words_and_pads_with_the_end_token(data: Path) -> None:
     words = CLIPTokenizer.from_pretrained(data / "tokenizer")
     assert words.tokenize("A dog on a purple background") == [
         f"{word}</w>" for word in ("a", "dog", "on", "a", "purple", "background")
@@ -140,6 +139,7 @@ def test_command_line_writes_models_that_stock_libraries_load(data: Path, tmp_pa
     assert model.get_image_features(pixel_values=torch.zeros(1, 3, 64, 64)).pooler_output.shape == (1, 128)
 
 
+@pytest.mark.slow
 def test_vae_learns_and_its_latents_have_unit_variance(source: Source) -> None:
     model, losses = vae.train(source.pool, source.composer, Run(batch=4, steps=18))
     assert learned(losses)
@@ -160,11 +160,13 @@ def test_folding_the_normalisation_changes_no_restored_picture(source: Source) -
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_diffusion_learns(source: Source) -> None:
     _, _, losses = diffusion.train(source.pool, source.composer, vae.build(), source.vocabulary, Run(batch=4, steps=12))
     assert learned(losses)
 
 
+@pytest.mark.slow
 def test_evaluator_learns(source: Source) -> None:
     _, losses = evaluator.train(source.pool, source.composer, source.vocabulary, Run(batch=6, steps=18))
     assert learned(losses)
@@ -174,13 +176,13 @@ def test_contrast_is_least_where_partners_are_nearest() -> None:
     assert evaluator.contrast(10 * torch.eye(4)) < 0.01 < evaluator.contrast(10 * torch.eye(4).roll(1, 0))
 
 
-def test_catalogue_needs_drawings_with_and_without_a_class(data: Path) -> None:
+def test_catalogue_needs_pictures_with_and_without_a_class(data: Path) -> None:
     about = [each for each in Drawings.load(data).about if each.kind]
     with pytest.raises(ValueError, match="drawings of none"):
         captions.Catalogue(about, [1.0] * len(about))
 
 
-def test_elsewhere_keeps_drawing_and_hue_and_drops_the_companion(source: Source) -> None:
+def test_elsewhere_keeps_picture_and_hue_and_drops_the_companion(source: Source) -> None:
     layouts = source.pool.layouts_N5.long()
     moved = source.composer.elsewhere(layouts)
     assert torch.equal(moved[:, [0, 3]], layouts[:, [0, 3]])

@@ -28,7 +28,7 @@ def test_fit_makes_the_steps_and_lowers_the_loss() -> None:
     assert losses[0] == 9.0 and losses[-1] < 1.0
 
 
-def test_average_trails_its_source() -> None:
+def test_average_follows_its_source() -> None:
     source = torch.nn.Linear(1, 1, bias=False)
     average = Average(source, decay=0.9)
     start = source.weight.item()

@@ -53,7 +53,7 @@ def test_the_manifest_trains_a_small_model(family: str, tmp_path: Path) -> None:
     SMALL_MODELS[family]().save_pretrained(tmp_path / "model")
     write_photos(tmp_path / "photos")
     spec = manifest(family)["spec"]
-    # Of the cluster's sections the trainer gets none.
+    # The trainer does not get the sections of the cluster.
     config = {name: spec[name] for name in spec.keys() - {"resources", "volumes"}}
     config |= {name: {**spec.get(name, {}), **section} for name, section in SMALL.items()}
     config["model"] = {"source": str(tmp_path / "model")}

@@ -1,4 +1,4 @@
-"""The committed example photos are what the script draws, and fit for DreamBooth."""
+"""The committed example photos match their script, and are suitable for DreamBooth."""
 
 import importlib.util
 from pathlib import Path
@@ -16,7 +16,7 @@ SUBJECTS = ("dog", "backpack", "teapot")
 
 @pytest.fixture(scope="module")
 def make_photos() -> ModuleType:
-    """The script, which lies outside every package."""
+    """The script, which is in no package."""
     spec = importlib.util.spec_from_file_location("make_photos", EXAMPLES / "make_photos.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -39,9 +39,9 @@ def test_photos_are_five_rgb_squares_of_512_pixels(subject: str) -> None:
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_script_reproduces_committed_photos(make_photos: ModuleType, subject: str) -> None:
-    for drawn, photo in zip(make_photos.photos(subject), committed(subject), strict=True):
-        difference = np.abs(np.asarray(drawn, float) - np.asarray(photo, float))
-        assert difference.mean() < 2, "only JPEG's losses may differ"
+    for made, photo in zip(make_photos.photos(subject), committed(subject), strict=True):
+        difference = np.abs(np.asarray(made, float) - np.asarray(photo, float))
+        assert difference.mean() < 2, "only losses of JPEG may differ"
         assert np.percentile(difference, 99) < 24
 
 
@@ -57,7 +57,7 @@ def test_the_manifest_holds_the_committed_photos(make_photos: ModuleType, subjec
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_no_two_photos_of_a_subject_share_a_background(subject: str) -> None:
-    # The subject covers the middle; what is left at the rim is background.
+    # The subject covers the middle; the rim is background.
     rims = [
         np.concatenate([pixels[:24].ravel(), pixels[-24:].ravel()]) for pixels in map(np.asarray, committed(subject))
     ]

@@ -54,7 +54,7 @@ async def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 class Network:
-    """A TCP proxy before the API server, that can be cut in two ways."""
+    """A TCP proxy for the API server, which can fail in two ways."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
@@ -64,11 +64,11 @@ class Network:
         self._writers: set[asyncio.StreamWriter] = set()
 
     def hang(self) -> None:
-        """Connections stay, and nothing passes: a firewall that forgot them, a server that stands still."""
+        """Keeps connections open without forwarding data, as a firewall that dropped them or a server that hangs."""
         self._flows.clear()
 
     def break_off(self) -> None:
-        """Connections end and new ones end at once: the server is away."""
+        """Closes all connections and refuses new ones, as if the server was down."""
         self._refuses = True
         for writer in list(self._writers):
             writer.close()

@@ -212,7 +212,7 @@ class FakeCluster:
                 self.pods = [pod for pod in self.pods if _owner(pod) != item["metadata"]["uid"]]
 
     def tell_to_stop(self, pod: dict[str, Any]) -> None:
-        """SIGTERM, with five minutes to obey; a pod that no node has goes at once."""
+        """SIGTERM with a grace period of five minutes; a pod without a node is deleted at once."""
         if "startTime" not in pod["status"]:
             self.pods.remove(pod)
         pod["metadata"].setdefault("deletionTimestamp", stamp(self.now + timedelta(minutes=5)))

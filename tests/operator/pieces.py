@@ -66,10 +66,10 @@ def pod(
     metadata |= {} if left is None else {"deletionTimestamp": moment(left)}
     limits = {"memory": "16Gi"}
     containers = [{"name": "trainer", "image": "trainer:1", "resources": {"limits": limits}}]
-    told: dict[str, Any] = {"containerStatuses": [{"name": "trainer", "state": dict(state)}]} if state else {}
-    told |= {} if started is None else {"startTime": moment(started)}
+    reported: dict[str, Any] = {"containerStatuses": [{"name": "trainer", "state": dict(state)}]} if state else {}
+    reported |= {} if started is None else {"startTime": moment(started)}
     spec = {"containers": containers, "nodeName": "node-1"}
-    return {"kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": phase, **told, **status}}
+    return {"kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": phase, **reported, **status}}
 
 
 def running() -> dict[str, Any]:

@@ -31,9 +31,9 @@ class PretendedNode:
         }
         for item in (node, volume):
             self._cluster.kubectl("create", "--filename=-", stdin=json.dumps(item))
-        room = {"cpu": "100", "memory": "1Ti", "pods": "10", "ephemeral-storage": "1Ti"}
+        resources = {"cpu": "100", "memory": "1Ti", "pods": "10", "ephemeral-storage": "1Ti"}
         ready = {"type": "Ready", "status": "True", "reason": "Pretended"}
-        self._write_status("node", self.name, {"capacity": room, "allocatable": room, "conditions": [ready]})
+        self._write_status("node", self.name, {"capacity": resources, "allocatable": resources, "conditions": [ready]})
 
     def delete(self) -> None:
         """Deletes the node, as a cloud provider does; its pods remain."""

@@ -1,7 +1,7 @@
 """Attacks of a tenant on a real API server, with the role `edit` in one namespace.
 
 Manifests that the API server accepts are passed to `reconcile`. They are harmless if the created objects are the same as for an
-honest DreamBoothJob, or if no objects are created.
+ordinary DreamBoothJob, or if no objects are created.
 """
 
 import asyncio
@@ -104,7 +104,7 @@ def clean(tenant: Tenant) -> Iterator[None]:
 
 
 def attacking(path: str, value: Any) -> dict[str, Any]:
-    """A manifest that is honest but for one field."""
+    """A valid manifest except for one field."""
     job = applied_job("attacked")
     *parents, name = path.split(".")
     place = job
@@ -173,7 +173,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("spec.resources.gpuResourceName", "memory", "should match"),
     ("spec.resources.cpu", "-1", "should match"),
     ("spec.resources.nodes", 65, "less than or equal to 64"),
-    # Text where it does harm.
+    # Text with a special meaning in some place.
     ("spec.image", "registry/x:1\n", "should match"),
     ("spec.image", "$(HF_TOKEN)", "should match"),
     ("spec.subject.identifier", "a b\nc", "should match"),
@@ -221,7 +221,7 @@ SMUGGLED: list[tuple[str, Any]] = [
     ("spec.env", [{"name": "LD_PRELOAD", "value": "/output/evil.so"}]),
     ("spec.imagePullSecrets", [{"name": "another"}]),
     ("spec.initContainers", [{"name": "evil", "image": "evil"}]),
-    # Metadata, of which nothing is handed on.
+    # Metadata, none of which is copied.
     ("metadata.labels", {LABEL_QUEUE: "of-others", "kueue.x-k8s.io/priority-class": "high", LABEL_JOB: "cat"}),
     ("metadata.labels", {"dreambooth.io/runtime": "big", LABEL_ATTEMPT: "7", LABEL_UID: "uid"}),
     ("metadata.annotations", {"dreambooth.io/active-deadline-seconds": "99999999", "container.seccomp": "unconfined"}),
@@ -238,9 +238,9 @@ SMUGGLED: list[tuple[str, Any]] = [
     ("path", "value"), SMUGGLED, ids=[f"{number}-{path}" for number, (path, _) in enumerate(SMUGGLED)]
 )
 @pytest.mark.usefixtures("clean")
-def test_smuggled_fields_change_nothing(tenant: Tenant, kubeconfig: Path, path: str, value: Any) -> None:
-    honest = tenant.create(applied_job(tenant.namespace))
-    expected = made_for(decision(kubeconfig, honest), honest)
+def test_forged_fields_have_no_effect(tenant: Tenant, kubeconfig: Path, path: str, value: Any) -> None:
+    ordinary = tenant.create(applied_job(tenant.namespace))
+    expected = made_for(decision(kubeconfig, ordinary), ordinary)
     tenant.kubectl("delete", "dreamboothjob", "dog")
     taken = tenant.create(attacking(path, value))
     try:
@@ -263,8 +263,8 @@ TEXTS = [
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.usefixtures("clean")
 def test_prompts_are_data(tenant: Tenant, kubeconfig: Path, text: str) -> None:
-    honest = tenant.create(applied_job(tenant.namespace))
-    expected = decision(kubeconfig, honest).create[-1]["spec"]["template"]["spec"]
+    ordinary = tenant.create(applied_job(tenant.namespace))
+    expected = decision(kubeconfig, ordinary).create[-1]["spec"]["template"]["spec"]
     tenant.kubectl("delete", "dreamboothjob", "dog")
     job = applied_job(tenant.namespace)
     job["spec"]["samples"] = {"prompts": [f"a {{identifier}} {{class}} {text}"]}

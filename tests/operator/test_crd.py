@@ -47,7 +47,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("volumes.output.claimName", "a..b", "should match"),
     ("volumes.output.create.size", "0Gi", "greater than 0"),
     ("volumes.output.create.storageClassName", "Fast SSD", "should match"),
-    ("volumes.output.create.accessModes", ["ReadWriteMany", "ReadWriteOncePod"], "beside ReadWriteOncePod"),
+    ("volumes.output.create.accessModes", ["ReadWriteMany", "ReadWriteOncePod"], "in addition to ReadWriteOncePod"),
     ("volumes.cache", {"claimName": "a.-b"}, "should match"),
     ("subject.images.configMap.name", "a..b", "should match"),
     ("model", {"source": "pvc://a..b/sd"}, "pods see no other path"),

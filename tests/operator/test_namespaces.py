@@ -48,6 +48,7 @@ async def _unlisted(one: Operator, number: int) -> bool:
     return await one.metric("unlisted_namespaces") == number
 
 
+@pytest.mark.slow
 def test_a_namespace_that_can_not_be_listed_does_not_affect_others(
     cluster: SharedCluster, namespace: str, other: str, access: list[dict[str, Any]], restricted: Path
 ) -> None:
@@ -75,7 +76,7 @@ def test_a_namespace_that_can_not_be_listed_does_not_affect_others(
             begun = time.monotonic()
             await admin.create(applied_job(namespace, "cat"))
             await until(has_job(admin, namespace, "cat"))
-            assert time.monotonic() - begun < 5, "its watch is alive"
+            assert time.monotonic() - begun < 20, "its watch is alive"
             assert one.process.returncode is None
         await admin.close()
 

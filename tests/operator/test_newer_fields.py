@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import Cluster
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
@@ -18,7 +20,7 @@ from tests.operator.pretended_node import PretendedNode
 FIELD = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/notify"
 SCHEMA = {"type": "object", "properties": {"channel": {"type": "string"}}}
 PATIENCE = 120
-"""Seconds: three operators start one after the other, beside other tests."""
+"""Seconds: three operators start one after the other, while other tests run."""
 
 NEW = {"notify": {"channel": "team"}}
 
@@ -36,6 +38,7 @@ def newer_definition(cluster: Cluster) -> Iterator[None]:
         patch({"op": "remove", "path": FIELD})
 
 
+@pytest.mark.slow
 def test_an_older_operator_keeps_attempts_running_and_starts_none(
     cluster: Cluster, kubeconfig: Path, namespace: str, pretended: PretendedNode
 ) -> None:

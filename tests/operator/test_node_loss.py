@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import Cluster
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
@@ -14,6 +16,7 @@ SECONDS = 120
 """Kubernetes checks for pods of missing nodes every 20 s and waits another 40 s."""
 
 
+@pytest.mark.slow
 def test_a_job_whose_node_is_deleted_gets_another_pod(
     cluster: Cluster, kubeconfig: Path, namespace: str, pretended: PretendedNode
 ) -> None:

@@ -24,7 +24,7 @@ from tests.permissions import (
     job,
     kubeconfig_of,
     kubectl,
-    live,
+    use_all_permissions,
 )
 
 RELEASE = "dreambooth"
@@ -69,7 +69,7 @@ def test_the_permissions_are_exactly_the_used_ones_and_no_token_is_logged(
         kubectl(cluster, namespace, "apply", {"apiVersion": "v1", "kind": "Secret", **token})
         kubectl(cluster, namespace, "apply", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "photos"}})
         async with operator(restricted, namespace, lease_name=RELEASE, log_level="DEBUG") as one:
-            await live(admin, cluster, namespace)
+            await use_all_permissions(admin, cluster, namespace)
             _, metrics = await one.get("/metrics")
             seen.extend([*one.lines, metrics, *leftovers_of(cluster, namespace)])
             await no_complaint(one)
@@ -78,7 +78,7 @@ def test_the_permissions_are_exactly_the_used_ones_and_no_token_is_logged(
     run(test())
     used, forbidden = asked(AUDIT_LOG, user)
     assert not forbidden
-    assert granted(access) - used == NEVER_REQUESTED, "nobody needs them"
+    assert granted(access) - used == NEVER_REQUESTED, "they are unused"
     assert not [one for one in used if one.resource.startswith("secrets")]
     assert seen and not [line for line in seen if CANARY in line]
 

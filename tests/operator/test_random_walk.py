@@ -19,7 +19,7 @@ DISRUPTIONS = st.sampled_from(["", "", "", "EvictionByEvictionAPI", "DeletionByP
 
 
 class RandomWalk(RuleBasedStateMachine):
-    """A DreamBoothJob to which things happen."""
+    """A DreamBoothJob with random events."""
 
     cluster: FakeCluster
 

@@ -23,10 +23,10 @@ async def reason(client: Cluster, namespace: str) -> str | None:
 
 
 async def becomes(client: Cluster, namespace: str, word: str) -> None:
-    async def told() -> bool:
+    async def reported() -> bool:
         return await reason(client, namespace) == word
 
-    await until(told, 40)
+    await until(reported, 40)
 
 
 def runtime(namespace: str, **spec: Any) -> Object:

@@ -38,7 +38,7 @@ async def returning() -> None:
 
 async def failing() -> None:
     await asyncio.sleep(0.5)
-    raise KeyError("a field that nobody thought of")
+    raise KeyError("an unexpected field")
 
 
 @pytest.mark.parametrize("run", [returning, failing])

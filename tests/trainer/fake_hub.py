@@ -1,4 +1,4 @@
-"""A model hub on a local socket: as much of the Hugging Face Hub's HTTP interface as a download of a repository asks for."""
+"""A model hub on a local socket: the part of the Hugging Face Hub's HTTP interface that a download of a repository uses."""
 
 import hashlib
 import json
@@ -14,18 +14,18 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class FakeHub:
-    """Serves one repository, whose branch `main` is at `COMMIT`; with a token to those who send it only."""
+    """Serves one repository, whose branch `main` is at `COMMIT`; if there is a token, only requests with it are served."""
 
     folder: Path
     repository: str = "studio/tiny"
     token: str | None = None
     repeats: bool = False
-    """Whether it refuses everything, and sends back what it was sent."""
+    """Whether it refuses all requests, and returns their token in its answers."""
     url: str = ""
     authorizations: list[str | None] = field(default_factory=list)
     """Authorization header of each request."""
     fetched: set[str] = field(default_factory=set)
-    """Files whose content was asked for."""
+    """Files whose content was requested."""
 
     @contextmanager
     def serve(self) -> Iterator["FakeHub"]:

@@ -1,5 +1,4 @@
-"""The oldest libraries that exports are promised to load in, in a folder of their own; and what libraries make of an
-export.
+"""The oldest supported libraries that load exports, in a folder of their own; and what they generate from an export.
 
 The older libraries run this file as a program, with the arguments of `ask` in JSON.
 """
@@ -22,7 +21,7 @@ PACKAGES = (
     "peft==0.17.1",
     "accelerate==1.10.1",
 )
-"""The supported pair and what belongs to it. Everything else, torch too, is that of this environment."""
+"""The supported pair and its dependencies. All other libraries, such as torch, are those of this environment."""
 
 Questions = Sequence[tuple[str, Sequence[Path]]]
 """Kinds of exports, and what to load; see `answer`."""
@@ -32,7 +31,7 @@ FOLDER = CACHE / f"older-libraries-{'-'.join(PACKAGES[:2])}"
 
 
 def install() -> None:
-    """Puts the libraries into their folder, once.
+    """Installs the libraries into their folder, once.
 
     Raises:
         OSError: the package index can't be reached.
@@ -48,12 +47,12 @@ def install() -> None:
     try:
         staging.rename(FOLDER)
     except OSError:
-        if not FOLDER.exists():  # else another process was faster
+        if not FOLDER.exists():  # otherwise another process was faster
             raise
 
 
 def ask(questions: Questions, texts: list[str], folder: Path) -> tuple[list[Any], str]:
-    """What the older libraries answer to each question, see `answer`; and all that they write."""
+    """The answers of the older libraries to the questions (see `answer`), and their output."""
     asked = json.dumps([questions, texts, str(folder)], default=str)
     ended = subprocess.run(
         [sys.executable, __file__, asked],
@@ -67,7 +66,7 @@ def ask(questions: Questions, texts: list[str], folder: Path) -> tuple[list[Any]
 
 
 def answer(kind: str, paths: Sequence[Path], texts: list[str]) -> Any:
-    """What the libraries of this process make of an export.
+    """What the libraries of this process generate from an export.
 
     Args:
         kind: `tokenizer`, a folder; `folder` of a pipeline; `file` and its configuration; `lora`, a base and its
@@ -107,7 +106,7 @@ def answer(kind: str, paths: Sequence[Path], texts: list[str]) -> Any:
 
 
 def adapter_names(pipeline: Any) -> list[str]:
-    """Adapter tensors that a pipeline has; a loader may leave some of a file aside."""
+    """The adapter tensors of a pipeline; a loader may ignore some tensors of a file."""
     from torch import nn
 
     parts = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]

@@ -1,4 +1,4 @@
-"""Whatever ends a process, or takes its streams away: what was done is kept, and the exit code is a documented one."""
+"""Signals, limits and lost streams: the state is kept, and the exit code is a documented one."""
 
 import os
 import resource
@@ -41,7 +41,7 @@ def test_a_signal_saves_the_state(tiny_training: Path, name: str) -> None:
     assert_saved(job)
 
 
-def test_an_impatient_supervisor_does_not_lose_the_state(tiny_training: Path) -> None:
+def test_several_signals_do_not_lose_the_state(tiny_training: Path) -> None:
     job = job_of(tiny_training, "ended-again-and-again", **LONG)
     process = job.start()
     signal_when(process, signal.SIGTERM, has_trained(job))
@@ -53,11 +53,11 @@ def test_an_impatient_supervisor_does_not_lose_the_state(tiny_training: Path) ->
 
 
 def ignore_hangups() -> None:
-    """As nohup does."""
+    """Ignores SIGHUP, as nohup does."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def test_a_run_under_nohup_outlives_its_terminal(tiny_training: Path) -> None:
+def test_a_run_under_nohup_survives_its_terminal(tiny_training: Path) -> None:
     job = job_of(tiny_training, "nohup", training={"steps": 40})
     process = warm_start(job.arguments(), job.log, before=ignore_hangups)
     signal_when(process, signal.SIGHUP, has_trained(job))
@@ -66,7 +66,7 @@ def test_a_run_under_nohup_outlives_its_terminal(tiny_training: Path) -> None:
 
 
 def lose_the_readers() -> None:
-    """Standard output and error become a pipe that nobody reads."""
+    """Makes standard output and error a pipe without a reader."""
     reader, writer = os.pipe()
     os.close(reader)
     for stream in (1, 2):
@@ -74,20 +74,20 @@ def lose_the_readers() -> None:
 
 
 def close_the_streams() -> None:
-    """As `<&- >&- 2>&-` of a shell."""
+    """Closes all streams, as `<&- >&- 2>&-` of a shell does."""
     for stream in range(3):
         os.close(stream)
 
 
 def fill_the_log() -> None:
-    """The log may not grow any more, as on a full volume."""
+    """Makes writes to the log fail, as on a full volume."""
     file = os.open("/dev/full", os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(file, stream)
 
 
 @pytest.mark.parametrize("lose", [lose_the_readers, close_the_streams, fill_the_log])
-def test_streams_that_are_lost_do_not_end_a_run(tiny_training: Path, lose: Callable[[], None]) -> None:
+def test_lost_streams_do_not_end_a_run(tiny_training: Path, lose: Callable[[], None]) -> None:
     job = job_of(tiny_training, lose.__name__)
     assert wait(warm_start(job.arguments(), job.log, before=lose)) == 0
     assert job.termination["reason"] == "Completed"
@@ -101,7 +101,7 @@ def test_a_file_size_limit_is_no_fault_of_the_trainer(tiny_training: Path) -> No
 
 
 def limit_files() -> None:
-    """As `ulimit -f` of a shell: half a megabyte."""
+    """Limits files to half a megabyte, as `ulimit -f` of a shell does."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
 
 

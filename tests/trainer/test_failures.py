@@ -1,4 +1,4 @@
-"""Every class of failure, provoked for real: exit code and termination log of `python -m dreambooth_trainer`."""
+"""Every class of failure, caused in a real process: exit code and termination log of `python -m dreambooth_trainer`."""
 
 import errno
 import json
@@ -49,7 +49,7 @@ def assert_failed(job: Job, code: int, failure: type[TrainerFailure], *words: st
 
 
 class TestRefusedBeforeTheStart:
-    """By a process that has not even imported torch."""
+    """The process ends before it imports torch."""
 
     def test_a_wrong_field(self, tiny_training: Path) -> None:
         job = job_of(tiny_training, "wrong-field", training={"steps": 0, "batchSize": "many"})
@@ -90,7 +90,7 @@ class TestModelUnavailable:
         job = job_of(tiny_training, "incomplete-model", model={"source": str(tiny_training / "incomplete")})
         assert_failed(job, job.finish(), ModelUnavailable, "incomplete", "model.source")
 
-    def test_an_unreachable_hub_and_no_word_of_the_token(self, tiny_training: Path) -> None:
+    def test_an_unreachable_hub_and_no_output_of_the_token(self, tiny_training: Path) -> None:
         job = job_of(tiny_training, "no-hub", model={"source": "hf://nobody/nothing"})
         code = job.finish(HF_TOKEN=TOKEN, HF_ENDPOINT=f"http://127.0.0.1:{free_port()}", HF_HOME=str(tiny_training))
         assert_failed(job, code, ModelUnavailable, "hf://nobody/nothing", "is set")
@@ -106,7 +106,7 @@ def allow_a_gigabyte_more() -> None:
 
 @pytest.mark.slow
 def test_an_allocation_beyond_the_limit_of_memory(tiny_training: Path) -> None:
-    """Attention among the 1024 places of 256 pictures takes gigabytes."""
+    """Attention between the 1024 positions of 256 pictures takes gigabytes."""
     write_photos(tiny_training / "large-photos", scale=8)
     job = job_of(
         tiny_training,
@@ -163,7 +163,7 @@ def spoiled(root: Path, to: Path, file: str, **changes: Any) -> str:
 
 @pytest.mark.slow
 class TestOrdinaryMistakes:
-    """Found before anything costly, and never exit code 1."""
+    """They are found before expensive work, and the exit code is never 1."""
 
     def test_targets_of_adapters_that_match_nothing(self, tiny_training: Path) -> None:
         targets = {"method": "lora", "lora": {"targets": ["to_q", "to_qq", "attn2"]}, "trainTextEncoder": False}
@@ -185,7 +185,7 @@ class TestOrdinaryMistakes:
         assert_failed(job, code, ModelUnavailable, "inpainting", "9 input channels")
         assert "Traceback" not in output
 
-    def test_a_tokenizer_without_marks_of_words(self, tiny_training: Path, tmp_path: Path) -> None:
+    def test_a_tokenizer_without_end_of_word_marks(self, tiny_training: Path, tmp_path: Path) -> None:
         model = Path(spoiled(tiny_training, tmp_path, "model_index.json"))
         for file in (model / "tokenizer").iterdir():
             file.write_text(file.read_text().replace("</w>", ""))
@@ -207,7 +207,7 @@ class TestOrdinaryMistakes:
         code = wait(warm_start(arguments, job.log))
         assert_failed(job, code, StorageUnavailable, str(tmp_path / where)[:60], "can't be written to")
 
-    def test_an_encoder_of_another_kind(self, tiny_training: Path) -> None:
+    def test_a_clip_scorer_of_another_kind(self, tiny_training: Path) -> None:
         encoder = {"enabled": True, "encoder": str(tiny_training / "model" / "text_encoder")}
         job = job_of(tiny_training, "no-clip", evaluation=encoder)
         assert_failed(job, job.spawn()[0], ModelUnavailable, "evaluation.encoder", "clip_text_model")
@@ -304,11 +304,11 @@ class TestClassify:
             (FileNotFoundError(errno.ENOENT, "No such file"), None),
         ],
     )
-    def test_tells_the_class(self, error: BaseException, expected: type[TrainerFailure] | None) -> None:
+    def test_errors_are_classified(self, error: BaseException, expected: type[TrainerFailure] | None) -> None:
         found = classify(error)
         assert (None if found is None else type(found)) is expected
 
-    def test_looks_at_the_causes(self) -> None:
+    def test_the_causes_are_examined(self) -> None:
         try:
             try:
                 raise OSError(errno.ENOSPC, "No space left on device")
@@ -317,13 +317,13 @@ class TestClassify:
         except ValueError as error:
             assert isinstance(classify(error), StorageFull)
 
-    def test_believes_a_failure_that_was_already_classed(self) -> None:
+    def test_a_classified_failure_is_kept(self) -> None:
         failure = ModelUnavailable("not there")
         failure.__cause__ = OSError(errno.ENOSPC, "No space left on device")
         assert classify(failure) is failure
 
 
-def test_problems_are_told_at_once_with_field_value_and_remedy() -> None:
+def test_problems_are_reported_at_once_with_field_value_and_remedy() -> None:
     problems = [Problem("spec.a", 1, "is too small", "Give 2"), Problem("spec.b", "x" * 200, "is long", "Shorten it")]
     first, second = str(InvalidConfig(problems)).splitlines()
     assert first == "spec.a: 1 is too small. Give 2."

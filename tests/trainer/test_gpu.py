@@ -33,7 +33,7 @@ ALL = {"offload": {"optimizer": True, "parameters": True}}
 
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.35, "fp16": 0.15}
 """Distance between the weights' moves and those in float32, relative to the latter; 1 where nothing moves. AdamW
-divides gradients by their size: also those that are small beside the rounding move a weight by a learning rate, in
+divides gradients by their size: those that are small compared with the rounding move a weight too by a learning rate, in
 whichever direction. On a CPU bf16 gives 0.14 (full) and 0.23 (lora), float32 3e-6; fp16 has three bits more than
 bf16."""
 
@@ -94,7 +94,7 @@ class Bench:
         self.plain = remembered(self._plain)
 
     def run(self, name: str, row: Row, steps: int, observers: list[Callable[[Event, Snapshot], None]]) -> Run:
-        """A run behind its first phase."""
+        """A run after its first phase."""
         training = {"steps": steps, "batchSize": 4, **row.training, "mixedPrecision": row.precision}
         deepspeed = {"zeroStage": row.stage, **row.deepspeed}
         sections = settings(self._root / "model", self._root / "photos", training=training, deepspeed=deepspeed)
@@ -108,7 +108,7 @@ class Bench:
     def train(
         self, name: str, row: Row, steps: int = 4, observers: list[Callable[[Event, Snapshot], None]] | None = None
     ) -> tuple[Run, dict[str, Tensor]]:
-        """Trains in a folder, from its newest checkpoint on, and tells the weights."""
+        """Trains in a folder from its newest checkpoint, and returns the weights."""
         run = self.run(name, row, steps, observers or [])
         train.train(run, _cached(run))
         return run, load_file(run.folder.weights / "weights.safetensors")
@@ -129,7 +129,7 @@ def _cached(run: Run) -> Dataset:
 
 @pytest.fixture(scope="module")
 def bench(tiny_training: Path) -> Iterator[Bench]:
-    # Else kernels would choose their order of summation anew for each run.
+    # Otherwise kernels would choose another order of summation in each run.
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield Bench(tiny_training)
     torch.use_deterministic_algorithms(False)

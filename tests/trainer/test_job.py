@@ -10,19 +10,19 @@ from rich.console import Console
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.job import run_job, say
 
-ORDERS = "\x1b[2J[red]x[bold]\u202e\\"
+CONTROLS = "\x1b[2J[red]x[bold]\u202e\\"
 
 
-def test_text_is_neither_markup_nor_an_order() -> None:
+def test_text_is_neither_markup_nor_a_control_sequence() -> None:
     out = io.StringIO()
-    say(Console(file=out, force_terminal=True), "rank 1: ", ("Bad[b]", "bold"), f": {ORDERS}\nnext")
+    say(Console(file=out, force_terminal=True), "rank 1: ", ("Bad[b]", "bold"), f": {CONTROLS}\nnext")
     assert r": \x1b[2J[red]x[bold]\u202e\ ".rstrip() in out.getvalue()
     assert "Bad[b]" in out.getvalue() and "next" in out.getvalue()
     assert "\x1b[2J" not in out.getvalue()
 
 
 def test_a_run_in_a_folder_of_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    photos, output = tmp_path / f"photos{ORDERS}", tmp_path / f"run{ORDERS}"
+    photos, output = tmp_path / f"photos{CONTROLS}", tmp_path / f"run{CONTROLS}"
     output.mkdir()
     (output / "COMPLETE").touch()
     config = TrainConfig.model_validate({"subject": {"class": "dog", "images": {"path": str(photos)}}})

@@ -1,4 +1,4 @@
-"""The launcher of a pod: exit codes, signals, and pods that find each other."""
+"""The launcher of a pod: exit codes, signals, and pods that connect to each other."""
 
 import os
 import signal
@@ -53,12 +53,12 @@ def test_a_single_process_becomes_the_trainer(tiny_training: Path) -> None:
     assert job.termination["reason"] == "InvalidConfig"
 
 
-def test_pods_that_find_each_other_train_what_one_process_trains(tiny_training: Path) -> None:
+def test_two_pods_train_the_same_weights_as_one_process(tiny_training: Path) -> None:
     alone = job_of(tiny_training, "launched-alone")
-    assert launch(alone).wait(PATIENCE) == 0
+    assert alone.finish() == 0
     both = job_of(tiny_training, "launched-pods", training={"batchSize": 2})
     master = f"127.0.0.1:{free_port()}"
-    # The second is there first, as pods come in any order.
+    # The second pod starts first, because pods start in any order.
     pods = [
         launch(both, "--nodes", "2", "--master", master, JOB_COMPLETION_INDEX=str(index))
         for index in reversed(range(2))

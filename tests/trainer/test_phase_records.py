@@ -32,7 +32,7 @@ def changed(other: TrainConfig, **content: Any) -> set[str]:
     return {phase for phase in before if before[phase] != after[phase]}
 
 
-def test_what_was_recorded_is_recalled(tmp_path: Path) -> None:
+def test_a_recorded_phase_is_found(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "state")
     assert ledger.recall("train", "key", Found) is None
     assert ledger.seconds() == {}
@@ -45,7 +45,7 @@ def test_what_was_recorded_is_recalled(tmp_path: Path) -> None:
     assert ledger.recall("export", "key", Found) is None
 
 
-def test_what_cannot_be_read_is_not_finished(tmp_path: Path) -> None:
+def test_an_unreadable_record_is_unfinished(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.record("train", "key", Found(number=3), {"train": 1})
     assert ledger.recall("train", "key", Other) is None
@@ -69,9 +69,7 @@ def test_what_cannot_be_read_is_not_finished(tmp_path: Path) -> None:
         ({"checkpoints": {"everySteps": 7}}, set()),
     ],
 )
-def test_a_phase_is_done_again_when_what_determines_it_has_changed(
-    sections: dict[str, Any], expected: set[str]
-) -> None:
+def test_a_phase_is_repeated_if_its_inputs_have_changed(sections: dict[str, Any], expected: set[str]) -> None:
     assert changed(config(**sections)) == expected
 
 
@@ -79,11 +77,11 @@ def test_a_phase_is_done_again_when_what_determines_it_has_changed(
     "content",
     [{"model": "n" * 64}, {"photos": ["1" * 64, "3" * 64]}, {"photos": ["1" * 64]}, {"photos": ["1" * 64] * 2}],
 )
-def test_another_model_or_other_photos_are_another_run(content: dict[str, Any]) -> None:
+def test_another_model_or_other_photos_make_another_run(content: dict[str, Any]) -> None:
     assert changed(config(), **content) == {"prepare", "train"} | AFTER_TRAINING
 
 
-def test_another_encoder_is_another_evaluation() -> None:
+def test_another_clip_scorer_makes_another_evaluation() -> None:
     assert changed(config(), clip_scorer="f" * 64) == {"evaluate"}
 
 

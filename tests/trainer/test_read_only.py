@@ -1,4 +1,4 @@
-"""Whole evaluated runs whose shared cache can't be written to, whatever the reason."""
+"""Complete runs with evaluation whose shared cache can't be written to, for several reasons."""
 
 import shutil
 import subprocess

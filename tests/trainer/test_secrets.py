@@ -1,4 +1,4 @@
-"""The hub's token is searched for in everything that a run writes, says and answers."""
+"""The hub's token is in no file, log or HTTP response of a run."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def files_with_the_token(*folders: Path) -> list[Path]:
 
 
 def asked(port: int, path: str) -> bytes:
-    """The body of an answer of the running trainer; empty if it does not answer any more."""
+    """The body of a response of the running trainer; empty if there is none."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
             return bytes(response.read())
@@ -47,7 +47,7 @@ def asked(port: int, path: str) -> bytes:
 
 
 @pytest.mark.slow
-def test_no_run_tells_the_token_that_its_model_needs(tiny_training: Path, hub: FakeHub) -> None:
+def test_no_run_reveals_the_token_that_its_model_needs(tiny_training: Path, hub: FakeHub) -> None:
     job, port = job_of(tiny_training, "secret", model={"source": "hf://studio/tiny"}), free_port()
     answers = b""
     with start(hub, job, "--port", str(port)) as process:
@@ -55,7 +55,7 @@ def test_no_run_tells_the_token_that_its_model_needs(tiny_training: Path, hub: F
             answers += asked(port, "/progress") + asked(port, "/metrics")
             time.sleep(0.2)
     assert process.returncode == 0, job.log.read_text()
-    assert f"Bearer {CANARY}" in hub.authorizations, "it was not even used"
+    assert f"Bearer {CANARY}" in hub.authorizations, "the token was not used"
     assert {path.name for path in job.output.root.iterdir()} >= {"result.json", "report.html", "losses.jsonl"}
     assert files_with_the_token(job.folder, job.cache) == []
     assert b"dreambooth_" in answers and CANARY.encode() not in answers

@@ -1,4 +1,4 @@
-"""Stable Diffusion in small: the layouts of the 1.x, 2.x and XL releases, block for block, with random weights, for 64 pixels."""
+"""Tiny Stable Diffusion models: the layouts of the 1.x, 2.x and XL releases, with random weights, for 64 pixels."""
 
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -28,7 +28,7 @@ SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_l
 
 
 def build(layout: Layout) -> DiffusionPipeline:
-    """A pipeline with the options that tell the layouts apart, and the tokenizer of the embedded model."""
+    """A pipeline with the options that distinguish the layouts, and the tokenizer of the embedded model."""
     if layout == "xl":
         return _build_xl()
     first = layout == "1.x"
@@ -137,7 +137,7 @@ def _text_encoder(kind: type[T], activation: str, hidden_size: int = 32, growth:
         )
     )
     with torch.no_grad():
-        # Of the usual size, random embeddings hardly move a picture; here prompts shall matter.
+        # Random embeddings of the usual size hardly change a picture; here prompts must matter.
         for parameter in encoder.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(growth)

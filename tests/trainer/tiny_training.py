@@ -1,4 +1,4 @@
-"""A whole training in small, as a process and as a plain loop, for the tests that run, kill and compare it."""
+"""A complete small training, as a process and as a plain loop, for the tests that run, kill and compare it."""
 
 import json
 import os
@@ -34,7 +34,7 @@ from tests.trainer.tiny_models import build
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 180
-"""Seconds after which a process that should have ended is given up."""
+"""Seconds within which a process must end."""
 
 
 def write_model(folder: Path) -> None:
@@ -67,7 +67,7 @@ def write_photos(folder: Path, scale: int = 1) -> None:
 
 
 def settings(model: Path, photos: Path, /, **sections: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections of a short training in float32; what is given replaces single fields of a section."""
+    """The sections of a short training in float32; arguments replace single fields of a section."""
     short: dict[str, dict[str, Any]] = {
         "model": {"source": str(model)},
         "subject": {"class": "dog", "identifier": "sks", "images": {"path": str(photos)}},
@@ -78,7 +78,7 @@ def settings(model: Path, photos: Path, /, **sections: Mapping[str, Any]) -> dic
             "learningRate": 1e-3,
             "mixedPrecision": "fp32",
             "trainTextEncoder": True,
-            # Gradients that are zero but for rounding, such as those of keys' biases, shall not move anything.
+            # Gradients that are zero but for rounding, such as those of keys' biases, must not change weights.
             "optimizer": {"epsilon": 1e-6},
         },
         "deepspeed": {"zeroStage": 0},
@@ -90,12 +90,12 @@ def settings(model: Path, photos: Path, /, **sections: Mapping[str, Any]) -> dic
 
 
 def hidden_gpus(processes: int) -> dict[str, str]:
-    """Variables that hide the GPUs from a run's processes where not each can have its own, on which NCCL insists."""
+    """Variables that hide the GPUs if there are fewer than processes: NCCL needs one for each process."""
     return {"CUDA_VISIBLE_DEVICES": ""} if 0 < torch.cuda.device_count() < processes else {}
 
 
 class DistributedOnCpu(Distributed):
-    """A process that leaves the GPUs alone."""
+    """A process that does not use GPUs."""
 
     device = torch.device("cpu")
 
@@ -114,12 +114,12 @@ class Job:
 
     @property
     def termination(self) -> dict[str, Any]:
-        """What the termination log says."""
+        """The content of the termination log."""
         return dict(json.loads((self.folder / "termination.json").read_text()))
 
     @property
     def log(self) -> Path:
-        """What all starts wrote."""
+        """The output of all starts."""
         return self.folder / "log"
 
     def arguments(self, *more: str) -> list[str]:
@@ -133,11 +133,11 @@ class Job:
         ]
 
     def start(self, *more: str, **environment: str) -> BaseProcess:
-        """Starts without the seconds of imports."""
+        """Starts the trainer with imported libraries."""
         return warm_start(self.arguments(*more), self.log, environment)
 
     def finish(self, *more: str, **environment: str) -> int:
-        """Runs to the end and tells the exit code."""
+        """Runs to the end and returns the exit code."""
         return wait(self.start(*more, **environment))
 
     def start_ranks(self) -> list[BaseProcess]:
@@ -152,7 +152,7 @@ class Job:
         return [self.start(RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(2)]
 
     def spawn(self, *launcher: str, **environment: str) -> tuple[int, str]:
-        """Runs `python -m [launcher] dreambooth_trainer` to its end: exit code and everything written."""
+        """Runs `python -m [launcher] dreambooth_trainer` to its end: exit code and output."""
         return finish(["-m", *launcher, "dreambooth_trainer", *self.arguments()], **environment)
 
     def exported(self) -> dict[str, Tensor]:
@@ -166,20 +166,20 @@ class Job:
         }
 
     def run(self, processes: int = 1) -> Run:
-        """The run in this process, behind its first phase, on the device of a run of so many processes."""
+        """The run in this process, after its first phase, on the device of a run with so many processes."""
         distributed = DistributedOnCpu() if hidden_gpus(processes) else Distributed()
         run = Run(TrainConfig.model_validate(self.config), self.output, self.cache, distributed, Progress([]))
         run.identifier = "sks"
         return run
 
     def dataset(self, processes: int = 1) -> Dataset:
-        """What its steps read, from what its first phases left."""
+        """The dataset of its steps, from the outputs of its first phases."""
         run = self.run(processes)
         return cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run))
 
 
 def job_of(root: Path, name: str, **sections: Mapping[str, Any]) -> Job:
-    """A short training of the model and the photos in a folder; what is given replaces single fields of a section."""
+    """A short training of the model and the photos in a folder; arguments replace single fields of a section."""
     return Job(root / name, settings(root / "model", root / "photos", **sections), root / "cache")
 
 
@@ -195,14 +195,14 @@ def job_with_nan(root: Path, name: str) -> Job:
 
 
 def environment_of_processes() -> dict[str, str]:
-    """The environment in which Python has the trainer at hand, and one thread."""
-    # Libraries may be anywhere where this process finds them.
+    """The environment in which Python can import the trainer, with one thread."""
+    # Libraries may be anywhere on the path of this process.
     paths = os.pathsep.join(map(str, (ROOT / "operator", ROOT / "trainer_image", ROOT, *filter(None, sys.path))))
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
 
 
 def finish(arguments: Sequence[str], **environment: str) -> tuple[int, str]:
-    """Runs Python with the trainer at hand: exit code and everything written."""
+    """Runs Python with the trainer on its path: exit code and output."""
     ended = subprocess.run(
         [sys.executable, *arguments],
         env=environment_of_processes() | environment,
@@ -215,7 +215,7 @@ def finish(arguments: Sequence[str], **environment: str) -> tuple[int, str]:
 
 
 def wait(process: BaseProcess, seconds: float = PATIENCE) -> int:
-    """Waits for the end of a process and tells its exit code."""
+    """Waits for the end of a process and returns its exit code."""
     process.join(seconds)
     if process.exitcode is None:
         process.kill()
@@ -228,7 +228,7 @@ def signal_when(process: BaseProcess, number: signal.Signals, condition: Callabl
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert process.is_alive(), f"ended with {process.exitcode} before the signal"
-        assert time.monotonic() < deadline, "the moment of the signal never came"
+        assert time.monotonic() < deadline, "the condition never held"
         time.sleep(0.002)
     assert process.pid is not None
     os.kill(process.pid, number)
@@ -243,8 +243,8 @@ def prepared_photos(run: Run) -> list[PreparedPhoto]:
 
 
 def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
-    """The same training as a torch loop in float32 without DeepSpeed: what trained, or its average where that is
-    wanted.
+    """The same training as a torch loop in float32 without DeepSpeed: the trained weights, or their average if EMA is
+    enabled.
 
     Args:
         run: whose settings and model to take.
@@ -277,7 +277,7 @@ def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
 
 
 def distance(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:
-    """Norm of the difference of all tensors relative to the norm of those wanted."""
+    """Norm of the difference of all tensors relative to the norm of the expected ones."""
     assert found.keys() == wanted.keys()
     apart = sum(float((found[name].double() - wanted[name].double()).square().sum()) for name in wanted)
     norm = sum(float(tensor.double().square().sum()) for tensor in wanted.values())

@@ -1,4 +1,4 @@
-"""Models that were trained, without the time that training takes: every weight that would learn is moved."""
+"""Trained models without the time of a training: every trainable weight is changed."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

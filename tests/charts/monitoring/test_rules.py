@@ -3,6 +3,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.charts.monitoring.prometheus import RULES, queries
@@ -18,10 +19,12 @@ def promtool(cluster: Cluster, *arguments: str | Path) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.slow
 def test_the_rules_are_valid(cluster: Cluster) -> None:
     promtool(cluster, "check", "rules", "--lint=all", "--lint-fatal", RULES)
 
 
+@pytest.mark.slow
 def test_each_alert_fires_and_resolves(cluster: Cluster, tmp_path: Path) -> None:
     for file in (RULES, STORIES):
         shutil.copy(file, tmp_path)

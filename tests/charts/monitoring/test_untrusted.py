@@ -13,6 +13,8 @@ from tests.charts.monitoring.prometheus import prometheus
 from tests.charts.monitoring.test_templates import monitoring, rendered
 from tests.conftest import Cluster
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 60
 NAME = "dreambooth_trainer_step"
 HONEST = f"# TYPE {NAME} gauge\n{NAME} 7\n"
@@ -21,7 +23,7 @@ LABELS = ",".join(f'label{number}="x"' for number in range(100))
 
 
 @contextmanager
-def telling(text: str) -> Iterator[str]:
+def serving(text: str) -> Iterator[str]:
     """A fake trainer with these metrics; returns its address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -67,7 +69,7 @@ def scrape(cluster: Cluster) -> dict[str, Any]:
     ids=["series", "labels", "long label", "long text"],
 )
 def test_too_many_samples_fail_the_scrape(cluster: Cluster, tmp_path: Path, text: str) -> None:
-    with telling(HONEST) as honest, telling(text) as liar:
+    with serving(HONEST) as honest, serving(text) as liar:
         scrapes = [
             {"job_name": name, "static_configs": [{"targets": [target]}], **scrape(cluster)}
             for name, target in {"honest": honest, "liar": liar}.items()
@@ -80,7 +82,7 @@ def test_too_many_samples_fail_the_scrape(cluster: Cluster, tmp_path: Path, text
 
 def test_a_trainer_can_not_write_series_of_others(cluster: Cluster, tmp_path: Path) -> None:
     lies = f'{NAME}{{namespace="other",job="operator"}} 7\ndreambooth_operator_leader 1\nup 1\n'
-    with telling(lies) as liar:
+    with serving(lies) as liar:
         labels = {"namespace": "own"}
         scrapes = [
             {"job_name": "liar", "static_configs": [{"targets": [liar], "labels": labels}], **scrape(cluster)},

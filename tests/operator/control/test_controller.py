@@ -32,7 +32,7 @@ PHOTOS = Reference("ConfigMap", "photos")
 
 
 class HeldLease(Leadership):
-    """A Lease that is had, or not."""
+    """A Lease that is held, or not."""
 
     def __init__(self) -> None:
         self.mine = True
@@ -193,12 +193,12 @@ def test_a_refusal_is_reported_in_the_same_reconciliation_and_retried(namespace:
             script = Script(decide)
             async with running(cluster, namespace, script) as parts:
                 await until(lambda: len(script.shown) >= 5)
-                told = await parts.job()
-                assert "exceeded quota" in told["status"]["message"]
+                reported = await parts.job()
+                assert "exceeded quota" in reported["status"]["message"]
                 assert [bool(observed.refusals) for observed in script.shown[:3]] == [False, True, True]
-                before = told["metadata"]["resourceVersion"]
+                before = reported["metadata"]["resourceVersion"]
                 await until(lambda: len(script.shown) >= 7)
-                assert (await parts.job())["metadata"]["resourceVersion"] == before, "told once"
+                assert (await parts.job())["metadata"]["resourceVersion"] == before, "it is reported once"
                 await core.delete_namespaced_resource_quota("none", namespace)
                 await until(lambda: script.shown[-1].jobs)
                 await parts.idle()
@@ -215,7 +215,7 @@ async def made_in(cluster: Cluster, namespace: str) -> list[str]:
 
 
 INVALID: dict[str, tuple[str, Any]] = {
-    # Neither the schema nor the operator limits the length of the domain by itself.
+    # Neither the schema nor the operator alone limits the length of the domain.
     "resources": ("spec.resources.gpuResourceName", {"gpusPerNode": 1, "gpuResourceName": "a" * 254 + "/gpu"}),
     "scheduling": (
         "spec.scheduling.tolerations[0]",
@@ -225,7 +225,7 @@ INVALID: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("section", INVALID)
-def test_what_can_never_be_created_is_final_and_nothing_made_before_stays(namespace: str, section: str) -> None:
+def test_an_object_that_can_never_be_created_is_final_and_no_other_is_kept(namespace: str, section: str) -> None:
     field, value = INVALID[section]
 
     async def test(cluster: Cluster) -> None:
@@ -352,7 +352,7 @@ def test_a_claim_that_does_not_bind_is_reported_with_its_event(
         parts.store.put(await client.create(job))
         await client.create(config_map(Observed(dreamboothjob=job), "photos", a="b"))
 
-        async def told() -> bool:
+        async def reported() -> bool:
             for pod in (await client.list("Pod", namespace))[0]:
                 parts.store.put(pod)
             with suppress(ClusterError):
@@ -360,7 +360,7 @@ def test_a_claim_that_does_not_bind_is_reported_with_its_event(
             status = (await parts.job()).get("status", {})
             return words in status.get("message", "") and status["phase"] == "Pending"
 
-        await until(told, 60)
+        await until(reported, 60)
 
     for item in made:
         cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(item))
@@ -420,7 +420,7 @@ def test_a_reconciliation_of_an_outdated_object_is_retried(namespace: str) -> No
         parts.queue.add(parts.key)
         task = asyncio.create_task(parts.controller.run())
         await until(lambda: len(script.shown) >= 2)
-        assert "status" not in await parts.job(), "judged by what is no longer so"
+        assert "status" not in await parts.job(), "a decision with an outdated object"
         parts.store.put(changed)
         await until(parts.job)
         await until(lambda: "status" in (parts.store.dreamboothjob(parts.key) or {}))
@@ -474,7 +474,7 @@ def test_without_the_lease_nothing_is_written(namespace: str) -> None:
 def test_an_exception_in_the_reconciler_does_not_stop_the_workers(namespace: str) -> None:
     def decide(observed: Observed) -> Plan:
         if len(script.shown) < 3:
-            raise KeyError("a field that nobody thought of")
+            raise KeyError("an unexpected field")
         return Plan(status={"phase": "Pending"})
 
     script = Script(decide)

@@ -150,12 +150,12 @@ def test_the_longest_silence_grows_while_progress_does_not_change(story: Story) 
 def test_gpu_time_never_decreases(story: Story) -> None:
     story.scrape(0)
     story.put(gpus=2, gpu_seconds=0, gpus_held_since=at(10))
-    told = []
+    values = []
     for seconds in (40, 70):
         story.scrape(seconds)
-        told.append(story.value("gpu_seconds_total"))
-    assert told == [60, 120]
-    # The pods had ended five seconds before, as it turns out.
+        values.append(story.value("gpu_seconds_total"))
+    assert values == [60, 120]
+    # The pods had ended five seconds before.
     story.put(gpus=2, gpu_seconds=110)
     story.scrape(80)
     assert story.value("gpu_seconds_total") == 120

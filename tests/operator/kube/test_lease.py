@@ -60,7 +60,7 @@ def test_the_lease_of_a_killed_replica_is_taken_over_once_it_expires(namespace: 
                 await asyncio.sleep(1)
                 dying.cancel()
                 while not two.elected.is_set():
-                    assert one.held() or not two.held(), "nobody noticed"
+                    assert one.held() or not two.held(), "the loss was not noticed"
                     assert not (one.held() and two.held()), "two could write at the same time"
                     await asyncio.sleep(0.02)
                 spec = await lease(cluster, namespace)

@@ -95,7 +95,7 @@ def test_unknown_fields_are_ignored() -> None:
 def test_implausible_values_are_rejected(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidProgress) as caught:
         snapshot_from(body(**changes))
-    assert not any(str(value) in str(caught.value) for value in changes.values()), "it repeats what a stranger said"
+    assert not any(str(value) in str(caught.value) for value in changes.values()), "it repeats untrusted values"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def waiting(rate: float, *those: Key) -> UpdateLimiter:
 def test_the_rate_is_limited() -> None:
     limiter = waiting(10, *keys("space", 100))
     assert [len(limiter.due(0.1)) for _ in range(5)] == [2, 1, 1, 1, 1]
-    assert len(limiter.due(3600)) == 10, "a silence is made up for by one second's at most"
+    assert len(limiter.due(3600)) == 10, "unused updates are kept for one second at most"
 
 
 def test_a_rate_below_one_per_second() -> None:

@@ -84,12 +84,12 @@ def test_a_key_is_requeued_after_the_latest_delay() -> None:
         queue.done(await queue.get(), 0.05)
         begun = time.monotonic()
         assert await queue.get() == A
-        assert 0.04 < time.monotonic() - begun < 1
+        assert 0.04 < time.monotonic() - begun < 10
         queue.done(A, 0.02)
         queue.add(A)
         queue.done(await queue.get(), None)
         await asyncio.sleep(0.05)
-        assert len(queue) == 0, "what was due before an earlier look is still due"
+        assert len(queue) == 0, "an item that was due earlier is still due"
 
     run(test())
 
@@ -230,7 +230,7 @@ def test_a_namespace_uses_no_more_workers_than_its_limit() -> None:
         assert [await queue.get() for _ in range(2)] == loud[:2]
         third = asyncio.create_task(queue.get())
         await asyncio.sleep(0.01)
-        assert not third.done(), "a worker that another namespace may need is given away"
+        assert not third.done(), "a worker that another namespace may need is used"
         queue.add(A)
         assert await third == A
         fourth = asyncio.create_task(queue.get())

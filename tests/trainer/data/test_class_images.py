@@ -21,7 +21,7 @@ def add(images: ClassImages, index: int, value: int) -> None:
     images.add(index, Image.new("RGB", (64, 64), (value, 0, 0)), torch.full((4, 8, 8), float(value)))
 
 
-def test_what_was_stored_is_read(images: ClassImages) -> None:
+def test_stored_images_are_read(images: ClassImages) -> None:
     for index in (0, 1, 3):
         add(images, index, index)
     assert images.missing(5) == [2, 4]
@@ -52,7 +52,7 @@ def test_a_damaged_image_is_missing_and_can_be_stored_again(images: ClassImages,
     assert file.read_bytes() == whole
 
 
-def test_whatever_determines_the_images_names_the_folder(tmp_path: Path, images: ClassImages) -> None:
+def test_the_name_of_the_folder_depends_on_all_that_determines_the_images(tmp_path: Path, images: ClassImages) -> None:
     others = [
         {"model": "abd"},
         {"precision": "bfloat16"},

@@ -44,7 +44,7 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
 
 
 def clear(mode: str) -> Image.Image:
-    """A wholly transparent dark picture."""
+    """A dark, completely transparent picture."""
     return Image.new("RGBA", (64, 64), (10, 20, 30, 0)).convert(mode)
 
 
@@ -176,7 +176,7 @@ def test_profiles_of_pictures_in_grey(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "1"])
-def test_pictures_in_grey_with_a_profile_of_colours(tmp_path: Path, mode: str) -> None:
+def test_grey_pictures_with_a_colour_profile(tmp_path: Path, mode: str) -> None:
     plain = Image.new("L", (64, 64), 255).convert(mode)
     plain.save(tmp_path / "a.png", icc_profile=exchanged())
     (photo,), _ = load_photos(tmp_path, 64)
@@ -184,14 +184,14 @@ def test_pictures_in_grey_with_a_profile_of_colours(tmp_path: Path, mode: str) -
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
-def test_a_profile_of_another_kind_of_picture_is_passed_over(tmp_path: Path, mode: str) -> None:
+def test_a_colour_profile_of_another_mode_is_ignored(tmp_path: Path, mode: str) -> None:
     image = Image.new("RGB", (64, 64), (200, 30, 30)).convert(mode, palette=Image.Palette.ADAPTIVE)
     image.save(tmp_path / "a.tiff", icc_profile=linear_grey())
     (photo,), _ = load_photos(tmp_path, 64)
     assert close(photo.image.getpixel((32, 32)), (200, 30, 30))
 
 
-def test_photos_of_phones_with_further_frames_are_taken(tmp_path: Path) -> None:
+def test_photos_of_phones_with_further_frames_are_accepted(tmp_path: Path) -> None:
     depth = Image.new("RGB", (120, 80), "green")
     picture().save(tmp_path / "a.mpo", save_all=True, append_images=[depth])
     picture(seed=9).save(tmp_path / "b.heic", save_all=True, append_images=[depth])

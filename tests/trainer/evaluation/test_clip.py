@@ -21,7 +21,7 @@ def encoder() -> ClipScorer:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """The embedded encoder as transformers lays out a model with its tokenizer."""
+    """The embedded CLIP scorer, saved as transformers saves a model with its tokenizer."""
     folder = embedded.path("emoji")
     shutil.copytree(folder / "evaluator", tmp_path / "clip")
     shutil.copytree(folder / "pipeline" / "tokenizer", tmp_path / "clip", dirs_exist_ok=True)
@@ -80,7 +80,7 @@ def test_texts_longer_than_the_model_reads_are_cut_off(encoder: ClipScorer) -> N
     assert torch.isfinite(encoder.texts(["a dog " * 100])).all()
 
 
-def test_a_folder_gives_what_the_embedded_model_gives(encoder: ClipScorer, saved: Path) -> None:
+def test_a_folder_and_the_embedded_model_generate_the_same(encoder: ClipScorer, saved: Path) -> None:
     loaded = ClipScorer.load(str(saved), CPU)
     assert loaded.digest == encoder.digest
     assert torch.equal(loaded.images(photos("dog")), encoder.images(photos("dog")))
@@ -125,7 +125,7 @@ def of_another_size(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [corrupt, another_type, without_weights, without_tokenizer, of_another_size])
-def test_a_spoilt_folder_is_unavailable(saved: Path, spoil) -> None:
+def test_an_invalid_folder_is_unavailable(saved: Path, spoil) -> None:
     spoil(saved)
     with pytest.raises(
         ModelUnavailable, match=r"evaluation\.encoder: .* can't be loaded: .+ It must hold a CLIP model"
@@ -137,12 +137,12 @@ def test_a_spoilt_folder_is_unavailable(saved: Path, spoil) -> None:
     ("source", "remedy"),
     [("embedded://nothing", "there are: emoji"), ("no/such/folder", "Give the path of a folder with a CLIP model")],
 )
-def test_an_unknown_source_says_what_to_give(source: str, remedy: str) -> None:
+def test_an_unknown_source_is_refused_with_a_remedy(source: str, remedy: str) -> None:
     with pytest.raises(ModelUnavailable, match=remedy):
         ClipScorer.load(source, CPU)
 
 
-def test_a_hub_that_is_not_reached_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelUnavailable, match="Check the name and the network"):
         ClipScorer.load("hf://no-such-organisation/no-such-model", CPU)

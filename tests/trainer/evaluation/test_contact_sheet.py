@@ -10,7 +10,7 @@ def square(colour: tuple[int, int, int], side: int = 64) -> Image.Image:
     return Image.new("RGB", (side, side), colour)
 
 
-def test_columns_stand_side_by_side_and_rows_below_each_other() -> None:
+def test_columns_are_side_by_side_and_rows_below_each_other() -> None:
     sheet = contact_sheet([Row("first", ([square(RED)], [square(BLUE)]))] * 2, ("before", "after"), side=250)
     assert sheet.size == (2 * MARGIN + 500 + COLUMN_GAP, 2 * MARGIN + 3 * LINE + 500 + COLUMN_GAP)
     for y in (MARGIN + 2 * LINE + 125, MARGIN + 3 * LINE + 375 + COLUMN_GAP):
@@ -38,14 +38,14 @@ def test_rows_of_different_length() -> None:
     assert sheet.getpixel((sheet.width - MARGIN - 75, sheet.height - MARGIN - 75)) == BLUE
 
 
-def test_fifty_rows_fit_and_more_than_the_most_are_left_out() -> None:
+def test_fifty_rows_fit_and_further_rows_are_omitted() -> None:
     assert contact_sheet([Row("a dog", ([square(RED)],))] * 50).height < 16_383
     rows = [Row("a dog", ([square(RED)],))] * (MAX_ROWS + 5)
     assert contact_sheet(rows).size == contact_sheet(rows[:MAX_ROWS]).size
 
 
 @pytest.mark.parametrize("label", ["", "a dog\non the beach", "ein Hündchen 🐶 在海滩上", "x" * 500])
-def test_any_label_leaves_the_margins_clean(label: str) -> None:
+def test_labels_never_reach_into_the_margins(label: str) -> None:
     sheet = contact_sheet([Row(label, ([square(RED)],))])
     paper = Image.new("RGB", sheet.size, "white")
     left, top, right, bottom = ImageChops.difference(sheet, paper).getbbox() or (0, 0, 0, 0)

@@ -41,7 +41,9 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], No
     return reach
 
 
-def test_a_hub_repository_is_downloaded_and_its_commit_told(repository: Path, reach: Callable[[str], None]) -> None:
+def test_a_hub_repository_is_downloaded_and_its_commit_is_reported(
+    repository: Path, reach: Callable[[str], None]
+) -> None:
     with FakeHub(repository).serve() as hub:
         reach(hub.url)
         files = locate(Model(source="hf://studio/tiny"), ["*.json", "*.safetensors"])
@@ -98,7 +100,7 @@ def test_the_token_is_sent_and_never_shown(
         ("hf://not a name", None, ["hf://not a name", "Check the name"]),
     ],
 )
-def test_what_the_hub_refuses_is_named_with_a_remedy(
+def test_a_refusal_of_the_hub_is_reported_with_a_remedy(
     repository: Path, reach: Callable[[str], None], source: str, revision: str | None, hints: list[str]
 ) -> None:
     gated = source == "hf://studio/tiny" and revision is None
@@ -110,7 +112,7 @@ def test_what_the_hub_refuses_is_named_with_a_remedy(
         assert hint in str(caught.value)
 
 
-def test_an_unreachable_hub_is_told_promptly(reach: Callable[[str], None]) -> None:
+def test_an_unreachable_hub_is_reported_promptly(reach: Callable[[str], None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     reach(f"http://127.0.0.1:{port}")
@@ -127,7 +129,7 @@ def test_embedded_models_and_paths_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["/nowhere/model", "embedded://emojis", "s3://bucket/model"])
-def test_what_is_nowhere_is_refused_with_a_remedy(source: str) -> None:
+def test_a_missing_source_is_refused_with_a_remedy(source: str) -> None:
     with pytest.raises(ModelUnavailable, match=r"model\.source: ") as caught:
         locate(Model(source=source))
     assert any(remedy in str(caught.value) for remedy in ("hf://organisation/name", "there are: emoji", "Use hf://"))

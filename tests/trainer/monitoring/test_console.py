@@ -9,7 +9,7 @@ from dreambooth_trainer.monitoring.progress import Progress
 
 
 class FakeClock:
-    """Time that passes when a test says so."""
+    """A clock that a test advances."""
 
     seconds = 0.0
 
@@ -29,7 +29,7 @@ def output() -> io.StringIO:
 
 @pytest.fixture
 def lines(clock: FakeClock, output: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> Progress:
-    """A run that reports to something that is no terminal."""
+    """A run whose output is not a terminal."""
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     return Progress([console_observer(Console(file=output))], clock=clock)
@@ -82,7 +82,7 @@ def test_lines_within_a_phase_are_few(
     assert len(output.getvalue().splitlines()) - 2 == expected
 
 
-def test_lines_neither_wrap_nor_hold_control_codes(lines: Progress, clock: FakeClock, output: io.StringIO) -> None:
+def test_lines_have_no_line_breaks_and_no_control_codes(lines: Progress, clock: FakeClock, output: io.StringIO) -> None:
     with lines.phase("train", total=10**30, unit="[bold]steps[/bold]" * 10) as phase:
         clock.seconds += 60
         phase.advance(loss=0.1)
@@ -98,7 +98,7 @@ def terminal() -> Console:
 
 
 def shown(console: Console) -> list[str]:
-    """Every line that was ever shown, without its control codes."""
+    """All lines that were shown, without control codes."""
     assert isinstance(console.file, io.StringIO)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
     return [line.rstrip() for line in re.split(r"[\r\n]+", text) if line.strip()]

@@ -15,7 +15,7 @@ from dreambooth_trainer.monitoring.progress import PHASES, Progress
 
 
 class FakeClock:
-    """Time that passes when a test says so."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.seconds = 100.0
@@ -80,7 +80,7 @@ def test_training_figures(progress: Progress) -> None:
     assert (snapshot.loss, snapshot.prior_loss, snapshot.learning_rate, snapshot.grad_norm) == (0.11, 0.1, 1e-4, 0.8)
 
 
-def test_images_are_counted_by_what_became_of_them(progress: Progress) -> None:
+def test_images_are_counted_by_their_result(progress: Progress) -> None:
     with progress.phase("prior", total=8, done=2) as prior:
         prior.advance(4, class_images_generated=4)
         prior.advance(2)
@@ -91,12 +91,12 @@ def test_images_are_counted_by_what_became_of_them(progress: Progress) -> None:
     assert (snapshot.class_images.done, snapshot.class_images_generated, snapshot.training_images) == (8, 4, 12)
 
 
-def test_an_observer_that_comes_late_is_told_of_what_follows(progress: Progress) -> None:
-    told: list[Event] = []
+def test_a_late_observer_receives_later_events(progress: Progress) -> None:
+    events: list[Event] = []
     with progress.phase("prior") as phase:
-        progress.observe(lambda event, _: told.append(event))
+        progress.observe(lambda event, _: events.append(event))
         phase.advance()
-    assert told == ["advance", "end"]
+    assert events == ["advance", "end"]
 
 
 def test_speed_and_time_left_count_only_this_start(progress: Progress, clock: FakeClock) -> None:
@@ -131,7 +131,7 @@ def test_the_time_left_is_that_of_the_running_phase(progress: Progress, clock: F
     assert (snapshot.class_images.done, snapshot.class_images.total) == (56, 200)
 
 
-def test_totals_told_early_serve_phases_that_are_skipped_or_start_later(progress: Progress) -> None:
+def test_totals_announced_early_serve_phases_that_are_skipped_or_start_later(progress: Progress) -> None:
     progress.update(total_steps=400, class_images=200)
     progress.skip("prior")
     snapshot = progress.snapshot()
@@ -176,18 +176,18 @@ def test_percent_never_falls(runs: list[tuple[str, int | None, list[int]]]) -> N
     assert all(0 <= percent <= 100 for percent in percents)
 
 
-def test_observers_are_told_in_order(clock: FakeClock) -> None:
-    told: list[tuple[Event, str | None, str]] = []
+def test_observers_are_called_in_order(clock: FakeClock) -> None:
+    events: list[tuple[Event, str | None, str]] = []
 
     def observe(event: Event, snapshot: Snapshot) -> None:
         assert snapshot.current
-        told.append((event, snapshot.phase, snapshot.current.state))
+        events.append((event, snapshot.phase, snapshot.current.state))
 
     progress = Progress([observe], clock=clock)
     progress.skip("prior")
     with progress.phase("train", total=1) as phase:
         phase.advance()
-    assert told == [
+    assert events == [
         ("end", "prior", "skipped"),
         ("start", "train", "running"),
         ("advance", "train", "running"),
@@ -226,13 +226,13 @@ def test_idle_time_counts_from_the_last_report(progress: Progress, clock: FakeCl
     assert progress.idle_seconds() == 0
 
 
-def test_memory_of_this_process_is_told(progress: Progress) -> None:
+def test_memory_of_this_process_is_reported(progress: Progress) -> None:
     before = progress.snapshot().memory_bytes
     ballast = bytearray(b"x" * 64_000_000)
     assert progress.snapshot().memory_bytes - before > 0.9 * len(ballast)
 
 
-def test_readers_in_other_threads_see_a_change_whole() -> None:
+def test_readers_in_other_threads_see_consistent_snapshots() -> None:
     halfway, go_on = threading.Event(), threading.Event()
 
     def clock() -> float:
@@ -263,6 +263,6 @@ def test_torch_stays_unloaded() -> None:
 
 
 @pytest.mark.gpu
-def test_device_memory_is_told_where_there_is_a_device(progress: Progress) -> None:
+def test_device_memory_is_reported_if_there_is_a_device(progress: Progress) -> None:
     torch.empty(1_000_000, device="cuda")
     assert (progress.snapshot().device_memory_bytes or 0) >= 4_000_000

@@ -9,7 +9,7 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
     return registry.get_sample_value(f"dreambooth_trainer_{name}", labels)
 
 
-def test_each_step_is_timed_with_what_lies_between_two_reports() -> None:
+def test_the_time_of_a_step_includes_the_time_between_two_reports() -> None:
     clock = FakeClock()
     progress = Progress(clock=clock, now=clock.now)
     registry = registry_of(progress)

@@ -14,7 +14,7 @@ from dreambooth_trainer.monitoring.server import Server, serve
 
 
 class FakeClock:
-    """Time that passes when a test says so."""
+    """A clock that a test advances."""
 
     seconds = 0.0
 
@@ -68,7 +68,7 @@ def test_progress_is_the_snapshot(progress: Progress, connection: http.client.HT
     ("accept", "parse"),
     [("text/plain", parse_text), ("application/openmetrics-text; version=1.0.0", parse_openmetrics)],
 )
-def test_metrics_are_what_prometheus_reads(
+def test_metrics_have_the_format_of_prometheus(
     progress: Progress, clock: FakeClock, connection: http.client.HTTPConnection, accept: str, parse: object
 ) -> None:
     progress.update(class_images=200)
@@ -122,7 +122,7 @@ def test_figures_that_are_unknown_have_no_sample(connection: http.client.HTTPCon
     assert families["dreambooth_trainer_loss"] == families["dreambooth_trainer_learning_rate"] == []
 
 
-def test_health_fails_when_the_run_goes_silent(
+def test_health_fails_when_a_run_makes_no_progress(
     progress: Progress, clock: FakeClock, connection: http.client.HTTPConnection
 ) -> None:
     clock.seconds += 60
@@ -148,7 +148,7 @@ def test_head_is_get_without_the_body(server: Server, path: str) -> None:
 
 
 @pytest.mark.parametrize("accept", ["text/plain; version=abc", "application/openmetrics-text; version=x", ";=,", "*/*"])
-def test_an_odd_accept_header_gets_the_plain_format(connection: http.client.HTTPConnection, accept: str) -> None:
+def test_an_unknown_accept_header_gets_the_text_format(connection: http.client.HTTPConnection, accept: str) -> None:
     response, body = ask(connection, "GET", "/metrics", {"Accept": accept})
     assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert list(parse_text(body))
@@ -168,7 +168,7 @@ def test_other_methods_are_refused(connection: http.client.HTTPConnection, metho
     assert response.headers["Connection"] == "close"
 
 
-def test_a_silent_client_holds_nobody_up(server: Server, connection: http.client.HTTPConnection) -> None:
+def test_a_silent_client_does_not_delay_others(server: Server, connection: http.client.HTTPConnection) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as silent:
         silent.sendall(b"GET /progress HTTP/1.1\r\n")
         assert ask(connection, "GET", "/progress")[0].status == 200

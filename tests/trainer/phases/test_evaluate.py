@@ -32,7 +32,7 @@ def configuration(**evaluation: object) -> TrainConfig:
 
 
 class FakeFamily:
-    """Generates a square of the prompt's colour at a place of the seed's, on the background that the prompt names."""
+    """Generates a square with the colour and background of the prompt, at a place that depends on the seed."""
 
     resolution = 64
     device = torch.device("cpu")
@@ -76,7 +76,7 @@ def started(config: TrainConfig, folder: RunFolder, cache: Path) -> Run:
     run = Run(config, folder, cache, Distributed(), Progress(), identifier="dkv")
     family = cast(ModelFamily, FakeFamily())
     run.base = Identity("fake", None)
-    # The same one each time that it is loaded.
+    # Each load returns the same scorer.
     run._load = lambda *, exact: family  # type: ignore[method-assign]
     return run
 
@@ -134,7 +134,7 @@ def test_an_unchanged_model_keeps_everything(run: Run) -> None:
     assert figures.subj > figures.pres_after
 
 
-def test_pictures_for_people(run: Run) -> None:
+def test_pictures_of_the_comparison(run: Run) -> None:
     comparisons = evaluated(run).comparisons
     assert [comparison.prompt for comparison in comparisons] == ["a dog", "a cat", "a car"]
     assert [len(comparison.before) for comparison in comparisons] == [4, 2, 2]
@@ -151,7 +151,7 @@ def test_result_survives_json(run: Run) -> None:
     assert Evaluated.model_validate_json(result.model_dump_json()) == result
 
 
-def test_the_next_job_does_not_generate_the_base_models_pictures_again(run: Run, tmp_path: Path) -> None:
+def test_the_next_run_does_not_generate_the_pictures_of_the_base_model_again(run: Run, tmp_path: Path) -> None:
     first = evaluated(run)
     assert len(base(run).generated) == 16
     again = started(run.config, run.folder, run.cache)
@@ -161,7 +161,7 @@ def test_the_next_job_does_not_generate_the_base_models_pictures_again(run: Run,
     assert (phase.done, phase.total) == (36, 36)
 
 
-def test_another_sampler_generates_anew(run: Run) -> None:
+def test_another_sampler_generates_again(run: Run) -> None:
     evaluated(run)
     config = run.config.model_copy(update={"samples": Samples(steps=7)})
     other = started(config, run.folder, run.cache)
@@ -182,7 +182,7 @@ def test_batches_span_prompts_and_are_bounded(run: Run) -> None:
     assert tuned.batches == [16, 4]
 
 
-def test_a_stop_keeps_what_the_base_model_drew(run: Run) -> None:
+def test_a_stop_keeps_the_pictures_of_the_base_model(run: Run) -> None:
     class StopsAtOnce(FakeFamily):
         def generate(
             self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: int

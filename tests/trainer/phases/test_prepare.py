@@ -53,7 +53,7 @@ def test_photos_and_identifier_are_settled(photos: Path) -> None:
     assert (snapshot.phase, snapshot.phases[0].state) == ("prepare", "done")
 
 
-def test_a_given_identifier_is_kept_and_the_finding_told(photos: Path) -> None:
+def test_a_given_identifier_is_kept_and_the_finding_is_reported(photos: Path) -> None:
     prepared = prepare.prepare(run_of(photos, identifier="sks"))
     assert (prepared.identifier, prepared.finding.source, len(prepared.finding.tokens)) == ("sks", "given", 2)
     assert any("is 2 tokens" in warning for warning in prepared.warnings)
@@ -66,7 +66,9 @@ def test_tokens_that_the_text_encoder_never_saw_reach_less_than_known_ones(photo
 
 
 @pytest.mark.parametrize(("trained", "warned"), [(False, True), (True, False)])
-def test_a_faint_identifier_is_told_where_the_text_encoder_stays(photos: Path, trained: bool, warned: bool) -> None:
+def test_a_weak_identifier_is_reported_if_the_text_encoder_is_not_trained(
+    photos: Path, trained: bool, warned: bool
+) -> None:
     finding = prepare.prepare(run_of(photos, identifier="lf", training={"trainTextEncoder": trained})).finding
     assert finding.reach is not None and finding.reach < FAINT
     assert any("trainTextEncoder" in warning for warning in finding.warnings) == warned
@@ -85,7 +87,7 @@ def test_the_resolution_of_the_manifest_comes_first(photos: Path) -> None:
     assert Image.open(run.folder.photos / "01.png").size == (72, 72)
 
 
-def test_bad_photos_are_told_before_the_model_is_loaded(photos: Path) -> None:
+def test_invalid_photos_are_reported_before_the_model_is_loaded(photos: Path) -> None:
     (photos / "notes.txt").write_text("x")
     run = run_of(photos)
     with pytest.raises(InvalidData, match=r"notes\.txt"):
@@ -146,12 +148,12 @@ def test_prompts_that_lose_identifier_or_class_are_refused(
         ({"evaluation": {"contexts": ["in water", "q x" * 20]}}, "spec.evaluation.contexts[1]"),
     ],
 )
-def test_other_long_prompts_are_told(photos: Path, sections: dict[str, Any], field: str) -> None:
+def test_other_long_prompts_are_reported(photos: Path, sections: dict[str, Any], field: str) -> None:
     (warning,) = (text for text in prepare.prepare(run_with(photos, **sections)).warnings if "cuts off" in text)
     assert warning.startswith(f"{field}: the text encoder cuts off ")
 
 
-def test_prompts_of_what_is_switched_off_may_be_long(photos: Path) -> None:
+def test_prompts_of_disabled_features_may_be_long(photos: Path) -> None:
     run = run_with(
         photos,
         prior={"enabled": False, "prompt": LONG + "a {class}"},

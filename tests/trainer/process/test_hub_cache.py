@@ -18,16 +18,14 @@ def usual(tmp_path: Path) -> Path:
     return tmp_path / "home" / "hub"
 
 
-def test_one_that_can_be_written_to_stays(usual: Path, tmp_path: Path) -> None:
+def test_a_writable_hub_cache_is_kept(usual: Path, tmp_path: Path) -> None:
     environment = {"HF_HOME": str(usual.parent)}
     use_hub_cache(tmp_path / "own", environment)
     assert environment == {"HF_HOME": str(usual.parent)}
     assert not (tmp_path / "own").exists()
 
 
-def test_what_one_holds_that_can_only_be_read_is_used(
-    usual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_models_of_a_read_only_hub_cache_are_used(usual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dreambooth_trainer.process.hub_cache.is_writable", lambda folder: False)
     environment = {"HF_HUB_CACHE": str(usual), "HF_HOME": "/elsewhere"}
     for _ in range(2):
@@ -43,7 +41,9 @@ def test_what_one_holds_that_can_only_be_read_is_used(
 
 
 @pytest.mark.parametrize("variables", [{}, {"XDG_CACHE_HOME": "/proc/nowhere"}, {"HF_HOME": "/proc/nowhere"}])
-def test_none_at_all_is_no_obstacle(tmp_path: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_hub_cache_is_accepted(
+    tmp_path: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 

@@ -22,16 +22,16 @@ QUICK = Timeouts(holder=0.6, renewal=0.05, silence=2.0, server=6.0, look=0.02)
 
 
 class Watch:
-    """What a lock told its user."""
+    """What a lock reports to its user."""
 
     def __init__(self) -> None:
-        """Has heard nothing."""
+        """Starts without reports."""
         self.waiting: list[str] = []
         self.lost = threading.Event()
         self.stop = False
 
     def check(self) -> None:
-        """Ends the waiting where the test says so."""
+        """Ends the waiting if the test requests it."""
         if self.stop:
             raise Interrupted("stopped")
 
@@ -75,12 +75,12 @@ def holder(file: Path) -> Iterator[BaseProcess]:
 
 
 def on_another_machine(file: Path) -> Callable[[], None]:
-    """What a process of another machine leaves in the file; the function renews it."""
+    """Writes the file as a process of another machine does; the returned function renews it."""
     file.parent.mkdir(parents=True, exist_ok=True)
 
     def write() -> None:
-        said = {"host": "node-b", "pid": 7, "since": "2026-01-01", "kernel": "another", "mark": "b"}
-        content = json.dumps(said | {"renewed": f"{time.time():.6f}"}).encode()
+        holder = {"host": "node-b", "pid": 7, "since": "2026-01-01", "kernel": "another", "mark": "b"}
+        content = json.dumps(holder | {"renewed": f"{time.time():.6f}"}).encode()
         # In place, as the trainer does: a file that is truncated first has no holder for a moment.
         handle = os.open(file, os.O_WRONLY | os.O_CREAT, 0o644)
         os.pwrite(handle, content, 0)
@@ -93,7 +93,7 @@ def on_another_machine(file: Path) -> Callable[[], None]:
 
 @contextmanager
 def living(renew: Callable[[], None]) -> Iterator[None]:
-    """Renews like a process of another machine."""
+    """Renews the file as a process of another machine does."""
     ended = threading.Event()
 
     def go_on() -> None:
@@ -109,15 +109,15 @@ def living(renew: Callable[[], None]) -> Iterator[None]:
 
 def test_the_lock_is_there_while_it_is_held(file: Path, watch: Watch) -> None:
     with watch.hold(file):
-        said = json.loads(file.read_text())
-        assert (said["pid"], said["kernel"]) == (os.getpid(), Holder.this().kernel)
+        content = json.loads(file.read_text())
+        assert (content["pid"], content["kernel"]) == (os.getpid(), Holder.this().kernel)
         time.sleep(3 * QUICK.renewal)
-        assert json.loads(file.read_text())["renewed"] > said["renewed"]
+        assert json.loads(file.read_text())["renewed"] > content["renewed"]
     assert not file.exists()
     assert watch.waiting == []
 
 
-def test_the_second_says_who_has_it(file: Path, watch: Watch) -> None:
+def test_the_second_process_reports_who_holds_the_lock(file: Path, watch: Watch) -> None:
     with holder(file) as process:
         with pytest.raises(StorageUnavailable) as refused, watch.hold(file):
             pass
@@ -127,14 +127,14 @@ def test_the_second_says_who_has_it(file: Path, watch: Watch) -> None:
         assert file.exists()
 
 
-def test_the_second_goes_on_when_the_first_ends_in_time(file: Path, watch: Watch) -> None:
+def test_the_second_process_continues_if_the_first_ends_in_time(file: Path, watch: Watch) -> None:
     with holder(file) as process:
         threading.Timer(0.2, process.terminate).start()
         with watch.hold(file, Timeouts(holder=20, look=0.02)):
             assert json.loads(file.read_text())["pid"] == os.getpid()
 
 
-def test_what_a_killed_process_left_does_not_block(file: Path, watch: Watch) -> None:
+def test_the_lock_of_a_killed_process_does_not_block(file: Path, watch: Watch) -> None:
     with holder(file) as process:
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
@@ -145,7 +145,7 @@ def test_what_a_killed_process_left_does_not_block(file: Path, watch: Watch) -> 
     assert watch.waiting == []
 
 
-def test_whoever_waits_can_be_stopped(file: Path, watch: Watch) -> None:
+def test_a_waiting_process_can_be_stopped(file: Path, watch: Watch) -> None:
     watch.stop = True
     with holder(file), pytest.raises(Interrupted), watch.hold(file, Timeouts(holder=60)):
         pass
@@ -153,7 +153,7 @@ def test_whoever_waits_can_be_stopped(file: Path, watch: Watch) -> None:
 
 @pytest.mark.parametrize("locks", [True, False])
 class TestAnotherMachine:
-    """Its locks are not seen here; or nobody has any."""
+    """Its locks are invisible here, or the file system has no locks."""
 
     @pytest.fixture(autouse=True)
     def _file_system(self, locks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ class TestAnotherMachine:
 
             monkeypatch.setattr(fcntl, "flock", refuse)
 
-    def test_that_writes_keeps_the_folder(self, file: Path, watch: Watch) -> None:
+    def test_a_machine_that_writes_keeps_the_folder(self, file: Path, watch: Watch) -> None:
         with (
             living(on_another_machine(file)),
             pytest.raises(StorageUnavailable, match="process 7 on node-b since 2026"),
@@ -172,25 +172,25 @@ class TestAnotherMachine:
         ):
             pass
 
-    def test_that_vanished_does_not_block(self, file: Path, watch: Watch) -> None:
+    def test_a_machine_that_vanished_does_not_block(self, file: Path, watch: Watch) -> None:
         on_another_machine(file)
         with watch.hold(file):
             assert json.loads(file.read_text())["pid"] == os.getpid()
 
-    def test_that_takes_the_folder_from_a_process_that_had_stopped_is_noticed(self, file: Path, watch: Watch) -> None:
+    def test_taking_the_folder_from_a_suspended_process_is_noticed(self, file: Path, watch: Watch) -> None:
         with watch.hold(file):
             on_another_machine(file)
             assert watch.lost.wait(5)
         assert json.loads(file.read_text())["host"] == "node-b"
 
-    def test_nobody_had_it(self, file: Path, watch: Watch) -> None:
+    def test_a_free_lock_is_taken(self, file: Path, watch: Watch) -> None:
         with watch.hold(file):
             pass
         assert watch.waiting == []
         assert not file.exists()
 
 
-def test_a_machine_whose_lock_its_server_still_keeps_is_waited_for(file: Path, watch: Watch) -> None:
+def test_a_lock_that_the_file_server_still_holds_is_waited_for(file: Path, watch: Watch) -> None:
     on_another_machine(file)
     with file.open() as kept:
         fcntl.flock(kept, fcntl.LOCK_EX)
@@ -200,7 +200,7 @@ def test_a_machine_whose_lock_its_server_still_keeps_is_waited_for(file: Path, w
             assert time.monotonic() - begun > 0.7
 
 
-def test_of_many_at_once_one_has_it(file: Path) -> None:
+def test_one_of_many_concurrent_processes_gets_the_lock(file: Path) -> None:
     inside, most = threading.Semaphore(0), []
 
     def enter() -> None:
@@ -219,7 +219,7 @@ def test_of_many_at_once_one_has_it(file: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 1}', b"\xff"])
-def test_a_file_that_says_nothing_does_not_block(file: Path, watch: Watch, content: bytes) -> None:
+def test_an_invalid_lock_file_does_not_block(file: Path, watch: Watch, content: bytes) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
     with watch.hold(file, Timeouts(holder=0, silence=60, server=0)):

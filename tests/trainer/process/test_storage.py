@@ -60,7 +60,7 @@ def test_a_folder_is_replaced_or_kept(tmp_path: Path, replace: bool, expected: s
 
 
 @pytest.mark.parametrize("replace", [True, False])
-def test_a_failure_leaves_what_was_there(tmp_path: Path, replace: bool) -> None:
+def test_a_failed_write_keeps_the_previous_content(tmp_path: Path, replace: bool) -> None:
     fill(tmp_path / "model", "old")
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "model", replace=replace) as folder:
         (folder / "file").write_text("half")
@@ -69,7 +69,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, replace: bool) -> None:
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_a_kill_leaves_what_was_there_and_the_next_writer_cleans_up(tmp_path: Path) -> None:
+def test_a_kill_keeps_the_previous_content_and_the_next_writer_cleans_up(tmp_path: Path) -> None:
     fill(tmp_path / "model", "old")
     (tmp_path / ".models.yaml").write_text("not ours")
     with subprocess.Popen(
@@ -86,7 +86,7 @@ def test_a_kill_leaves_what_was_there_and_the_next_writer_cleans_up(tmp_path: Pa
     assert sorted(os.listdir(tmp_path)) == [".models.yaml", "model"]
 
 
-def test_files_are_written_whole(tmp_path: Path) -> None:
+def test_files_are_written_atomically(tmp_path: Path) -> None:
     target = tmp_path / "a" / "file"
     write_atomically(target, "ä")
     assert target.read_bytes() == "ä".encode()
@@ -96,7 +96,7 @@ def test_files_are_written_whole(tmp_path: Path) -> None:
     assert os.listdir(target.parent) == ["file"]
 
 
-def test_a_file_that_cannot_be_replaced_leaves_no_rest(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_replaced_leaves_no_temporary_file(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
     with pytest.raises(OSError):
         write_atomically(tmp_path / "file", "content")

@@ -51,7 +51,7 @@ def test_any_message_fits(text: str, times: int) -> None:
     read = json.loads(content.decode("utf-8"))["message"]
     if read != message.encode("utf-8", "replace").decode():
         assert " ... " in read
-        assert len(content) > LIMIT - 40, "more is cut than needed"
+        assert len(content) > LIMIT - 40, "it is cut more than necessary"
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "🐕", "\n", "\x00", '"', "\ud800"])
@@ -65,7 +65,7 @@ def test_a_long_message_keeps_its_beginning_and_its_end(letter: str) -> None:
     assert message.endswith(" Lower training.batchSize.")
 
 
-def test_figures_give_way_to_the_message() -> None:
+def test_figures_are_shortened_before_the_message() -> None:
     content = json.loads(encode(Outcome("Completed", 0, "done", 1, {f"figure{i}": i for i in range(1000)})))
     assert (content["message"], content["result"]) == ("done", {})
 
@@ -100,13 +100,13 @@ def test_other_errors_are_the_trainers_own() -> None:
 
 @pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
 @pytest.mark.parametrize("error", [ModelUnavailable, ValueError])
-def test_the_hubs_token_is_never_told(variable: str, error: type[Exception]) -> None:
+def test_the_token_of_the_hub_is_never_revealed(variable: str, error: type[Exception]) -> None:
     outcome = outcome_of(error("401 for https://me:hf_secret@hub, Bearer hf_secret"), {variable: "hf_secret\n"})
     assert "hf_secret" not in outcome.message
     assert outcome.message.endswith("401 for https://me:***@hub, Bearer ***")
 
 
-def test_a_token_that_holds_the_other_is_hidden_whole() -> None:
+def test_a_token_that_contains_another_is_hidden_completely() -> None:
     environment = {"HF_TOKEN": "hf_a", "HUGGING_FACE_HUB_TOKEN": "hf_abc"}
     assert redact("hf_abc, hf_a", environment) == "***, ***"
 

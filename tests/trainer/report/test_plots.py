@@ -13,7 +13,7 @@ def test_grouped_means() -> None:
     assert grouped(np.array([1.0, 2.0]), 5).tolist() == [1.0, 2.0]
 
 
-def test_smoothed_at_the_ends_averages_what_there_is() -> None:
+def test_smoothing_at_the_ends_averages_the_available_values() -> None:
     assert smoothed(np.array([3.0, 0.0, 0.0, 9.0]), 3) == pytest.approx([1.5, 1.0, 3.0, 4.5])
 
 

@@ -32,7 +32,7 @@ FIGURES = Figures(
 
 
 class Page(HTMLParser):
-    """What a browser would find in a report."""
+    """The elements of a report, as a browser parses them."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def report(tmp_path: Path) -> ReportData:
     )
 
 
-def test_tells_everything(report: ReportData) -> None:
+def test_reports_everything(report: ReportData) -> None:
     page = Page(render(report))
     text = " ".join(page.text.split())
     assert not page.open
@@ -137,7 +137,7 @@ def test_an_undefined_figure_is_neither_good_nor_poor(report: ReportData) -> Non
     )
 
 
-def test_one_file_that_needs_nothing_else(report: ReportData, tmp_path: Path) -> None:
+def test_the_report_is_one_self_contained_file(report: ReportData, tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", report)
     html = (tmp_path / "report.html").read_text()
     page = Page(html)
@@ -188,7 +188,7 @@ def test_strings_of_users_are_escaped_everywhere(report: ReportData) -> None:
     assert not page.open
 
 
-def test_marks_that_turn_text_around_are_shown(report: ReportData) -> None:
+def test_bidirectional_control_characters_are_escaped(report: ReportData) -> None:
     text = Page(render(replace(report, prompt="a \u202egod\x1b[2J", warnings=["one\u2066"]))).text
     assert r"a \u202egod\x1b[2J" in text and r"one\u2066" in text
     assert not set("\u202e\u2066\x1b") & set(text)
@@ -203,7 +203,7 @@ def test_marks_that_turn_text_around_are_shown(report: ReportData) -> None:
         ({"losses": []}, ["Loss of the subject"]),
     ],
 )
-def test_leaves_out_what_the_run_did_not_do(report: ReportData, changed: dict[str, Any], missing: list[str]) -> None:
+def test_omits_what_the_run_did_not_do(report: ReportData, changed: dict[str, Any], missing: list[str]) -> None:
     text = Page(render(replace(report, **changed))).text
     assert all(title in Page(render(report)).text and title not in text for title in missing)
 

@@ -58,9 +58,7 @@ def test_the_prediction_is_the_models_own_for_each_row_and_its_prompt(model: Sta
             torch.testing.assert_close(found[row : row + 1], own)
 
 
-def test_a_model_that_did_not_change_has_nothing_to_learn_from_its_own_predictions(
-    model: StableDiffusion, rows: Noised
-) -> None:
+def test_an_unchanged_model_has_no_loss_on_its_own_predictions(model: StableDiffusion, rows: Noised) -> None:
     with torch.no_grad():
         tokens = model.tokenize(PROMPTS)
         prompts, images = model.encode_prompts(tokens), model.encode_framings(FRAMINGS, 64)

@@ -1,6 +1,6 @@
-"""A step's forward pass on a pretended GPU: fake tensors have shapes and devices, but no values that a host could read.
+"""A step's forward pass on a fake GPU: fake tensors have shapes and devices, but no values that a host could read.
 
-What a CUDA graph can't record fails here too: a value that the host asks for, a tensor on another device, a shape that
+What a CUDA graph can't record fails here too: a value that the host reads, a tensor on another device, a shape that
 depends on data. The backward pass needs a real device (see `test_gpu.py`).
 """
 
@@ -102,8 +102,7 @@ def the_step_asks_the_device_for_nothing(pipeline: DiffusionPipeline, variant: s
             losses.total.item()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("class_pool", [True, False], ids=["predictions", "noise"])
+@pytest.mark.parametrize(("variant", "class_pool"), [*((name, True) for name in VARIANTS), ("full", False)])
 def test_the_forward_pass_asks_the_device_for_nothing(layout: Layout, variant: str, class_pool: bool) -> None:
     the_step_asks_the_device_for_nothing(build(layout), variant, class_pool)
 

@@ -1,4 +1,4 @@
-"""What stands on the disk after checkpoints were written, cut short and damaged."""
+"""The files after checkpoints were written, truncated and damaged."""
 
 import shutil
 from collections.abc import Callable
@@ -55,7 +55,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 
 
 class OfAnotherNode(Distributed):
-    """A process that gets what the main one has found."""
+    """A process that receives the findings of the main one."""
 
     shared = ""
 
@@ -83,7 +83,7 @@ def test_the_newest_is_found_with_its_facts(tmp_path: Path) -> None:
     assert (newest.folder / "state" / "weights.pt").read_text() == "state of step 10"
 
 
-def test_none_is_found_where_none_was_written(tmp_path: Path) -> None:
+def test_no_checkpoint_is_found_in_an_empty_folder(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "checkpoints", 1, ONE).newest() is None
 
 
@@ -96,13 +96,13 @@ def test_the_newest_few_are_kept(tmp_path: Path, keep: int) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_one_is_passed_over(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_is_skipped(tmp_path: Path, damage: str) -> None:
     checkpoints = filled(tmp_path, 5, 10)
     DAMAGES[damage](tmp_path / "step-00000010")
     assert newest_step(checkpoints) == 5
 
 
-def test_damaged_ones_do_not_displace_whole_ones(tmp_path: Path) -> None:
+def test_damaged_checkpoints_do_not_displace_complete_ones(tmp_path: Path) -> None:
     checkpoints = filled(tmp_path, 10, 20, keep=1)
     flip_a_bit(tmp_path / "step-00000020" / "average-0.pt")
     checkpoints.save(5, 2, write("begun anew"))
@@ -123,7 +123,9 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000015"]
 
 
-def test_the_one_before_is_there_until_the_new_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_previous_checkpoint_is_kept_until_the_new_one_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoints = filled(tmp_path, 5, keep=1)
     found_at_removals = []
     remove = shutil.rmtree

@@ -36,7 +36,7 @@ def test_the_average_of_halves_is_kept_in_float32() -> None:
     assert weights[0].dtype == torch.bfloat16 and weights[0].item() == pytest.approx(230, rel=0.01)
 
 
-def test_the_average_is_no_view_of_the_weights() -> None:
+def test_the_average_shares_no_memory_with_the_weights() -> None:
     weights = [torch.nn.Parameter(torch.zeros(1))]
     average = Average(weights, decay=0.9)
     with torch.no_grad():

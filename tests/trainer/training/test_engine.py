@@ -97,7 +97,7 @@ def trained(tiny_training: Path) -> Path:
         group = [
             context.Process(target=train_all, args=(tiny_training, processes, rank, port)) for rank in range(processes)
         ]
-        # Before the imports, which decide what the libraries compute on.
+        # Before the imports: libraries choose their device when they are imported.
         with mock.patch.dict(os.environ, hidden):
             for process in group:
                 process.start()
@@ -202,7 +202,7 @@ class TestDeepSpeedConfig:
         parsed = TrainConfig.model_validate(sections)
         return deepspeed_config(parsed.training, parsed.deepspeed, stage=stage, precision=precision)
 
-    def test_offloads_what_is_sharded(self) -> None:
+    def test_offloads_only_sharded_states(self) -> None:
         offload = {"optimizer": True, "parameters": True}
         offloaded = {
             stage: {
@@ -214,7 +214,7 @@ class TestDeepSpeedConfig:
         }
         assert offloaded == {0: set(), 1: {"optimizer"}, 2: {"optimizer"}, 3: {"optimizer", "param"}}
 
-    def test_clips_unless_the_engine_does(self) -> None:
+    def test_clips_gradients_unless_the_engine_does(self) -> None:
         assert self.config(0, torch.float32)["gradient_clipping"] == 0
         assert self.config(2, torch.float32)["gradient_clipping"] == 1
 

@@ -33,7 +33,7 @@ def test_steps_are_written_when_flushed(path: Path) -> None:
     assert [line["step"] for line in read_losses(path)] == [1, 2, 3]
 
 
-def test_a_resumed_run_drops_what_it_does_again(path: Path) -> None:
+def test_a_resumed_run_drops_the_steps_that_it_repeats(path: Path) -> None:
     log = LossLog(path, Distributed(), resumed_at=0)
     for step in range(1, 6):
         log.add(step, outcome(step))
@@ -49,7 +49,7 @@ def test_a_resumed_run_drops_what_it_does_again(path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [(float("nan"), 0.5), (0.5, float("nan")), (float("inf"), 0.5)])
-def test_a_loss_that_is_no_number_stops_the_run(path: Path, bad: tuple[float, float]) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run(path: Path, bad: tuple[float, float]) -> None:
     log = LossLog(path, Distributed(), resumed_at=0)
     log.add(1, outcome(1))
     log.add(2, outcome(*bad))

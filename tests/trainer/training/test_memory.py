@@ -1,4 +1,4 @@
-"""What a training holds: bytes of weights, and of what autograd saves for the backward pass."""
+"""The memory of a training: bytes of weights, and of the tensors that autograd saves for the backward pass."""
 
 import gc
 import weakref
@@ -29,7 +29,7 @@ class Watched(Engine):
     saved: int
 
     def step(self, *arguments: Any) -> StepOutcome:
-        """A step, watched."""
+        """A step whose memory is recorded."""
         kind, model = type(self), self._module.model
         modules = {"denoiser": model.denoiser, **model.text_encoders, "vae": model.vae}  # type: ignore[attr-defined]
         kind.weights = {name: stored(module.parameters()) for name, module in modules.items()}
@@ -66,6 +66,7 @@ def watch(root: Path, monkeypatch: pytest.MonkeyPatch, training: dict[str, Any],
     return Watched
 
 
+@pytest.mark.slow
 def test_one_model_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the first phase to the last: the base model in two number formats, and the exported model."""
     write_model(tmp_path / "model")

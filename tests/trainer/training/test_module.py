@@ -118,7 +118,7 @@ def gradients(model: DreamBoothModule) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("text_encoder", [False, True])
-def test_what_trains_gets_gradients(folder: Path, text_encoder: bool) -> None:
+def test_trained_parameters_get_gradients(folder: Path, text_encoder: bool) -> None:
     found = gradients(module(folder, trainTextEncoder=text_encoder))
     parts = {name.split(".")[0] for name in found}
     assert parts == {"denoiser", *(loaded(folder).text_encoders if text_encoder else ())}
@@ -140,7 +140,7 @@ def test_adapters_start_from_the_base_model_and_alone_train(folder: Path) -> Non
     assert {name.partition(".")[0] for name in names} == {"denoiser", *adapted.model.text_encoders}
 
 
-def test_adapters_are_initialised_alike_by_every_process(folder: Path) -> None:
+def test_every_process_initialises_the_adapters_equally(folder: Path) -> None:
     first, second = (dict(module(folder, method="lora", seed=7).learning()) for _ in range(2))
     other = dict(module(folder, method="lora", seed=8).learning())
     assert all(torch.equal(first[name], second[name]) for name in first)

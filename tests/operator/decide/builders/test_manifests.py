@@ -27,8 +27,8 @@ def made_for(file: Path) -> str:
     job, problems = validate(owner)
     assert job is not None, problems
     runtime = Runtime(None, DreamBoothRuntimeSpec())
-    if (beside := file.with_name("runtime.yaml")).exists():
-        item = yaml.safe_load(beside.read_text())
+    if (given := file.with_name("runtime.yaml")).exists():
+        item = yaml.safe_load(given.read_text())
         runtime = Runtime(item["metadata"]["name"], DreamBoothRuntimeSpec.model_validate(item["spec"], by_name=False))
         assert violations(job, runtime) == []
     start = plan_start(owner, with_runtime(job, runtime), 0, {}, runtime, SETTINGS)
@@ -61,7 +61,7 @@ def test_an_api_server_accepts_the_objects(case: str, cluster: Any) -> None:
             cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename", "-", stdin=text)
             if document["kind"] == "Job":
                 template = document["spec"]["template"]
-                template["spec"].pop("priorityClassName", None)  # no such class is there
+                template["spec"].pop("priorityClassName", None)  # there is no such class
                 pod = {
                     **template,
                     "apiVersion": "v1",

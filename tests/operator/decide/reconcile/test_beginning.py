@@ -48,7 +48,7 @@ def test_the_claim_of_an_earlier_dreamboothjob_is_reused(kept: dict[str, Any]) -
         ),
     ],
 )
-def test_the_claim_of_somebody_else_is_not_adopted(kept: dict[str, Any], origin: str) -> None:
+def test_the_claim_of_another_owner_is_not_adopted(kept: dict[str, Any], origin: str) -> None:
     cluster = FakeCluster()
     cluster.add(CLAIM, "dog")["metadata"] |= kept
     plan = cluster.reconcile()
@@ -56,7 +56,7 @@ def test_the_claim_of_somebody_else_is_not_adopted(kept: dict[str, Any], origin:
     assert f"PersistentVolumeClaim dog already exists and {origin}." in plan.status["message"]
     assert "or name the claim in spec.volumes.output.claimName." in plan.status["message"]
     cluster.job["spec"]["volumes"] = {"output": {"claimName": "dog"}}
-    assert [item["kind"] for item in cluster.decide().create] == ["Job"], "its user asks for it"
+    assert [item["kind"] for item in cluster.decide().create] == ["Job"], "its user requests it"
 
 
 def test_a_running_dreamboothjob_references_nothing() -> None:
@@ -267,7 +267,9 @@ def refused_job(cluster: FakeCluster) -> None:
     ("arrange", "first"),
     [(missing_photos, 15), (missing_claim, 15), (missing_runtime, 15), (foreign_config, 15), (refused_job, 30)],
 )
-def test_looks_at_what_is_missing_or_refused_become_rarer(arrange: Callable[[FakeCluster], None], first: float) -> None:
+def test_checks_for_missing_or_refused_objects_become_rarer(
+    arrange: Callable[[FakeCluster], None], first: float
+) -> None:
     cluster = FakeCluster()
     arrange(cluster)
     found = waits(cluster, 40)

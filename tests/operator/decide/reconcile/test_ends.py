@@ -74,7 +74,9 @@ def test_a_finished_dreamboothjob_is_deleted_after_its_ttl() -> None:
     cluster.end(cluster.alive()[0], 0, DONE)
     cluster.control()
     plan = cluster.reconcile()
-    assert (plan.status["phase"], plan.requeue_after) == ("Complete", 50), "no watch tells of our own last write"
+    assert (plan.status["phase"], plan.requeue_after) == ("Complete", 50), (
+        "no watch reports the operator's own last write"
+    )
     cluster.later(49)
     assert cluster.reconcile().delete == []
     cluster.later(1)

@@ -7,7 +7,7 @@ from dreambooth_operator.decide.status.endings import Ending, ending_of, ending_
 from tests.operator.pieces import at, ended, failed_pod, holding, job, pod
 
 
-def said(reason: str, message: str = "told") -> str:
+def said(reason: str, message: str = "reported") -> str:
     return json.dumps({"reason": reason, "message": message, "step": 3})
 
 
@@ -21,8 +21,8 @@ OWN_LIMITS = (
 
 
 def evicted(**more: Any) -> dict[str, Any]:
-    told = {"reason": "Evicted", "message": "The node was low on memory.", "conditions": [PRESSURE]}
-    return pod("Failed", ended(137, after=10), **told, **more)
+    status = {"reason": "Evicted", "message": "The node was low on memory.", "conditions": [PRESSURE]}
+    return pod("Failed", ended(137, after=10), **status, **more)
 
 
 def evicted_for_its_limits(
@@ -182,7 +182,7 @@ def test_stops_that_nothing_explains_end_the_attempt_if_they_are_repeated() -> N
     assert ending is not None
     assert ending[2:5] == (at(3), 9, False)
     assert ending.reason == "StoppedUnexpectedly"
-    assert "exit code 9 in 4 pods" in ending.message and ending.message.endswith("told.")
+    assert "exit code 9 in 4 pods" in ending.message and ending.message.endswith("reported.")
 
 
 def test_a_stop_that_nothing_explains_counts_if_the_job_fails() -> None:

@@ -72,5 +72,5 @@ def test_pods_that_were_not_observed_count_only_while_they_ran(
 
 
 @pytest.mark.parametrize("pods", [[RUNS], [OVER], []])
-def test_a_job_without_gpus_holds_none(pods: list[dict[str, Any]]) -> None:
+def test_a_job_without_gpus_uses_none(pods: list[dict[str, Any]]) -> None:
     assert gpu_time(NEW, pods, 0, at(100)) == GpuTime(0, None)

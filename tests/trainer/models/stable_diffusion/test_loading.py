@@ -22,7 +22,7 @@ FAMILY = FAMILIES["StableDiffusionPipeline"]
 
 @pytest.fixture
 def folder(tiny_folders: dict[Layout, Path], tmp_path: Path) -> Path:
-    """A copy of the 1.x model to spoil."""
+    """A copy of the 1.x model, to be changed."""
     return shutil.copytree(tiny_folders["1.x"], tmp_path / "model")
 
 
@@ -187,7 +187,7 @@ def test_the_digest_stands_for_the_content(folder: Path, tiny_models: dict[Layou
     assert read(folder).digest != tiny_models["1.x"].digest
 
 
-def test_neither_path_nor_what_is_not_read_changes_the_digest(folder: Path, tmp_path: Path) -> None:
+def test_the_digest_depends_neither_on_the_path_nor_on_unread_files(folder: Path, tmp_path: Path) -> None:
     before = read(folder).digest
     moved = folder.rename(tmp_path / "elsewhere")
     (moved / "README.md").write_text("a model")
@@ -200,7 +200,7 @@ def test_neither_path_nor_what_is_not_read_changes_the_digest(folder: Path, tmp_
 @pytest.mark.parametrize(
     "part", ["unet/diffusion_pytorch_model.safetensors", "tokenizer/tokenizer.json", "vae/config.json"]
 )
-def test_whatever_is_read_changes_the_digest(folder: Path, part: str) -> None:
+def test_the_digest_depends_on_all_that_is_read(folder: Path, part: str) -> None:
     before = identify(Model(source=str(folder))).digest
     content = (folder / part).read_bytes()
     (folder / part).write_bytes(content + b" ")
@@ -220,7 +220,7 @@ def test_the_configuration_of_a_single_file_changes_the_digest(
     assert identify(there).digest != before
 
 
-def test_only_what_is_read_is_downloaded() -> None:
+def test_only_required_files_are_downloaded() -> None:
     from huggingface_hub.utils import filter_repo_objects
 
     repository = [

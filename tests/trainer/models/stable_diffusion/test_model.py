@@ -44,7 +44,7 @@ def test_tokens_are_padded_to_the_encoders_length(tiny_models: Models) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a dog", "a  Café, ünïcode 🐶 dog's ", "a dog on the beach " * 20, "🐶" * 60])
-def test_what_is_read_of_a_prompt_says_all_that_the_encoder_gets(tiny_models: Models, text: str) -> None:
+def test_the_reported_part_of_a_prompt_is_what_the_encoder_gets(tiny_models: Models, text: str) -> None:
     model = tiny_models["1.x"]
     read = text[: model.read_length(text)]
     assert torch.equal(model.tokenize([read])["text_encoder"], model.tokenize([text])["text_encoder"])
@@ -127,8 +127,7 @@ def test_the_prediction_depends_on_all_it_is_given(tiny_models: Models, layout: 
     assert not torch.allclose(dog, later, atol=1e-4)
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
+@pytest.mark.parametrize(("scheduler", "guidance_scale"), [*((name, 4.0) for name in SCHEDULERS), ("ddim", 1.0)])
 def test_a_picture_depends_on_its_own_prompt_and_seed(
     tiny_models: Models, layout: Layout, scheduler: Scheduler, guidance_scale: float
 ) -> None:
@@ -136,7 +135,7 @@ def test_a_picture_depends_on_its_own_prompt_and_seed(
     one = generate(model, ["a dog", "a cat", "a dog"], [7, 8, 9], **settings)
     other = generate(model, ["a bird", "a dog", "a dog"], [1, 9, 7], **settings)
     assert one.isfinite().all()
-    # In another row of a batch of the same shape sums may be ordered otherwise; more than that would be another
+    # In another row of a batch of the same shape, the order of sums may differ; a larger difference would be another
     # picture.
     assert torch.allclose(one[0], other[2], atol=1e-4)
     assert torch.allclose(one[2], other[1], atol=1e-4)
@@ -201,5 +200,5 @@ def test_half_precision_generates_nearly_the_same(tiny_models: Models) -> None:
     one, other = (generate(model, ["a dog"], [0], scheduler="ddim") for model in (whole, half))
     assert other.dtype == torch.float32
     assert 0 < (one - other).abs().mean() < 0.05 * one.abs().mean()
-    # What is generated with is a copy: the model's own weights lose nothing.
+    # Generation uses a copy: the model's own weights keep their precision.
     assert half.denoiser.dtype == torch.float32

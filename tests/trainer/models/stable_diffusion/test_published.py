@@ -25,13 +25,13 @@ TEXTS = [
     "",
 ]
 COMPLAINTS = ("newly initialized", "not used", "unexpected", "not expected", "missing", "No LoRA keys", "mismatch")
-"""Words of the libraries' warnings about tensors that found no place, or places that found no tensor."""
+"""Words of the libraries' warnings about unexpected or missing tensors."""
 ROUNDING = 2 / 255
 
 
 @pytest.fixture(scope="session")
 def older() -> None:
-    """The older libraries are there."""
+    """The older libraries are installed."""
     try:
         older_libraries.install()
     except OSError as error:
@@ -58,7 +58,7 @@ def test_a_tokenizer_keeps_its_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_older_libraries_read_the_same_words(older: None, tmp_path: Path) -> None:
+def test_older_libraries_read_the_same_tokens(older: None, tmp_path: Path) -> None:
     save_tokenizer(a_tokenizer_with_a_word_of_its_own(), tmp_path / "new")
     folders = [tmp_path / "new", PIPELINE / "tokenizer"]
     answers, _ = older_libraries.ask([("tokenizer", [folder]) for folder in folders], TEXTS, tmp_path)
@@ -67,7 +67,7 @@ def test_older_libraries_read_the_same_words(older: None, tmp_path: Path) -> Non
 
 
 def a_tokenizer_with_a_word_of_its_own() -> CLIPTokenizer:
-    """Padded as that of the 2.x releases is, and with a word that was added to it."""
+    """A tokenizer that pads as the 2.x releases do and has an added token."""
     tokenizer = CLIPTokenizer.from_pretrained(PIPELINE / "tokenizer", pad_token="!")
     tokenizer.add_tokens(["<toy>"])
     return tokenizer
