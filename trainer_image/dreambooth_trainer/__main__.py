@@ -33,14 +33,23 @@ def main(
             raise InvalidConfig(problems)
         problems, _ = check_files(settings, inspect_photos)
         if problems:
-            photos = any(problem.field.startswith("spec.subject.") for problem in problems)
-            raise InvalidData(problems) if photos else ModelUnavailable("\n".join(map(str, problems)))
+            raise _failure_of(problems)
     except TrainerFailure as error:
         if termination_log:
             write_termination(termination_log, outcome_of(error, {}))
         typer.echo(printable(f"{error.reason}: {error}"), err=True)
         raise typer.Exit(error.exit_code) from None
     raise typer.Exit(run_job(settings, output, cache=cache, port=port, termination_log=termination_log))
+
+
+def _failure_of(problems: list[Problem]) -> TrainerFailure:
+    """The failure for problems of files, which photos, settings or models have."""
+    fields = {problem.field for problem in problems}
+    if any(field.startswith("spec.subject.") for field in fields):
+        return InvalidData(problems)
+    if fields <= {"spec.model.source", "spec.evaluation.encoder"}:
+        return ModelUnavailable("\n".join(map(str, problems)))
+    return InvalidConfig(problems)
 
 
 def _read(file: Path) -> Any:

@@ -137,7 +137,7 @@ def _make_trainable(module: Learner, training: Training, targets: list[str]) -> 
             LoraConfig(
                 r=lora.rank,
                 lora_alpha=lora.alpha or lora.rank,
-                target_modules=list(targets),
+                target_modules=[name for target in targets for name in _layers(module, target)],
                 init_lora_weights=NO_GROWTH,
             )
         )
@@ -147,17 +147,27 @@ def _make_trainable(module: Learner, training: Training, targets: list[str]) -> 
             parameter.data = parameter.data.float()
 
 
+def _layers(module: nn.Module, target: str) -> list[str]:
+    """Paths of the layers that take adapters and whose path ends with a target."""
+    return [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, ADAPTED) and f".{name}".endswith(f".{target}")
+    ]
+
+
 def unfit_targets(module: nn.Module, targets: Sequence[str]) -> Iterator[Problem]:
-    """Problems of targets of adapters that match no layer of a module, or a layer that takes no adapter."""
+    """Problems of targets of adapters that match no layer of a module that takes adapters."""
     fitting = [name for name, layer in module.named_modules() if isinstance(layer, ADAPTED)]
     likely = Counter(_short(name) for name in fitting)
     for target in targets:
-        matched = [(name, layer) for name, layer in module.named_modules() if f".{name}".endswith(f".{target}")]
-        unfit = next((layer for _, layer in matched if not isinstance(layer, ADAPTED)), None)
-        if matched and unfit is None:
+        if _layers(module, target):
             continue
+        others = [layer for name, layer in module.named_modules() if f".{name}".endswith(f".{target}")]
         message = (
-            f"matches a {type(unfit).__name__}, which takes no adapter" if unfit else "matches no layer of the denoiser"
+            f"matches a {type(others[0]).__name__}, which takes no adapter"
+            if others
+            else "matches no layer of the denoiser"
         )
         close = difflib.get_close_matches(target, likely, n=3) or [name for name, _ in likely.most_common(8)]
         yield Problem(
