@@ -75,7 +75,7 @@ def test_the_exit_code_is_the_trainers(tiny_training: Path) -> None:
 
 
 def test_a_signal_reaches_all_and_they_save_their_state(tiny_training: Path) -> None:
-    job = job_of(tiny_training, "launched-stopped", training={"steps": 100_000}, checkpoints={"everySteps": 100_000})
+    job = job_of(tiny_training, "launched-stopped", training={"steps": 100_000}, checkpoints={"intervalSeconds": 600})
     process = two_processes(job)
     until_trained(job, process, 5)
     process.send_signal(signal.SIGTERM)

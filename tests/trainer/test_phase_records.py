@@ -66,7 +66,7 @@ def test_what_cannot_be_read_is_not_finished(tmp_path: Path) -> None:
         ({"samples": {"steps": 21}}, {"sample", "evaluate"}),
         ({"evaluation": {"perPrompt": 5}}, {"evaluate"}),
         ({"evaluation": {"encoder": "/elsewhere/encoder"}}, set()),
-        ({"checkpoints": {"everySteps": 7}}, set()),
+        ({"checkpoints": {"intervalSeconds": 7}}, set()),
     ],
 )
 def test_a_phase_is_done_again_when_what_determines_it_has_changed(

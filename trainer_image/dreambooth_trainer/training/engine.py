@@ -1,5 +1,6 @@
 """The use of DeepSpeed by the `train` phase: configuration, optimizer steps, checkpoints, and gathering of weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,8 @@ from dreambooth_trainer.training.lr_schedule import learning_rate_factor
 from dreambooth_trainer.training.master_weights import Masters
 from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import StepRandomness
-
-TAG = "state"
-"""Name of DeepSpeed's folder inside a checkpoint."""
+from dreambooth_trainer.training.snapshot import restore_state, state_of
+from dreambooth_trainer.training.state import State, StateReader
 
 BYTES_OF_STATE = {torch.float32: (4, 4, 8), torch.bfloat16: (2, 2, 12), torch.float16: (2, 2, 12)}
 """Bytes of weights, gradients, and optimizer states (including the float32 master weights) of one parameter."""
@@ -133,10 +133,10 @@ class Engine:
                 # Else autocast rounds frozen weights in every step.
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.to(precision)
-        learning = [parameter for _, parameter in module.learning()]
+        learning = dict(module.learning())
         self._captured = CapturedStep(module, self._optimizer, training, precision) if captured else None
         self._masters = Masters(self._optimizer, learning, stage=self.stage, rank=distributed.rank)
-        for parameter, value in zip(learning, exact, strict=False):
+        for parameter, value in zip(learning.values(), exact, strict=False):
             self._masters.fill(parameter, value)
         self._average = Average(self._masters.local, training.ema.decay) if training.ema.enabled else None
 
@@ -166,25 +166,20 @@ class Engine:
             losses.append(torch.stack([loss.subject, loss.class_]).detach())
         return torch.stack(losses).mean(0), norm if norm is not None else self._engine.get_global_grad_norm()
 
-    def save(self, folder: Path) -> None:
-        """Writes this process's part of the state into a checkpoint's folder."""
-        average = self._average.tensors if self._average else None
-        self._engine.save_checkpoint(str(folder), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
-        if average is not None:
-            torch.save(average, folder / f"average-{self._distributed.rank}.pt")
+    def state(self) -> State:
+        """What this process contributes to a checkpoint."""
+        # Without sharding, every process holds all weights: the processes share out the work.
+        share = (self._distributed.rank, self._distributed.size) if self.stage == 0 else (0, 1)
+        return state_of(self._masters, self._average, share)
 
-    def load(self, folder: Path) -> None:
-        """Loads the state of a checkpoint."""
-        self._engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
-        if self._average:
-            # Offloaded states are not on the device of the weights: each tensor is copied to the device of the one that
-            # it replaces.
-            for average, saved in zip(
-                self._average.tensors,
-                torch.load(folder / f"average-{self._distributed.rank}.pt", map_location="cpu"),
-                strict=True,
-            ):
-                average.copy_(saved)
+    def load(self, files: Sequence[Path]) -> None:
+        """Loads the state of a checkpoint, whatever number of processes and ZeRO stage wrote it.
+
+        Args:
+            files: the files of all processes that wrote it.
+        """
+        with StateReader(files) as reader:
+            restore_state(reader, self._masters, self._average)
 
     def gather(self) -> dict[str, Tensor]:
         """The complete trained weights, in float32 on the CPU of the main process; empty in the other processes."""
