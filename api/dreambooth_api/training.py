@@ -216,9 +216,10 @@ class Training(Section):
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     """Peak learning rate of the denoiser. Default: 5e-6 for `full`, 1e-4 for `lora`."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 1
-    """Photos in a batch on each device; as many class images are added."""
+    """Photos in a batch; as many class images are added. The devices divide each optimizer step among themselves, and
+    none computes more photos at once."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Batches in one optimizer step."""
+    """Batches in one optimizer step. Their photos are rounded up to a multiple of the number of devices."""
     resolution: Annotated[int, Field(ge=64, le=2048, multiple_of=8)] | None = None
     """Side of the square training pictures in pixels. Default: the base model's own."""
     mixed_precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -30,6 +30,8 @@ class Trained(JsonModel):
     """Step from which this start resumed."""
     zero_stage: int
     processes: int
+    batch: int | None = None
+    """Photos in an optimizer step, over all processes; None in results up to version 0.1.0."""
 
 
 def train(run: Run, dataset: Dataset) -> Trained:
@@ -56,14 +58,14 @@ def train(run: Run, dataset: Dataset) -> Trained:
     start = _resume(checkpoints, engine, run)
     log = LossLog(run.folder.losses, distributed, resumed_at=start)
     every = 1 if distributed.device.type == "cpu" and distributed.size == 1 else LOOK_EVERY
-    batch = training.batch_size * training.gradient_accumulation_steps * distributed.size
+    batch, rows = engine.division.batch, engine.division.rows
     images = batch * (2 if config.prior.enabled else 1)
     with (
         run.progress.phase("train", total=training.steps, unit="steps", done=start) as phase,
         distributed.in_step(),
     ):
         for step in range(start, training.steps):
-            log.add(step + 1, engine.step(step, dataset.randomness(training.seed, step, batch), dataset))
+            log.add(step + 1, engine.step(step, dataset.randomness(training.seed, step, batch, rows), dataset))
             done, last = step + 1, step + 1 == training.steps
             alone = distributed.size == 1 and (run.stop.requested or checkpoints.due)
             if last or done % every == 0 or alone:
@@ -92,7 +94,9 @@ def train(run: Run, dataset: Dataset) -> Trained:
             with atomic_folder(run.folder.weights) as folder:
                 save_file(weights, folder / "weights.safetensors")
         checkpoints.abandon()
-    trained = Trained(steps=training.steps, resumed_at=start, zero_stage=engine.stage, processes=distributed.size)
+    trained = Trained(
+        steps=training.steps, resumed_at=start, zero_stage=engine.stage, processes=distributed.size, batch=batch
+    )
     engine.close()
     # The optimizer's memory must be free before the model is exported and the final pictures are generated.
     del engine, module, weights

@@ -13,6 +13,7 @@ from dreambooth_api.training import DeepSpeed, Training
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.training.captured import CapturedStep
 from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.division import Division, divide
 from dreambooth_trainer.training.ema import Average
 from dreambooth_trainer.training.lr_schedule import learning_rate_factor
 from dreambooth_trainer.training.master_weights import Masters
@@ -49,15 +50,17 @@ def plan_zero_stage(*, parameters: int, precision: torch.dtype, memory: int, pro
     return next(fitting, 3) if processes > 1 else 0
 
 
-def deepspeed_config(training: Training, settings: DeepSpeed, *, stage: int, precision: torch.dtype) -> dict[str, Any]:
+def deepspeed_config(
+    training: Training, settings: DeepSpeed, division: Division, *, stage: int, precision: torch.dtype
+) -> dict[str, Any]:
     """DeepSpeed's configuration (JSON schema of its documentation)."""
     offload = {
         "offload_optimizer": settings.offload.optimizer and stage > 0,
         "offload_param": settings.offload.parameters and stage == 3,
     }
     return {
-        "train_micro_batch_size_per_gpu": training.batch_size,
-        "gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "train_micro_batch_size_per_gpu": division.at_once,
+        "gradient_accumulation_steps": len(division.parts),
         "zero_optimization": {
             "stage": stage,
             **{name: {"device": "cpu"} for name, wanted in offload.items() if wanted},
@@ -97,6 +100,7 @@ class Engine:
     ) -> None:
         distributed.connect()
         training = module.training_settings
+        self.division = divide(training, rank=distributed.rank, size=distributed.size)
         self.stage = self._stage(module, settings, distributed, precision)
         self._module = module
         self._distributed = distributed
@@ -121,7 +125,7 @@ class Engine:
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=module,
             optimizer=optimizer,
-            config=deepspeed_config(training, settings, stage=self.stage, precision=precision),
+            config=deepspeed_config(training, settings, self.division, stage=self.stage, precision=precision),
             dist_init_required=False,
         )
         if not sharded:
@@ -134,14 +138,14 @@ class Engine:
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.to(precision)
         learning = dict(module.learning())
-        self._captured = CapturedStep(module, self._optimizer, training, precision) if captured else None
+        self._captured = CapturedStep(module, self._optimizer, self.division, precision) if captured else None
         self._masters = Masters(self._optimizer, learning, stage=self.stage, rank=distributed.rank)
         for parameter, value in zip(learning.values(), exact, strict=False):
             self._masters.fill(parameter, value)
         self._average = Average(self._masters.local, training.ema.decay) if training.ema.enabled else None
 
     def step(self, step: int, randomness: StepRandomness, dataset: Dataset) -> StepOutcome:
-        """Runs one optimizer step, with the random numbers of the global batch."""
+        """Runs one optimizer step, with the random numbers of this process's rows."""
         factor = learning_rate_factor(step, self._training)
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             _set_learning_rate(group, peak * factor)
@@ -154,9 +158,8 @@ class Engine:
         """Runs a step whose gradients or states are shared with other processes."""
         training, losses = self._training, []
         norm: Tensor | None = None
-        for part in range(training.gradient_accumulation_steps):
-            start = (part * self._distributed.size + self._distributed.rank) * training.batch_size
-            loss = self._engine(randomness.rows(start, start + training.batch_size), dataset)
+        for part in self.division.parts:
+            loss = self._engine(randomness.rows(part.start, part.stop), dataset)
             self._engine.backward(loss.total)
             if self.stage == 0 and self._engine.is_gradient_accumulation_boundary():
                 norm = torch.nn.utils.clip_grad_norm_(
