@@ -27,7 +27,12 @@ class Exported(JsonModel):
 
 
 def export(run: Run) -> Exported:
-    """Exports the model. An interrupted export leaves no files."""
+    """Exports the model in the main process, for which the others wait. An interrupted export leaves no files."""
+    files = _export(run) if run.distributed.is_main else {}
+    return Exported(files=run.distributed.share(files))
+
+
+def _export(run: Run) -> dict[str, str]:
     config = run.config
     with run.progress.phase("export"):
         weights = load_file(run.folder.weights / "weights.safetensors")
@@ -43,7 +48,7 @@ def export(run: Run) -> Exported:
             files = manifest_of(folder)
             (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in files.items()))
             (folder / MARKER).touch()
-    return Exported(files=files)
+    return files
 
 
 def put_weights(module: DreamBoothModule, weights: dict[str, Tensor]) -> None:
