@@ -224,7 +224,7 @@ class Training(Section):
     """Side of the square training pictures in pixels. Default: the base model's own."""
     mixed_precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the denoiser's arithmetic; master weights stay float32. `auto`: bf16 where the device computes it
-    faster than float32 (GPUs since Ampere, CPUs with AMX), else fp32."""
+    faster than float32 (GPUs since Ampere, CPUs with AMX), else fp32. With fp32, nothing is rounded to TF32."""
     train_text_encoder: bool = False
     """Whether to train the text encoder too: higher fidelity for more memory."""
     text_encoder_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
