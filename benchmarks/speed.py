@@ -127,7 +127,7 @@ def measure(
         config = trainer_config(Arm(program), base, subject, size)
         losses = output / "losses.jsonl"
         finished = run_timed(trainer_command(config, output, folder / "cache"), log, watched=losses)
-        # The losses are written after the last step and before the last checkpoint.
+        # The losses are written after the last step and before the weights.
         last_step = losses.stat().st_mtime - finished.started
         stages, done = stages_of_trainer(finished.marks, last_step), finished.lines
     return _measured(program, number, size, finished, stages, steady_rate(done))
@@ -152,7 +152,8 @@ def trainer_config(arm: Arm, base: Base, subject: Subject, size: Size) -> TrainC
     """The same work for this project's trainer, without the pictures and figures that the script does not have.
 
     The script generates class images with the sampler of the pipeline, here DDIM, and with diffusers' defaults of 50
-    steps and a guidance scale of 7.5. It writes its first checkpoint after 500 steps.
+    steps and a guidance scale of 7.5. It writes its first checkpoint after 500 steps;
+    this trainer writes none.
     """
     prior: dict[str, Any] = {"images": size.class_images}
     training: dict[str, Any] = {
@@ -167,7 +168,7 @@ def trainer_config(arm: Arm, base: Base, subject: Subject, size: Size) -> TrainC
         sampler = {"scheduler": "ddim", "steps": 50, "guidanceScale": 7.5}
         prior |= {"sampler": sampler, "batchSize": size.sample_batch, "unconditionalShare": 0}
         training |= {"mixedPrecision": base.precision}
-        checkpoints = {"everySteps": 500}
+        checkpoints = {"intervalSeconds": 86_400}
     return TrainConfig.model_validate(
         {
             "model": {"source": base.source},

@@ -38,7 +38,7 @@ def stages_of_trainer(marks: Sequence[Mark], last_step: float) -> Stages:
     Args:
         marks: its output.
         last_step: seconds from its start to the end of its last step. The line that ends the phase comes later, when
-            the last checkpoint and the weights are on the disk.
+            the weights are on the disk.
 
     Raises:
         ValueError: a line is missing.

@@ -216,14 +216,15 @@ class Training(Section):
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     """Peak learning rate of the denoiser. Default: 5e-6 for `full`, 1e-4 for `lora`."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 1
-    """Photos in a batch on each device; as many class images are added."""
+    """Photos in a batch; as many class images are added. The devices divide each optimizer step among themselves, and
+    none computes more photos at once."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Batches in one optimizer step."""
+    """Batches in one optimizer step. Their photos are rounded up to a multiple of the number of devices."""
     resolution: Annotated[int, Field(ge=64, le=2048, multiple_of=8)] | None = None
     """Side of the square training pictures in pixels. Default: the base model's own."""
     mixed_precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the denoiser's arithmetic; master weights stay float32. `auto`: bf16 where the device computes it
-    faster than float32 (GPUs since Ampere, CPUs with AMX), else fp32."""
+    faster than float32 (GPUs since Ampere, CPUs with AMX), else fp32. With fp32, nothing is rounded to TF32."""
     train_text_encoder: bool = False
     """Whether to train the text encoder too: higher fidelity for more memory."""
     text_encoder_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -283,8 +284,9 @@ class DeepSpeed(Section):
 class Checkpoints(Section):
     """Training states from which an interrupted run resumes."""
 
-    every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-    """Steps between two checkpoints."""
+    interval_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
+    """Least seconds from one checkpoint to the next. A run that is killed loses about as much time. A checkpoint has 12
+    bytes for each trained parameter, 16 with `ema`. 0: a checkpoint begins as soon as the one before is written."""
     keep: Annotated[int, Field(ge=1, le=100)] = 2
     """Number of newest checkpoints to keep."""
 

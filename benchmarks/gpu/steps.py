@@ -78,7 +78,7 @@ def _measure(
         if step == FIRST_STEPS:
             _wait(gpu)
             begun = time.perf_counter()
-        engine.step(step, dataset.randomness(0, step, training.batch_size), dataset)
+        engine.step(step, dataset.randomness(0, step, engine.division.batch), dataset)
     _wait(gpu)
     measured = {"stepsPerSecond": steps / (time.perf_counter() - begun)}
     if gpu:

@@ -189,7 +189,7 @@ def test_contradictions_are_reported_with_other_problems(
         {"training.trainTextEncoder": True, "training.textEncoderLearningRate": 1e-5},
         {"training.steps": 10, "training.warmupSteps": 9},
         {"training.ema": {"enabled": True, "decay": 0.9}, "training.method": "lora", "training.lora": {"rank": 1}},
-        {"training.steps": 10, "checkpoints.everySteps": 100},
+        {"training.steps": 10, "checkpoints.intervalSeconds": 100},
         {"subject.identifier": "identifier"},
         {"subject.identifier": "sks", "model.source": "hf://a-b/c.d_1", "model.revision": "main"},
         {"samples.prompts": []},

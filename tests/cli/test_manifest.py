@@ -187,7 +187,7 @@ def test_a_config_map_that_only_the_cluster_has_is_not_checked(folder: Path) -> 
 
 def test_anchors_and_merges(folder: Path) -> None:
     text = SOUND.replace("training: {", "checkpoints: &c {keep: 3}\n  training: {")
-    (folder / "job.yaml").write_text(text.replace("&c {", "{<<: {everySteps: 5}, "))
+    (folder / "job.yaml").write_text(text.replace("&c {", "{<<: {intervalSeconds: 5}, "))
     manifest = read(folder / "job.yaml")
     assert isinstance(manifest, Manifest)
-    assert (manifest.config.checkpoints.every_steps, manifest.config.checkpoints.keep) == (5, 3)
+    assert (manifest.config.checkpoints.interval_seconds, manifest.config.checkpoints.keep) == (5, 3)

@@ -18,7 +18,7 @@ SMALL: Mapping[str, Any] = {
     "subject": {"class": "dog", "identifier": "sks", "images": {"configMap": {"name": "photos"}}},
     "prior": {"images": 8, "batchSize": 8, "otherWords": 4, "sampler": {"scheduler": "dpm-solver++", "steps": 4}},
     "training": {"steps": 20, "batchSize": 1, "learningRate": 1e-4},
-    "checkpoints": {"everySteps": 10},
+    "checkpoints": {"intervalSeconds": 0},
     "samples": {"prompts": ["a {identifier} {class}"], "perPrompt": 1, "steps": 4},
     "evaluation": {"enabled": False},
     "resources": {"gpusPerNode": 1, "cpu": "500m", "memory": "4Gi", "sharedMemory": "64Mi"},

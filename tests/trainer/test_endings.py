@@ -17,7 +17,7 @@ from tests.trainer.tiny_training import PATIENCE, Job, environment_of_processes,
 
 pytestmark = pytest.mark.slow
 
-LONG = {"training": {"steps": 100_000}, "checkpoints": {"everySteps": 100_000}}
+LONG = {"training": {"steps": 100_000}, "checkpoints": {"intervalSeconds": 600}}
 
 
 def has_trained(job: Job) -> Callable[[], bool]:

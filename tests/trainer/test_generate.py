@@ -220,9 +220,10 @@ def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "pictures").exists()
 
 
-def test_a_result_with_the_cluster_s_sections_is_read(finished: RunFolder, tmp_path: Path) -> None:
+def test_a_result_of_version_0_1_0_is_read(finished: RunFolder, tmp_path: Path) -> None:
     written = json.loads(finished.result.read_text())
     written["settings"] |= {"resources": {"nodes": 1}, "suspend": False}
+    written["settings"]["checkpoints"] = {**written["settings"]["checkpoints"], "everySteps": 100}
     (tmp_path / "result.json").write_text(json.dumps(written))
     assert read_result(tmp_path / "result.json") == read_result(finished.result)
 
@@ -243,7 +244,7 @@ def test_the_result_describes_the_run(finished: RunFolder) -> None:
     assert result.versions == versions()
     exported = manifest_of(finished.model)
     assert {name: exported[name] for name in result.files} == result.files
-    assert set(exported) - set(result.files) == {"SHA256SUMS", "COMPLETE"}
+    assert set(exported) - set(result.files) == {"SHA256SUMS"}
     assert result.sheet is not None and (finished.root / result.sheet).exists()
     assert TrainConfig.model_validate(result.settings).training.steps == 3
 

@@ -98,7 +98,7 @@ class Bench:
         training = {"steps": steps, "batchSize": 4, **row.training, "mixedPrecision": row.precision}
         deepspeed = {"zeroStage": row.stage, **row.deepspeed}
         sections = settings(self._root / "model", self._root / "photos", training=training, deepspeed=deepspeed)
-        config = TrainConfig.model_validate({**sections, "checkpoints": {"everySteps": 1000}})
+        config = TrainConfig.model_validate({**sections, "checkpoints": {"intervalSeconds": 600}})
         folder = RunFolder(self._root / name)
         run = Run(config, folder, self._root / "cache", self.distributed, Progress(observers), identifier="sks")
         if not folder.photos.exists():

@@ -56,7 +56,7 @@ def test_a_single_process_becomes_the_trainer(tiny_training: Path) -> None:
 def test_two_pods_train_the_same_weights_as_one_process(tiny_training: Path) -> None:
     alone = job_of(tiny_training, "launched-alone")
     assert alone.finish() == 0
-    both = job_of(tiny_training, "launched-pods", training={"batchSize": 2})
+    both = job_of(tiny_training, "launched-pods")
     master = f"127.0.0.1:{free_port()}"
     # The second pod starts first, because pods start in any order.
     pods = [
@@ -75,7 +75,7 @@ def test_the_exit_code_is_the_trainers(tiny_training: Path) -> None:
 
 
 def test_a_signal_reaches_all_and_they_save_their_state(tiny_training: Path) -> None:
-    job = job_of(tiny_training, "launched-stopped", training={"steps": 100_000}, checkpoints={"everySteps": 100_000})
+    job = job_of(tiny_training, "launched-stopped", training={"steps": 100_000}, checkpoints={"intervalSeconds": 600})
     process = two_processes(job)
     until_trained(job, process, 5)
     process.send_signal(signal.SIGTERM)

@@ -66,7 +66,7 @@ def test_an_unreadable_record_is_unfinished(tmp_path: Path) -> None:
         ({"samples": {"steps": 21}}, {"sample", "evaluate"}),
         ({"evaluation": {"perPrompt": 5}}, {"evaluate"}),
         ({"evaluation": {"encoder": "/elsewhere/encoder"}}, set()),
-        ({"checkpoints": {"everySteps": 7}}, set()),
+        ({"checkpoints": {"intervalSeconds": 7}}, set()),
     ],
 )
 def test_a_phase_is_repeated_if_its_inputs_have_changed(sections: dict[str, Any], expected: set[str]) -> None:

@@ -24,7 +24,7 @@ from dreambooth_trainer.process.storage import sha256_of, write_json
 from dreambooth_trainer.run import Run, RunFolder
 from tests.trainer.tiny_training import Job, job_of, signal_when, wait
 
-SLOW: dict[str, dict[str, Any]] = {"training": {"steps": 100}, "checkpoints": {"everySteps": 10_000}}
+SLOW: dict[str, dict[str, Any]] = {"training": {"steps": 100}, "checkpoints": {"intervalSeconds": 600}}
 """Sections of a training that can be stopped in its middle."""
 PHASES = ("prepare", "train", "export", "sample")
 
@@ -130,6 +130,27 @@ class TestAFinishedRun:
 
 
 @pytest.mark.slow
+def test_two_processes_generate_the_pictures_of_one(finished: Job, tmp_path: Path) -> None:
+    """Of the same model: two batches of samples, and three of the evaluation."""
+    evaluation = {"enabled": True, "contexts": ["at night", "at sea"], "otherClasses": ["cat", "car"], "perPrompt": 2}
+    results = []
+    for number in (1, 2):
+        shutil.copytree(finished.folder, tmp_path / str(number))
+        job = Job(tmp_path / str(number), finished.config, tmp_path / f"cache-{number}")
+        job = with_section(job, samples={"perPrompt": 20}, evaluation=evaluation)
+        processes = job.start_ranks() if number == 2 else [job.start()]
+        assert [wait(process) for process in processes] == [0] * number, job.log.read_text()
+        folders = (job.output.samples, job.output.evaluation)
+        pictures = {path.name: path.read_bytes() for folder in folders for path in folder.iterdir()}
+        results.append((pictures, json.loads(job.output.result.read_text())["figures"]))
+        assert job.log.read_text().count("train: started") == 1  # by the first start, which the log begins with
+        assert len(list((job.cache / "evaluation").iterdir())) == 5
+    one, two = results
+    assert len(one[0]) > 40
+    assert one == two
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["COMPLETE", "COMPLETE and result.json"])
 def test_a_kill_at_the_very_end_loses_nothing(copy: Job, lost: str) -> None:
     """Weights and checkpoints are already removed; the mark or the result is not written yet."""
@@ -224,14 +245,14 @@ class TestWhatARunIs:
 
 @pytest.mark.slow
 def test_one_run_at_a_time_writes_to_a_folder(tiny_training: Path) -> None:
-    first = job_of(tiny_training, "one-writer", training={"steps": 100_000}, checkpoints={"everySteps": 100_000})
+    first = job_of(tiny_training, "one-writer", training={"steps": 100_000}, checkpoints={"intervalSeconds": 600})
     process = first.start()
     signal_when(
         process, signal.SIGCONT, lambda: first.output.losses.exists() and first.output.losses.stat().st_size > 0
     )
     # The same run, and one that would be refused.
     for steps in (100_000, 7):
-        second = job_of(tiny_training, "one-writer", training={"steps": steps}, checkpoints={"everySteps": 100_000})
+        second = job_of(tiny_training, "one-writer", training={"steps": steps}, checkpoints={"intervalSeconds": 600})
         assert second.finish() == StorageUnavailable.exit_code
         assert f"another run writes to {first.output.root}: process {process.pid} on " in second.termination["message"]
     assert process.is_alive()
@@ -242,7 +263,7 @@ def test_one_run_at_a_time_writes_to_a_folder(tiny_training: Path) -> None:
 
 @pytest.mark.slow
 def test_a_start_waits_for_one_that_is_being_stopped(tiny_training: Path) -> None:
-    job = job_of(tiny_training, "being-stopped", training={"steps": 200}, checkpoints={"everySteps": 100_000})
+    job = job_of(tiny_training, "being-stopped", training={"steps": 200}, checkpoints={"intervalSeconds": 600})
     process = job.start()
     signal_when(process, signal.SIGSTOP, lambda: job.output.losses.exists() and job.output.losses.stat().st_size > 0)
     second = job.start()
@@ -257,11 +278,11 @@ def test_every_process_skips_the_phases_that_the_main_process_found_done(tmp_pat
     result = train.Trained(steps=4, resumed_at=0, zero_stage=0, processes=2)
 
     class OfAnotherNode(Distributed):
-        def share(self, text: str) -> str:
-            """The main process's text."""
-            return result.model_dump_json()
+        def share(self, value: Any) -> Any:
+            """The main process's value."""
+            return result
 
     config = TrainConfig.model_validate(job_of(tmp_path, "run").config)
     run = Run(config, RunFolder(tmp_path / "run"), tmp_path, OfAnotherNode(rank=1, size=2), Progress())
-    runner = PhaseRunner(run, Ledger(run.folder.state), {"train": "key"}, together=True)
+    runner = PhaseRunner(run, Ledger(run.folder.state), {"train": "key"})
     assert runner.once("train", train.Trained, tmp_path / "weights", lambda: pytest.fail("ran again")) == result

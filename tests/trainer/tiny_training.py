@@ -82,7 +82,7 @@ def settings(model: Path, photos: Path, /, **sections: Mapping[str, Any]) -> dic
             "optimizer": {"epsilon": 1e-6},
         },
         "deepspeed": {"zeroStage": 0},
-        "checkpoints": {"everySteps": 3},
+        "checkpoints": {"intervalSeconds": 0},
         "samples": {"prompts": ["a {identifier} {class}"], "perPrompt": 1, "steps": 2, "guidanceScale": 1},
         "evaluation": {"enabled": False},
     }
@@ -157,13 +157,7 @@ class Job:
 
     def exported(self) -> dict[str, Tensor]:
         """Denoiser and text encoder of the exported model, named as in a `DreamBoothModule`."""
-        folder = self.output.model / "diffusers"
-        files = {"denoiser": folder / "unet", "text_encoder": folder / "text_encoder"}
-        return {
-            f"{part}.{name.removeprefix(TEXT_MODEL)}": tensor
-            for part, folder in files.items()
-            for name, tensor in load_file(next(folder.glob("*.safetensors"))).items()
-        }
+        return weights_in(self.output.model / "diffusers")
 
     def run(self, processes: int = 1) -> Run:
         """The run in this process, after its first phase, on the device of a run with so many processes."""
@@ -176,6 +170,16 @@ class Job:
         """The dataset of its steps, from the outputs of its first phases."""
         run = self.run(processes)
         return cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run))
+
+
+def weights_in(pipeline: Path) -> dict[str, Tensor]:
+    """Denoiser and text encoder of a model in diffusers' layout, named as in a `DreamBoothModule`."""
+    files = {"denoiser": pipeline / "unet", "text_encoder": pipeline / "text_encoder"}
+    return {
+        f"{part}.{name.removeprefix(TEXT_MODEL)}": tensor
+        for part, folder in files.items()
+        for name, tensor in load_file(next(folder.glob("*.safetensors"))).items()
+    }
 
 
 def job_of(root: Path, name: str, **sections: Mapping[str, Any]) -> Job:

@@ -6,7 +6,7 @@ Called by `dreambooth run` and, in pods, by `python -m dreambooth_trainer`.
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from dreambooth_api.failures import InvalidConfig
 from dreambooth_api.progress import PhaseName
 from dreambooth_trainer.evaluation.clip import digest_of_clip_scorer
-from dreambooth_trainer.models import Identity, ModelFamily
+from dreambooth_trainer.models import ModelFamily
 from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger, differences, phase_keys
 from dreambooth_trainer.phases import cache, evaluate, export, prepare, prior, sample, train
 from dreambooth_trainer.process.storage import sha256_of, write_atomically, write_json
@@ -40,26 +40,20 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
         total_steps=config.training.steps,
         class_images=config.prior.images if config.prior.enabled else None,
     )
-    runner = PhaseRunner(run, Ledger(run.folder.state), _shared_keys(run), together=True)
+    runner = PhaseRunner(run, Ledger(run.folder.state), _shared_keys(run))
     _prepare_and_train(run, runner)
-    # Only the main process changes the folder from here on, and not before every process has looked at it.
-    distributed.barrier()
-    if not distributed.is_main:
-        return {}
-    _export_and_evaluate(run, replace(runner, together=False))
-    return _conclude(run, runner.ledger, runner.keys).in_short()
+    _export_and_evaluate(run, runner)
+    return _conclude(run, runner.ledger, runner.keys).in_short() if distributed.is_main else {}
 
 
 @dataclass(frozen=True)
 class PhaseRunner:
-    """The phases of a run, each of which runs only if its result is not on the disk."""
+    """The phases of a run, each of which runs only if its result is not on the disk. All processes take part."""
 
     run: Run
     ledger: Ledger
     keys: dict[str, str]
     """For each recorded phase the digest of all that determines its output."""
-    together: bool
-    """Whether all processes run the phases, or only the main one."""
 
     def once(
         self, phase: PhaseName, kind: type[Result], output: Path, work: Callable[[], Result], *first: PhaseName
@@ -98,14 +92,10 @@ class PhaseRunner:
         distributed, result = self.run.distributed, None
         if distributed.is_main and output.exists():
             result = self.ledger.recall(phase, self.keys[phase], kind)
-        if not self.together:
-            return result
-        shared = distributed.share(result.model_dump_json() if result else "")
-        return kind.model_validate_json(shared) if shared else None
+        return distributed.share(result)
 
 
 def _prepare_and_train(run: Run, runner: PhaseRunner) -> None:
-    """The phases in which all processes take part."""
     folder = run.folder
     prepared = runner.once("prepare", prepare.Prepared, folder.photos, lambda: prepare.prepare(run))
     run.identifier = prepared.identifier
@@ -118,7 +108,6 @@ def _prepare_and_train(run: Run, runner: PhaseRunner) -> None:
 
 
 def _export_and_evaluate(run: Run, runner: PhaseRunner) -> None:
-    """The phases of the main process."""
     folder = run.folder
     runner.once("export", export.Exported, folder.model, lambda: export.export(run))
 
@@ -138,9 +127,10 @@ def _shared_keys(run: Run) -> dict[str, str]:
     keys = _begin(run, Ledger(run.folder.state)) if distributed.is_main else {}
     if distributed.size > 1:
         distributed.connect()
-        keys = json.loads(distributed.share(json.dumps(keys)))
-        base = distributed.share(json.dumps(asdict(run.base) if distributed.is_main else None))
-        run.base = Identity(**json.loads(base))
+        keys = distributed.share(keys)
+        base = distributed.share(run.base if distributed.is_main else None)
+        assert base is not None
+        run.base = base
     return keys
 
 

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,11 +11,10 @@ from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.progress import PHASES, JsonModel
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.figures import Figures
-from dreambooth_trainer.evaluation.pictures import Comparison
 from dreambooth_trainer.phase_records import Ledger, Result
 from dreambooth_trainer.phases import evaluate, export, prepare, sample, train
 from dreambooth_trainer.process.storage import digest_of, write_atomically
-from dreambooth_trainer.report import PictureRow, ReportData, write_report
+from dreambooth_trainer.report import ReportData, write_report
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.loss_log import read_losses
 
@@ -76,8 +74,12 @@ class RunResult(JsonModel):
     @field_validator("settings")
     @classmethod
     def _only_what_the_trainer_reads(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """Results of `dreambooth run` up to version 0.1.0 hold the cluster's sections too."""
+        """Results up to version 0.1.0 hold the interval of checkpoints in steps, and those of `dreambooth run` the
+        cluster's sections."""
         sections = {name: section for name, section in settings.items() if name in TrainConfig.model_fields}
+        if "checkpoints" in sections:
+            kept = {name: value for name, value in sections["checkpoints"].items() if name != "everySteps"}
+            sections["checkpoints"] = kept
         TrainConfig.model_validate(sections)
         return sections
 
@@ -147,14 +149,15 @@ def _report(run: Run, result: RunResult, sampled: sample.Sampled, evaluated: eva
     source = result.model.source
     return ReportData(
         name=run.folder.root.name,
+        folder=run.folder.root,
         class_=result.class_,
         identifier=result.identifier,
         prompt=result.prompt,
         base_model=f"{source} at {result.model.commit}" if result.model.commit else source,
-        photos=sorted(run.folder.photos.glob("*.png")),
+        photos=sorted(path.relative_to(run.folder.root) for path in run.folder.photos.glob("*.png")),
         warnings=result.warnings,
-        samples=_rows(run.folder.root, sampled.prompts),
-        comparisons=_rows(run.folder.root, evaluated.comparisons if evaluated else []),
+        samples=sampled.prompts,
+        comparisons=evaluated.comparisons if evaluated else [],
         losses=read_losses(run.folder.losses),
         figures=result.figures,
         settings=result.settings,
@@ -163,13 +166,6 @@ def _report(run: Run, result: RunResult, sampled: sample.Sampled, evaluated: eva
         timings=result.seconds,
         exported=result.files,
     )
-
-
-def _rows(root: Path, comparisons: Sequence[Comparison]) -> list[PictureRow]:
-    return [
-        PictureRow(one.prompt, [root / path for path in one.before], [root / path for path in one.after])
-        for one in comparisons
-    ]
 
 
 def _recall(ledger: Ledger, keys: dict[str, str], phase: str, kind: type[Result]) -> Result:

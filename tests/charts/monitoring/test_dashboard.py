@@ -27,7 +27,7 @@ SECTIONS = "model", "prior", "training", "checkpoints", "samples", "evaluation"
 @contextmanager
 def trainer(folder: Path, port: int) -> Iterator[None]:
     """Runs a trainer as its pod would."""
-    spec = small(training={"steps": STEPS}, checkpoints={"everySteps": STEPS})
+    spec = small(training={"steps": STEPS}, checkpoints={"intervalSeconds": 600})
     photos = {"path": str(ROOT / "examples" / "dog" / "photos")}
     config = {name: spec[name] for name in SECTIONS} | {"subject": {**spec["subject"], "images": photos}}
     (folder / "train.json").write_text(json.dumps(config))

@@ -143,7 +143,7 @@ def test_sums_are_those_of_the_files(
     check = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
     assert subprocess.run(check, cwd=folder).returncode == 0
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert found == {*exported.files, "SHA256SUMS", "COMPLETE"}
+    assert found == {*exported.files, "SHA256SUMS"}
     assert {"diffusers/model_index.json", "model.safetensors", "lora/pytorch_lora_weights.safetensors"} <= found
     (folder / "model.safetensors").write_bytes(b"spoiled")
     assert subprocess.run(check, cwd=folder, capture_output=True).returncode == 1
@@ -165,5 +165,5 @@ def test_an_interrupted_export_leaves_no_half_model(
     monkeypatch.setattr(export, "manifest_of", stop)
     with pytest.raises(KeyboardInterrupt):
         export.export(run)
-    assert run.folder.model.exists() == (run.folder.model / "COMPLETE").exists() == before
+    assert run.folder.model.exists() == (run.folder.model / "SHA256SUMS").exists() == before
     assert sorted(os.listdir(run.folder.root)) == (["model", "weights"] if before else ["weights"])

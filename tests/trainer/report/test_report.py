@@ -11,7 +11,8 @@ import yaml
 from PIL import Image
 
 from dreambooth_trainer.evaluation.figures import Figures
-from dreambooth_trainer.report import PER_CELL, THUMBNAIL, PictureRow, ReportData, picture_uri, render, write_report
+from dreambooth_trainer.evaluation.pictures import Comparison
+from dreambooth_trainer.report import PER_CELL, THUMBNAIL, ReportData, picture_uri, render, write_report
 
 NAMESPACES = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
 HOSTILE = '<script>alert("x")</script>&'
@@ -64,22 +65,27 @@ def losses(steps: int, prior: float = 0.06) -> list[dict[str, float]]:
     return [{"step": n, "loss": 1 / n, "priorLoss": prior, "learningRate": 1e-4} for n in range(1, steps + 1)]
 
 
+def comparison(prompt: str, before: list[str], after: list[str]) -> Comparison:
+    return Comparison(prompt=prompt, before=before, after=after)
+
+
 @pytest.fixture
 def report(tmp_path: Path) -> ReportData:
-    paths = []
+    folder, paths = tmp_path, []
     for number, colour in enumerate(("red", "green", "blue")):
-        paths.append(tmp_path / f"{number}.png")
+        paths.append(folder / f"{number}.png")
         Image.new("RGB", (64, 64), colour).save(paths[-1])
     return ReportData(
         name="my-dog",
+        folder=folder,
         class_="dog",
         identifier="dkv",
         prompt="a dkv dog",
         base_model="embedded://emoji",
         photos=paths,
         warnings=["a.png is 60x60 & small"],
-        samples=[PictureRow("a dkv dog on the beach", paths[:2], paths[1:])],
-        comparisons=[PictureRow("a cat", paths[:1], paths[1:2])],
+        samples=[comparison("a dkv dog on the beach", ["0.png", "1.png"], ["1.png", "2.png"])],
+        comparisons=[comparison("a cat", ["0.png"], ["1.png"])],
         losses=losses(30),
         figures=FIGURES,
         settings={"subject": {"class": "dog"}, "training": {"steps": 30, "learningRate": 0.0001}},
@@ -174,8 +180,8 @@ def test_strings_of_users_are_escaped_everywhere(report: ReportData) -> None:
         identifier=HOSTILE,
         prompt=HOSTILE,
         base_model=HOSTILE,
-        samples=[replace(report.samples[0], prompt=HOSTILE)],
-        comparisons=[replace(report.comparisons[0], prompt=HOSTILE)],
+        samples=[report.samples[0].model_copy(update={"prompt": HOSTILE})],
+        comparisons=[report.comparisons[0].model_copy(update={"prompt": HOSTILE})],
         settings={HOSTILE: HOSTILE},
         versions={HOSTILE: HOSTILE},
         device=HOSTILE,
@@ -211,7 +217,9 @@ def test_omits_what_the_run_did_not_do(report: ReportData, changed: dict[str, An
 def test_huge_runs_stay_small(report: ReportData, tmp_path: Path) -> None:
     picture = tmp_path / "noise.png"
     Image.effect_noise((512, 512), 80).convert("RGB").save(picture)
-    rows = [PictureRow(f"a dkv dog in scene {number}", [picture] * 64, [picture] * 64) for number in range(50)]
+    rows = [
+        comparison(f"a dkv dog in scene {number}", [str(picture)] * 64, [str(picture)] * 64) for number in range(50)
+    ]
     html = render(replace(report, samples=rows[:2], losses=losses(20_000)))
     assert len(Page(html).all("img")) == 3 + 2 * 2 * PER_CELL + 2
     assert "and 56 more in the folder of the run" in html

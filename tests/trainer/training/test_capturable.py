@@ -93,7 +93,7 @@ def the_step_asks_the_device_for_nothing(pipeline: DiffusionPipeline, variant: s
             class_G=pretended(2, dtype=torch.long),
             uniform_N=pretended(4),
             noise_NCHW=pretended(4, *shape),
-            posterior_NCHW=pretended(4, *shape),
+            posterior_GCHW=pretended(2, *shape),
         )
         conditioning = {name: like(tensors) for name, tensors in conditioning.items()}
         losses = module(randomness, dataset_of(conditioning, shape, timesteps, class_pool))

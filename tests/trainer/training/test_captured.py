@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dreambooth_trainer.training.captured import WARM_UP_STEPS, CapturedStep
 from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.division import divide
 from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import StepRandomness
 from tests.trainer.tiny_training import Job, job_of
@@ -60,10 +61,10 @@ def train(job: Job, kind: type[CapturedStep], dataset: Dataset) -> tuple[list[Te
     # As a graph reads it: a tensor of float32 rounds the rate.
     groups = [{**group, "lr": torch.tensor(group["lr"])} for group in module.parameter_groups()]
     optimizer = torch.optim.AdamW(groups, fused=True)
-    step = kind(module, optimizer, training, run.distributed.precision(training.mixed_precision))
-    batch = training.batch_size * training.gradient_accumulation_steps
+    division = divide(training, rank=0, size=1)
+    step = kind(module, optimizer, division, run.distributed.precision(training.mixed_precision))
     outcomes = [
-        torch.cat([part.flatten() for part in step(dataset.randomness(0, number, batch), dataset)])
+        torch.cat([part.flatten() for part in step(dataset.randomness(0, number, division.batch), dataset)])
         for number in range(STEPS)
     ]
     return outcomes, [parameter.detach() for _, parameter in module.learning()]

@@ -1,30 +1,38 @@
 """The files after checkpoints were written, truncated and damaged."""
 
+import errno
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from dreambooth_api.failures import StorageFull, classify
 from dreambooth_trainer.process.distributed import Distributed
-from dreambooth_trainer.training.checkpoints import COMPLETE, Checkpoints
+from dreambooth_trainer.training.checkpoints import INDEX, Checkpoints
+from dreambooth_trainer.training.state import Part, State, StateReader
 
 ONE = Distributed()
+FILE = "state-00000.safetensors"
 
 
-def write(content: str) -> Callable[[Path], None]:
-    def into(folder: Path) -> None:
-        (folder / "state").mkdir()
-        (folder / "state" / "weights.pt").write_text(content)
-        (folder / "average-0.pt").write_text(content)
+def state(content: float) -> State:
+    return State([Part("layer.weight", 0, {"weights": torch.full((64,), content)})], {"step": content})
 
-    return into
+
+def opened(folder: Path, keep: int = 3, interval: float = 0) -> Checkpoints:
+    return Checkpoints(folder, keep, interval, ONE)
 
 
 def filled(folder: Path, *steps: int, keep: int = 3) -> Checkpoints:
-    checkpoints = Checkpoints(folder, keep, ONE)
+    checkpoints = opened(folder, keep)
     for step in steps:
-        checkpoints.save(step, 2, write(f"state of step {step}"))
+        checkpoints.begin(step, state(step))
+        checkpoints.complete()
     return checkpoints
 
 
@@ -45,22 +53,22 @@ def truncate(file: Path) -> None:
 
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
-    "a flipped bit": lambda folder: flip_a_bit(folder / "state" / "weights.pt"),
-    "a truncated file": lambda folder: truncate(folder / "average-0.pt"),
-    "a missing file": lambda folder: (folder / "average-0.pt").unlink(),
-    "a missing mark": lambda folder: (folder / COMPLETE).unlink(),
-    "a truncated mark": lambda folder: truncate(folder / COMPLETE),
-    "a file too many": lambda folder: (folder / "state" / "more.pt").touch(),
+    "a flipped bit": lambda folder: flip_a_bit(folder / FILE),
+    "a truncated file": lambda folder: truncate(folder / FILE),
+    "a missing file": lambda folder: (folder / FILE).unlink(),
+    "a missing index": lambda folder: (folder / INDEX).unlink(),
+    "a truncated index": lambda folder: truncate(folder / INDEX),
+    "a file too many": lambda folder: (folder / "more.safetensors").touch(),
 }
 
 
 class OfAnotherNode(Distributed):
     """A process that receives the findings of the main one."""
 
-    shared = ""
+    shared: Any = None
 
-    def share(self, text: str) -> str:
-        """The main process's text."""
+    def share(self, value: Any) -> Any:
+        """The main process's value."""
         return type(self).shared
 
 
@@ -69,22 +77,24 @@ def test_every_process_takes_the_checkpoint_that_the_main_one_found(
 ) -> None:
     """Another node's view of a network file system may be older: its folder lacks the newest checkpoint."""
     here = filled(tmp_path / "checkpoints", 5, 10)
-    monkeypatch.setattr(Distributed, "share", lambda self, text: setattr(OfAnotherNode, "shared", text) or text)
+    monkeypatch.setattr(Distributed, "share", lambda self, value: setattr(OfAnotherNode, "shared", value) or value)
     found = here.newest()
-    stale = filled(tmp_path / "stale", 5)
-    there = Checkpoints(stale.folder, 3, OfAnotherNode(rank=1, size=2)).newest()
+    filled(tmp_path / "stale", 5)
+    there = Checkpoints(tmp_path / "stale", 3, 0, OfAnotherNode(rank=1, size=2)).newest()
     assert there == found and found is not None and found.step == 10
 
 
 def test_the_newest_is_found_with_its_facts(tmp_path: Path) -> None:
     newest = filled(tmp_path / "checkpoints", 5, 10).newest()
     assert newest is not None
-    assert (newest.step, newest.world_size, newest.zero_stage) == (10, 1, 2)
-    assert (newest.folder / "state" / "weights.pt").read_text() == "state of step 10"
+    assert newest.step == 10
+    with StateReader(newest.files) as reader:
+        assert reader.scalars == {"step": 10}
+        assert torch.equal(reader.read("layer.weight", "weights", 0, 64), torch.full((64,), 10.0))
 
 
 def test_no_checkpoint_is_found_in_an_empty_folder(tmp_path: Path) -> None:
-    assert Checkpoints(tmp_path / "checkpoints", 1, ONE).newest() is None
+    assert opened(tmp_path / "checkpoints").newest() is None
 
 
 @pytest.mark.parametrize("keep", [1, 2])
@@ -104,23 +114,92 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path: Path, damage: str) -> None:
 
 def test_damaged_checkpoints_do_not_displace_complete_ones(tmp_path: Path) -> None:
     checkpoints = filled(tmp_path, 10, 20, keep=1)
-    flip_a_bit(tmp_path / "step-00000020" / "average-0.pt")
-    checkpoints.save(5, 2, write("begun anew"))
+    flip_a_bit(tmp_path / "step-00000020" / FILE)
+    checkpoints.begin(5, state(5))
+    checkpoints.complete()
     assert newest_step(checkpoints) == 5
 
 
-def test_a_write_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
+def test_a_write_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = filled(tmp_path, 5, keep=1)
 
-    def fail(folder: Path) -> None:
-        write("half")(folder)
-        raise OSError("no more")
+    def fail(self: State, file: Path) -> str:
+        file.write_text("half")
+        raise OSError(errno.ENOSPC, "no more")
 
-    with pytest.raises(OSError, match="no more"):
-        checkpoints.save(10, 2, fail)
-    assert newest_step(checkpoints) == 5
-    checkpoints.save(15, 2, write("whole"))
+    with monkeypatch.context() as patched:
+        patched.setattr(State, "write", fail)
+        checkpoints.begin(10, state(10))
+        with pytest.raises(OSError, match="no more") as raised:
+            checkpoints.complete()
+    assert isinstance(classify(raised.value), StorageFull)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
+    checkpoints.begin(15, state(15))
+    checkpoints.complete()
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000015"]
+
+
+class Slow:
+    """Writes that wait."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go_on = threading.Event()
+        write = State.write
+
+        def wait(state: State, file: Path) -> str:
+            assert self.go_on.wait(60)
+            return write(state, file)
+
+        monkeypatch.setattr(State, "write", wait)
+
+
+def test_the_training_continues_while_a_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, checkpoints, now = Slow(monkeypatch), opened(tmp_path), state(1)
+    checkpoints.begin(5, now)
+    assert checkpoints.pending and checkpoints.writing
+    now.parts[0].tensors["weights"].fill_(2)  # the next step
+    assert newest_step(checkpoints) is None
+    slow.go_on.set()
+    checkpoints.complete()
+    assert not checkpoints.pending
+    newest = checkpoints.newest()
+    assert newest is not None
+    with StateReader(newest.files) as reader:
+        assert (reader.read("layer.weight", "weights", 0, 64) == 1).all()
+
+
+def test_without_memory_for_a_copy_the_training_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Distributed, "free_host_memory", state(1).size - 1)
+    monkeypatch.setattr(State, "copied", lambda self: pytest.fail("copied"))
+    checkpoints = opened(tmp_path)
+    checkpoints.begin(5, state(5))
+    assert checkpoints.pending and not checkpoints.writing
+    checkpoints.complete()
+    assert newest_step(checkpoints) == 5
+
+
+def test_a_checkpoint_that_is_given_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, checkpoints = Slow(monkeypatch), filled(tmp_path)
+    checkpoints.begin(5, state(5))
+    slow.go_on.set()
+    checkpoints.abandon()
+    assert not checkpoints.pending and list(tmp_path.iterdir()) == []
+    checkpoints.abandon()
+
+
+def test_the_main_process_decides_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    main, other = (Checkpoints(tmp_path, 1, 60, Distributed(rank=rank)) for rank in range(2))
+    now += 59
+    assert not main.due
+    now += 1
+    assert main.due and not other.due
+    main.begin(5, state(5))
+    now += 61
+    assert not main.due  # the last one is not complete
+    main.complete()
+    assert main.due
 
 
 def test_the_previous_checkpoint_is_kept_until_the_new_one_is_complete(
@@ -136,5 +215,6 @@ def test_the_previous_checkpoint_is_kept_until_the_new_one_is_complete(
         remove(path, ignore_errors)
 
     monkeypatch.setattr(shutil, "rmtree", look_and_remove)
-    checkpoints.save(10, 2, write("new"))
+    checkpoints.begin(10, state(10))
+    checkpoints.complete()
     assert found_at_removals == [10]

@@ -25,17 +25,6 @@ def test_the_decay_is_reached_from_below() -> None:
     assert late.tensors[0].item() == pytest.approx(0.01)
 
 
-def test_the_average_of_halves_is_kept_in_float32() -> None:
-    weights = [torch.ones(1, dtype=torch.bfloat16)]
-    average = Average(weights, decay=0.9999)
-    average.update([torch.tensor([2.0], dtype=torch.bfloat16)], step=1_000_000)
-    assert average.tensors[0].dtype == torch.float32
-    assert 1 < average.tensors[0].item() < 1.001
-    average.update([torch.tensor([256.0], dtype=torch.bfloat16)], step=0)
-    average.copy_to(weights)
-    assert weights[0].dtype == torch.bfloat16 and weights[0].item() == pytest.approx(230, rel=0.01)
-
-
 def test_the_average_shares_no_memory_with_the_weights() -> None:
     weights = [torch.nn.Parameter(torch.zeros(1))]
     average = Average(weights, decay=0.9)

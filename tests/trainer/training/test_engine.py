@@ -19,6 +19,7 @@ from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import cache, prior, train
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
+from dreambooth_trainer.training.division import divide
 from dreambooth_trainer.training.engine import deepspeed_config, plan_zero_stage
 from tests.ports import free_port
 from tests.trainer.tiny_models import build
@@ -57,9 +58,9 @@ MANY_TRAININGS = 5 * PATIENCE
 BF16 = {"mixedPrecision": "bf16", "steps": 1, "learningRate": 1e-6}
 
 
-def variant_of(root: Path, variant: Mapping[str, Any], stage: int = 0, processes: int = 1) -> Job:
+def variant_of(root: Path, variant: Mapping[str, Any], stage: int = 0) -> Job:
     """A training of the global batch; of the variant `sdxl` with a model of that family."""
-    batch = GLOBAL_BATCH // processes // variant.get("gradientAccumulationSteps", 1)
+    batch = GLOBAL_BATCH // variant.get("gradientAccumulationSteps", 1)
     training = {"steps": 4, "batchSize": batch, **variant}
     model = {"source": str(root / ("sdxl" if variant is VARIANTS["sdxl"] else "model"))}
     return job_of(root, "prepared", model=model, training=training, deepspeed={"zeroStage": stage})
@@ -74,7 +75,7 @@ def train_all(root: Path, processes: int, rank: int, port: str) -> None:
     variants = {**VARIANTS, "bf16": BF16}
     for name, stage in [(each, stage) for each in variants for stage in STAGES_OF[each]]:
         variant = variants[name]
-        config = TrainConfig.model_validate(variant_of(root, variant, stage, processes).config)
+        config = TrainConfig.model_validate(variant_of(root, variant, stage).config)
         photos = RunFolder(root / "prepared" / "output").photos
         output = RunFolder(root / f"{name}-{stage}-{processes}")
         output.root.mkdir(exist_ok=True)
@@ -200,7 +201,8 @@ class TestDeepSpeedConfig:
     def config(stage: int, precision: torch.dtype, **deepspeed: Any) -> dict[str, Any]:
         sections = settings(Path("model"), Path("photos"), deepspeed=deepspeed)
         parsed = TrainConfig.model_validate(sections)
-        return deepspeed_config(parsed.training, parsed.deepspeed, stage=stage, precision=precision)
+        division = divide(parsed.training, rank=0, size=1)
+        return deepspeed_config(parsed.training, parsed.deepspeed, division, stage=stage, precision=precision)
 
     def test_offloads_only_sharded_states(self) -> None:
         offload = {"optimizer": True, "parameters": True}

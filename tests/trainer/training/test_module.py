@@ -42,7 +42,9 @@ def framings(class_images: int) -> list[Framing]:
 
 
 def randomness(class_images: int) -> StepRandomness:
-    return step_randomness(0, 0, batch=2, photos=3, class_images=class_images, shape_CHW=SHAPE, device=CPU)
+    return step_randomness(
+        0, 0, batch=2, rows=range(2), photos=3, class_images=class_images, shape_CHW=SHAPE, device=CPU
+    )
 
 
 def losses(model: DreamBoothModule, class_images: int = 4) -> Losses:
@@ -61,7 +63,7 @@ def test_the_loss_is_that_of_each_row_with_its_own_prompt(folder: Path) -> None:
     found = model(random, data)
     clean = torch.cat(
         [
-            data.photos.mean_BCHW[random.subject_G] + 0.1 * random.posterior_NCHW[:2],
+            data.photos.mean_BCHW[random.subject_G] + 0.1 * random.posterior_GCHW,
             data.class_latents[random.class_G],
         ]
     )

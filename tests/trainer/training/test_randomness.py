@@ -12,8 +12,19 @@ CPU = torch.device("cpu")
 SHAPE = torch.Size((4, 8, 8))
 
 
-def randomness(seed: int = 0, step: int = 0, batch: int = 4, class_images: int = 7) -> StepRandomness:
-    return step_randomness(seed, step, batch=batch, photos=5, class_images=class_images, shape_CHW=SHAPE, device=CPU)
+def randomness(
+    seed: int = 0, step: int = 0, batch: int = 4, class_images: int = 7, rows: range | None = None
+) -> StepRandomness:
+    return step_randomness(
+        seed,
+        step,
+        batch=batch,
+        rows=rows or range(batch),
+        photos=5,
+        class_images=class_images,
+        shape_CHW=SHAPE,
+        device=CPU,
+    )
 
 
 def equal(one: StepRandomness, other: StepRandomness) -> bool:
@@ -22,7 +33,7 @@ def equal(one: StepRandomness, other: StepRandomness) -> bool:
 
 def test_shapes() -> None:
     both, alone = randomness(), randomness(class_images=0)
-    assert both.noise_NCHW.shape == both.posterior_NCHW.shape == (8, 4, 8, 8)
+    assert (both.noise_NCHW.shape, both.posterior_GCHW.shape) == ((8, 4, 8, 8), (4, 4, 8, 8))
     assert (len(both.subject_G), len(both.class_G), len(both.uniform_N)) == (4, 4, 8)
     assert (len(alone.subject_G), len(alone.class_G), len(alone.uniform_N), len(alone.noise_NCHW)) == (4, 0, 4, 4)
 
@@ -39,21 +50,22 @@ def test_the_randomness_depends_on_seed_and_step_alone() -> None:
 
 def test_the_two_noises_are_not_the_same() -> None:
     one = randomness()
-    assert not torch.equal(one.noise_NCHW, one.posterior_NCHW)
+    assert not torch.equal(one.noise_NCHW[:4], one.posterior_GCHW)
+
+
+def test_rows_have_different_noise() -> None:
+    one = randomness()
+    rows = [*one.noise_NCHW, *one.posterior_GCHW]
+    assert len({row.sum().item() for row in rows}) == len(rows)
 
 
 @pytest.mark.parametrize("class_images", [0, 7])
 @pytest.mark.parametrize("parts", [1, 2, 4])
-def test_the_rows_of_the_processes_are_the_global_randomness(parts: int, class_images: int) -> None:
+def test_the_shares_of_the_processes_are_the_rows_of_one_process(parts: int, class_images: int) -> None:
     whole = randomness(class_images=class_images)
     size = 4 // parts
-    shares = [whole.rows(part * size, (part + 1) * size) for part in range(parts)]
-    for name in ("subject_G", "class_G"):
-        assert torch.equal(torch.cat([getattr(share, name) for share in shares]), getattr(whole, name))
-    for name in ("uniform_N", "noise_NCHW", "posterior_NCHW"):
-        subjects = torch.cat([getattr(share, name)[:size] for share in shares])
-        classes = torch.cat([getattr(share, name)[size:] for share in shares])
-        assert torch.equal(torch.cat([subjects, classes]), getattr(whole, name))
+    for share in (range(start, start + size) for start in range(0, 4, size)):
+        assert equal(randomness(class_images=class_images, rows=share), whole.rows(share.start, share.stop))
 
 
 @given(st.integers(0, 2**31 - 1), st.integers(0, 10**6), st.integers(1, 16))
@@ -96,5 +108,5 @@ def test_epochs_and_seeds_are_shuffled_otherwise() -> None:
 
 
 def test_photos_and_class_images_are_shuffled_apart() -> None:
-    one = step_randomness(0, 0, batch=20, photos=20, class_images=20, shape_CHW=SHAPE, device=CPU)
+    one = step_randomness(0, 0, batch=20, rows=range(20), photos=20, class_images=20, shape_CHW=SHAPE, device=CPU)
     assert not torch.equal(one.subject_G, one.class_G)

@@ -31,5 +31,7 @@ def load(
         ModelUnavailable: the model does not exist, is incomplete, or is of an unknown family.
     """
     precision = distributed.precision(mixed_precision)
+    # TF32 has the mantissa of float16. By default, PyTorch uses it in convolutions, but not in matrix products.
+    torch.backends.cudnn.allow_tf32 = precision != torch.float32
     weights = torch.float32 if exact else precision
     return load_model(model, distributed.device, precision, digest, weights=weights)

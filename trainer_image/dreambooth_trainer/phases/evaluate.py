@@ -1,14 +1,13 @@
 """Phase `evaluate`: measures how similar the pictures are to the subject, and how the training changed the rest of the
 model.
 
-Called by `pipeline.py` in the main process with the tuned model; `run.model` is the base model. The base model's
+Called by `pipeline.py` in all processes with the tuned model; `run.model` is the base model. The base model's
 pictures depend only on prompts, sampler and size, so they are stored in the shared cache, and the next run of the class
 doesn't generate them. If that cache is read-only, they are stored in the folder of the run until its end.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,13 +19,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dreambooth_api.progress import JsonModel
-from dreambooth_api.training import Sampler, TrainConfig
+from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.evaluation.contact_sheet import Row, contact_sheet
 from dreambooth_trainer.evaluation.figures import Embeddings, Figures, OtherClass, compute
-from dreambooth_trainer.evaluation.pictures import BATCH, Comparison, sampler_of
+from dreambooth_trainer.evaluation.pictures import Comparison, sampler_of
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.monitoring.progress import RunningPhase
+from dreambooth_trainer.phases.generation import generate_together
 from dreambooth_trainer.process.storage import atomic_folder, digest_of, is_writable
 from dreambooth_trainer.run import Run
 
@@ -86,13 +86,11 @@ def embed(run: Run, load_trained: Callable[[], ModelFamily]) -> tuple[Embeddings
         Interrupted: the run must stop; finished sets of the base model are kept.
     """
     scorer = ClipScorer.load(run.config.evaluation.encoder, run.distributed.device)
-    sampler, size = sampler_of(run.config.samples), run.resolution
     sets = plan(run.config, run.identifier)
-    determining = [run.base.digest, run.precision, scorer.digest, sampler.model_dump(mode="json"), size]
-    names = {one.key: digest_of([*determining, one.prompt, one.seeds]) for one in sets if one.model == "base"}
-    shared, own = run.cache / "evaluation", run.folder.base_pictures
-    found = {key: _read(shared / name) or _read(own / name) for key, name in names.items()}
-    generated = {key: pictures for key, pictures in found.items() if pictures}
+    places = _places(run, scorer, sets)
+    found = {key: pictures for key, folders in places.items() if (pictures := _first(folders))}
+    # The processes may see different states of a network file system.
+    generated = run.distributed.share(found)
     cached = sum(len(pictures.embeddings_ND) for pictures in generated.values())
     total = sum(len(one.seeds) for one in sets)
     with run.progress.phase("evaluate", total=total, unit="pictures", done=cached) as phase:
@@ -100,13 +98,26 @@ def embed(run: Run, load_trained: Callable[[], ModelFamily]) -> tuple[Embeddings
         for name, load in loaders.items():
             missing = [one for one in sets if one.model == name and one.key not in generated]
             # No variable refers to the model, so that it can be freed before the next one is loaded.
-            for key, pictures in _generate(run, phase, load(), scorer, missing, sampler, size) if missing else ():
+            for key, pictures in _generate(run, phase, load(), scorer, missing) if missing else ():
                 generated[key] = pictures
-                if name == "base":
-                    _write((shared if is_writable(shared) else own) / names[key], pictures)
+                if key in places:
+                    shared, own = places[key]
+                    _write(shared if is_writable(shared.parent) else own, pictures)
         embeddings = {key: pictures.embeddings_ND for key, pictures in generated.items()}
-        comparisons = _show(run.folder.root, sets, {key: pictures.shown for key, pictures in generated.items()})
+        comparisons = _show(run, sets, {key: pictures.shown for key, pictures in generated.items()})
         return _arrange(run, scorer, embeddings), comparisons
+
+
+def _places(run: Run, scorer: ClipScorer, sets: Sequence[PictureSet]) -> dict[Key, tuple[Path, Path]]:
+    """Where the main process stores the pictures of each set of the base model: in the shared cache, or in the folder
+    of the run. Empty in the other processes."""
+    if not run.distributed.is_main:
+        return {}
+    sampler = sampler_of(run.config.samples).model_dump(mode="json")
+    determining = [run.base.digest, run.precision, scorer.digest, sampler, run.resolution]
+    names = {one.key: digest_of([*determining, one.prompt, one.seeds]) for one in sets if one.model == "base"}
+    shared, own = run.cache / "evaluation", run.folder.base_pictures
+    return {key: (shared / name, own / name) for key, name in names.items()}
 
 
 def plan(config: TrainConfig, identifier: str) -> list[PictureSet]:
@@ -141,28 +152,24 @@ def _seeds(prompt: str, count: int) -> tuple[int, ...]:
 
 
 def _generate(
-    run: Run,
-    phase: RunningPhase,
-    family: ModelFamily,
-    scorer: ClipScorer,
-    sets: Sequence[PictureSet],
-    sampler: Sampler,
-    size: int,
+    run: Run, phase: RunningPhase, family: ModelFamily, scorer: ClipScorer, sets: Sequence[PictureSet]
 ) -> Iterator[tuple[Key, Pictures]]:
     """Generates pictures batch by batch across the sets, and yields each set when it is complete."""
-    queue = [(picture_set, seed) for picture_set in sets for seed in picture_set.seeds]
-    rows: dict[Key, list[Tensor]] = defaultdict(list)
-    shown: dict[Key, list[Image.Image]] = defaultdict(list)
-    for start in range(0, len(queue), BATCH):
-        run.stop.check()
-        batch = queue[start : start + BATCH]
-        images = family.generate([one.prompt for one, _ in batch], [seed for _, seed in batch], sampler, size).images
-        for (one, _), image, row_D in zip(batch, images, scorer.images(images), strict=True):
-            rows[one.key].append(row_D)
-            shown[one.key] += [image] if len(shown[one.key]) < SHOWN else []
-            if len(rows[one.key]) == len(one.seeds):
-                yield one.key, Pictures(torch.stack(rows.pop(one.key)), shown.pop(one.key))
-        phase.advance(len(batch))
+    queue = [(one, number) for one in sets for number in range(len(one.seeds))]
+
+    def embedded(images: Sequence[Image.Image]) -> list[tuple[Tensor, Image.Image]]:
+        return list(zip(scorer.images(images), images, strict=True))
+
+    wanted = [(one.prompt, one.seeds[number]) for one, number in queue]
+    rows: list[Tensor] = []
+    shown: list[Image.Image] = []
+    made = generate_together(run, phase, family, wanted, embedded)
+    for (one, number), (row_D, image) in zip(queue, made, strict=True):
+        rows.append(row_D)
+        shown += [image] if number < SHOWN else []
+        if number + 1 == len(one.seeds):
+            yield one.key, Pictures(torch.stack(rows), shown)
+            rows, shown = [], []
 
 
 def _write(folder: Path, pictures: Pictures) -> None:
@@ -170,6 +177,11 @@ def _write(folder: Path, pictures: Pictures) -> None:
         save_file({"embeddings": pictures.embeddings_ND}, staging / "embeddings.safetensors")
         for number, image in enumerate(pictures.shown):
             image.save(staging / f"{number}.png")
+
+
+def _first(folders: Iterable[Path]) -> Pictures | None:
+    """The stored pictures of a set in the first folder that has them."""
+    return next((pictures for folder in folders if (pictures := _read(folder))), None)
 
 
 def _read(folder: Path) -> Pictures | None:
@@ -206,19 +218,24 @@ def _arrange(run: Run, scorer: ClipScorer, generated: dict[Key, Tensor]) -> Embe
     )
 
 
-def _show(root: Path, sets: Sequence[PictureSet], shown: dict[Key, Sequence[Image.Image]]) -> list[Comparison]:
-    """Writes the pictures that both models generated with the same seeds."""
+def _show(run: Run, sets: Sequence[PictureSet], shown: dict[Key, Sequence[Image.Image]]) -> list[Comparison]:
+    """The pictures that both models generated with the same seeds; the main process writes them."""
+    folder_name = run.folder.evaluation.name
     both = [one for one in sets if one.model == "tuned" and (one.name, "base") in shown]
+    files: dict[str, Image.Image] = {}
     comparisons, rows = [], []
-    with atomic_folder(root / "evaluation") as staging:
-        for one in both:
-            paths: dict[str, list[str]] = {"base": [], "tuned": []}
-            for model in ("base", "tuned"):
-                for number, image in enumerate(shown[one.name, model]):
-                    name = f"{one.name.replace('/', '-')}-{model}-{number}.png"
-                    image.save(staging / name)
-                    paths[model].append(f"evaluation/{name}")
-            comparisons.append(Comparison(prompt=one.prompt, before=paths["base"], after=paths["tuned"]))
-            rows.append(Row(one.prompt, (shown[one.name, "base"], shown[one.name, "tuned"])))
-        contact_sheet(rows, ("before", "after")).save(staging / "sheet.png")
+    for one in both:
+        paths: dict[str, list[str]] = {}
+        for model in ("base", "tuned"):
+            prefix = f"{one.name.replace('/', '-')}-{model}"
+            named = {f"{prefix}-{number}.png": image for number, image in enumerate(shown[one.name, model])}
+            files |= named
+            paths[model] = [f"{folder_name}/{name}" for name in named]
+        comparisons.append(Comparison(prompt=one.prompt, before=paths["base"], after=paths["tuned"]))
+        rows.append(Row(one.prompt, (shown[one.name, "base"], shown[one.name, "tuned"])))
+    files["sheet.png"] = contact_sheet(rows, ("before", "after"))
+    if run.distributed.is_main:
+        with atomic_folder(run.folder.evaluation) as staging:
+            for name, image in files.items():
+                image.save(staging / name)
     return comparisons

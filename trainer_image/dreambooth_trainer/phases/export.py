@@ -8,15 +8,12 @@ from torch import Tensor
 from dreambooth_api.progress import JsonModel
 from dreambooth_api.training import Model, TrainConfig
 from dreambooth_trainer.models.base import ModelFamily
-from dreambooth_trainer.process.storage import atomic_folder, manifest_of
+from dreambooth_trainer.process.storage import atomic_folder, manifest_of, sha256_of
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.module import DreamBoothModule, learned_tensors
 
 SUMS = "SHA256SUMS"
 """Digests of the exported files, in the format that `sha256sum --check` reads."""
-
-MARKER = "COMPLETE"
-"""Marks a finished export; written last."""
 
 
 class Exported(JsonModel):
@@ -27,7 +24,12 @@ class Exported(JsonModel):
 
 
 def export(run: Run) -> Exported:
-    """Exports the model. An interrupted export leaves no files."""
+    """Exports the model in the main process, for which the others wait. An interrupted export leaves no files."""
+    files = _export(run) if run.distributed.is_main else {}
+    return Exported(files=run.distributed.share(files))
+
+
+def _export(run: Run) -> dict[str, str]:
     config = run.config
     with run.progress.phase("export"):
         weights = load_file(run.folder.weights / "weights.safetensors")
@@ -42,8 +44,7 @@ def export(run: Run) -> Exported:
             model.export(folder, config.output.formats)
             files = manifest_of(folder)
             (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in files.items()))
-            (folder / MARKER).touch()
-    return Exported(files=files)
+    return files
 
 
 def put_weights(module: DreamBoothModule, weights: dict[str, Tensor]) -> None:
@@ -74,4 +75,6 @@ def load_exported(run: Run) -> ModelFamily:
     from dreambooth_trainer.models import load
 
     run.free_model()
-    return load(exported_model(run.folder, run.config), run.distributed, run.config.training.mixed_precision)
+    # The list of digests identifies the model. To compute them again would take as long as to read all files.
+    digest = sha256_of(run.folder.model / SUMS)
+    return load(exported_model(run.folder, run.config), run.distributed, run.config.training.mixed_precision, digest)

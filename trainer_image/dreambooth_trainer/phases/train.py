@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from safetensors.torch import save_file
 
-from dreambooth_api.failures import Interrupted, InvalidConfig, NonFiniteLoss, Problem
+from dreambooth_api.failures import Interrupted, NonFiniteLoss
 from dreambooth_api.progress import JsonModel
 from dreambooth_trainer.evaluation.pictures import sampler_of
 from dreambooth_trainer.process.storage import atomic_folder
@@ -17,8 +17,9 @@ from dreambooth_trainer.training.module import DreamBoothModule
 if TYPE_CHECKING:
     from dreambooth_trainer.training.engine import Engine
 
-LOG_EVERY = 10
-"""Steps between two reads of losses and stop signals, if a read has to wait for a GPU or for other processes."""
+LOOK_EVERY = 10
+"""Steps between two looks at losses, stop signals and the clock, if a look has to wait for a GPU or for other
+processes."""
 
 
 class Trained(JsonModel):
@@ -29,6 +30,8 @@ class Trained(JsonModel):
     """Step from which this start resumed."""
     zero_stage: int
     processes: int
+    batch: int | None = None
+    """Photos in an optimizer step, over all processes; None in results up to version 0.1.0."""
 
 
 def train(run: Run, dataset: Dataset) -> Trained:
@@ -50,24 +53,22 @@ def train(run: Run, dataset: Dataset) -> Trained:
         model.keep_trained_parts(text_encoders=training.train_text_encoder)
     module = DreamBoothModule(model, training, config.prior.weight)
     engine = Engine(module, config.deepspeed, distributed, precision)
-    checkpoints = Checkpoints(run.folder.checkpoints, config.checkpoints.keep, distributed)
+    settings = config.checkpoints
+    checkpoints = Checkpoints(run.folder.checkpoints, settings.keep, settings.interval_seconds, distributed)
     start = _resume(checkpoints, engine, run)
     log = LossLog(run.folder.losses, distributed, resumed_at=start)
-    every = 1 if distributed.device.type == "cpu" and distributed.size == 1 else LOG_EVERY
-    batch = training.batch_size * training.gradient_accumulation_steps * distributed.size
+    every = 1 if distributed.device.type == "cpu" and distributed.size == 1 else LOOK_EVERY
+    batch, rows = engine.division.batch, engine.division.rows
     images = batch * (2 if config.prior.enabled else 1)
     with (
         run.progress.phase("train", total=training.steps, unit="steps", done=start) as phase,
         distributed.in_step(),
     ):
         for step in range(start, training.steps):
-            log.add(step + 1, engine.step(step, dataset.randomness(training.seed, step, batch), dataset))
+            log.add(step + 1, engine.step(step, dataset.randomness(training.seed, step, batch, rows), dataset))
             done, last = step + 1, step + 1 == training.steps
-            look = last or done % every == 0 or (distributed.size == 1 and run.stop.requested)
-            stopping = look and not last and distributed.any(run.stop.requested)
-            # After the last step the weights themselves are saved.
-            saving = stopping or (not last and done % config.checkpoints.every_steps == 0)
-            if look or saving:
+            alone = distributed.size == 1 and (run.stop.requested or checkpoints.due)
+            if last or done % every == 0 or alone:
                 lines = log.flush()
                 newest = lines[-1]
                 phase.advance(
@@ -78,10 +79,9 @@ def train(run: Run, dataset: Dataset) -> Trained:
                     grad_norm=newest["gradNorm"],
                     training_images=len(lines) * images,
                 )
-            if saving:
-                checkpoints.save(done, engine.stage, engine.save)
-            if stopping:
-                raise Interrupted(f"stopped by a signal after step {done}; the next start continues from there")
+                # After the last step the weights themselves are saved.
+                if not last:
+                    _save(run, engine, checkpoints, done)
             if config.samples.every_steps and done % config.samples.every_steps == 0:
                 _generate_samples_so_far(run, module, done)
         weights = engine.gather()
@@ -93,7 +93,10 @@ def train(run: Run, dataset: Dataset) -> Trained:
         if distributed.is_main:
             with atomic_folder(run.folder.weights) as folder:
                 save_file(weights, folder / "weights.safetensors")
-    trained = Trained(steps=training.steps, resumed_at=start, zero_stage=engine.stage, processes=distributed.size)
+        checkpoints.abandon()
+    trained = Trained(
+        steps=training.steps, resumed_at=start, zero_stage=engine.stage, processes=distributed.size, batch=batch
+    )
     engine.close()
     # The optimizer's memory must be free before the model is exported and the final pictures are generated.
     del engine, module, weights
@@ -107,21 +110,24 @@ def _resume(checkpoints: Checkpoints, engine: "Engine", run: Run) -> int:
     newest = checkpoints.newest()
     if newest is None:
         return 0
-    if (newest.world_size, newest.zero_stage) != (run.distributed.size, engine.stage):
-        raise InvalidConfig(
-            [
-                Problem(
-                    "spec.deepspeed.zeroStage",
-                    engine.stage,
-                    f"with {run.distributed.size} processes does not fit the checkpoint of step {newest.step}, "
-                    f"written by {newest.world_size} processes at stage {newest.zero_stage}",
-                    f"Start {newest.world_size} processes with stage {newest.zero_stage}, or choose another output "
-                    "folder",
-                )
-            ]
-        )
-    engine.load(newest.folder)
+    engine.load(newest.files)
     return newest.step
+
+
+def _save(run: Run, engine: "Engine", checkpoints: Checkpoints, step: int) -> None:
+    """Completes a checkpoint that is written, begins another one if it is time, and stops if that is requested.
+
+    Raises:
+        Interrupted: a stop was requested; the state is saved.
+    """
+    stopping, due, writing = run.distributed.any(run.stop.requested, checkpoints.due, checkpoints.writing)
+    if checkpoints.pending and (stopping or not writing):
+        checkpoints.complete()
+    if stopping or due:
+        checkpoints.begin(step, engine.state())
+    if stopping:
+        checkpoints.complete()
+        raise Interrupted(f"stopped by a signal after step {step}; the next start continues from there")
 
 
 def _generate_samples_so_far(run: Run, module: DreamBoothModule, step: int) -> None:

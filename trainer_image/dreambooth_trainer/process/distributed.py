@@ -8,8 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from typing import TypeVar
 
 import torch
+
+from dreambooth_trainer.process.memory import free_memory
+
+Value = TypeVar("Value")
 
 PATIENCE = timedelta(hours=3)
 """How long a process waits for another one."""
@@ -59,6 +64,12 @@ class Distributed:
             return torch.cuda.get_device_properties(self.device).total_memory
         host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return host // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+    @property
+    def free_host_memory(self) -> int:
+        """Bytes of the host's memory that this process may still use: its share of what the machine, or the container,
+        has left."""
+        return free_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
     def precision(self, mixed_precision: str) -> torch.dtype:
         """The number format for a value of `training.mixedPrecision` on this device."""
@@ -122,21 +133,28 @@ class Distributed:
         if self.size > 1:
             torch.distributed.barrier()
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process. All processes must call it."""
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag, whether it is set in any process. All processes must call it."""
         if self.size == 1:
-            return flag
-        found = torch.tensor(int(flag), device=self.device)
+            return list(flags)
+        found = torch.tensor(flags, dtype=torch.int32, device=self.device)
         torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
-        return bool(found.item())
+        return [bool(flag) for flag in found.tolist()]
 
-    def share(self, text: str) -> str:
-        """Returns the text of the main process in every process. All processes must call it."""
-        if self.size == 1:
-            return text
-        texts = [text]
-        torch.distributed.broadcast_object_list(texts, src=0, device=self.device)
-        return texts[0]
+    def share(self, value: Value) -> Value:
+        """Returns the value of the main process, which must be picklable, in every process. All processes must call
+        it."""
+        values = [value]
+        if self.size > 1:
+            torch.distributed.broadcast_object_list(values, src=0, device=self.device)
+        return values[0]
+
+    def gather(self, value: Value) -> list[Value]:
+        """The values of all processes, which must be picklable, by rank. All processes must call it."""
+        values = [value] * self.size
+        if self.size > 1:
+            torch.distributed.all_gather_object(values, value)
+        return values
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over the processes. All processes must call it."""

@@ -17,6 +17,7 @@ from PIL import Image
 
 from dreambooth_api.printing import printable
 from dreambooth_trainer.evaluation.figures import CRITERIA, Criterion, Figures
+from dreambooth_trainer.evaluation.pictures import Comparison
 from dreambooth_trainer.monitoring.console import duration
 from dreambooth_trainer.process.storage import write_atomically
 from dreambooth_trainer.report.plots import loss_plots
@@ -28,22 +29,13 @@ PER_CELL = 8
 
 
 @dataclass(frozen=True)
-class PictureRow:
-    """Pictures of one prompt with the same seeds."""
-
-    prompt: str
-    before: Sequence[Path]
-    """Pictures of the base model."""
-    after: Sequence[Path]
-    """Pictures of the tuned model."""
-
-
-@dataclass(frozen=True)
 class ReportData:
     """The content of a report."""
 
     name: str
     """Name of the run."""
+    folder: Path
+    """Folder of the run, to which the paths of all pictures are relative."""
     class_: str
     """The subject's class noun."""
     identifier: str
@@ -55,8 +47,8 @@ class ReportData:
     photos: Sequence[Path]
     warnings: Sequence[str]
     """Warnings about the photos, the identifier and the prompts."""
-    samples: Sequence[PictureRow]
-    comparisons: Sequence[PictureRow]
+    samples: Sequence[Comparison]
+    comparisons: Sequence[Comparison]
     """Pictures of the class and of other classes."""
     losses: Sequence[Mapping[str, object]]
     """`step`, `loss`, `priorLoss` and `learningRate` of each step; `priorLoss` is 0 without class images."""
@@ -107,7 +99,7 @@ def render(report: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(picture=picture_uri, duration=duration)
+    environment.filters.update(picture=lambda path: picture_uri(report.folder / path), duration=duration)
     return environment.get_template("template.html.j2").render(
         report=report,
         verdicts=verdicts(report.figures),

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from dreambooth_api.training import Training
 from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.division import Division
 from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import StepRandomness
 
@@ -68,13 +68,18 @@ class CapturedStep:
     """
 
     def __init__(
-        self, module: DreamBoothModule, optimizer: torch.optim.Optimizer, training: Training, precision: torch.dtype
+        self,
+        module: DreamBoothModule,
+        optimizer: torch.optim.Optimizer,
+        division: Division,
+        precision: torch.dtype,
     ) -> None:
         self._optimizer = optimizer
-        self._training = training
+        self._division = division
+        self._max_grad_norm = module.training_settings.max_grad_norm
         self._precision = precision
         self._names, self._learning = zip(*module.learning(), strict=True)
-        self._passes = _ForwardAndBackward(module, 1 / training.gradient_accumulation_steps)
+        self._passes = _ForwardAndBackward(module, 1 / len(division.parts))
         self._device = self._learning[0].device
         self._captures = self._device.type == "cuda"
         self._calls = 0
@@ -106,13 +111,10 @@ class CapturedStep:
 
     def _take(self, randomness: StepRandomness, dataset: Dataset) -> tuple[Tensor, Tensor]:
         """Runs a step without waiting for the device."""
-        training = self._training
         self._optimizer.zero_grad(set_to_none=True)
-        losses = []
-        for part in range(training.gradient_accumulation_steps):
-            rows = randomness.rows(part * training.batch_size, (part + 1) * training.batch_size)
-            losses.append(self._both_passes(rows, dataset))
-        norm = torch.nn.utils.clip_grad_norm_(self._learning, training.max_grad_norm)
+        parts = self._division.parts
+        losses = [self._both_passes(randomness.rows(part.start, part.stop), dataset) for part in parts]
+        norm = torch.nn.utils.clip_grad_norm_(self._learning, self._max_grad_norm)
         self._optimizer.step()
         return torch.stack(losses).mean(0), norm
 

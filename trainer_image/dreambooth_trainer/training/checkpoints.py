@@ -1,81 +1,142 @@
-"""Training states on disk: written atomically, verified before loading; only the newest ones are kept. Used by the
-`train` phase."""
+"""Training states on disk: written in the background, atomically, and verified before loading; only the newest ones are
+kept. Used by the `train` phase."""
 
 import json
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import flush_folder, manifest_of, write_json
+from dreambooth_trainer.training.state import State
 
-COMPLETE = "COMPLETE"
-"""File of a checkpoint with the SHA-256 of all others; written last."""
+INDEX = "checkpoint.json"
+"""File of a checkpoint with its step and the SHA-256 of the other files; written last."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A complete training state."""
 
-    folder: Path
     step: int
     """Optimizer steps done."""
-    world_size: int
-    zero_stage: int
+    files: Sequence[Path]
+    """The files of all processes that wrote it."""
 
 
-@dataclass(frozen=True)
+class _Write:
+    """A write of a process's state by a thread."""
+
+    def __init__(self, step: int, staging: Path, file: str, state: State) -> None:
+        self.step = step
+        self.staging = staging
+        self.file = file
+        self.digest = ""
+        self.error: BaseException | None = None
+        # The end of a process doesn't wait for an incomplete checkpoint.
+        self.thread = threading.Thread(target=self._run, args=(state,), daemon=True, name="checkpoint")
+        self.thread.start()
+
+    def _run(self, state: State) -> None:
+        try:
+            self.digest = state.write(self.staging / self.file)
+        except BaseException as error:
+            self.error = error
+
+
 class Checkpoints:
-    """The checkpoints of a run. Every process must make every call."""
+    """The checkpoints of a run. Every process must make every call, except for the properties."""
 
-    folder: Path
-    keep: int
-    distributed: Distributed
+    def __init__(self, folder: Path, keep: int, interval: float, distributed: Distributed) -> None:
+        """The checkpoints in a folder.
 
-    def save(self, step: int, zero_stage: int, write: Callable[[Path], None]) -> None:
-        """Writes a checkpoint and removes the oldest beyond `keep`.
+        Args:
+            folder: folder of the checkpoints.
+            keep: how many to keep.
+            interval: least seconds between the begins of two checkpoints; the first one counts from now.
+            distributed: the processes of the run.
+        """
+        self._folder = folder
+        self._keep = keep
+        self._interval = interval
+        self._distributed = distributed
+        self._begun = time.monotonic()
+        self._write: _Write | None = None
 
-        The state is written to a temporary folder, flushed, marked as complete and renamed. Only then is an older one
-        removed, so that a complete checkpoint exists after a kill at any moment.
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint, by the clock of the main process; False in the others."""
+        return self._distributed.is_main and not self.pending and time.monotonic() - self._begun >= self._interval
+
+    @property
+    def pending(self) -> bool:
+        """Whether a checkpoint has begun that is not complete; the same in all processes."""
+        return self._write is not None
+
+    @property
+    def writing(self) -> bool:
+        """Whether this process still writes its part."""
+        return self._write is not None and self._write.thread.is_alive()
+
+    def begin(self, step: int, state: State) -> None:
+        """Begins to write a checkpoint. Only one is written at a time.
+
+        If the memory of the host has room for a copy of the state, it is written in the background, and the training
+        can continue. Else it is written before this function returns.
 
         Args:
             step: optimizer steps done.
-            zero_stage: ZeRO stage of the state.
-            write: writes this process's part of the state into a folder.
+            state: this process's part of the state.
         """
-        staging, target = self.folder / f".step-{step:08d}", self.folder / f"step-{step:08d}"
-        if self.distributed.is_main:
-            for leftover in self.folder.glob(".step-*"):
+        distributed, staging = self._distributed, self._folder / f".step-{step:08d}"
+        self._begun = time.monotonic()
+        if distributed.is_main:
+            for leftover in self._folder.glob(".step-*"):
                 shutil.rmtree(leftover)
             staging.mkdir(parents=True)
-        self.distributed.barrier()
-        try:
-            write(staging)
-        except BaseException:
+        distributed.barrier()
+        in_background = state.size <= distributed.free_host_memory
+        file = f"state-{distributed.rank:05d}.safetensors"
+        self._write = _Write(step, staging, file, state.copied() if in_background else state)
+        if not in_background:
+            self._write.thread.join()
+
+    def complete(self) -> None:
+        """Waits until the checkpoint is written, completes it, and removes the oldest ones beyond `keep`.
+
+        The index is written when all files are on the disk, and then the folder is renamed. Only then is an older
+        checkpoint removed, so that a complete one exists after a kill at any moment.
+
+        Raises:
+            OSError: this process could not write its part.
+        """
+        write = self._end()
+        if write.error is not None:
             # On a full volume, an incomplete checkpoint would take the space of the next one.
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
-        self.distributed.barrier()
-        if self.distributed.is_main:
-            facts = {
-                "step": step,
-                "worldSize": self.distributed.size,
-                "zeroStage": zero_stage,
-                "files": manifest_of(staging),
-            }
-            write_json(staging / COMPLETE, facts)
-            flush_folder(staging)
+            shutil.rmtree(write.staging, ignore_errors=True)
+            raise write.error
+        files = dict(self._distributed.gather((write.file, write.digest)))
+        if self._distributed.is_main:
+            write_json(write.staging / INDEX, {"step": write.step, "files": files})
+            target = self._folder / write.staging.name.removeprefix(".")
             shutil.rmtree(target, ignore_errors=True)
-            os.rename(staging, target)
-            flush_folder(self.folder, contents=False)
+            os.rename(write.staging, target)
+            flush_folder(self._folder, contents=False)
             stored = self._stored()
             newest = stored.index(target) + 1
             # Later ones are damaged, since this run resumed from an earlier one: they must not count as kept.
-            for superseded in [*stored[: max(0, newest - self.keep)], *stored[newest:]]:
+            for superseded in [*stored[: max(0, newest - self._keep)], *stored[newest:]]:
                 shutil.rmtree(superseded)
-        self.distributed.barrier()
+        self._distributed.barrier()
+
+    def abandon(self) -> None:
+        """Gives up the checkpoint that has begun, if any."""
+        if self._write is not None:
+            shutil.rmtree(self._end().staging, ignore_errors=True)
 
     def newest(self) -> Checkpoint | None:
         """The newest complete checkpoint. Damaged ones are skipped.
@@ -83,23 +144,27 @@ class Checkpoints:
         The main process decides: on a network file system, another node can see an older state of the folder.
         """
         found = None
-        if self.distributed.is_main:
+        if self._distributed.is_main:
             found = next((checkpoint for folder in reversed(self._stored()) if (checkpoint := read(folder))), None)
-        facts = json.loads(self.distributed.share(json.dumps(found and asdict(found), default=str)))
-        return Checkpoint(**{**facts, "folder": Path(facts["folder"])}) if facts else None
+        return self._distributed.share(found)
+
+    def _end(self) -> _Write:
+        """Waits for the write."""
+        assert self._write is not None, "no checkpoint has begun"
+        write, self._write = self._write, None
+        write.thread.join()
+        return write
 
     def _stored(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"))
+        return sorted(self._folder.glob("step-*"))
 
 
 def read(folder: Path) -> Checkpoint | None:
     """The checkpoint in a folder; None if a file is missing or damaged."""
     try:
-        facts = json.loads((folder / COMPLETE).read_text())
+        index = json.loads((folder / INDEX).read_text())
         found = manifest_of(folder)
     except (OSError, ValueError):
         return None
-    found.pop(COMPLETE)
-    return (
-        Checkpoint(folder, facts["step"], facts["worldSize"], facts["zeroStage"]) if found == facts["files"] else None
-    )
+    found.pop(INDEX)
+    return Checkpoint(index["step"], [folder / name for name in sorted(found)]) if found == index["files"] else None

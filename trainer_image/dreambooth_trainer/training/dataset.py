@@ -36,13 +36,21 @@ class Dataset:
         device = self.class_prompt_K.device
         return torch.arange(len(self.class_prompt_K), device=device) + len(self.photos.mean_BCHW)
 
-    def randomness(self, seed: int, step: int, batch: int) -> StepRandomness:
-        """The random numbers of an optimizer step for these photos and class images; see `step_randomness`."""
+    def randomness(self, seed: int, step: int, batch: int, rows: range | None = None) -> StepRandomness:
+        """The random numbers of an optimizer step for these photos and class images; see `step_randomness`.
+
+        Args:
+            seed: seed of the run.
+            step: number of the step, from 0.
+            batch: photos in the step over all processes.
+            rows: rows of this process; None for all.
+        """
         mean_PCHW = self.photos.mean_BCHW
         return step_randomness(
             seed,
             step,
             batch=batch,
+            rows=range(batch) if rows is None else rows,
             photos=len(mean_PCHW),
             class_images=len(self.class_latents) if self.class_pool is None else len(self.class_pool),
             shape_CHW=mean_PCHW.shape[1:],

@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 class Average:
-    """The average of tensors, in float32."""
+    """The average of float32 tensors."""
 
     def __init__(self, tensors: Sequence[Tensor], decay: float) -> None:
-        self.tensors = [tensor.detach().float().clone() for tensor in tensors]
+        self.tensors = [tensor.detach().clone() for tensor in tensors]
         self._decay = decay
 
     @torch.no_grad()
     def update(self, tensors: Sequence[Tensor], step: int) -> None:
         """Updates the average after a step, counted from 0; see `training.ema.decay`."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.tensors, [tensor.float() for tensor in tensors], 1 - decay)
+        torch._foreach_lerp_(self.tensors, list(tensors), 1 - decay)
 
     @torch.no_grad()
     def copy_to(self, tensors: Sequence[Tensor]) -> None:

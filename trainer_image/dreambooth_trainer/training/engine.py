@@ -1,5 +1,6 @@
 """The use of DeepSpeed by the `train` phase: configuration, optimizer steps, checkpoints, and gathering of weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ from dreambooth_api.training import DeepSpeed, Training
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.training.captured import CapturedStep
 from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.division import Division, divide
 from dreambooth_trainer.training.ema import Average
 from dreambooth_trainer.training.lr_schedule import learning_rate_factor
 from dreambooth_trainer.training.master_weights import Masters
 from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import StepRandomness
-
-TAG = "state"
-"""Name of DeepSpeed's folder inside a checkpoint."""
+from dreambooth_trainer.training.snapshot import restore_state, state_of
+from dreambooth_trainer.training.state import State, StateReader
 
 BYTES_OF_STATE = {torch.float32: (4, 4, 8), torch.bfloat16: (2, 2, 12), torch.float16: (2, 2, 12)}
 """Bytes of weights, gradients, and optimizer states (including the float32 master weights) of one parameter."""
@@ -49,15 +50,17 @@ def plan_zero_stage(*, parameters: int, precision: torch.dtype, memory: int, pro
     return next(fitting, 3) if processes > 1 else 0
 
 
-def deepspeed_config(training: Training, settings: DeepSpeed, *, stage: int, precision: torch.dtype) -> dict[str, Any]:
+def deepspeed_config(
+    training: Training, settings: DeepSpeed, division: Division, *, stage: int, precision: torch.dtype
+) -> dict[str, Any]:
     """DeepSpeed's configuration (JSON schema of its documentation)."""
     offload = {
         "offload_optimizer": settings.offload.optimizer and stage > 0,
         "offload_param": settings.offload.parameters and stage == 3,
     }
     return {
-        "train_micro_batch_size_per_gpu": training.batch_size,
-        "gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "train_micro_batch_size_per_gpu": division.at_once,
+        "gradient_accumulation_steps": len(division.parts),
         "zero_optimization": {
             "stage": stage,
             **{name: {"device": "cpu"} for name, wanted in offload.items() if wanted},
@@ -97,6 +100,7 @@ class Engine:
     ) -> None:
         distributed.connect()
         training = module.training_settings
+        self.division = divide(training, rank=distributed.rank, size=distributed.size)
         self.stage = self._stage(module, settings, distributed, precision)
         self._module = module
         self._distributed = distributed
@@ -121,7 +125,7 @@ class Engine:
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=module,
             optimizer=optimizer,
-            config=deepspeed_config(training, settings, stage=self.stage, precision=precision),
+            config=deepspeed_config(training, settings, self.division, stage=self.stage, precision=precision),
             dist_init_required=False,
         )
         if not sharded:
@@ -133,15 +137,15 @@ class Engine:
                 # Else autocast rounds frozen weights in every step.
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.to(precision)
-        learning = [parameter for _, parameter in module.learning()]
-        self._captured = CapturedStep(module, self._optimizer, training, precision) if captured else None
+        learning = dict(module.learning())
+        self._captured = CapturedStep(module, self._optimizer, self.division, precision) if captured else None
         self._masters = Masters(self._optimizer, learning, stage=self.stage, rank=distributed.rank)
-        for parameter, value in zip(learning, exact, strict=False):
+        for parameter, value in zip(learning.values(), exact, strict=False):
             self._masters.fill(parameter, value)
         self._average = Average(self._masters.local, training.ema.decay) if training.ema.enabled else None
 
     def step(self, step: int, randomness: StepRandomness, dataset: Dataset) -> StepOutcome:
-        """Runs one optimizer step, with the random numbers of the global batch."""
+        """Runs one optimizer step, with the random numbers of this process's rows."""
         factor = learning_rate_factor(step, self._training)
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             _set_learning_rate(group, peak * factor)
@@ -154,9 +158,8 @@ class Engine:
         """Runs a step whose gradients or states are shared with other processes."""
         training, losses = self._training, []
         norm: Tensor | None = None
-        for part in range(training.gradient_accumulation_steps):
-            start = (part * self._distributed.size + self._distributed.rank) * training.batch_size
-            loss = self._engine(randomness.rows(start, start + training.batch_size), dataset)
+        for part in self.division.parts:
+            loss = self._engine(randomness.rows(part.start, part.stop), dataset)
             self._engine.backward(loss.total)
             if self.stage == 0 and self._engine.is_gradient_accumulation_boundary():
                 norm = torch.nn.utils.clip_grad_norm_(
@@ -166,25 +169,20 @@ class Engine:
             losses.append(torch.stack([loss.subject, loss.class_]).detach())
         return torch.stack(losses).mean(0), norm if norm is not None else self._engine.get_global_grad_norm()
 
-    def save(self, folder: Path) -> None:
-        """Writes this process's part of the state into a checkpoint's folder."""
-        average = self._average.tensors if self._average else None
-        self._engine.save_checkpoint(str(folder), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
-        if average is not None:
-            torch.save(average, folder / f"average-{self._distributed.rank}.pt")
+    def state(self) -> State:
+        """What this process contributes to a checkpoint."""
+        # Without sharding, every process holds all weights: the processes share out the work.
+        share = (self._distributed.rank, self._distributed.size) if self.stage == 0 else (0, 1)
+        return state_of(self._masters, self._average, share)
 
-    def load(self, folder: Path) -> None:
-        """Loads the state of a checkpoint."""
-        self._engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
-        if self._average:
-            # Offloaded states are not on the device of the weights: each tensor is copied to the device of the one that
-            # it replaces.
-            for average, saved in zip(
-                self._average.tensors,
-                torch.load(folder / f"average-{self._distributed.rank}.pt", map_location="cpu"),
-                strict=True,
-            ):
-                average.copy_(saved)
+    def load(self, files: Sequence[Path]) -> None:
+        """Loads the state of a checkpoint, whatever number of processes and ZeRO stage wrote it.
+
+        Args:
+            files: the files of all processes that wrote it.
+        """
+        with StateReader(files) as reader:
+            restore_state(reader, self._masters, self._average)
 
     def gather(self) -> dict[str, Tensor]:
         """The complete trained weights, in float32 on the CPU of the main process; empty in the other processes."""

@@ -67,10 +67,10 @@ class DreamBoothModule(nn.Module):
             dataset: latents and prompts on the device.
         """
         photos, subjects = dataset.photos, len(randomness.subject_G)
-        chosen_G, posterior = randomness.subject_G, randomness.posterior_NCHW[:subjects]
+        chosen_G = randomness.subject_G
         batch = add_noise(
             self.model.objective,
-            photos.mean_BCHW[chosen_G] + photos.std_BCHW[chosen_G] * posterior,
+            photos.mean_BCHW[chosen_G] + photos.std_BCHW[chosen_G] * randomness.posterior_GCHW,
             randomness.noise_NCHW[:subjects],
             randomness.uniform_N[:subjects],
             prompt_N=torch.zeros_like(chosen_G),

@@ -1,9 +1,11 @@
 """The random numbers of the training, as a pure function of the seed and the step.
 
-There is no state between steps, so that a resumed run uses the same random numbers as an uninterrupted one. Every rank
-uses its rows of the same global random numbers, so that the number of processes does not change the training.
+There is no state between steps, so that a resumed run uses the same random numbers as an uninterrupted one. The noise of
+each row has a seed of its own, so that each process generates only its rows, and the number of processes does not
+change the training.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class StepRandomness:
-    """The random numbers of one optimizer step, G rows each of subject and class."""
+    """The random numbers of a process for one optimizer step, G rows each of subject and class."""
 
     subject_G: Tensor
     """Indices of photos."""
@@ -22,8 +24,8 @@ class StepRandomness:
     """Numbers in [0, 1) from which timesteps are made, N = 2G (subject rows first), or G without class images."""
     noise_NCHW: Tensor
     """Standard normal noise that is added to the latents."""
-    posterior_NCHW: Tensor
-    """Standard normal noise that samples latents from the autoencoder's Gaussian."""
+    posterior_GCHW: Tensor
+    """Standard normal noise that samples latents of photos from the autoencoder's Gaussian."""
 
     def rows(self, start: int, stop: int) -> "StepRandomness":
         """Rows `start` to `stop` of the subject and of the class."""
@@ -37,14 +39,22 @@ class StepRandomness:
             self.class_G[start:stop],
             of_both(self.uniform_N),
             of_both(self.noise_NCHW),
-            of_both(self.posterior_NCHW),
+            self.posterior_GCHW[start:stop],
         )
 
 
 def step_randomness(
-    seed: int, step: int, *, batch: int, photos: int, class_images: int, shape_CHW: torch.Size, device: torch.device
+    seed: int,
+    step: int,
+    *,
+    batch: int,
+    rows: range,
+    photos: int,
+    class_images: int,
+    shape_CHW: torch.Size,
+    device: torch.device,
 ) -> StepRandomness:
-    """The random numbers of one optimizer step.
+    """The random numbers of a process for one optimizer step.
 
     Timesteps are stratified: the rows of the subject, and those of the class, are evenly spaced in [0, 1) with one
     random offset each, which lowers the variance of the loss (Kingma et al., arXiv:2107.00630, appendix I.1).
@@ -52,23 +62,33 @@ def step_randomness(
     Args:
         seed: seed of the run.
         step: number of the step, from 0.
-        batch: global batch G: photos in the step over all processes and accumulated batches.
+        batch: photos in the step over all processes and accumulated batches.
+        rows: rows of this process, G of `range(batch)`.
         photos: number of photos.
         class_images: number of class images, or of rows of their pool; 0 without prior preservation.
         shape_CHW: shape of a latent.
         device: device of the random numbers.
     """
-    generator = torch.Generator(device).manual_seed(_mix(seed, step))
+    of_step = _mix(seed, step)
+    generator = torch.Generator(device).manual_seed(of_step)
     halves = 2 if class_images else 1
-    strata = torch.arange(batch, device=device).repeat(halves) / batch
-    offset = torch.rand(halves, generator=generator, device=device).repeat_interleave(batch)
-    shape = (halves * batch, *shape_CHW)
+    strata = torch.arange(rows.start, rows.stop, device=device).repeat(halves) / batch
+    offset = torch.rand(halves, generator=generator, device=device).repeat_interleave(len(rows))
+    noise_NCHW = torch.empty((halves * len(rows), *shape_CHW), device=device)
+    posterior_GCHW = torch.empty((len(rows), *shape_CHW), device=device)
+    numbers = [half * batch + row for half in range(halves) for row in rows]
+    for number, *targets in itertools.zip_longest(numbers, noise_NCHW, posterior_GCHW):
+        generator.manual_seed(_mix(of_step, number))
+        for target in targets:
+            if target is not None:
+                target.normal_(generator=generator)
+    first = step * batch + rows.start
     return StepRandomness(
-        subject_G=shuffled_indices(seed, step * batch, batch, photos, device),
-        class_G=shuffled_indices(seed + 1, step * batch, batch, class_images, device),
+        subject_G=shuffled_indices(seed, first, len(rows), photos, device),
+        class_G=shuffled_indices(seed + 1, first, len(rows), class_images, device),
         uniform_N=(strata + offset).remainder(1),
-        noise_NCHW=torch.randn(shape, generator=generator, device=device),
-        posterior_NCHW=torch.randn(shape, generator=generator, device=device),
+        noise_NCHW=noise_NCHW,
+        posterior_GCHW=posterior_GCHW,
     )
 
 

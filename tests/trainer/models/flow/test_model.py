@@ -51,6 +51,7 @@ def randomness(data: Dataset) -> StepRandomness:
         0,
         0,
         batch=2,
+        rows=range(2),
         photos=3,
         class_images=len(data.class_latents),
         shape_CHW=data.photos.mean_BCHW.shape[1:],
@@ -65,7 +66,7 @@ def test_the_loss_is_that_of_each_row_with_its_own_prompt(folder: Path, family: 
     module, random = DreamBoothModule(model, Training(), PRIOR_WEIGHT), randomness(data)
     found = module(random, data)
     photos: LatentMoments = data.photos
-    subjects = photos.mean_BCHW[random.subject_G] + photos.std_BCHW[random.subject_G] * random.posterior_NCHW[:2]
+    subjects = photos.mean_BCHW[random.subject_G] + photos.std_BCHW[random.subject_G] * random.posterior_GCHW
     clean = torch.cat([subjects, data.class_latents[random.class_G]])
     prompts = ["a zqx dog", "a zqx dog", *(["a dog", ""][index % 2] for index in random.class_G.tolist())]
     assert len(set(prompts)) == 3, "the rows show all three prompts"

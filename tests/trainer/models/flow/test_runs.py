@@ -24,7 +24,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job_of(root: Path, model: Path, photos: Path, **training: Any) -> Job:
-    sections = settings(model, photos, training={**TRAINING, **training}, checkpoints={"everySteps": 1})
+    sections = settings(model, photos, training={**TRAINING, **training}, checkpoints={"intervalSeconds": 0})
     return Job(root, sections, root.parent / "cache")
 
 
@@ -50,7 +50,7 @@ def test_sharded_processes_train_as_a_plain_loop(folder: Path, photos: Path, tmp
     job = Job(job.folder, {**job.config, "deepspeed": {"zeroStage": 3}}, job.cache)
     ranks = job.start_ranks()
     assert [wait(rank) for rank in ranks] == [0, 0], job.log.read_text()
-    wanted = plain_loop(job.run(2), job.dataset(2), batch=2 * TRAINING["batchSize"])
+    wanted = plain_loop(job.run(2), job.dataset(2), batch=TRAINING["batchSize"])
     found = {f"denoiser.{name}": tensor for name, tensor in weights_of(job).items()}
     assert distance({name: found[name] for name in wanted}, wanted) < 1e-4
 

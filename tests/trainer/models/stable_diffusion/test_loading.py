@@ -79,6 +79,16 @@ def test_the_family_is_found_for_the_world(tiny_folders: dict[Layout, Path]) -> 
     assert (model.device, model.precision) == (Distributed().device, torch.bfloat16)
 
 
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("bf16", True)])
+def test_float32_is_not_rounded_to_tf32(
+    tiny_folders: dict[Layout, Path], monkeypatch: pytest.MonkeyPatch, precision: str, allowed: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not allowed)
+    load(Model(source=str(tiny_folders["1.x"])), Distributed(), precision)
+    assert torch.backends.cudnn.allow_tf32 == allowed
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_weights_of_a_variant_are_read(
     tiny_folders: dict[Layout, Path], tiny_models: dict[Layout, StableDiffusion], tmp_path: Path
 ) -> None:
