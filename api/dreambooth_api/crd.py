@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from dreambooth_api.cel import RULES, RUNTIME_RULES, Rule
 from dreambooth_api.job import GROUP, PLURAL, VERSION, DreamBoothJob
 from dreambooth_api.runtime import RUNTIME_PLURAL, DreamBoothRuntime
+from dreambooth_api.status import NOT_OBSERVED
 from dreambooth_api.validation import entry_of, resolve
 
 KEPT = {
@@ -163,6 +164,9 @@ def _schema(resource: Resource) -> dict[str, Any]:
         "kind": "Kind of this object.",
     }
     schema["properties"] |= {name: {"type": "string", "description": text} for name, text in texts.items()}
+    if "status" in schema["properties"]:
+        # Without a status, tools would consider an object that no operator has seen to be ready.
+        schema["properties"]["status"]["default"] = {"observedGeneration": NOT_OBSERVED}
     schema["properties"]["metadata"] = {"type": "object"}
     schema["required"] = ["spec"]
     return schema

@@ -18,6 +18,7 @@ TYPED_BY = {
         **dict.fromkeys(("helm", "kubectl"), CLUSTER),
     },
     "docs/install.md": {"helm": CLUSTER, "kubectl": CLUSTER, "docker": "tests/cluster/images.py"},
+    "docs/gitops.md": {"kubectl": "tests/gitops"},
     "docs/monitoring.md": {"helm": CLUSTER},
     "charts/dreambooth-operator/README.md": {"helm": CLUSTER},
     # The recipe of the embedded model takes an hour on a GPU; its tests run each program with small inputs.
