@@ -107,7 +107,11 @@ RESOURCES = (
 
 
 def build_crd(resource: Resource) -> dict[str, Any]:
-    """The CustomResourceDefinition of a kind."""
+    """The CustomResourceDefinition of a kind.
+
+    It is written as the API server stores it and as Helm renders it: any difference, even between 5.0 and 5, would be a conflict
+    between the managers of its versions when Helm takes it over.
+    """
     keys = "name", "type", "jsonPath", "priority", "description"
     schema = _schema(resource)
     version = {
@@ -115,11 +119,13 @@ def build_crd(resource: Resource) -> dict[str, Any]:
         "served": True,
         "storage": True,
         **({"subresources": {"status": {}}} if "status" in schema["properties"] else {}),
-        "additionalPrinterColumns": [dict(zip(keys, column, strict=True)) for column in resource.columns],
+        "additionalPrinterColumns": [
+            _without_zero(dict(zip(keys, column, strict=True))) for column in resource.columns
+        ],
         "schema": {"openAPIV3Schema": schema},
     }
     categories = {"categories": list(resource.categories)} if resource.categories else {}
-    return {
+    definition = {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": f"{resource.plural}.{GROUP}"},
@@ -137,6 +143,7 @@ def build_crd(resource: Resource) -> dict[str, Any]:
             "versions": [version],
         },
     }
+    return _with_whole_numbers(definition)
 
 
 def dump(crd: Mapping[str, Any]) -> str:
@@ -229,6 +236,20 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _without_nulls(entry) for name, entry in value.items() if entry is not None}
     return value
+
+
+def _without_zero(column: Mapping[str, Any]) -> dict[str, Any]:
+    """A column without the priority 0, which the API server does not store either."""
+    return {name: value for name, value in column.items() if value != 0}
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """Writes 5.0 as 5, as Helm does when it renders a chart."""
+    if isinstance(value, Mapping):
+        return {name: _with_whole_numbers(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def main(folder: Path) -> None:
