@@ -96,7 +96,7 @@ def test_a_prefix_reaches_the_field(cluster: Cluster, tmp_path: Path, kind: str,
 
 def test_the_example_of_the_page(cluster: Cluster, tmp_path: Path) -> None:
     (block,) = (one for one in blocks("yaml", PAGE) if "# kustomization.yaml" in one.text)
-    job = yaml.safe_load((ROOT / "examples" / "dog" / "dreamboothjob.yaml").read_text().split("\n---\n")[0])
+    job = yaml.safe_load((ROOT / "examples" / "dog" / "dreamboothjob.yaml").read_text().rpartition("\n---\n")[2])
     job["spec"]["subject"]["images"]["configMap"]["name"] = "photos"
     (tmp_path / "rex.yaml").write_text(yaml.safe_dump(job))
     (tmp_path / "photos").mkdir()
