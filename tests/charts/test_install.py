@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.charts.pretended_kubelet import pretended_kubelet
+from tests.pretended_kubelet import pretended_kubelet
 from tests.cluster import binaries
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster

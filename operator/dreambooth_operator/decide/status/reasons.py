@@ -178,6 +178,13 @@ LIMIT_RANGE_EXCEEDED = Reason(
     "A LimitRange of the namespace does not allow {what}: {detail} Delete the DreamBoothJob and apply it with values within "
     "the limits (spec.resources, spec.volumes), or ask an administrator to change them. " + RECHECKED,
 )
+NAMESPACE_DELETED = Reason(
+    "NamespaceTerminating",
+    "Pending",
+    None,
+    "The namespace is being deleted, and the DreamBoothJob with it: {what} can't be created any more. Kubernetes waits for pods "
+    "that save a checkpoint.",
+)
 BACK_OFF = Reason(
     "BackOff",
     "Retrying",

@@ -1,4 +1,4 @@
-"""A fake node whose pods become ready, or end, at once: for tests of Helm that run no containers."""
+"""A fake node whose pods become ready at once, or end if they restart on failure, as that of `helm test`."""
 
 import json
 import threading
@@ -45,13 +45,15 @@ def _play(cluster: Cluster, namespace: str, stopped: threading.Event) -> None:
 def _update(cluster: Cluster, pod: dict[str, Any], place: str) -> None:
     name = pod["metadata"]["name"]
     if "deletionTimestamp" in pod["metadata"]:
+        # The Job controller only lets pods go that have ended.
+        _write_status(cluster, "pod", name, {"phase": "Failed"}, place)
         cluster.kubectl("delete", "pod", name, place, "--force", "--grace-period=0", "--ignore-not-found")
     elif "nodeName" in pod["spec"] and pod["status"]["phase"] == "Pending":
         _write_status(cluster, "pod", name, _pod_status(pod), place)
 
 
 def _node_status() -> dict[str, Any]:
-    room = {"cpu": "100", "memory": "1Ti", "pods": "100"}
+    room = {"cpu": "100", "memory": "1Ti", "pods": "100", "ephemeral-storage": "1Ti"}
     ready = {
         "type": "Ready",
         "status": "True",
@@ -63,7 +65,7 @@ def _node_status() -> dict[str, Any]:
 
 def _pod_status(pod: dict[str, Any]) -> dict[str, Any]:
     started = pod["metadata"]["creationTimestamp"]
-    if pod["spec"]["restartPolicy"] != "Always":
+    if pod["spec"]["restartPolicy"] == "OnFailure":
         return {"phase": "Succeeded", "startTime": started}
     ready = [{"type": type_, "status": "True"} for type_ in ("Ready", "ContainersReady", "PodScheduled")]
     return {"phase": "Running", "startTime": started, "conditions": ready}
