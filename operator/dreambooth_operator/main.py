@@ -88,7 +88,7 @@ class Operator:
         self.resync = Resync(cluster, self.store, self.queue, settings)
         self.progress = Poller(self.store, self.queue, settings)
         self.metrics = DreamBoothJobMetrics(self.store)
-        writer = Writer(cluster, self.store, self.leadership, self.metrics, settings.identity)
+        writer = Writer(cluster, self.store, self.leadership, self.metrics, settings)
         self.controller = Controller(
             cluster, self.store, self.queue, self.progress, writer, settings, reconciler=reconcile
         )

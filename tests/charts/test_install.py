@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pretended_kubelet import pretended_kubelet
 from tests.cluster import binaries
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
 from tests.docs.written import blocks, commands
+from tests.pretended_kubelet import pretended_kubelet
 
 PAGE = Path("docs/install.md")
 NAMESPACE = "dreambooth-system"

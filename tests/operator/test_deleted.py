@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from dreambooth_operator.kube.client import Cluster
-from tests.pretended_kubelet import pretended_kubelet
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster as Kubectl
 from tests.docs.written import commands
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
+from tests.pretended_kubelet import pretended_kubelet
 
 
 def test_the_deletion_of_the_definitions_ends_the_operator_which_waits_for_them(own_cluster: Kubectl) -> None:

@@ -14,6 +14,11 @@ _TERMINATING = re.compile(r"\bin namespace \S+ because it is being terminated\b"
 _LIMIT_RANGE = re.compile(r"\bper (Container|Pod|PersistentVolumeClaim) is\b")
 
 
+def is_namespace_deleted(detail: str) -> bool:
+    """Whether a message of the API server says that nothing can be created in a namespace that is being deleted."""
+    return _TERMINATING.search(detail) is not None
+
+
 def refused(what: str, detail: str) -> Finding:
     """The finding about a refused object.
 
