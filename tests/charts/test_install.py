@@ -14,6 +14,8 @@ from tests.conftest import Cluster
 from tests.docs.written import blocks, commands
 from tests.pretended_kubelet import pretended_kubelet
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path("docs/install.md")
 NAMESPACE = "dreambooth-system"
 HELMS = {"helm3": "Helm 3", "helm": "Helm 4"}

@@ -17,6 +17,8 @@ from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
 from tests.pretended_kubelet import pretended_kubelet
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_deletion_of_the_definitions_ends_the_operator_which_waits_for_them(own_cluster: Kubectl) -> None:
     async def test() -> None:

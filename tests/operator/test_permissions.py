@@ -1,8 +1,8 @@
 """An operator with exactly the permissions of the chart: none is missing, and none is unused."""
 
 import asyncio
-import time
 import secrets
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any

@@ -5,10 +5,14 @@ import itertools
 import json
 from pathlib import Path
 
+import pytest
+
 from dreambooth_operator.kube.client import Cluster
 from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job
 from tests.operator.operators import Operator, operator
+
+pytestmark = pytest.mark.slow
 
 NOTICED = "another operator serves the same DreamBoothJobs"
 
