@@ -14,6 +14,7 @@ import typer
 from benchmarks.operators import NAMESPACE, WATCHES_SECONDS, dreambooth_job, leading_operator, stage
 from dreambooth_api.job import KIND
 from dreambooth_operator.kube.client import Cluster
+from dreambooth_operator.objects.names import OPERATOR
 
 AT_ONCE = 20
 ENDED = {
@@ -70,7 +71,7 @@ async def _make_ended(cluster: Cluster, jobs: int) -> None:
 
     async def make(number: int) -> None:
         async with limit:
-            await cluster.write_status(await cluster.create(dreambooth_job(f"job-{number}")), ENDED)
+            await cluster.write_status(await cluster.create(dreambooth_job(f"job-{number}")), ENDED, OPERATOR)
 
     await asyncio.gather(*(make(number) for number in range(jobs)))
 

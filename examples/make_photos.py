@@ -22,7 +22,8 @@ from PIL import Image, ImageFilter
 EXAMPLES = Path(__file__).parent
 SIZE = 512
 JPEG_QUALITY = 92
-SEPARATOR = "---\n# The photos, so that this file is all that a cluster needs; written by make_photos.py.\n"
+HEADER = "# The photos, so that this file is all that a cluster needs; written by make_photos.py.\n"
+SEPARATOR = "---\n"
 
 Colour = tuple[int, int, int]
 Background = Callable[[np.random.Generator], np.ndarray]
@@ -171,11 +172,14 @@ def photos(subject: str) -> list[Image.Image]:
 
 
 def with_photos(manifest: str, name: str, photos: Mapping[str, bytes]) -> str:
-    """A manifest with the photos in a ConfigMap at its end, which replaces the previous one."""
-    job, _, _ = manifest.partition(SEPARATOR)
+    """A manifest with the photos in a ConfigMap at its beginning, which replaces the previous one.
+
+    Objects are created in the order of the file, so the DreamBoothJob finds its photos at once.
+    """
+    _, _, job = manifest.rpartition(SEPARATOR)
     encoded = {file: base64.b64encode(content).decode() for file, content in photos.items()}
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "binaryData": encoded}
-    return f"{job}{SEPARATOR}{yaml.safe_dump(config_map, sort_keys=False)}"
+    return f"{HEADER}{yaml.safe_dump(config_map, sort_keys=False)}{SEPARATOR}{job}"
 
 
 def main(

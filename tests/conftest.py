@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +93,13 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 
 
 @pytest.fixture(scope="session")
+def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A control plane that no other test uses: its CustomResourceDefinitions may be changed and deleted."""
+    with shared.own(tmp_path_factory.mktemp("cluster")) as (state, kubeconfig):
+        yield Cluster(kubeconfig, Path(state.binaries), state.no_node, {})
+
+
+@pytest.fixture(scope="session")
 def kubeconfig(cluster: Cluster) -> Path:
     """A kubeconfig of an administrator, of a cluster with the CustomResourceDefinitions."""
     return cluster.kubeconfig
@@ -116,7 +123,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks tests by what they need: `-m "not cluster"` leaves out what needs a cluster."""
     for item in items:
         needs = getattr(item, "fixturenames", ())
-        if "cluster" in needs:
+        if "cluster" in needs or "own_cluster" in needs:
             item.add_marker(pytest.mark.cluster)
         if "node" in needs:
             item.add_marker(pytest.mark.containers)

@@ -6,7 +6,9 @@ The operator calls it too, as the installed CRD may be older than the operator a
 import re
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from typing import Any
+from functools import reduce
+from operator import getitem
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -65,25 +67,23 @@ def _readable_spec(given: Any) -> DreamBoothJobSpec:
         try:
             return DreamBoothJobSpec.model_validate(spec, strict=True, by_alias=True, by_name=False)
         except ValidationError as error:
-            # Entries of lists are removed from the end, so that the other positions remain.
-            places = sorted((details["loc"] for details in error.errors(include_url=False)), key=str, reverse=True)
-            for place in places:
-                _remove(spec, place)
+            places = {_existing(spec, details["loc"]) for details in error.errors(include_url=False)}
+            # The last and deepest ones first, so that the other positions remain.
+            for *section, name in sorted(filter(None, places), reverse=True):
+                del reduce(getitem, section, cast(Any, spec))[name]
+            if "subject" in spec and not any(places):
+                spec.clear()
             spec.setdefault("subject", _UNREADABLE_SUBJECT)
 
 
-def _remove(spec: dict[str, Any], place: tuple[int | str, ...]) -> None:
-    """Removes a field, or if it is missing or can't be removed, the section that contains it."""
-    parents: list[Any] = [spec]
-    for part in place:
-        known = parents[-1]
-        inside = part in known if isinstance(known, dict) else isinstance(known, list) and part in range(len(known))
-        if not inside:
-            break
-        parents.append(known[part])
-    depth = len(parents) - 1 if len(parents) > len(place) else len(parents) - 2
-    if depth >= 1:
-        del parents[depth - 1][place[depth - 1]]
+def _existing(spec: dict[str, Any], place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The place of a field, or if it is missing, that of the section that should contain it."""
+    known: Any = spec
+    for depth, part in enumerate(place):
+        if not (part in known if isinstance(known, dict) else isinstance(known, list) and part in range(len(known))):
+            return place[:depth]
+        known = known[part]
+    return place
 
 
 _UNREADABLE_SUBJECT: Mapping[str, Any] = {"class": "subject", "images": {"path": "unreadable"}}

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from dreambooth_api.cel import RULES, RUNTIME_RULES, Rule
 from dreambooth_api.job import GROUP, PLURAL, VERSION, DreamBoothJob
 from dreambooth_api.runtime import RUNTIME_PLURAL, DreamBoothRuntime
+from dreambooth_api.status import NOT_OBSERVED
 from dreambooth_api.validation import entry_of, resolve
 
 KEPT = {
@@ -106,7 +107,11 @@ RESOURCES = (
 
 
 def build_crd(resource: Resource) -> dict[str, Any]:
-    """The CustomResourceDefinition of a kind."""
+    """The CustomResourceDefinition of a kind.
+
+    It is written as the API server stores it and as Helm renders it: any difference, even between 5.0 and 5, would be a conflict
+    between the managers of its versions when Helm takes it over.
+    """
     keys = "name", "type", "jsonPath", "priority", "description"
     schema = _schema(resource)
     version = {
@@ -114,11 +119,13 @@ def build_crd(resource: Resource) -> dict[str, Any]:
         "served": True,
         "storage": True,
         **({"subresources": {"status": {}}} if "status" in schema["properties"] else {}),
-        "additionalPrinterColumns": [dict(zip(keys, column, strict=True)) for column in resource.columns],
+        "additionalPrinterColumns": [
+            _without_zero(dict(zip(keys, column, strict=True))) for column in resource.columns
+        ],
         "schema": {"openAPIV3Schema": schema},
     }
     categories = {"categories": list(resource.categories)} if resource.categories else {}
-    return {
+    definition = {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": f"{resource.plural}.{GROUP}"},
@@ -136,6 +143,7 @@ def build_crd(resource: Resource) -> dict[str, Any]:
             "versions": [version],
         },
     }
+    return _with_whole_numbers(definition)
 
 
 def dump(crd: Mapping[str, Any]) -> str:
@@ -163,6 +171,9 @@ def _schema(resource: Resource) -> dict[str, Any]:
         "kind": "Kind of this object.",
     }
     schema["properties"] |= {name: {"type": "string", "description": text} for name, text in texts.items()}
+    if "status" in schema["properties"]:
+        # Without a status, tools would consider an object that no operator has seen to be ready.
+        schema["properties"]["status"]["default"] = {"observedGeneration": NOT_OBSERVED}
     schema["properties"]["metadata"] = {"type": "object"}
     schema["required"] = ["spec"]
     return schema
@@ -225,6 +236,20 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _without_nulls(entry) for name, entry in value.items() if entry is not None}
     return value
+
+
+def _without_zero(column: Mapping[str, Any]) -> dict[str, Any]:
+    """A column without the priority 0, which the API server does not store either."""
+    return {name: value for name, value in column.items() if value != 0}
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """Writes 5.0 as 5, as Helm does when it renders a chart."""
+    if isinstance(value, Mapping):
+        return {name: _with_whole_numbers(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def main(folder: Path) -> None:

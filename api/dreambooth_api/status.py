@@ -9,7 +9,11 @@ from pydantic.alias_generators import to_camel
 JobPhase = Literal["Pending", "Queued", "Starting", "Running", "Retrying", "Suspended", "Complete", "Failed"]
 """Summary of where a DreamBoothJob is in its life; the conditions have the details."""
 
-ConditionType = Literal["Accepted", "Running", "Suspended", "Complete", "Failed"]
+ConditionType = Literal["Accepted", "Running", "Suspended", "Complete", "Failed", "Ready", "Reconciling", "Stalled"]
+"""Types of conditions; the last three are those by which tools such as Helm and Flux assess any kind of object."""
+
+NOT_OBSERVED = -1
+"""`observedGeneration` before the operator has written a status: no generation of a spec has this number."""
 
 
 def _between_2000_and_8999(time: datetime) -> datetime:

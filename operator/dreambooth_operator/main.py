@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
+from kopf._cogs.clients.errors import APINotFoundError
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
@@ -63,6 +64,9 @@ async def run(settings: Settings) -> int:
         await operator.serve()
         registry = handlers(operator.store, operator.queue, operator.cluster, operator.start, operator.stop)
         await watch(registry, settings, operator.ending)
+    except APINotFoundError as error:
+        log.critical("a watched kind does not exist any more; the operator waits for it after its restart: %s", error)
+        operator.failed = True
     finally:
         await operator.stop()
     return 1 if operator.failed else 0
@@ -84,7 +88,7 @@ class Operator:
         self.resync = Resync(cluster, self.store, self.queue, settings)
         self.progress = Poller(self.store, self.queue, settings)
         self.metrics = DreamBoothJobMetrics(self.store)
-        writer = Writer(cluster, self.store, self.leadership, self.metrics, settings.identity)
+        writer = Writer(cluster, self.store, self.leadership, self.metrics, settings)
         self.controller = Controller(
             cluster, self.store, self.queue, self.progress, writer, settings, reconciler=reconcile
         )

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from tests.cluster import images, leftovers, node
-from tests.cluster.binaries import CONTROL_PLANE, NODE, ON_PATH, built
+from tests.cluster.binaries import CONTROL_PLANE, NODE, ON_PATH, TOOLS, built
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.layout import KUBECONFIG, LOGS, RUN, STATE
 from tests.cluster.processes import NotReady, Processes
@@ -65,7 +65,7 @@ def build(
     """Builds the programs of `make test`, and those of `make test-slow`; prints a line for each."""
     prometheus = [name for name in ON_PATH if monitoring and not shutil.which(name)]
     try:
-        for names in (CONTROL_PLANE, ["helm"], *([name] for name in prometheus)):
+        for names in (CONTROL_PLANE, *([name] for name in (*TOOLS, *prometheus))):
             built(*names, report=typer.echo)
     except NotReady as error:
         typer.echo(str(error), err=True)

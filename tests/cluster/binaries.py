@@ -26,36 +26,49 @@ PACKAGES = {
     "coredns": "./coredns",
     "pause": "./pause",
     "helm": "helm.sh/helm/v4/cmd/helm",
+    "helm3": "helm.sh/helm/v3/cmd/helm",
+    "gitops": ".",
     "prometheus": "github.com/prometheus/prometheus/cmd/prometheus",
     "promtool": "github.com/prometheus/prometheus/cmd/promtool",
 }
 """Package of each binary."""
 CONTROL_PLANE = "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"
 NODE = "kubelet", "kube-proxy", "coredns", "pause"
+TOOLS = "helm", "helm3", "gitops"
 ON_PATH = "prometheus", "promtool"
 """Programs that are taken from the PATH if they are there: any recent version is sufficient for `make test`."""
-OWN_MODULES = {"helm": "helm", "prometheus": "prometheus", "promtool": "prometheus"}
+OWN_MODULES = {
+    "helm": "helm",
+    "helm3": "helm3",
+    "gitops": "gitops",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+}
 """Folder of the module of each binary whose dependencies conflict with the others."""
 TAGS = "remove_all_sd,enable_kubernetes_sd"
 """Excludes the service discoveries of Prometheus for clouds, which take most of the build time."""
 LINKER_FLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES}"
 
 
-def folder() -> Path:
-    """The folder of the binaries; its name is a digest of their inputs.
+def folder(name: str) -> Path:
+    """The folder of a program and of the others of its module; its name has a digest of their inputs.
 
     Raises:
         NotReady: there is no Go toolchain.
     """
     version = subprocess.run([toolchain(), "version"], capture_output=True, text=True, check=True).stdout
-    digest = hashlib.sha256(json.dumps([version, LINKER_FLAGS, TAGS, PACKAGES, OWN_MODULES]).encode())
-    for file in sorted(path for path in MODULES.rglob("*") if path.is_file()):
-        digest.update(f"{file.relative_to(MODULES)}\0".encode() + file.read_bytes())
-    return CACHE / "bin" / digest.hexdigest()[:16]
+    module = _module(name)
+    packages = {other: package for other, package in PACKAGES.items() if _module(other) == module}
+    digest = hashlib.sha256(json.dumps([version, LINKER_FLAGS, TAGS, packages]).encode())
+    for file in sorted(path for path in module.rglob("*") if path.is_file()):
+        # Modules are folders of the one of Kubernetes.
+        if module != MODULES or file.relative_to(MODULES).parts[0] not in OWN_MODULES.values():
+            digest.update(f"{file.relative_to(module)}\0".encode() + file.read_bytes())
+    return CACHE / "bin" / f"{_prefix(name)}{digest.hexdigest()[:16]}"
 
 
 def built(*names: str, report: Callable[[str], None] = lambda _: None) -> Path:
-    """Builds those of some programs that are missing and returns their folder.
+    """Builds those of some programs of one module that are missing and returns their folder.
 
     Args:
         names: the programs; Kubernetes' take a minute or two each on two cores.
@@ -64,7 +77,7 @@ def built(*names: str, report: Callable[[str], None] = lambda _: None) -> Path:
     Raises:
         NotReady: there is no Go toolchain, or a build failed.
     """
-    target = folder()
+    (target,) = {folder(name) for name in names}
     if all((target / name).exists() for name in names):
         return target
     target.mkdir(parents=True, exist_ok=True)
@@ -76,8 +89,8 @@ def built(*names: str, report: Callable[[str], None] = lambda _: None) -> Path:
         for number, name in enumerate(missing, 1):
             report(f"building {name} ({number} of {len(missing)})")
             _build(name, target)
-        for old in target.parent.iterdir():
-            if old.is_dir() and old != target:
+        for old in target.parent.glob(f"{_prefix(names[0])}*"):
+            if old != target:
                 shutil.rmtree(old)
     return target
 
@@ -104,14 +117,23 @@ def toolchain() -> str:
     return go
 
 
+def _module(name: str) -> Path:
+    """The folder of the module of a program."""
+    return MODULES / OWN_MODULES.get(name, "")
+
+
+def _prefix(name: str) -> str:
+    """What the names of the folders of a program begin with."""
+    return f"{OWN_MODULES.get(name, 'kubernetes')}-"
+
+
 def _build(name: str, target: Path) -> None:
     staging = target / f".{name}"
     flags = ["-trimpath", "-tags", TAGS, "-ldflags", LINKER_FLAGS]
     command = [toolchain(), "build", *flags, "-o", str(staging), PACKAGES[name]]
-    module = MODULES / OWN_MODULES.get(name, "")
     environment = {**os.environ, "CGO_ENABLED": "0"}
     with (LOGS / "build.log").open("ab") as log:
-        ended = subprocess.run(command, cwd=module, env=environment, stdout=log, stderr=log, check=False)
+        ended = subprocess.run(command, cwd=_module(name), env=environment, stdout=log, stderr=log, check=False)
     if ended.returncode:
         raise NotReady(f"{name} was not built: {LOGS / 'build.log'}")
     staging.rename(target / name)

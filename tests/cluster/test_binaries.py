@@ -17,6 +17,9 @@ echo "$3 made in $(basename "$PWD")" > "$2"
 """A compiler that writes down what it was asked for."""
 
 
+PROGRAMS = {name: f"example.org/{name}" for name in ("etcd", "kubectl", "helm")}
+
+
 @pytest.fixture(autouse=True)
 def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two small modules, a cache and logs of their own, and the compiler above."""
@@ -28,7 +31,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(binaries, "MODULES", tmp_path / "modules")
     monkeypatch.setattr(binaries, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(binaries, "LOGS", tmp_path / "logs")
-    monkeypatch.setattr(binaries, "PACKAGES", {"etcd": "example.org/etcd", "helm": "example.org/helm"})
+    monkeypatch.setattr(binaries, "PACKAGES", PROGRAMS)
     monkeypatch.setenv("PATH", str(tmp_path / "path"), prepend=os.pathsep)
     return tmp_path
 
@@ -54,10 +57,11 @@ def renamed(modules: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [changed, changed_below, added, removed, renamed])
-def test_other_modules_make_other_binaries(workshop: Path, change: Callable[[Path], None]) -> None:
-    before = binaries.folder()
+def test_another_module_makes_other_binaries_of_it_alone(workshop: Path, change: Callable[[Path], None]) -> None:
+    before = {name: binaries.folder(name) for name in binaries.PACKAGES}
     change(workshop / "modules")
-    assert binaries.folder() != before
+    others = ["helm"] if change in (changed_below, removed) else ["etcd", "kubectl"]
+    assert [name for name in before if binaries.folder(name) != before[name]] == others
 
 
 @pytest.mark.parametrize(
@@ -65,50 +69,48 @@ def test_other_modules_make_other_binaries(workshop: Path, change: Callable[[Pat
     [
         ("LINKER_FLAGS", "-s"),
         ("TAGS", "no_cloud"),
-        ("PACKAGES", {"etcd": "example.org/etcd/v2", "helm": "example.org/helm"}),
-        ("OWN_MODULES", {}),
+        ("PACKAGES", PROGRAMS | {"etcd": "example.org/etcd/v2"}),
+        ("OWN_MODULES", {"etcd": "helm", "helm": "helm"}),
     ],
 )
 def test_what_else_is_asked_for_makes_other_binaries(name: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = binaries.folder()
+    before = binaries.folder("etcd")
     monkeypatch.setattr(binaries, name, value)
-    assert binaries.folder() != before
+    assert binaries.folder("etcd") != before
 
 
 def test_another_compiler_makes_other_binaries(workshop: Path) -> None:
-    before = binaries.folder()
+    before = binaries.folder("etcd")
     (workshop / "path" / "go").write_text(GO.replace("1.2.3", "1.2.4"))
-    assert binaries.folder() != before
+    assert binaries.folder("etcd") != before
 
 
 def test_the_same_modules_make_the_same_binaries_wherever_and_whenever(
     workshop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = binaries.folder()
+    before = binaries.folder("etcd")
     (workshop / "modules").rename(workshop / "elsewhere")
     monkeypatch.setattr(binaries, "MODULES", workshop / "elsewhere")
     os.utime(workshop / "elsewhere" / "go.mod", (0, 0))
-    assert binaries.folder() == before
+    assert binaries.folder("etcd") == before
 
 
 def test_each_is_built_in_its_module_and_what_they_replace_is_removed(workshop: Path) -> None:
-    old = binaries.built("etcd", "helm")
+    old, other = binaries.built("etcd"), binaries.built("helm")
     changed(workshop / "modules")
-    made = binaries.built("etcd", "helm")
-    assert {file.name: file.read_text() for file in made.iterdir()} == {
-        "etcd": "example.org/etcd made in modules\n",
-        "helm": "example.org/helm made in helm\n",
-    }
+    made = binaries.built("etcd")
+    assert (made / "etcd").read_text() == "example.org/etcd made in modules\n"
+    assert (other / "helm").read_text() == "example.org/helm made in helm\n"
     assert not old.exists()
 
 
 def test_only_what_is_missing_is_built(workshop: Path) -> None:
-    made = binaries.built("etcd", "helm")
+    made = binaries.built("etcd", "kubectl")
     (made / "etcd").write_text("kept")
-    (made / "helm").unlink()
-    assert binaries.built("etcd", "helm") == made
+    (made / "kubectl").unlink()
+    assert binaries.built("etcd", "kubectl") == made
     assert (made / "etcd").read_text() == "kept"
-    assert (made / "helm").exists()
+    assert (made / "kubectl").exists()
 
 
 def test_nothing_is_built_that_nobody_asked_for(workshop: Path) -> None:
@@ -131,19 +133,19 @@ def test_prometheus_is_taken_from_the_path(workshop: Path) -> None:
         (workshop / "path" / name).write_text("#!/bin/sh")
         (workshop / "path" / name).chmod(0o755)
     assert binaries.program("promtool") == workshop / "path" / "promtool"
-    assert binaries.program("helm") == binaries.folder() / "helm"
+    assert binaries.program("helm") == binaries.folder("helm") / "helm"
 
 
 def test_without_a_compiler_nobody_knows_which_binaries_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
-    binaries.built("etcd", "helm")
+    binaries.built("etcd")
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(NotReady, match="needs Go"):
-        binaries.built("etcd", "helm")
+        binaries.built("etcd")
 
 
 def test_a_build_that_fails_names_its_log_and_leaves_no_binary(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(binaries.PACKAGES, "etcd", "./broken")
+    monkeypatch.setattr(binaries, "PACKAGES", PROGRAMS | {"etcd": "./broken"})
     with pytest.raises(NotReady, match=r"etcd was not built: .*build\.log"):
-        binaries.built("etcd", "helm")
+        binaries.built("etcd")
     assert "does not compile" in (workshop / "logs" / "build.log").read_text()
-    assert not (binaries.folder() / "etcd").exists()
+    assert not (binaries.folder("etcd") / "etcd").exists()

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from dreambooth_cli.manifest import Manifest, read
@@ -53,6 +54,13 @@ def test_the_manifest_holds_the_committed_photos(make_photos: ModuleType, subjec
     manifest = read(EXAMPLES / subject / "dreamboothjob.yaml")
     assert isinstance(manifest, Manifest)
     assert {path.name for path in Path(str(manifest.config.subject.images.path)).iterdir()} == set(files)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_kubectl_applies_the_photos_first_and_can_store_its_copy_of_them(subject: str) -> None:
+    text = (EXAMPLES / subject / "dreamboothjob.yaml").read_text()
+    assert [document["kind"] for document in yaml.safe_load_all(text)] == ["ConfigMap", "DreamBoothJob"]
+    assert len(text) < 256 * 1024, "the limit of all annotations of an object"
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

@@ -18,6 +18,7 @@ from dreambooth_operator.control.event_lookups import (
     jobs_lacking_pods,
     pods_lacking_volumes,
 )
+from dreambooth_operator.control.other_operators import OtherOperators
 from dreambooth_operator.control.writer import Writer, WriteRefused
 from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.kube.client import Cluster, ClusterError
@@ -63,9 +64,11 @@ class Controller:
         self._settings = settings
         self._reconciler = reconciler
         self._refusals: dict[Key, WriteRefused] = {}
+        self._others = OtherOperators(settings)
 
     async def run(self) -> None:
         """Runs until the queue is closed."""
+        self._others.start()
         async with asyncio.TaskGroup() as workers:
             for _ in range(self._settings.workers):
                 workers.create_task(self._work())
@@ -104,6 +107,7 @@ class Controller:
         if dreamboothjob is None:
             self._refusals.pop(key, None)
             return None
+        self._others.look(dreamboothjob)
         now = datetime.now(UTC)
         observed = await self._observe(key, dreamboothjob, now)
         plan = self._reconciler.reconcile(observed, now, self._settings)

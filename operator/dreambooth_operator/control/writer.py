@@ -10,12 +10,15 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
+from dreambooth_operator.decide.status.refusals import is_namespace_deleted
 from dreambooth_operator.kube.cache import WATCHED, Store
 from dreambooth_operator.kube.client import TIMEOUT_SECONDS, Cluster, ClusterError
 from dreambooth_operator.kube.events import event_object, repeated
 from dreambooth_operator.kube.lease import Leadership
 from dreambooth_operator.metrics.counters import STATUS_WRITES, WRITES
+from dreambooth_operator.objects.names import status_manager
 from dreambooth_operator.objects.observed import Event, Object, Observed, Plan, Reference
+from dreambooth_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +47,14 @@ class Writer:
     """Writes to the API server and updates the cache."""
 
     def __init__(
-        self, cluster: Cluster, store: Store, leadership: Leadership, metrics: DreamBoothJobMetrics, identity: str
+        self, cluster: Cluster, store: Store, leadership: Leadership, metrics: DreamBoothJobMetrics, settings: Settings
     ) -> None:
         self._cluster = cluster
         self._store = store
         self._leadership = leadership
         self._metrics = metrics
-        self._identity = identity
+        self._identity = settings.identity
+        self._manager = status_manager(settings.namespace, settings.lease_name)
 
     async def write_objects(self, plan: Plan) -> float | None:
         """Checks, applies and creates the objects of a plan, in this order. An object to create that exists is left unchanged.
@@ -82,7 +86,7 @@ class Writer:
             return
         timeout = self._begin("DreamBoothJob", "status")
         STATUS_WRITES.inc()
-        written = await self._cluster.write_status(dreamboothjob, status, timeout)
+        written = await self._cluster.write_status(dreamboothjob, status, self._manager, timeout)
         self._store.put(written)
         self._metrics.observe(dreamboothjob, status)
         if written.get("status", {}) != status:
@@ -109,7 +113,8 @@ class Writer:
                 self._cluster.replace(repeated(known, now), timeout) if known else self._cluster.create(item, timeout)
             )
         except ClusterError as error:
-            log.warning("%s/%s: Event %s was not recorded: %s", namespace, name, event.reason, error)
+            level = logging.DEBUG if is_namespace_deleted(error.message) else logging.WARNING
+            log.log(level, "%s/%s: Event %s was not recorded: %s", namespace, name, event.reason, error)
 
     async def _check(self, item: Object) -> None:
         """Lets the API server validate an object. Other errors, such as an exceeded quota, are those of the write."""

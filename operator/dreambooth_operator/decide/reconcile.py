@@ -23,14 +23,15 @@ from dreambooth_operator.decide.policies.attempts import (
     update_history,
     with_current_attempt,
 )
+from dreambooth_operator.decide.policies.awaited import LOOK, awaited, is_awaited
 from dreambooth_operator.decide.policies.deadline import deadline_of, default_of, limit_of
 from dreambooth_operator.decide.policies.expiry import expiry_of
 from dreambooth_operator.decide.policies.invalid_objects import problems_of_the_spec
-from dreambooth_operator.decide.policies.leftovers import leftovers
+from dreambooth_operator.decide.policies.leftovers import blocking_jobs, earlier_objects, orphans
 from dreambooth_operator.decide.policies.limits import violations
 from dreambooth_operator.decide.policies.objections import invalid_config, objection_to
 from dreambooth_operator.decide.policies.pending import pending_deadline, pending_since
-from dreambooth_operator.decide.policies.preflight import created_objects, preflight_failure
+from dreambooth_operator.decide.policies.preflight import created_objects, preflight_failures
 from dreambooth_operator.decide.policies.queueing import is_queued, queue_time
 from dreambooth_operator.decide.policies.recheck import next_look, waiting_since
 from dreambooth_operator.decide.policies.runtimes import choose_runtime, required_references
@@ -267,7 +268,7 @@ def _start(context: Context) -> Decision:
     namespace = observed.referenced.get(Reference("Namespace", job.metadata.namespace or ""))
     runtime = choose_runtime(job, observed.runtimes, namespace, context.settings)
     if isinstance(runtime, Finding):
-        return Decision(runtime, context.history.attempts, due=next_look(context.waiting_since, now, RECHECK))
+        return _blocked(context, [runtime])
     if problems := violations(job, runtime):
         finding = invalid_config(problems)
         return Decision(finding, context.history.attempts, objection=finding, stop=True)
@@ -276,13 +277,16 @@ def _start(context: Context) -> Decision:
         return overdue
     given, job = job, with_runtime(job, runtime)
     attempts = with_current_attempt(context.history.attempts, job.metadata.name)
-    blocked = leftovers(observed.dreamboothjob, observed.jobs, observed.pods, attempts[-1].job_name)
-    blocked = blocked or preflight_failure(
-        observed.dreamboothjob, job, attempts[-1].number, observed.referenced, context.settings
-    )
-    if blocked:
-        return Decision(blocked, context.history.attempts, due=next_look(context.waiting_since, now, RECHECK))
-    start = plan_start(observed.dreamboothjob, job, attempts[-1].number, observed.referenced, runtime, context.settings)
+    number, name = attempts[-1].number, attempts[-1].job_name
+    blocking = blocking_jobs(observed.dreamboothjob, observed.jobs, name)
+    orphaned = orphans(observed.dreamboothjob, blocking, observed.referenced)
+    reported = {*orphaned, *(Reference("Job", name_of(one)) for one in blocking)}
+    if blockers := [
+        *earlier_objects(observed.dreamboothjob, blocking, observed.pods, orphaned),
+        *preflight_failures(observed.dreamboothjob, job, number, observed.referenced, context.settings, reported),
+    ]:
+        return _blocked(context, blockers)
+    start = plan_start(observed.dreamboothjob, job, number, observed.referenced, runtime, context.settings)
     # After the first attempt, it is known that the API server accepts what follows from the spec.
     check = [] if context.history.attempts else start.create
     item = refused_object(start, observed.refusals)
@@ -293,6 +297,14 @@ def _start(context: Context) -> Decision:
         due = next_look(context.waiting_since, now, RETRY)
         return Decision(refused, context.history.attempts, start.apply, start.create, check=check, due=due)
     return Decision(start.finding, attempts, start.apply, start.create, runtime.name, check, due=now + GRACE_PERIOD)
+
+
+def _blocked(context: Context, findings: Sequence[Finding]) -> Decision:
+    """Waits for what the next attempt needs."""
+    finding, now = reasons.together(findings), context.now
+    if all(is_awaited(one, context.observed.dreamboothjob, now) for one in findings):
+        return Decision(awaited(finding), context.history.attempts, due=now + LOOK)
+    return Decision(finding, context.history.attempts, due=next_look(context.waiting_since, now, RECHECK))
 
 
 def _pending_overdue(context: Context, seconds: int | None) -> Decision | None:

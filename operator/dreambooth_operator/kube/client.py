@@ -199,8 +199,10 @@ class Cluster:
             timeout=timeout,
         )
 
-    async def write_status(self, dreamboothjob: Object, status: Object, timeout: float = TIMEOUT_SECONDS) -> Object:
-        """Replaces the status of a DreamBoothJob.
+    async def write_status(
+        self, dreamboothjob: Object, status: Object, manager: str, timeout: float = TIMEOUT_SECONDS
+    ) -> Object:
+        """Replaces the status of a DreamBoothJob, in the name of a field manager.
 
         This is an update, not a patch: it removes fields that `status` does not have, and if the DreamBoothJob has changed
         since it was read, the error is a conflict (409).
@@ -208,7 +210,7 @@ class Cluster:
         metadata = {key: dreamboothjob["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": status}
         path = _path(KIND, metadata["namespace"], metadata["name"]) + "/status"
-        return await self._request("PUT", path, query={"fieldManager": OPERATOR}, body=body, timeout=timeout)
+        return await self._request("PUT", path, query={"fieldManager": manager}, body=body, timeout=timeout)
 
     async def delete(
         self, reference: Reference, namespace: str, uid: str | None, timeout: float = TIMEOUT_SECONDS

@@ -26,10 +26,12 @@ TEXT_LENGTH = 4096
 _CONDITIONS = 20
 _ADDRESSES = 4
 _VOLUMES = 20
+_MANAGERS = 10
 _METADATA = "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"
 _LABELS = LABEL_JOB, LABEL_UID, LABEL_ATTEMPT, LABEL_RUNTIME, LABEL_INDEX, LABEL_QUEUE
 _ANNOTATIONS = ANNOTATION_DEADLINE, ANNOTATION_PENDING, ANNOTATION_PROGRESS
 _OWNER = "apiVersion", "kind", "name", "uid", "controller"
+_MANAGER = "manager", "subresource", "time"
 _CONDITION = "type", "status", "reason", "message", "lastTransitionTime"
 _POD_STATUS = "phase", "reason", "message", "startTime", "podIP", "hostIP"
 
@@ -38,8 +40,10 @@ def trimmed(item: Object) -> Object:
     """An object without the fields that the operator does not read."""
     trim = _TRIMMED.get(item["kind"])
     if trim is None:
-        unread = "managedFields", "annotations"
-        return {**item, "metadata": {key: value for key, value in item["metadata"].items() if key not in unread}}
+        metadata = {key: value for key, value in item["metadata"].items() if key != "annotations"}
+        if managers := _status_managers(metadata.pop("managedFields", ())):
+            metadata["managedFields"] = managers
+        return {**item, "metadata": metadata}
     return {key: item[key] for key in ("apiVersion", "kind") if key in item} | trim(item)
 
 
@@ -78,6 +82,12 @@ def _pod(item: Object) -> dict[str, Any]:
         for own in _of_trainer(given.get("containers"))
     ]
     return {"metadata": _metadata(item), "spec": spec, "status": kept}
+
+
+def _status_managers(managed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Who has written the status, and when."""
+    found = [_fields(one, _MANAGER) for one in managed if one.get("subresource") == "status"]
+    return found[:_MANAGERS]
 
 
 _TRIMMED: Mapping[str, Callable[[Object], dict[str, Any]]] = {"Job": _job, "Pod": _pod}

@@ -43,6 +43,10 @@ POLLS = Counter(
     ["result"],
 )
 RUNNING_TRAINERS = Gauge(PREFIX + "running_trainers", "Running trainers that are polled for their progress.")
+OTHER_OPERATORS = Gauge(
+    PREFIX + "other_operators",
+    "Other operators that serve the same DreamBoothJobs, noticed since this replica became the leader.",
+)
 LEADER = Gauge(PREFIX + "leader", "1 while this replica holds the Lease.")
 
 # Start each series at 0, so that rate() counts the first increase.

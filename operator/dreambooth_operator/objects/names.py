@@ -5,6 +5,9 @@ OPERATOR = "dreambooth-operator"
 TRAINER = "dreambooth-trainer"
 """Application that runs in the pods (`app.kubernetes.io/name`)."""
 
+MANAGER_LENGTH = 128
+"""Longest name of a field manager that the API server accepts."""
+
 LABEL_JOB = "dreambooth.io/job"
 """Name of the DreamBoothJob; on every object that is created for it."""
 LABEL_UID = "dreambooth.io/job-uid"
@@ -30,6 +33,11 @@ CONTAINER = "trainer"
 """Name of the trainer's container in the pods."""
 PORT = "metrics"
 """Name of the port of `/progress`, `/metrics` and `/healthz`."""
+
+
+def status_manager(namespace: str, lease: str) -> str:
+    """The field manager of statuses: it names the Lease, so that operators notice others that serve the same DreamBoothJobs."""
+    return f"{OPERATOR}/{namespace}/{lease}"[:MANAGER_LENGTH]
 
 
 def config_map(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from kubernetes.aio import client
 
+from dreambooth_api.status import NOT_OBSERVED
 from dreambooth_operator.control import event_lookups
 from dreambooth_operator.control.controller import Controller, Reconciler
 from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
@@ -58,6 +59,10 @@ class Script:
         return self.asks
 
 
+UNSEEN = {"observedGeneration": NOT_OBSERVED}
+"""The status before the operator writes one."""
+
+
 class Running:
     """A running controller without watches."""
 
@@ -66,7 +71,7 @@ class Running:
         self.cluster = cluster
         self.key = Key(namespace, "dog")
         self.store, self.queue, self.lease = Store(), WorkQueue(), HeldLease()
-        writer = Writer(cluster, self.store, self.lease, DreamBoothJobMetrics(self.store), "replica-1")
+        writer = Writer(cluster, self.store, self.lease, DreamBoothJobMetrics(self.store), settings)
         progress = Poller(self.store, self.queue, settings)
         self.controller = Controller(cluster, self.store, self.queue, progress, writer, settings, reconciler)
 
@@ -420,11 +425,11 @@ def test_a_reconciliation_of_an_outdated_object_is_retried(namespace: str) -> No
         parts.queue.add(parts.key)
         task = asyncio.create_task(parts.controller.run())
         await until(lambda: len(script.shown) >= 2)
-        assert "status" not in await parts.job(), "a decision with an outdated object"
+        assert (await parts.job())["status"] == UNSEEN, "a decision with an outdated object"
         parts.store.put(changed)
-        await until(parts.job)
-        await until(lambda: "status" in (parts.store.dreamboothjob(parts.key) or {}))
-        assert (await parts.job())["status"] == {"observedGeneration": 2}
+        expected = {"observedGeneration": 2}
+        await until(lambda: (parts.store.dreamboothjob(parts.key) or {}).get("status") == expected)
+        assert (await parts.job())["status"] == expected
         parts.queue.close()
         await task
 
@@ -463,7 +468,7 @@ def test_without_the_lease_nothing_is_written(namespace: str) -> None:
         async with running(cluster, namespace, script) as parts:
             parts.lease.mine = False
             await until(lambda: len(script.shown) >= 3)
-            assert "status" not in await parts.job()
+            assert (await parts.job())["status"] == UNSEEN
             assert await cluster.get("Job", namespace, "dog-0") is None
             parts.lease.mine = True
             await until(lambda: parts.store.jobs(parts.key))
@@ -481,7 +486,7 @@ def test_an_exception_in_the_reconciler_does_not_stop_the_workers(namespace: str
 
     async def test(cluster: Cluster) -> None:
         async with running(cluster, namespace, script) as parts:
-            await until(lambda: (parts.store.dreamboothjob(parts.key) or {}).get("status"))
+            await until(lambda: (parts.store.dreamboothjob(parts.key) or {}).get("status") == {"phase": "Pending"})
             assert len(script.shown) == 3
 
     with_cluster(test)

@@ -11,6 +11,8 @@ from dreambooth_operator.kube.client import Cluster, ClusterError
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.clusters import applied_job, network, with_cluster
 
+MANAGER = "dreambooth-operator/space/lease"
+
 
 def config_map(namespace: str, name: str = "settings", **data: str) -> dict[str, Any]:
     return {
@@ -137,10 +139,10 @@ def test_lists_come_in_pages_with_their_kind(namespace: str, monkeypatch: pytest
 def test_a_status_is_replaced_as_a_whole_and_nothing_else_is_written(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         job = await cluster.create(applied_job(namespace))
-        first = await cluster.write_status(job, {"phase": "Pending", "message": "waits", "failures": 1})
+        first = await cluster.write_status(job, {"phase": "Pending", "message": "waits", "failures": 1}, MANAGER)
         assert first["status"] == {"phase": "Pending", "message": "waits", "failures": 1}
         assert first["spec"] == job["spec"]
-        second = await cluster.write_status(first, {"phase": "Running"})
+        second = await cluster.write_status(first, {"phase": "Running"}, MANAGER)
         assert second["status"] == {"phase": "Running"}
         assert second["metadata"]["generation"] == job["metadata"]["generation"]
 
@@ -152,7 +154,7 @@ def test_a_status_from_an_outdated_object_is_not_written(namespace: str) -> None
         job = await cluster.create(applied_job(namespace))
         changed = await cluster.replace({**job, "spec": {**job["spec"], "suspend": True}})
         with pytest.raises(ClusterError) as caught:
-            await cluster.write_status(job, {"phase": "Running"})
+            await cluster.write_status(job, {"phase": "Running"}, MANAGER)
         assert caught.value.status == 409 and not caught.value.permanent
         assert await cluster.get("DreamBoothJob", namespace, "dog") == changed
 

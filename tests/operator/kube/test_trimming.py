@@ -88,3 +88,11 @@ def test_last_applied_manifests_are_not_kept() -> None:
     item = dreambooth_job()
     item["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": MEGABYTE}
     assert size(trimmed(item)) < 1000
+
+
+def test_of_the_managers_of_fields_those_of_the_status_are_kept() -> None:
+    item = dreambooth_job()
+    status = {"manager": "dreambooth-operator/a/b", "subresource": "status", "time": "2026-01-01T00:00:00Z"}
+    item["metadata"]["managedFields"] = [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}, status | {"fieldsV1": {}}]
+    assert trimmed(item)["metadata"]["managedFields"] == [status]
+    assert "managedFields" not in trimmed(dreambooth_job())["metadata"]

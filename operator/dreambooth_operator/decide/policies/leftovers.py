@@ -1,12 +1,15 @@
-"""Finds pods and Jobs that may still write to the folder of the run, so the next attempt must wait for their end."""
+"""Finds what an earlier DreamBoothJob with the same name, or an earlier attempt, has left and what blocks the next attempt."""
 
 from collections.abc import Sequence
 
+from dreambooth_operator.decide.policies.preflight import CLAIM, Referenced
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.reasons import Finding
-from dreambooth_operator.objects.observed import Object
+from dreambooth_operator.objects import names
+from dreambooth_operator.objects.observed import Object, Reference
 from dreambooth_operator.objects.reading import (
     attempt_of,
+    controller_of,
     is_alive,
     is_being_deleted,
     is_controlled_by,
@@ -16,18 +19,60 @@ from dreambooth_operator.objects.reading import (
 )
 
 
-def leftovers(dreamboothjob: Object, jobs: Sequence[Object], pods: Sequence[Object], name: str) -> Finding | None:
-    """The first obstacle: a Job that may still create pods or has the name of the next Job, or a pod that has not ended.
+def blocking_jobs(dreamboothjob: Object, jobs: Sequence[Object], name: str) -> list[Object]:
+    """Jobs that may still create pods, or have the name of the next Job.
 
     Args:
         dreamboothjob: the DreamBoothJob.
         jobs: all Jobs with the label of its name, including those of an earlier DreamBoothJob.
-        pods: all pods with the label of its name.
         name: name of the Job to create.
     """
-    waiting = [f"Job {name_of(job)}" for job in jobs if _blocks(job, dreamboothjob, name)]
-    waiting += [f"Pod {name_of(pod)}" for pod in pods if is_alive(pod)]
-    return reasons.LEFTOVERS(leftovers=waiting[0]) if waiting else None
+    return [job for job in jobs if _blocks(job, dreamboothjob, name)]
+
+
+def orphans(dreamboothjob: Object, jobs: Sequence[Object], referenced: Referenced) -> list[Reference]:
+    """Objects of an earlier DreamBoothJob that was deleted without them, and that block the next attempt. Nothing proves whose
+    they are, so the operator neither adopts nor deletes them.
+
+    Args:
+        dreamboothjob: the DreamBoothJob.
+        jobs: the Jobs that block.
+        referenced: the objects with the names that the attempt needs, as far as they exist.
+    """
+    known = {Reference("Job", name_of(job)): job for job in jobs}
+    known |= {one: item for one, item in referenced.items() if item is not None and one.kind not in (CLAIM, "Job")}
+    return [reference for reference, item in known.items() if _is_orphan(item, dreamboothjob)]
+
+
+def leftovers(jobs: Sequence[Object], pods: Sequence[Object]) -> list[Finding]:
+    """The finding about Jobs that block and pods that have not ended."""
+    waiting = [f"Job {name_of(job)}" for job in jobs] + [f"Pod {name_of(pod)}" for pod in pods if is_alive(pod)]
+    return [reasons.LEFTOVERS(leftovers=" and ".join(waiting))] if waiting else []
+
+
+def earlier_objects(
+    dreamboothjob: Object, jobs: Sequence[Object], pods: Sequence[Object], orphaned: Sequence[Reference]
+) -> list[Finding]:
+    """The findings about objects of an earlier DreamBoothJob or attempt.
+
+    Args:
+        dreamboothjob: the DreamBoothJob.
+        jobs: the Jobs that block.
+        pods: all pods with the label of its name.
+        orphaned: the orphans.
+    """
+    uids = [uid_of(job) for job in jobs if Reference("Job", name_of(job)) in orphaned]
+    found = leftovers(
+        [job for job in jobs if uid_of(job) not in uids],
+        [pod for pod in pods if not any(is_controlled_by(pod, uid) for uid in uids)],
+    )
+    objects = " ".join(f"{kind.lower()}/{name}" for kind, name in orphaned)
+    return [reasons.ORPHANS(name=name_of(dreamboothjob), objects=objects), *found] if orphaned else found
+
+
+def _is_orphan(item: Object, dreamboothjob: Object) -> bool:
+    label = item["metadata"].get("labels", {}).get(names.LABEL_JOB)
+    return label == name_of(dreamboothjob) and controller_of(item) is None and not is_being_deleted(item)
 
 
 def _blocks(job: Object, dreamboothjob: Object, name: str) -> bool:

@@ -1,6 +1,6 @@
 """Preflight checks before an attempt requests GPUs: required objects exist, and no other object has a needed name."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from dreambooth_api.job import KIND, DreamBoothJob
@@ -42,10 +42,15 @@ def created_objects(job: DreamBoothJob, number: int, settings: Settings) -> list
     return references
 
 
-def preflight_failure(
-    dreamboothjob: Object, job: DreamBoothJob, number: int, referenced: Referenced, settings: Settings
-) -> Finding | None:
-    """The first check that fails; None: the attempt may start.
+def preflight_failures(
+    dreamboothjob: Object,
+    job: DreamBoothJob,
+    number: int,
+    referenced: Referenced,
+    settings: Settings,
+    reported: Collection[Reference] = (),
+) -> list[Finding]:
+    """The checks that fail.
 
     Args:
         dreamboothjob: the DreamBoothJob as an object of the API server.
@@ -53,18 +58,21 @@ def preflight_failure(
         number: number of the attempt.
         referenced: the objects of `required_objects` and `created_objects`, as far as they exist.
         settings: the settings of the operator.
+        reported: objects whose names are needed, but that have been reported.
     """
     own = created_objects(job, number, settings)
-    for reference, field in required_objects(job).items():
-        # Photos and models may be on the claim that the operator creates, but never in the ConfigMap that it creates.
-        is_created = reference in own and reference.kind == CLAIM
-        if not is_created and (found := _missing(reference, referenced.get(reference), field, dreamboothjob)):
-            return found
+    # Photos and models may be on the claim that the operator creates, but never in the ConfigMap that it creates.
+    required = {
+        reference: field
+        for reference, field in required_objects(job).items()
+        if reference not in own or reference.kind != CLAIM
+    }
+    found = [_missing(one, referenced.get(one), field, dreamboothjob) for one, field in required.items()]
     for reference in own:
         item = referenced.get(reference)
-        if item is not None and (found := _name_conflict(reference, item, dreamboothjob)):
-            return found
-    return None
+        if item is not None and reference not in reported:
+            found.append(_name_conflict(reference, item, dreamboothjob))
+    return [finding for finding in found if finding]
 
 
 def _missing(reference: Reference, item: Object | None, field: str, dreamboothjob: Object) -> Finding | None:

@@ -1,10 +1,26 @@
-"""Builds the conditions according to the Kubernetes API conventions."""
+"""Builds the conditions according to the Kubernetes API conventions.
+
+`Ready`, `Reconciling` and `Stalled` are those by which tools assess any kind of object (kstatus); docs/gitops.md explains them.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from dreambooth_api.status import Condition, ConditionType
 from dreambooth_operator.decide.status.reasons import RESUMED, SOUND, TRAINS, Finding
+
+READY = "Running", "Suspended", "Complete"
+"""Phases in which a DreamBoothJob is as its spec says."""
+ORDER: Sequence[ConditionType] = (
+    "Accepted",
+    "Running",
+    "Suspended",
+    "Complete",
+    "Failed",
+    "Ready",
+    "Reconciling",
+    "Stalled",
+)
 
 
 def find(conditions: Sequence[Condition], type_: ConditionType) -> Condition | None:
@@ -30,6 +46,7 @@ def conditions_of(
     """The new conditions for a finding.
 
     `Complete` and `Failed` are added when they become true. `Suspended` is added when it becomes true for the first time.
+    `Reconciling` and `Stalled` exist only while they are true.
 
     Args:
         before: the previous conditions.
@@ -48,8 +65,10 @@ def conditions_of(
         states["Suspended"] = (suspended, finding if suspended or ended else RESUMED())
     if ended:
         states[finding.phase] = (True, finding)
-    order: Sequence[ConditionType] = ("Accepted", "Running", "Suspended", "Complete", "Failed")
-    return [_updated(find(before, type_), type_, *states[type_], generation, now) for type_ in order if type_ in states]
+    states["Ready"] = (finding.phase in READY, finding)
+    if finding.phase not in READY:
+        states["Stalled" if ended else "Reconciling"] = (True, finding)
+    return [_updated(find(before, type_), type_, *states[type_], generation, now) for type_ in ORDER if type_ in states]
 
 
 def _updated(

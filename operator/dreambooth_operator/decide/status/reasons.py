@@ -7,6 +7,7 @@ Policies and the rest of `status/` fill in the details. Failures that the traine
 `dreambooth_api.failures`; this module adds those that only the cluster reports.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from dreambooth_api.status import JobPhase
@@ -137,9 +138,18 @@ LEFTOVERS = Reason(
     "WaitingForLeftovers",
     "Pending",
     "Normal",
-    "{leftovers} must end before the next attempt may write to the same folder. If it remains for more than five minutes, "
-    "delete it.",
+    "{leftovers} must end before the next attempt may write to the same folder. Delete what remains for more than five minutes.",
 )
+ORPHANS = Reason(
+    "OrphanedObjects",
+    "Pending",
+    "Warning",
+    "An earlier DreamBoothJob {name} was deleted without its objects, and the DreamBoothJob needs their names. A running Job "
+    "still trains; wait for it if you need its result. Then delete them: kubectl delete {objects}. " + RECHECKED,
+)
+MISSING = {reason.reason for reason in (RUNTIME_NOT_FOUND, CONFIG_MAP_NOT_FOUND, CLAIM_NOT_FOUND)}
+"""Reasons of objects that do not exist."""
+AWAITED = Reason("WaitingForObjects", "Pending", None, "{detail}")
 REFUSED = Reason(
     "Refused",
     "Pending",
@@ -167,6 +177,13 @@ LIMIT_RANGE_EXCEEDED = Reason(
     "Warning",
     "A LimitRange of the namespace does not allow {what}: {detail} Delete the DreamBoothJob and apply it with values within "
     "the limits (spec.resources, spec.volumes), or ask an administrator to change them. " + RECHECKED,
+)
+NAMESPACE_DELETED = Reason(
+    "NamespaceTerminating",
+    "Pending",
+    None,
+    "The namespace is being deleted, and the DreamBoothJob with it: {what} can't be created any more. Kubernetes waits for pods "
+    "that save a checkpoint.",
 )
 BACK_OFF = Reason(
     "BackOff",
@@ -333,6 +350,14 @@ SUSPENDED = Reason(
     "spec.suspend is true. Running pods save a checkpoint and end. To resume, set it to false.",
 )
 RESUMED = Reason("Resumed", "Pending", None, "spec.suspend is false.")
+
+
+def together(findings: Sequence[Finding]) -> Finding:
+    """One finding with the messages of several; its reason is that of the first one."""
+    first = findings[0]
+    warns = any(one.event_type == "Warning" for one in findings)
+    message = clean(" ".join(one.message for one in findings))
+    return first._replace(event_type="Warning" if warns else first.event_type, message=message)
 
 
 def failed(reason: str, message: str) -> Finding:

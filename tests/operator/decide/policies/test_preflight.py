@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from dreambooth_operator.decide.policies.preflight import CLAIM, created_objects, preflight_failure, required_objects
+from dreambooth_operator.decide.policies.preflight import CLAIM, created_objects, preflight_failures, required_objects
 from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.fake_cluster import SETTINGS
@@ -57,7 +57,7 @@ def test_created_objects(spec: dict[str, Any], expected: list[Any]) -> None:
 def test_no_network_policy_is_created_if_they_are_disabled() -> None:
     settings = SETTINGS.model_copy(update={"network_policies": False})
     assert created_objects(read(), 3, settings) == [CONFIG, JOB, OUTPUT]
-    assert preflight_failure(OWNER, read(), 3, {PHOTOS: item(), POLICY: item()}, settings) is None
+    assert preflight_failures(OWNER, read(), 3, {PHOTOS: item(), POLICY: item()}, settings) == []
 
 
 def item(*owners: dict[str, Any], leaving: bool = False, label: str = "", **more: Any) -> dict[str, Any]:
@@ -96,14 +96,21 @@ def item(*owners: dict[str, Any], leaving: bool = False, label: str = "", **more
         (photos(persistentVolumeClaim={"claimName": "dog", "path": "photos"}), {}, None),
     ],
 )
-def test_the_first_failed_check(spec: dict[str, Any], present: dict[Reference, Any], expected: str | None) -> None:
-    found = preflight_failure(OWNER, read(**spec), 3, {PHOTOS: item(), **present}, SETTINGS)
-    assert (found and found.reason) == expected
+def test_a_failed_check(spec: dict[str, Any], present: dict[Reference, Any], expected: str | None) -> None:
+    found = preflight_failures(OWNER, read(**spec), 3, {PHOTOS: item(), **present}, SETTINGS)
+    assert [one.reason for one in found] == ([expected] if expected else [])
+
+
+def test_all_failed_checks_are_reported_at_once() -> None:
+    found = preflight_failures(
+        OWNER, read(**SHELF), 3, {PHOTOS: None, CONFIG: item(), POLICY: item()}, SETTINGS, {POLICY}
+    )
+    assert [one.reason for one in found] == ["ClaimNotFound", "ConfigMapNotFound", "NameTaken"]
 
 
 def test_the_message_names_the_field_or_the_owner() -> None:
-    missing = preflight_failure(OWNER, read(), 3, {PHOTOS: None}, SETTINGS)
-    assert missing is not None and missing.message.startswith("ConfigMap photos (spec.subject.images.configMap.name)")
+    (missing,) = preflight_failures(OWNER, read(), 3, {PHOTOS: None}, SETTINGS)
+    assert missing.message.startswith("ConfigMap photos (spec.subject.images.configMap.name)")
     owner = {"kind": "Deployment", "name": "web", "uid": "x", "controller": True}
-    taken = preflight_failure(OWNER, read(), 3, {PHOTOS: item(), CONFIG: item(owner)}, SETTINGS)
-    assert taken is not None and "belongs to Deployment web" in taken.message
+    (taken,) = preflight_failures(OWNER, read(), 3, {PHOTOS: item(), CONFIG: item(owner)}, SETTINGS)
+    assert "belongs to Deployment web" in taken.message

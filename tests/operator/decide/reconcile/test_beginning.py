@@ -1,5 +1,6 @@
 """The start of a DreamBoothJob, and its preflight checks."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from dreambooth_operator.decide.reconcile import references
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import InvalidField, Reference
 from tests.operator.decide.reconcile.story import CLAIM, TWO_NODES, reason, running, spec
-from tests.operator.fake_cluster import PHOTOS, FakeCluster, condition
+from tests.operator.fake_cluster import PHOTOS, FakeCluster, condition, stamp
 
 
 def test_a_new_dreamboothjob_gets_its_config_map_its_claim_and_its_first_attempt() -> None:
@@ -242,6 +243,56 @@ def test_only_objects_of_the_first_attempt_are_checked_before_anything_is_writte
     cluster.refusals[Reference("Job", "dog-1")] = "Job.batch dog-1 is invalid"
     cluster.invalid_fields = [UNKNOWN]
     assert reason(cluster.reconcile()) == ("Pending", "Refused")
+
+
+def test_what_a_deletion_with_cascade_orphan_left_is_reported_at_once() -> None:
+    cluster = running()
+    for item in [*cluster.jobs, *(one for one in cluster.objects.values() if "ownerReferences" in one["metadata"])]:
+        item["metadata"]["ownerReferences"] = []
+    cluster.job["metadata"]["uid"] = "another"
+    cluster.job.pop("status")
+    plan = cluster.reconcile()
+    assert (reason(plan), [event.reason for event in plan.events]) == (
+        ("Pending", "OrphanedObjects"),
+        ["OrphanedObjects"],
+    )
+    (objects,) = re.findall("kubectl delete (.*?)\\.", plan.status["message"])
+    assert set(objects.split()) == {"job/dog-0", "configmap/dog-config", "networkpolicy/dog"}
+    assert [*plan.apply, *plan.create, *plan.delete] == []
+    for name in objects.split():
+        kind = {"job": "Job", "configmap": "ConfigMap", "networkpolicy": "NetworkPolicy"}[name.partition("/")[0]]
+        cluster.objects[Reference(kind, name.partition("/")[2])]["metadata"]["deletionTimestamp"] = "now"
+    cluster.collect()
+    for pod in cluster.alive():
+        cluster.end(pod, 9)
+    cluster.collect()
+    assert reason(cluster.settle()) == ("Starting", "Starting")
+
+
+@pytest.mark.parametrize("arrange", [missing_photos, missing_claim, lambda cluster: missing_runtime(cluster)])
+def test_an_object_that_does_not_exist_yet_is_no_warning(arrange: Callable[[FakeCluster], None]) -> None:
+    cluster = FakeCluster()
+    cluster.job["metadata"]["creationTimestamp"] = stamp(cluster.now)
+    arrange(cluster)
+    plan = cluster.reconcile()
+    assert (reason(plan), plan.events, plan.requeue_after) == (("Pending", "WaitingForObjects"), [], 2)
+    assert "does not exist" in plan.status["message"]
+    cluster.later(15)
+    plan = cluster.reconcile()
+    assert [event.type for event in plan.events] == ["Warning"]
+    assert (reason(plan)[1].endswith("NotFound"), plan.requeue_after) == (True, 15)
+
+
+def test_an_object_that_must_be_deleted_is_a_warning_at_once() -> None:
+    cluster = FakeCluster()
+    cluster.job["metadata"]["creationTimestamp"] = stamp(cluster.now)
+    missing_photos(cluster)
+    foreign_config(cluster)
+    plan = cluster.reconcile()
+    assert (reason(plan), [event.type for event in plan.events]) == (("Pending", "ConfigMapNotFound"), ["Warning"])
+    assert (
+        "ConfigMap photos" in plan.status["message"] and "ConfigMap dog-config already exists" in plan.status["message"]
+    )
 
 
 def waits(cluster: FakeCluster, looks: int) -> list[float]:

@@ -112,8 +112,10 @@ def test_a_dreamboothjob_whose_photos_never_come_fails(defaults: dict[str, int])
     cluster = with_default(FakeCluster(spec(**({} if defaults else {"pendingDeadlineSeconds": 100}))), **defaults)
     cluster.job["metadata"]["creationTimestamp"] = stamp(cluster.now)
     del cluster.objects[Reference("ConfigMap", PHOTOS)]
+    assert reason(cluster.settle()) == ("Pending", "WaitingForObjects")
+    cluster.later(99)
     assert reason(cluster.settle()) == ("Pending", "ConfigMapNotFound")
-    cluster.later(100)
+    cluster.later(1)
     plan = cluster.settle()
     assert reason(plan) == ("Failed", "PendingDeadlineExceeded")
     assert "ConfigMap photos" in plan.status["message"]

@@ -21,7 +21,21 @@ def test_an_invalid_spec_fails_at_once_and_permanently() -> None:
     assert reason(cluster.reconcile()) == ("Failed", "InvalidConfig")
 
 
-@pytest.mark.parametrize("content", [None, [], {}, {"subject": 3}, {"resources": {"nodes": []}}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        [],
+        {},
+        {"subject": 3},
+        {"subject": {}},
+        {"subject": {"class": "dog"}},
+        {"subject": {"class": "dog", "images": {"configMap": {}}}},
+        {"volumes": {"cache": {}}},
+        {"resources": {"nodes": []}},
+    ],
+    ids=str,
+)
 def test_no_spec_stops_the_operator(content: Any) -> None:
     cluster = FakeCluster()
     cluster.job["spec"] = content
@@ -47,6 +61,8 @@ INVALID: list[Any] = [
     {"training": {"steps": -1}},
     {"training": 3},
     {"subject": 3},
+    {"subject": {"class": "dog"}},
+    {"volumes": {"cache": {}}},
     {"resources": {"nodes": []}},
 ]
 

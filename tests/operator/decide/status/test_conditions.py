@@ -28,6 +28,10 @@ def summary(conditions: list[Condition]) -> list[tuple[str, str, str]]:
     return [(one.type, one.status, one.reason) for one in conditions]
 
 
+OWN = "Accepted", "Running", "Suspended", "Complete", "Failed"
+"""Types of conditions that only a DreamBoothJob has."""
+
+
 @pytest.mark.parametrize(
     ("findings", "expected"),
     [
@@ -45,18 +49,40 @@ def summary(conditions: list[Condition]) -> list[tuple[str, str, str]]:
     ],
 )
 def test_conditions_of_a_valid_dreamboothjob(findings: list[Finding], expected: list[tuple[str, str, str]]) -> None:
-    assert summary(after(*findings)) == [("Accepted", "True", "Sound"), *expected]
+    own = [one for one in summary(after(*findings)) if one[0] in OWN]
+    assert own == [("Accepted", "True", "Sound"), *expected]
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected"),
+    [
+        ([STARTING], [("Ready", "False", "Starting"), ("Reconciling", "True", "Starting")]),
+        ([STARTING, TRAINING], [("Ready", "True", "Training")]),
+        ([TRAINING, STARTING], [("Ready", "False", "Starting"), ("Reconciling", "True", "Starting")]),
+        ([STARTING, COMPLETE], [("Ready", "True", "Complete")]),
+        ([STARTING, reasons.SUSPENDED()], [("Ready", "True", "Suspended")]),
+        ([STARTING, UNSOUND], [("Ready", "False", "InvalidConfig"), ("Stalled", "True", "InvalidConfig")]),
+    ],
+)
+def test_conditions_that_tools_know(findings: list[Finding], expected: list[tuple[str, str, str]]) -> None:
+    assert [one for one in summary(after(*findings)) if one[0] not in OWN] == expected
 
 
 def test_conditions_of_an_invalid_dreamboothjob() -> None:
-    expected = [("Accepted", "False"), ("Running", "False"), ("Failed", "True")]
+    expected = [
+        ("Accepted", "False"),
+        ("Running", "False"),
+        ("Failed", "True"),
+        ("Ready", "False"),
+        ("Stalled", "True"),
+    ]
     assert summary(after(UNSOUND, accepted=False)) == [(*one, "InvalidConfig") for one in expected]
 
 
 def test_the_transition_time_changes_with_the_status_and_not_with_the_reason() -> None:
     conditions = after(STARTING, reasons.SUSPENDED(), TRAINING, TRAINING)
     times = {one.type: one.last_transition_time for one in conditions}
-    assert times == {"Accepted": at(0), "Running": at(120), "Suspended": at(120)}
+    assert times == {"Accepted": at(0), "Running": at(120), "Suspended": at(120), "Ready": at(60)}
     assert {one.observed_generation for one in conditions} == {4}
 
 

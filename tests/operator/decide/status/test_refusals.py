@@ -24,3 +24,12 @@ def test_the_reason_of_a_refusal(detail: str, expected: str) -> None:
     found = refused("Job dog-0", detail)
     assert (found.phase, found.reason) == ("Pending", expected)
     assert f"Job dog-0: {detail}" in found.message or f"Job dog-0 does not specify: {detail}" in found.message
+
+
+def test_a_namespace_that_is_being_deleted_is_no_reason_for_a_warning() -> None:
+    detail = (
+        'jobs.batch "dog-0" is forbidden: unable to create new content in namespace a because it is being terminated'
+    )
+    found = refused("Job dog-0", detail)
+    assert (found.reason, found.event_type) == ("NamespaceTerminating", None)
+    assert "Job dog-0 can't be created any more" in found.message

@@ -1,0 +1,3 @@
+from tests.operator.conftest import namespace
+
+__all__ = ["namespace"]
