@@ -25,6 +25,9 @@ class Family:
     """Whether `training.trainTextEncoder` is possible."""
     has_min_snr: bool = True
     """Whether `training.minSnrGamma` is defined for its process of noise."""
+    exports_float32: bool = True
+    """Whether exported weights are float32. Else they have the number format of the arithmetic: the models of the family are
+    published in such a format, and twice its size may not fit the device."""
     formats: tuple[str, ...] = ("diffusers", "single-file", "comfyui")
     """Values of `output.formats` that are possible."""
     distilled_from: str = ""
@@ -42,6 +45,7 @@ FAMILIES = {
         "transformer",
         trains_text_encoders=False,
         has_min_snr=False,
+        exports_float32=False,
         formats=("diffusers",),
         distilled_from="FLUX.2-klein-base-4B or FLUX.2-klein-base-9B",
     ),

@@ -54,7 +54,7 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     root = tmp_path_factory.mktemp("adapted")
     write_model(root / "base")
     write_photos(root / "photos")
-    lora = {"steps": 2, "batchSize": 2, "method": "lora", "learningRate": 0.5, "trainTextEncoder": False}
+    lora = {"steps": 2, "batchSize": 2, "method": "lora", "learningRate": 0.05, "trainTextEncoder": False}
     config = settings(root / "base", root / "photos", training=lora, prior={"enabled": False})
     assert run_job(TrainConfig.model_validate(config), root / "run", cache=root / "cache") == 0
     return RunFolder(root / "run")

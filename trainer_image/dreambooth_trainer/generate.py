@@ -80,20 +80,17 @@ def generate(folder: Path, wish: Wish, output: Path, warn: Callable[[str], None]
         ModelUnavailable: the exported model can't be loaded.
     """
     quiet_libraries()
-    from dreambooth_trainer.models import load
+    from dreambooth_trainer.models import identify, load
     from dreambooth_trainer.process.distributed import Distributed
 
     run, distributed = RunFolder(folder), Distributed()
     result = _read_finished(run)
     sampler = wish.sampler(sampler_of(result.config.samples))
     _refuse(_conflicts(wish, sampler, result))
-    model = load(
-        exported_model(run, result.config),
-        distributed,
-        result.config.training.mixed_precision,
-        # Rescaled adapters change the weights.
-        exact=wish.adapter_scale is not None,
-    )
+    source = exported_model(run, result.config)
+    # Rescaled adapters change the weights.
+    exact = wish.adapter_scale is not None and identify(source).family.exports_float32
+    model = load(source, distributed, result.config.training.mixed_precision, exact=exact)
     size = wish.size or result.config.training.resolution or model.resolution
     width, height = (size, size) if isinstance(size, int) else size
     _refuse(_size_problems((width, height), model.size_multiple))

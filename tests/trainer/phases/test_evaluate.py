@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from dreambooth_api.failures import Interrupted
+from dreambooth_api.model_families import FAMILIES
 from dreambooth_api.training import Evaluation, Images, Sampler, Samples, Subject, TrainConfig
 from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.models.base import GeneratedPictures, Identity, ModelFamily
@@ -75,7 +76,7 @@ def run(tmp_path: Path, encoder: ClipScorer, monkeypatch: pytest.MonkeyPatch) ->
 def started(config: TrainConfig, folder: RunFolder, cache: Path) -> Run:
     run = Run(config, folder, cache, Distributed(), Progress(), identifier="dkv")
     family = cast(ModelFamily, FakeFamily())
-    run.base = Identity("fake", None)
+    run.base = Identity("fake", None, FAMILIES["StableDiffusionPipeline"])
     # Each load returns the same scorer.
     run._load = lambda *, exact: family  # type: ignore[method-assign]
     return run

@@ -62,6 +62,8 @@ class Identity:
     """SHA-256 over the weights, configurations and tokenizer that are loaded."""
     commit: str | None
     """Commit of the hub repository; None if the model comes from elsewhere."""
+    family: Family
+    """What can be done with the model."""
 
 
 class Objective(Protocol):

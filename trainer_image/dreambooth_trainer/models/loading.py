@@ -81,7 +81,7 @@ def identify(model: Model) -> Identity:
         ModelUnavailable: the model does not exist, or is of another family.
     """
     files = _files_of(model)
-    return Identity(_digest(files.path, model), files.commit)
+    return Identity(_digest(files.path, model), files.commit, _family(files.path))
 
 
 def _files_of(model: Model) -> Files:

@@ -33,7 +33,7 @@ def _export(run: Run) -> dict[str, str]:
     config = run.config
     with run.progress.phase("export"):
         weights = load_file(run.folder.weights / "weights.safetensors")
-        model = run.hand_over_model(exact=True)
+        model = run.hand_over_model(exact=run.base.family.exports_float32)
         put_weights(DreamBoothModule(model, config.training, config.prior.weight), weights)
         with atomic_folder(run.folder.model) as folder:
             if config.training.method == "lora":

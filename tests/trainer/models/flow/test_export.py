@@ -82,3 +82,20 @@ def test_frozen_parts_are_copied_as_they_are(folder: Path, tmp_path: Path) -> No
     assert {name: written[name] for name in configuration if name[0] != "_"} == {
         name: value for name, value in configuration.items() if name[0] != "_"
     }
+
+
+@pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
+def test_exported_weights_have_the_format_of_the_arithmetic(
+    folder: Path, tmp_path: Path, training: dict[str, Any]
+) -> None:
+    """Twice their size may not fit the device of the training."""
+    run, exact = train(loaded_flow(folder), tmp_path, {**training, "mixedPrecision": "bf16"}, ["diffusers"])
+    export.export(run)
+    exact.merge_adapters()
+    (file,) = (run.folder.model / "diffusers" / exact.family().denoiser).glob("*.safetensors")
+    found, wanted = load_file(file), exact.denoiser.state_dict()
+    assert found.keys() == wanted.keys()
+    for name, tensor in found.items():
+        assert tensor.dtype == torch.bfloat16
+        # A weight is rounded once when it is loaded, and once more if an adapter is added.
+        torch.testing.assert_close(tensor.float(), wanted[name], rtol=2**-7, atol=2**-9)
