@@ -54,7 +54,8 @@ class Subject:
 
     @property
     def _section(self) -> dict[str, str]:
-        manifest, *_ = yaml.safe_load_all((EXAMPLES / self.name / "dreamboothjob.yaml").read_text())
+        documents = yaml.safe_load_all((EXAMPLES / self.name / "dreamboothjob.yaml").read_text())
+        (manifest,) = (document for document in documents if document["kind"] == "DreamBoothJob")
         return dict(manifest["spec"]["subject"])
 
     @property

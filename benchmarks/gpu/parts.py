@@ -263,12 +263,12 @@ def _with(config: TrainConfig, **sections: Mapping[str, Any]) -> TrainConfig:
 
 def _shortened(manifest: Path, target: Path) -> Path:
     """The manifest with few steps and pictures, and its ConfigMap."""
-    job, *more = yaml.safe_load_all(manifest.read_text())
-    spec = job["spec"]
+    documents = list(yaml.safe_load_all(manifest.read_text()))
+    (spec,) = (document["spec"] for document in documents if document["kind"] == "DreamBoothJob")
     spec["prior"]["images"] = spec["training"]["steps"] = 4
     spec["samples"] |= {"prompts": spec["samples"]["prompts"][:1], "perPrompt": 1, "steps": 2}
     spec["evaluation"] = {"contexts": ["at night", "in the snow"], "otherClasses": ["cat", "car"], "perPrompt": 2}
-    target.write_text(yaml.safe_dump_all([job, *more]))
+    target.write_text(yaml.safe_dump_all(documents))
     return target
 
 

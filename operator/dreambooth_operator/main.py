@@ -13,7 +13,6 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from kopf._cogs.clients.errors import APINotFoundError
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
@@ -26,7 +25,7 @@ from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.kube.client import TIMEOUT_SECONDS, Cluster, ClusterError
 from dreambooth_operator.kube.lease import Leadership
 from dreambooth_operator.kube.relist import Resync
-from dreambooth_operator.kube.watches import handlers, watch
+from dreambooth_operator.kube.watches import KindDeleted, handlers, watch
 from dreambooth_operator.metrics.counters import BUSY_WORKERS, QUEUE_DEPTH, QUEUE_LONGEST_WAIT
 from dreambooth_operator.metrics.server import HealthServer
 from dreambooth_operator.poll.poller import Poller
@@ -64,8 +63,8 @@ async def run(settings: Settings) -> int:
         await operator.serve()
         registry = handlers(operator.store, operator.queue, operator.cluster, operator.start, operator.stop)
         await watch(registry, settings, operator.ending)
-    except APINotFoundError as error:
-        log.critical("a watched kind does not exist any more; the operator waits for it after its restart: %s", error)
+    except KindDeleted as error:
+        log.critical("%s", error)
         operator.failed = True
     finally:
         await operator.stop()
