@@ -49,6 +49,17 @@ FAMILIES = {
         formats=("diffusers",),
         distilled_from="FLUX.2-klein-base-4B or FLUX.2-klein-base-9B",
     ),
+    "StableDiffusion3Pipeline": Family(
+        "Stable Diffusion 3.5",
+        (
+            *("scheduler", "text_encoder", "text_encoder_2", "text_encoder_3"),
+            *("tokenizer", "tokenizer_2", "tokenizer_3", "transformer", "vae"),
+        ),
+        "transformer",
+        trains_text_encoders=False,
+        has_min_snr=False,
+        formats=("diffusers",),
+    ),
 }
 """Families whose models can be personalised, by the `_class_name` in `model_index.json`."""
 

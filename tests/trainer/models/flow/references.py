@@ -26,4 +26,21 @@ def _flux2_klein(pipeline: Any, noisy_BCHW: Tensor, level_B: Tensor, prompts: li
     return torch.stack([row.T.reshape(noisy_BCHW.shape[1:]) for row in predicted])
 
 
-PREDICTIONS: dict[FlowFamily, Predict] = {"flux2-klein": _flux2_klein}
+def _stable_diffusion_3_5(pipeline: Any, noisy_BCHW: Tensor, level_B: Tensor, prompts: list[str]) -> Tensor:
+    embeddings, _, pooled, _ = pipeline.encode_prompt(
+        prompts, None, None, device="cpu", do_classifier_free_guidance=False
+    )
+    predicted: Tensor = pipeline.transformer(
+        hidden_states=noisy_BCHW,
+        timestep=1000 * level_B,
+        encoder_hidden_states=embeddings,
+        pooled_projections=pooled,
+        return_dict=False,
+    )[0]
+    return predicted
+
+
+PREDICTIONS: dict[FlowFamily, Predict] = {
+    "flux2-klein": _flux2_klein,
+    "sd3.5": _stable_diffusion_3_5,
+}
