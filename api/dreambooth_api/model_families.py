@@ -32,6 +32,9 @@ class Family:
     """Values of `output.formats` that are possible."""
     distilled_from: str = ""
     """The base model, for a pipeline whose models may be distilled to few steps."""
+    embeds_guidance: bool = False
+    """Whether the guidance scale is an input of the denoiser: there is no negative prompt. Models without this input are
+    distilled to few steps."""
 
 
 STABLE_DIFFUSION = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
@@ -59,6 +62,16 @@ FAMILIES = {
         trains_text_encoders=False,
         has_min_snr=False,
         formats=("diffusers",),
+    ),
+    "FluxPipeline": Family(
+        "FLUX.1",
+        ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "vae"),
+        "transformer",
+        trains_text_encoders=False,
+        has_min_snr=False,
+        formats=("diffusers",),
+        distilled_from="FLUX.1-dev",
+        embeds_guidance=True,
     ),
 }
 """Families whose models can be personalised, by the `_class_name` in `model_index.json`."""

@@ -1,9 +1,11 @@
 """The flow-matching families with a text encoder of T5's kind in small."""
 
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
-from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
+from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
 from tests.trainer.tiny_parts import (
     WIDTH,
@@ -41,5 +43,29 @@ def stable_diffusion_3_5() -> StableDiffusion3Pipeline:
         tokenizer_2=clip_tokenizer(),
         text_encoder_3=t5_encoder(3 * WIDTH),
         tokenizer_3=t5_tokenizer(),
+        transformer=enlarge(transformer, 3),
+    )
+
+
+def flux1_dev() -> FluxPipeline:
+    """With the guidance scale as an input."""
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=WIDTH,
+        axes_dims_rope=(4, 6, 6),
+        guidance_embeds=True,
+    )
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=shifted_autoencoder(),
+        text_encoder=clip_encoder(CLIPTextModel),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=t5_encoder(32),
+        tokenizer_2=t5_tokenizer(),
         transformer=enlarge(transformer, 3),
     )

@@ -10,6 +10,7 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from torch import Tensor
 
 from dreambooth_api.training import Sampler
 from dreambooth_trainer.models.latent import LatentDiffusion
@@ -55,6 +56,10 @@ class FlowTransformer(LatentDiffusion):
         self.objective = RectifiedFlow(pipeline.scheduler.config, self.density)
         self.size_multiple = self.patch * pipeline.vae_scale_factor
         self.resolution = int(pipeline.default_sample_size) * pipeline.vae_scale_factor
+
+    def _positions(self, *lengths: int) -> Tensor:
+        """Coordinates of all tokens of a grid of these lengths, [N, axes]."""
+        return torch.cartesian_prod(*(torch.arange(length, device=self.device) for length in lengths))
 
     def _scheduler(self, sampler: Sampler, generators: Sequence[torch.Generator]) -> SchedulerMixin:
         ancestral = sampler.scheduler in ANCESTRAL
