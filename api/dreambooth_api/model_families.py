@@ -73,6 +73,14 @@ FAMILIES = {
         distilled_from="FLUX.1-dev",
         embeds_guidance=True,
     ),
+    "ChromaPipeline": Family(
+        "Chroma",
+        ("scheduler", "text_encoder", "tokenizer", "transformer", "vae"),
+        "transformer",
+        trains_text_encoders=False,
+        has_min_snr=False,
+        formats=("diffusers",),
+    ),
 }
 """Families whose models can be personalised, by the `_class_name` in `model_index.json`."""
 

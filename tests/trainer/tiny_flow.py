@@ -19,9 +19,9 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 
 from dreambooth_trainer.models.flow.model import FlowTransformer
 from tests.trainer.tiny_parts import TEXT, enlarge
-from tests.trainer.tiny_t5 import flux1_dev, stable_diffusion_3_5
+from tests.trainer.tiny_t5 import chroma, flux1_dev, stable_diffusion_3_5
 
-FlowFamily = Literal["flux2-klein", "sd3.5", "flux1-dev"]
+FlowFamily = Literal["flux2-klein", "sd3.5", "flux1-dev", "chroma"]
 
 SIZE = 64
 """Side of the pictures in the tests."""
@@ -112,6 +112,7 @@ BUILDERS: dict[FlowFamily, Callable[[], DiffusionPipeline]] = {
     "flux2-klein": _flux2_klein,
     "sd3.5": stable_diffusion_3_5,
     "flux1-dev": flux1_dev,
+    "chroma": chroma,
 }
 
 

@@ -1,7 +1,9 @@
 """The flow-matching families with a text encoder of T5's kind in small."""
 
+from diffusers.models.transformers.transformer_chroma import ChromaTransformer2DModel
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+from diffusers.pipelines.chroma.pipeline_chroma import ChromaPipeline
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
@@ -67,5 +69,27 @@ def flux1_dev() -> FluxPipeline:
         tokenizer=clip_tokenizer(),
         text_encoder_2=t5_encoder(32),
         tokenizer_2=t5_tokenizer(),
+        transformer=enlarge(transformer, 3),
+    )
+
+
+def chroma() -> ChromaPipeline:
+    """With the layers that compute all modulations from the timestep."""
+    transformer = ChromaTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=(4, 6, 6),
+        approximator_hidden_dim=32,
+        approximator_layers=1,
+    )
+    return ChromaPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=shifted_autoencoder(),
+        text_encoder=t5_encoder(32),
+        tokenizer=t5_tokenizer(),
         transformer=enlarge(transformer, 3),
     )

@@ -13,6 +13,7 @@ from dreambooth_api.model_families import FAMILIES, Family
 from dreambooth_api.model_files import pipeline_of, why_no_base_model
 from dreambooth_api.training import Model
 from dreambooth_trainer.models.base import Identity
+from dreambooth_trainer.models.flow.chroma import Chroma
 from dreambooth_trainer.models.flow.flux1 import Flux1
 from dreambooth_trainer.models.flow.flux2 import Flux2Klein
 from dreambooth_trainer.models.flow.sd3 import StableDiffusion3
@@ -33,6 +34,7 @@ MODELS: dict[str, type[LatentDiffusion]] = {
         Flux2Klein,
         StableDiffusion3,
         Flux1,
+        Chroma,
     )
 }
 """Classes of models by the pipeline that `model_index.json` names."""

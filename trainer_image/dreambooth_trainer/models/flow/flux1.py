@@ -4,7 +4,6 @@ the guidance scale that the model was distilled for."""
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
@@ -45,23 +44,24 @@ class Flux1(FlowTransformer):
         dtype = next(self.denoiser.parameters()).dtype
         height, width = (side // self.patch for side in z_BCHW.shape[2:])
         embeddings_BLD = prompts["embeddings"].to(dtype)
+        tokens_BND = pixel_unshuffle(z_BCHW.to(dtype), self.patch).flatten(2).transpose(1, 2)
         prediction_BND = self.denoiser(
-            pixel_unshuffle(z_BCHW.to(dtype), self.patch).flatten(2).transpose(1, 2),
+            tokens_BND,
             timestep=t_B / 1000,
             encoder_hidden_states=embeddings_BLD,
             img_ids=self._positions(1, height, width),
             txt_ids=self._positions(1, 1, 1).expand(embeddings_BLD.shape[1], -1),
-            **self._further_conditioning(prompts, dtype),
+            **self._further_conditioning(prompts, tokens_BND),
             return_dict=False,
         )[0]
         return self._unpacked(prediction_BND, height, width)
 
-    def _further_conditioning(self, prompts: Tensors, dtype: torch.dtype) -> Tensors:
-        """What the transformer takes besides the hidden states of the text encoder.
+    def _further_conditioning(self, prompts: Tensors, tokens_BND: Tensor) -> Tensors:
+        """What the transformer takes in addition to the latents and the hidden states of the text encoder.
 
-        The guidance scale is 1: the loss compares with single pictures, as without guidance.
+        The guidance scale is 1: the target comes from single pictures, as without guidance.
         """
-        pooled_BD = prompts["pooled"].to(dtype)
+        pooled_BD = prompts["pooled"].to(tokens_BND.dtype)
         return {"pooled_projections": pooled_BD, "guidance": pooled_BD.new_ones(len(pooled_BD))}
 
     def _unpacked(self, tokens_BND: Tensor, height: int, width: int) -> Tensor:
@@ -69,8 +69,8 @@ class Flux1(FlowTransformer):
         return pixel_shuffle(tokens_BND.transpose(1, 2).unflatten(2, (height, width)), self.patch)
 
     def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> Tensors:
-        # The guidance scale is an input of the transformer, which predicts once in each step.
-        return super()._pipeline_conditioning(prompts, negative_prompt, guided=False)
+        # A transformer that takes the guidance scale predicts once in each step.
+        return super()._pipeline_conditioning(prompts, negative_prompt, guided and not self.family().embeds_guidance)
 
     def _from_pipeline(self, latents: Tensor, height: int, width: int) -> Tensor:
         return self._unpacked(latents, height // self.size_multiple, width // self.size_multiple)
