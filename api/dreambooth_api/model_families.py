@@ -61,6 +61,7 @@ FAMILIES = {
         "transformer",
         trains_text_encoders=False,
         has_min_snr=False,
+        exports_float32=False,
         formats=("diffusers",),
     ),
     "FluxPipeline": Family(
@@ -69,6 +70,7 @@ FAMILIES = {
         "transformer",
         trains_text_encoders=False,
         has_min_snr=False,
+        exports_float32=False,
         formats=("diffusers",),
         distilled_from="FLUX.1-dev",
         embeds_guidance=True,
@@ -79,6 +81,7 @@ FAMILIES = {
         "transformer",
         trains_text_encoders=False,
         has_min_snr=False,
+        exports_float32=False,
         formats=("diffusers",),
     ),
 }
