@@ -32,6 +32,9 @@ class Family:
     """Values of `output.formats` that are possible."""
     distilled_from: str = ""
     """The base model, for a pipeline whose models may be distilled to few steps."""
+    embeds_guidance: bool = False
+    """Whether the guidance scale is an input of the denoiser: there is no negative prompt. Models without this input are
+    distilled to few steps."""
 
 
 STABLE_DIFFUSION = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
@@ -48,6 +51,38 @@ FAMILIES = {
         exports_float32=False,
         formats=("diffusers",),
         distilled_from="FLUX.2-klein-base-4B or FLUX.2-klein-base-9B",
+    ),
+    "StableDiffusion3Pipeline": Family(
+        "Stable Diffusion 3.5",
+        (
+            *("scheduler", "text_encoder", "text_encoder_2", "text_encoder_3"),
+            *("tokenizer", "tokenizer_2", "tokenizer_3", "transformer", "vae"),
+        ),
+        "transformer",
+        trains_text_encoders=False,
+        has_min_snr=False,
+        exports_float32=False,
+        formats=("diffusers",),
+    ),
+    "FluxPipeline": Family(
+        "FLUX.1",
+        ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "vae"),
+        "transformer",
+        trains_text_encoders=False,
+        has_min_snr=False,
+        exports_float32=False,
+        formats=("diffusers",),
+        distilled_from="FLUX.1-dev",
+        embeds_guidance=True,
+    ),
+    "ChromaPipeline": Family(
+        "Chroma",
+        ("scheduler", "text_encoder", "tokenizer", "transformer", "vae"),
+        "transformer",
+        trains_text_encoders=False,
+        has_min_snr=False,
+        exports_float32=False,
+        formats=("diffusers",),
     ),
 }
 """Families whose models can be personalised, by the `_class_name` in `model_index.json`."""

@@ -60,11 +60,15 @@ def _of_folder(path: Path) -> str | None:
     family = FAMILIES.get(kind)
     if family is None:
         return f"is a {kind}, which is not supported. Supported are {', '.join(FAMILIES)}"
-    if family.distilled_from and index.get("is_distilled"):
-        return f"is distilled to few steps, which training undoes. Give the model it was made from: {family.distilled_from}"
+    if family.distilled_from and _is_distilled(index, _read(path / family.denoiser / "config.json"), family):
+        return f"is distilled to few steps, which training undoes. Give the base model: {family.distilled_from}"
     if missing := [name for name in family.folders if not (path / name).is_dir()]:
         return f"lacks {', '.join(missing)}"
     return _conditioned(_read(path / "unet" / "config.json").get("in_channels"))
+
+
+def _is_distilled(index: dict[str, Any], denoiser: dict[str, Any], family: Family) -> bool:
+    return bool(index.get("is_distilled")) or (family.embeds_guidance and denoiser.get("guidance_embeds") is False)
 
 
 def _of_file(path: Path) -> str | None:

@@ -308,7 +308,8 @@ class Samples(Section):
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     """Denoising steps for a picture."""
     guidance_scale: Annotated[float, Field(ge=1, le=50)] = 5.0
-    """Classifier-free guidance scale."""
+    """Classifier-free guidance scale; for a model that was distilled for guidance, the scale that it takes as an
+    input."""
     every_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Steps between pictures during the training, one of each prompt; 0: none."""
 

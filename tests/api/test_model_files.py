@@ -74,3 +74,17 @@ def test_a_distilled_model(tmp_path: Path) -> None:
     assert "FLUX.2-klein-base-4B" in (why_no_base_model(tmp_path) or "")
     index.write_text(json.dumps({"_class_name": kind, "is_distilled": False}))
     assert why_no_base_model(tmp_path) is None
+
+
+def test_a_distilled_model_is_known_by_the_missing_guidance_embedding(tmp_path: Path) -> None:
+    """FLUX.1 [schnell] has the same parts as FLUX.1 [dev]."""
+    kind = "FluxPipeline"
+    for name in FAMILIES[kind].folders:
+        (tmp_path / name).mkdir()
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+    transformer = tmp_path / "transformer" / "config.json"
+    transformer.write_text(json.dumps({"guidance_embeds": False}))
+    reason = why_no_base_model(tmp_path) or ""
+    assert "is distilled to few steps" in reason and reason.endswith("FLUX.1-dev")
+    transformer.write_text(json.dumps({"guidance_embeds": True}))
+    assert why_no_base_model(tmp_path) is None

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,14 @@ def test_pictures_that_can_not_be_generated_are_refused(finished: RunFolder, tmp
     assert "--negative-prompt: 'red' has no effect" in refused(finished, output, "a dog", *without_guidance)
     assert "loses 'sks'" in refused(finished, output, "in the snow " * 20 + "a {identifier}")
     assert "unknown placeholder {klass}" in refused(finished, output, "a dog", "--negative-prompt", "{klass}")
+
+
+def test_a_model_that_takes_the_guidance_scale_has_no_negative_prompt(adapted: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(adapted.root, run.root)
+    (run.model / "diffusers" / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    message = refused(run, tmp_path / "pictures", "a dog", "--negative-prompt", "red")
+    assert "'red' has no effect, because FLUX.1 takes the guidance scale as an input. Remove it." in message
 
 
 def test_the_lost_end_of_a_prompt_is_reported(finished: RunFolder, tmp_path: Path) -> None:

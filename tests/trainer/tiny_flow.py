@@ -13,20 +13,18 @@ from diffusers.pipelines.flux2.pipeline_flux2_klein import Flux2KleinPipeline
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import nn
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 
 from dreambooth_trainer.models.flow.model import FlowTransformer
+from tests.trainer.tiny_parts import TEXT, enlarge
+from tests.trainer.tiny_t5 import chroma, flux1_dev, stable_diffusion_3_5
 
-FlowFamily = Literal["flux2-klein"]
+FlowFamily = Literal["flux2-klein", "sd3.5", "flux1-dev", "chroma"]
 
 SIZE = 64
 """Side of the pictures in the tests."""
-
-TEXT = "a an the dog cat bird car flower tree shoe guitar train on in at of and with beach snow grass night zqx qzv"
-"""Text of which each word becomes a token."""
 
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -64,15 +62,6 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     tokenizer.chat_template = CHAT
     tokenizer.model_max_length = 512
     return tokenizer
-
-
-def enlarge(module: nn.Module, growth: float) -> nn.Module:
-    """Of the usual size, random weights hardly let a prompt matter."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(growth)
-    return module
 
 
 def _flux2_klein() -> Flux2KleinPipeline:
@@ -119,7 +108,12 @@ def _flux2_klein() -> Flux2KleinPipeline:
     )
 
 
-BUILDERS: dict[FlowFamily, Callable[[], DiffusionPipeline]] = {"flux2-klein": _flux2_klein}
+BUILDERS: dict[FlowFamily, Callable[[], DiffusionPipeline]] = {
+    "flux2-klein": _flux2_klein,
+    "sd3.5": stable_diffusion_3_5,
+    "flux1-dev": flux1_dev,
+    "chroma": chroma,
+}
 
 
 def loaded_flow(folder: Path, precision: torch.dtype = torch.float32) -> FlowTransformer:

@@ -12,6 +12,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from dreambooth_api.failures import InvalidConfig, Problem
+from dreambooth_api.model_families import Family
+from dreambooth_api.model_files import family_of
 from dreambooth_api.prompts import fill
 from dreambooth_api.training import Sampler, Scheduler
 from dreambooth_trainer.data.prompts import Prompt, check
@@ -80,16 +82,17 @@ def generate(folder: Path, wish: Wish, output: Path, warn: Callable[[str], None]
         ModelUnavailable: the exported model can't be loaded.
     """
     quiet_libraries()
-    from dreambooth_trainer.models import identify, load
+    from dreambooth_trainer.models import load
     from dreambooth_trainer.process.distributed import Distributed
 
     run, distributed = RunFolder(folder), Distributed()
     result = _read_finished(run)
     sampler = wish.sampler(sampler_of(result.config.samples))
-    _refuse(_conflicts(wish, sampler, result))
     source = exported_model(run, result.config)
+    family = family_of(Path(source.source))
+    _refuse(_conflicts(wish, sampler, result, family))
     # Rescaled adapters change the weights.
-    exact = wish.adapter_scale is not None and identify(source).family.exports_float32
+    exact = wish.adapter_scale is not None and family is not None and family.exports_float32
     model = load(source, distributed, result.config.training.mixed_precision, exact=exact)
     size = wish.size or result.config.training.resolution or model.resolution
     width, height = (size, size) if isinstance(size, int) else size
@@ -188,15 +191,18 @@ class Shown(NamedTuple):
         return contact_sheet(rows, side=SIDE, per_column=PER_ROW)
 
 
-def _conflicts(wish: Wish, sampler: Sampler, result: RunResult) -> Iterator[Problem]:
-    """Problems of options that have no effect with other options or with the run."""
+def _conflicts(wish: Wish, sampler: Sampler, result: RunResult, family: Family | None) -> Iterator[Problem]:
+    """Problems of options that have no effect with other options, with the run or with the family of its model."""
     if wish.adapter_scale is not None and result.config.training.method != "lora":
         message, remedy = (
             "has no effect, because the run trained all weights",
             "Remove it, or give a run of method lora",
         )
         yield Problem("--adapter-scale", wish.adapter_scale, message, remedy)
-    if wish.negative_prompt and sampler.guidance_scale == 1:
+    if wish.negative_prompt and family and family.embeds_guidance:
+        message = f"has no effect, because {family.name} takes the guidance scale as an input"
+        yield Problem("--negative-prompt", wish.negative_prompt, message, "Remove it")
+    elif wish.negative_prompt and sampler.guidance_scale == 1:
         message, remedy = (
             "has no effect, because the guidance scale is 1",
             "Give a --guidance-scale above 1, or remove it",

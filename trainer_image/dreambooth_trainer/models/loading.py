@@ -13,7 +13,10 @@ from dreambooth_api.model_families import FAMILIES, Family
 from dreambooth_api.model_files import pipeline_of, why_no_base_model
 from dreambooth_api.training import Model
 from dreambooth_trainer.models.base import Identity
+from dreambooth_trainer.models.flow.chroma import Chroma
+from dreambooth_trainer.models.flow.flux1 import Flux1
 from dreambooth_trainer.models.flow.flux2 import Flux2Klein
+from dreambooth_trainer.models.flow.sd3 import StableDiffusion3
 from dreambooth_trainer.models.latent import LatentDiffusion
 from dreambooth_trainer.models.sources import CONFIGURATION, Files, digests_of, locate, locate_configuration
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
@@ -24,7 +27,15 @@ WEIGHTS = ("model", "diffusion_pytorch_model")
 """Names of weight files in the layouts of transformers and diffusers, without variant and suffix."""
 
 MODELS: dict[str, type[LatentDiffusion]] = {
-    model.pipeline_class.__name__: model for model in (StableDiffusion, StableDiffusionXL, Flux2Klein)
+    model.pipeline_class.__name__: model
+    for model in (
+        StableDiffusion,
+        StableDiffusionXL,
+        Flux2Klein,
+        StableDiffusion3,
+        Flux1,
+        Chroma,
+    )
 }
 """Classes of models by the pipeline that `model_index.json` names."""
 

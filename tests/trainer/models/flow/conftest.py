@@ -1,7 +1,9 @@
+from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
+from diffusers.pipelines.chroma.pipeline_chroma import ChromaPipeline
 
 from dreambooth_trainer.models.flow.model import FlowTransformer
 from tests.trainer.tiny_flow import FlowFamily, build_flow, loaded_flow
@@ -11,6 +13,20 @@ from tests.trainer.tiny_flow import FlowFamily, build_flow, loaded_flow
 def family(request: pytest.FixtureRequest) -> FlowFamily:
     chosen: FlowFamily = request.param
     return chosen
+
+
+@pytest.fixture(scope="session", autouse=True)
+def boolean_masks() -> Iterator[None]:
+    """Corrects the stock pipeline of Chroma, whose masks of zeros and ones mask nothing (diffusers' issue 13619)."""
+    stock = ChromaPipeline._get_t5_prompt_embeds
+
+    def corrected(*arguments: Any, **settings: Any) -> Any:
+        embeddings, mask = stock(*arguments, **settings)
+        return embeddings, mask.bool()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChromaPipeline, "_get_t5_prompt_embeds", corrected)
+        yield
 
 
 @pytest.fixture(scope="session")

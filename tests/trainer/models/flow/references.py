@@ -26,4 +26,59 @@ def _flux2_klein(pipeline: Any, noisy_BCHW: Tensor, level_B: Tensor, prompts: li
     return torch.stack([row.T.reshape(noisy_BCHW.shape[1:]) for row in predicted])
 
 
-PREDICTIONS: dict[FlowFamily, Predict] = {"flux2-klein": _flux2_klein}
+def _stable_diffusion_3_5(pipeline: Any, noisy_BCHW: Tensor, level_B: Tensor, prompts: list[str]) -> Tensor:
+    embeddings, _, pooled, _ = pipeline.encode_prompt(
+        prompts, None, None, device="cpu", do_classifier_free_guidance=False
+    )
+    predicted: Tensor = pipeline.transformer(
+        hidden_states=noisy_BCHW,
+        timestep=1000 * level_B,
+        encoder_hidden_states=embeddings,
+        pooled_projections=pooled,
+        return_dict=False,
+    )[0]
+    return predicted
+
+
+def _flux1_dev(pipeline: Any, noisy_BCHW: Tensor, level_B: Tensor, prompts: list[str]) -> Tensor:
+    embeddings, pooled, text_ids = pipeline.encode_prompt(prompts, device="cpu")
+    rows, channels, height, width = noisy_BCHW.shape
+    predicted = pipeline.transformer(
+        hidden_states=pipeline._pack_latents(noisy_BCHW, rows, channels, height, width),
+        timestep=level_B,
+        guidance=torch.full([rows], 1.0),
+        pooled_projections=pooled,
+        encoder_hidden_states=embeddings,
+        txt_ids=text_ids,
+        img_ids=pipeline._prepare_latent_image_ids(rows, height // 2, width // 2, "cpu", torch.float32),
+        return_dict=False,
+    )[0]
+    scale = pipeline.vae_scale_factor
+    unpacked: Tensor = pipeline._unpack_latents(predicted, scale * height, scale * width, scale)
+    return unpacked
+
+
+def _chroma(pipeline: Any, noisy_BCHW: Tensor, level_B: Tensor, prompts: list[str]) -> Tensor:
+    embeddings, text_ids, mask, *_ = pipeline.encode_prompt(prompts, device="cpu", do_classifier_free_guidance=False)
+    rows, channels, height, width = noisy_BCHW.shape
+    packed = pipeline._pack_latents(noisy_BCHW, rows, channels, height, width)
+    predicted = pipeline.transformer(
+        hidden_states=packed,
+        timestep=level_B,
+        encoder_hidden_states=embeddings,
+        txt_ids=text_ids,
+        img_ids=pipeline._prepare_latent_image_ids(rows, height // 2, width // 2, "cpu", torch.float32),
+        attention_mask=pipeline._prepare_attention_mask(rows, packed.shape[1], torch.bool, mask.bool()),
+        return_dict=False,
+    )[0]
+    scale = pipeline.vae_scale_factor
+    unpacked: Tensor = pipeline._unpack_latents(predicted, scale * height, scale * width, scale)
+    return unpacked
+
+
+PREDICTIONS: dict[FlowFamily, Predict] = {
+    "flux2-klein": _flux2_klein,
+    "sd3.5": _stable_diffusion_3_5,
+    "flux1-dev": _flux1_dev,
+    "chroma": _chroma,
+}

@@ -66,15 +66,12 @@ class Flux2Klein(FlowTransformer):
             z_BCHW.to(dtype).flatten(2).transpose(1, 2),
             timestep=t_B / 1000,
             encoder_hidden_states=embeddings_BLD,
+            # Axes of the grid: picture, row, column, place in the text.
             img_ids=self._positions(1, height, width, 1),
             txt_ids=self._positions(1, 1, 1, embeddings_BLD.shape[1]),
             return_dict=False,
         )[0]
         return prediction_BND.transpose(1, 2).unflatten(2, (height, width))
-
-    def _positions(self, *lengths: int) -> Tensor:
-        """Coordinates of all tokens of a grid with four axes: picture, row, column, place in the text. [N, 4]"""
-        return torch.cartesian_prod(*(torch.arange(length, device=self.device) for length in lengths))
 
     def _scaled(self, latents_BCHW: Tensor, *, is_deviation: bool = False) -> Tensor:
         mean, std = self._statistics()

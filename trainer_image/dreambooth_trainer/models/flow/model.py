@@ -1,7 +1,7 @@
 """What the families have in common whose denoiser is a transformer that was trained by flow matching."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -10,6 +10,7 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from torch import Tensor
 
 from dreambooth_api.training import Sampler
 from dreambooth_trainer.models.latent import LatentDiffusion
@@ -31,6 +32,8 @@ class FlowTransformer(LatentDiffusion):
     """Distribution of the noise levels in the training; see `RectifiedFlow`."""
     patch: ClassVar[int] = 2
     """Side of the squares of latents that are one token of the transformer."""
+    text_lengths: ClassVar[Mapping[str, int]] = {}
+    """Tokens that the pipeline gives to a text encoder, if they are not as many as its tokenizer says."""
 
     def __init__(
         self,
@@ -48,9 +51,15 @@ class FlowTransformer(LatentDiffusion):
             ValueError: the scheduler is of another process.
         """
         super().__init__(pipeline, device=device, precision=precision, digest=digest, commit=commit, origin=origin)
+        for name, length in self.text_lengths.items():
+            self.tokenizers[name].model_max_length = length
         self.objective = RectifiedFlow(pipeline.scheduler.config, self.density)
         self.size_multiple = self.patch * pipeline.vae_scale_factor
         self.resolution = int(pipeline.default_sample_size) * pipeline.vae_scale_factor
+
+    def _positions(self, *lengths: int) -> Tensor:
+        """Coordinates of all tokens of a grid of these lengths, [N, axes]."""
+        return torch.cartesian_prod(*(torch.arange(length, device=self.device) for length in lengths))
 
     def _scheduler(self, sampler: Sampler, generators: Sequence[torch.Generator]) -> SchedulerMixin:
         ancestral = sampler.scheduler in ANCESTRAL
