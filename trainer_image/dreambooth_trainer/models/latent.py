@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, cast
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
@@ -82,6 +83,8 @@ class LatentDiffusion:
         self.digest = digest
         self.commit = commit
         self.origin = origin
+        self._at_once: dict[Size, int] = {}
+        """Pictures of a size that the memory has room for, if fewer than wanted once were too many."""
         self.denoiser: ModelMixin = getattr(pipeline, self.family().denoiser)
         self.text_encoders: dict[str, PreTrainedModel] = {name: getattr(pipeline, name) for name in self.text_parts}
         self.tokenizers = {name: getattr(pipeline, tokenizer_of(name)) for name in self.text_parts}
@@ -235,16 +238,48 @@ class LatentDiffusion:
         """
         return latents
 
-    @torch.no_grad()
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: Size, negative_prompt: str = ""
     ) -> GeneratedPictures:
         """One picture for each prompt.
 
-        Each picture has its own random generator, on the CPU, so that its noise is the same on every device.
+        If the memory is too small for all at once, they are generated in smaller batches, here and in further calls.
 
         Raises:
             NonFiniteLoss: a part computes NaN or infinite numbers; the message names the part.
+        """
+        count = len(prompts)
+        while True:
+            at_once = min(count, self._at_once.get(size, count))
+            starts = range(0, count, at_once)
+            try:
+                parts = [
+                    self._generate(
+                        prompts[start : start + at_once],
+                        seeds[start : start + at_once],
+                        sampler,
+                        size,
+                        negative_prompt,
+                    )
+                    for start in starts
+                ]
+            except RuntimeError as error:
+                if at_once == 1 or not should_reduce_batch_size(error):
+                    raise
+            else:
+                images = [image for part in parts for image in part.images]
+                return GeneratedPictures(images, torch.cat([part.latents_BCHW for part in parts]))
+            # Not in the handler of the exception, which refers to the tensors of the failed call.
+            self._at_once[size] = at_once // 2
+            clear_device_cache(garbage_collection=True)
+
+    @torch.no_grad()
+    def _generate(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: Size, negative_prompt: str
+    ) -> GeneratedPictures:
+        """One picture for each prompt, all at once.
+
+        Each picture has its own random generator, on the CPU, so that its noise is the same on every device.
         """
         width, height = (size, size) if isinstance(size, int) else size
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]

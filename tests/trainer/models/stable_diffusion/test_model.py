@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from copy import copy
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from dreambooth_api.training import Sampler, Scheduler
-from dreambooth_trainer.models.base import Framing
+from dreambooth_trainer.models.base import Framing, GeneratedPictures
 from dreambooth_trainer.models.stable_diffusion.model import SCHEDULERS, StableDiffusion
 from tests.trainer.tiny_models import SCHEDULE, Layout
 
@@ -202,3 +203,39 @@ def test_half_precision_generates_nearly_the_same(tiny_models: Models) -> None:
     assert 0 < (one - other).abs().mean() < 0.05 * one.abs().mean()
     # Generation uses a copy: the model's own weights keep their precision.
     assert half.denoiser.dtype == torch.float32
+
+
+def test_pictures_are_generated_in_batches_that_fit_the_memory(
+    tiny_models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pretended device has memory for two pictures of this size, and for any number of another size."""
+    model, whole, sizes = copy(tiny_models["1.x"]), StableDiffusion._generate, []
+    prompts, seeds, sampler = ["a dog", "a cat"] * 3, range(6), Sampler(steps=1)
+    expected = model.generate(prompts, seeds, sampler, 64)
+    model._at_once = {}
+
+    def limited(self: StableDiffusion, prompts: Sequence[str], *arguments: Any) -> GeneratedPictures:
+        sizes.append(len(prompts))
+        if len(prompts) > 2 and arguments[2] == 64:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(self, prompts, *arguments)
+
+    monkeypatch.setattr(StableDiffusion, "_generate", limited)
+    found = model.generate(prompts, seeds, sampler, 64)
+    assert torch.allclose(found.latents_BCHW, expected.latents_BCHW, atol=1e-4) and len(found.images) == 6
+    assert sizes == [6, 3, 1, 1, 1, 1, 1, 1]
+    sizes.clear()
+    model.generate(prompts[:2], seeds[:2], sampler, 64)
+    model.generate(prompts, seeds, sampler, 128)
+    assert sizes == [1, 1, 6]
+
+
+def test_one_picture_that_does_not_fit_is_an_error(tiny_models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_memory(*_: Any) -> GeneratedPictures:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    model = copy(tiny_models["1.x"])
+    model._at_once = {}
+    monkeypatch.setattr(StableDiffusion, "_generate", without_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        model.generate(["a dog"] * 3, range(3), Sampler(steps=1), 64)
