@@ -1,13 +1,12 @@
 """Small tokenizers, text encoders and autoencoders that the flow-matching families share, with random weights."""
 
-import json
 from functools import cache
 from string import ascii_lowercase
 from typing import Any, TypeVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
@@ -36,28 +35,25 @@ def enlarge(module: M, growth: float) -> M:
 
 
 @cache
-def _clip_vocabulary() -> Any:
-    """Byte pairs of a small corpus, in which a word ends with CLIP's mark."""
-    stock = CLIPTokenizer().backend_tokenizer
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = stock.normalizer, stock.pre_tokenizer
-    trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        end_of_word_suffix="</w>",
-        special_tokens=["<|startoftext|>", "<|endoftext|>"],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([TEXT] * 4, trainer)
-    return json.loads(tokenizer.to_str())["model"]
-
-
 def clip_tokenizer() -> CLIPTokenizer:
-    """A tokenizer of CLIP's kind."""
-    learnt = _clip_vocabulary()
-    return CLIPTokenizer(
-        vocab=learnt["vocab"], merges=[tuple(merge) for merge in learnt["merges"]], model_max_length=77
-    )
+    """A tokenizer of CLIP's kind, with merges of byte pairs that make each word one token, which ends with CLIP's mark.
+
+    Of equally frequent pairs a training would choose a random one: models would differ from process to process.
+    """
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    merges: list[tuple[str, str]] = []
+
+    def pieces(word: str) -> list[str]:
+        ids = {piece: index for index, piece in enumerate(vocabulary)}
+        return Tokenizer(models.BPE(vocab=ids, merges=merges, end_of_word_suffix="</w>")).encode(word).tokens
+
+    for word in TEXT.split():
+        while len(parts := pieces(word)) > 1:
+            merges.append((parts[0], parts[1]))
+            vocabulary.append(parts[0] + parts[1])
+    ids: Any = {piece: index for index, piece in enumerate(vocabulary)}
+    return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=77)
 
 
 def clip_encoder(kind: type[C]) -> C:

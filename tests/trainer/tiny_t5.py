@@ -45,7 +45,7 @@ def stable_diffusion_3_5() -> StableDiffusion3Pipeline:
         tokenizer_2=clip_tokenizer(),
         text_encoder_3=t5_encoder(3 * WIDTH),
         tokenizer_3=t5_tokenizer(),
-        transformer=enlarge(transformer, 3),
+        transformer=enlarge(transformer, 2),
     )
 
 

@@ -22,7 +22,7 @@ class Flux1(FlowTransformer):
     pipeline_class: ClassVar[type[DiffusionPipeline]] = FluxPipeline
     text_parts: ClassVar[Sequence[str]] = ("text_encoder_2", "text_encoder")
     text_lengths: ClassVar[Mapping[str, int]] = {"text_encoder_2": 512}
-    rounded_parts: ClassVar[Sequence[str]] = text_parts
+    rounded_parts: ClassVar[Sequence[str]] = ("text_encoder_2",)
     without: ClassVar[Mapping[str, Any]] = {"feature_extractor": None, "image_encoder": None}
     pipeline_arguments: ClassVar[Mapping[str, str]] = {
         "embeddings": "prompt_embeds",

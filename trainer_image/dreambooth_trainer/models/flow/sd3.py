@@ -24,7 +24,7 @@ class StableDiffusion3(FlowTransformer):
     density: ClassVar[Literal["uniform", "logit-normal"]] = "logit-normal"
     text_parts: ClassVar[Sequence[str]] = ("text_encoder", "text_encoder_2", "text_encoder_3")
     text_lengths: ClassVar[Mapping[str, int]] = {"text_encoder_3": 256}
-    rounded_parts: ClassVar[Sequence[str]] = text_parts
+    rounded_parts: ClassVar[Sequence[str]] = ("text_encoder_3",)
     without: ClassVar[Mapping[str, Any]] = {"feature_extractor": None, "image_encoder": None}
     pipeline_arguments: ClassVar[Mapping[str, str]] = {
         "embeddings": "prompt_embeds",
