@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dreambooth_operator.kube.client import Cluster
 from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job, until
@@ -30,6 +32,7 @@ def warnings(cluster: Kubectl, namespace: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_photos_that_come_some_seconds_later_are_no_warning(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
     async def test() -> None:
         client = await Cluster.connect()
@@ -44,6 +47,7 @@ def test_photos_that_come_some_seconds_later_are_no_warning(kubeconfig: Path, na
     asyncio.run(test())
 
 
+@pytest.mark.slow
 def test_what_cascade_orphan_has_left_is_named_at_once(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
     cluster.kubectl("--namespace", namespace, "create", "configmap", "photos")
 
@@ -54,10 +58,17 @@ def test_what_cascade_orphan_has_left_is_named_at_once(kubeconfig: Path, namespa
             await with_reason(client, namespace, "Starting")
             cluster.kubectl("--namespace", namespace, "delete", "dreamboothjob", "dog", "--cascade=orphan")
             await client.create(applied_job(namespace))
-            status = await with_reason(client, namespace, "OrphanedObjects")
-            (objects,) = re.findall(r"kubectl delete (.*?)\.", status["message"])
-            assert set(objects.split()) == {"job/dog-0", "configmap/dog-config", "networkpolicy/dog"}
-            cluster.kubectl("--namespace", namespace, "delete", *objects.split())
+            await with_reason(client, namespace, "OrphanedObjects")
+
+            async def named() -> set[str]:
+                """The objects to delete, which lose their owner one after the other."""
+                status = await with_reason(client, namespace, "OrphanedObjects")
+                (objects,) = re.findall(r"kubectl delete (.*?)\.", status["message"])
+                return set(objects.split()) if len(objects.split()) == 3 else set()
+
+            objects = await until(named, 90)
+            assert objects == {"job/dog-0", "configmap/dog-config", "networkpolicy/dog"}
+            cluster.kubectl("--namespace", namespace, "delete", *objects)
             await with_reason(client, namespace, "Starting")
         assert warnings(cluster, namespace) == ["OrphanedObjects"]
         await client.close()

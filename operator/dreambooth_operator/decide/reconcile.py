@@ -54,6 +54,7 @@ from dreambooth_operator.objects.reading import (
     is_being_deleted,
     is_controlled_by,
     is_finished,
+    is_orphaning,
     name_of,
     newest_job,
     uid_of,
@@ -121,8 +122,10 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     now = now.astimezone(UTC).replace(microsecond=0)
     before = stored_status(observed.dreamboothjob)
     if is_being_deleted(observed.dreamboothjob):
-        # A finalizer may delay the deletion; the Jobs must stop anyway.
+        # A finalizer may delay the deletion; the Jobs must stop anyway, unless they are to be orphaned.
         delete = [Reference("Job", name_of(one)) for one in _live(_own_jobs(observed))]
+        if is_orphaning(observed.dreamboothjob):
+            delete = []
         return Plan(status=observed.dreamboothjob.get("status", {}), delete=delete)
     if _has_ended(before):
         return _after_the_end(observed, before, now, settings)

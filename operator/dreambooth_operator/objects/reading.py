@@ -50,6 +50,11 @@ def is_being_deleted(item: Object) -> bool:
     return item["metadata"].get("deletionTimestamp") is not None
 
 
+def is_orphaning(item: Object) -> bool:
+    """Whether an object is being deleted without its dependents (`--cascade=orphan`)."""
+    return is_being_deleted(item) and "orphan" in item["metadata"].get("finalizers", ())
+
+
 def attempt_of(item: Object) -> int | None:
     """Number of the attempt that a Job or pod belongs to, by its label."""
     label = str(item["metadata"].get("labels", {}).get(LABEL_ATTEMPT, ""))

@@ -90,3 +90,10 @@ def test_a_dreamboothjob_that_is_being_deleted_is_only_stopped() -> None:
     cluster.job["metadata"]["deletionTimestamp"] = "2026-01-02T03:00:00Z"
     assert cluster.reconcile() == Plan(status=cluster.job["status"], delete=[Reference("Job", "dog-0")])
     assert cluster.reconcile() == Plan(status=cluster.job["status"], delete=[])
+
+
+def test_the_jobs_of_a_dreamboothjob_that_is_deleted_without_its_objects_continue() -> None:
+    cluster = running()
+    cluster.job["metadata"] |= {"deletionTimestamp": "2026-01-02T03:00:00Z", "finalizers": ["orphan"]}
+    plan = cluster.decide()
+    assert (plan.delete, plan.status) == ([], cluster.job["status"])
