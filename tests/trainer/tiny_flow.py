@@ -1,8 +1,6 @@
 """The flow-matching families in small: pipelines of the published structure with random weights."""
 
-import json
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -12,13 +10,12 @@ from diffusers.models.transformers.transformer_flux2 import Flux2Transformer2DMo
 from diffusers.pipelines.flux2.pipeline_flux2_klein import Flux2KleinPipeline
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 
 from dreambooth_trainer.models.flow.model import FlowTransformer
-from tests.trainer.tiny_parts import TEXT, enlarge
+from tests.trainer.tiny_parts import LETTERS, TEXT, byte_pairs, enlarge
 from tests.trainer.tiny_t5 import chroma, flux1_dev, stable_diffusion_3_5
 
 FlowFamily = Literal["flux2-klein", "sd3.5", "flux1-dev", "chroma"]
@@ -40,23 +37,9 @@ def build_flow(family: FlowFamily) -> DiffusionPipeline:
         return BUILDERS[family]()
 
 
-@cache
-def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Byte pairs of a small corpus, in which a word begins with its space."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    tokenizer.train_from_iterator([TEXT, f" {TEXT}"] * 4, trainer)
-    merges = json.loads(tokenizer.to_str())["model"]["merges"]
-    return tokenizer.get_vocab(), [(first, second) for first, second in merges]
-
-
 def qwen_tokenizer() -> Qwen2Tokenizer:
-    """A tokenizer of Qwen's kind, with its template of a chat."""
-    vocabulary, merges = _vocabulary()
+    """A tokenizer of Qwen's kind, whose words begin with their space, with its template of a chat."""
+    vocabulary, merges = byte_pairs(LETTERS, (f"Ġ{word}" for word in TEXT.split()))
     tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=merges)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.chat_template = CHAT

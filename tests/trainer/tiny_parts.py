@@ -1,8 +1,9 @@
 """Small tokenizers, text encoders and autoencoders that the flow-matching families share, with random weights."""
 
+from collections.abc import Iterable, Sequence
 from functools import cache
 from string import ascii_lowercase
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -21,6 +22,9 @@ C = TypeVar("C", CLIPTextModel, CLIPTextModelWithProjection)
 TEXT = "a an the dog cat bird car flower tree shoe guitar train on in at of and with beach snow grass night zqx qzv"
 """Text of which each word becomes a token."""
 
+LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
+"""The characters that stand for the 256 bytes."""
+
 WIDTH = 16
 """Numbers of a CLIP embedding."""
 
@@ -34,26 +38,37 @@ def enlarge(module: M, growth: float) -> M:
     return module
 
 
-@cache
-def clip_tokenizer() -> CLIPTokenizer:
-    """A tokenizer of CLIP's kind, with merges of byte pairs that make each word one token, which ends with CLIP's mark.
+def byte_pairs(
+    beginning: Sequence[str], words: Iterable[str], **suffix: str
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """A vocabulary, and merges of byte pairs that make each word one token.
 
     Of equally frequent pairs a training would choose a random one: models would differ from process to process.
+
+    Args:
+        beginning: the first tokens, among them all letters.
+        words: the words.
+        suffix: `end_of_word_suffix`, a mark at the end of a word, if there is one.
     """
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    merges: list[tuple[str, str]] = []
+    vocabulary, merges = list(beginning), list[tuple[str, str]]()
 
     def pieces(word: str) -> list[str]:
         ids = {piece: index for index, piece in enumerate(vocabulary)}
-        return Tokenizer(models.BPE(vocab=ids, merges=merges, end_of_word_suffix="</w>")).encode(word).tokens
+        return Tokenizer(models.BPE(vocab=ids, merges=merges, **suffix)).encode(word).tokens
 
-    for word in TEXT.split():
+    for word in words:
         while len(parts := pieces(word)) > 1:
             merges.append((parts[0], parts[1]))
             vocabulary.append(parts[0] + parts[1])
-    ids: Any = {piece: index for index, piece in enumerate(vocabulary)}
-    return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=77)
+    return {piece: index for index, piece in enumerate(vocabulary)}, merges
+
+
+@cache
+def clip_tokenizer() -> CLIPTokenizer:
+    """A tokenizer of CLIP's kind, whose words end with a mark."""
+    beginning = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{letter}</w>" for letter in LETTERS)]
+    vocabulary, merges = byte_pairs(beginning, TEXT.split(), end_of_word_suffix="</w>")
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
 
 
 def clip_encoder(kind: type[C]) -> C:

@@ -22,7 +22,7 @@ PROMPTS, SEEDS = ["a zqx dog", "a dog"], [3, 4]
 SAMPLER = Sampler(scheduler="ddim", steps=2, guidance_scale=3)
 TRAININGS: dict[str, dict[str, Any]] = {
     "full": {},
-    "lora": {"method": "lora", "lora": {"rank": 4, "alpha": 6}},
+    "lora": {"method": "lora", "lora": {"rank": 4, "alpha": 24}},
 }
 
 
