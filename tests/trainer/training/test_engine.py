@@ -158,8 +158,8 @@ class TestTrainedWeights:
         found, wanted = weights_of(trained, variant, stage, processes), plain[processes][variant]
         assert distance(found, wanted) < TOLERANCE
         for name, tensor in wanted.items():
-            # A bias that starts at zero is as small as a few learning rates; a tensor as a whole is not.
-            scale = max(float(tensor.norm()), 1e-2 * tensor.numel() ** 0.5)
+            # A bias that starts at zero is as small as a few learning rates. Errors of a thousandth of one are rounding.
+            scale = max(float(tensor.norm()), 3e-2 * tensor.numel() ** 0.5)
             assert float((found[name] - tensor).norm()) < TOLERANCE * scale, name
 
     @pytest.mark.parametrize("variant", ["full", "averaged"])

@@ -101,7 +101,7 @@ def test_older_libraries_generate_the_same(tiny_folders: dict[Layout, Path], old
         base = tmp_path / layout / "base" / "diffusers"
         loaded(source).export(base.parent, ["diffusers"])
         for training in ("full with text encoder", "lora with other targets"):
-            run, _ = train(source, tmp_path / layout / training, TRAININGS[training])
+            run, _ = train(loaded(source), tmp_path / layout / training, TRAININGS[training])
             export.export(run)
             model = run.folder.model
             questions += [
