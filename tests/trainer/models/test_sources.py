@@ -55,10 +55,10 @@ def test_a_hub_repository_is_downloaded_and_its_commit_is_reported(
 
 
 def test_no_weights_of_another_family_are_downloaded(repository: Path, reach: Callable[[str], None]) -> None:
-    (repository / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    (repository / "model_index.json").write_text('{"_class_name": "PixArtAlphaPipeline"}')
     with FakeHub(repository).serve() as hub:
         reach(hub.url)
-        with pytest.raises(ModelUnavailable, match="is a FluxPipeline, which is not supported"):
+        with pytest.raises(ModelUnavailable, match="is a PixArtAlphaPipeline, which is not supported"):
             identify(Model(source="hf://studio/tiny"))
     assert hub.fetched == {"model_index.json"}
 
