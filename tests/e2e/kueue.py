@@ -62,10 +62,17 @@ def uninstall(cluster: Cluster) -> None:
 
 
 def _free(cluster: Cluster, kind: str, metadata: dict[str, Any]) -> None:
-    """Removes the finalizers of an object, because the manager is no longer running."""
+    """Removes the finalizers of an object, because the manager is no longer running.
+
+    The object may have gone in the meantime, with its namespace.
+    """
     where = ["--namespace", metadata["namespace"]] if "namespace" in metadata else []
     patch = '--patch={"metadata":{"finalizers":null}}'
-    cluster.kubectl(*where, "patch", f"{kind}.kueue.x-k8s.io", metadata["name"], "--type=merge", patch)
+    try:
+        cluster.kubectl(*where, "patch", f"{kind}.kueue.x-k8s.io", metadata["name"], "--type=merge", patch)
+    except AssertionError as error:
+        if "(NotFound)" not in str(error):
+            raise
 
 
 def queue(cluster: Cluster, namespace: str, gpus: int, name: str = "team") -> None:
