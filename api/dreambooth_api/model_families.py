@@ -39,51 +39,30 @@ class Family:
 
 STABLE_DIFFUSION = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
 
+
+def _flow(name: str, *further: str, distilled_from: str = "", embeds_guidance: bool = False) -> Family:
+    """A family of transformers that were trained by flow matching, with further folders for its other text encoders."""
+    return Family(
+        name,
+        ("scheduler", "text_encoder", "tokenizer", "transformer", "vae", *further),
+        "transformer",
+        trains_text_encoders=False,
+        has_min_snr=False,
+        exports_float32=False,
+        formats=("diffusers",),
+        distilled_from=distilled_from,
+        embeds_guidance=embeds_guidance,
+    )
+
+
+SECOND, THIRD = ("text_encoder_2", "tokenizer_2"), ("text_encoder_3", "tokenizer_3")
 FAMILIES = {
     "StableDiffusionPipeline": Family("Stable Diffusion", STABLE_DIFFUSION, "unet"),
-    "StableDiffusionXLPipeline": Family("SDXL", (*STABLE_DIFFUSION, "text_encoder_2", "tokenizer_2"), "unet"),
-    "Flux2KleinPipeline": Family(
-        "FLUX.2 klein",
-        ("scheduler", "text_encoder", "tokenizer", "transformer", "vae"),
-        "transformer",
-        trains_text_encoders=False,
-        has_min_snr=False,
-        exports_float32=False,
-        formats=("diffusers",),
-        distilled_from="FLUX.2-klein-base-4B or FLUX.2-klein-base-9B",
-    ),
-    "StableDiffusion3Pipeline": Family(
-        "Stable Diffusion 3.5",
-        (
-            *("scheduler", "text_encoder", "text_encoder_2", "text_encoder_3"),
-            *("tokenizer", "tokenizer_2", "tokenizer_3", "transformer", "vae"),
-        ),
-        "transformer",
-        trains_text_encoders=False,
-        has_min_snr=False,
-        exports_float32=False,
-        formats=("diffusers",),
-    ),
-    "FluxPipeline": Family(
-        "FLUX.1",
-        ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "vae"),
-        "transformer",
-        trains_text_encoders=False,
-        has_min_snr=False,
-        exports_float32=False,
-        formats=("diffusers",),
-        distilled_from="FLUX.1-dev",
-        embeds_guidance=True,
-    ),
-    "ChromaPipeline": Family(
-        "Chroma",
-        ("scheduler", "text_encoder", "tokenizer", "transformer", "vae"),
-        "transformer",
-        trains_text_encoders=False,
-        has_min_snr=False,
-        exports_float32=False,
-        formats=("diffusers",),
-    ),
+    "StableDiffusionXLPipeline": Family("SDXL", (*STABLE_DIFFUSION, *SECOND), "unet"),
+    "Flux2KleinPipeline": _flow("FLUX.2 klein", distilled_from="FLUX.2-klein-base-4B or FLUX.2-klein-base-9B"),
+    "StableDiffusion3Pipeline": _flow("Stable Diffusion 3.5", *SECOND, *THIRD),
+    "FluxPipeline": _flow("FLUX.1", *SECOND, distilled_from="FLUX.1-dev", embeds_guidance=True),
+    "ChromaPipeline": _flow("Chroma"),
 }
 """Families whose models can be personalised, by the `_class_name` in `model_index.json`."""
 

@@ -100,11 +100,6 @@ class ModelFamily(Protocol):
     device: torch.device
     denoiser: ModelMixin
 
-    @classmethod
-    def family(cls) -> Family:
-        """What can be done with the models of the family."""
-        ...
-
     @property
     def objective(self) -> Objective:
         """The process that the denoiser was trained for."""

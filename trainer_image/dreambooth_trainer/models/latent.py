@@ -92,6 +92,15 @@ class LatentDiffusion:
         for module in self.parts.values():
             module.requires_grad_(False).eval().to(device)
         pipeline.set_progress_bar_config(disable=True)
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Sets `objective`, `resolution` and `size_multiple`, and what else a family needs.
+
+        Raises:
+            ValueError: the pipeline's parts are not those of a base model of this family.
+        """
+        raise NotImplementedError
 
     @classmethod
     def family(cls) -> Family:

@@ -21,12 +21,11 @@ from torch import Tensor
 from dreambooth_api.progress import JsonModel
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.clip import ClipScorer
-from dreambooth_trainer.evaluation.contact_sheet import Row, contact_sheet
 from dreambooth_trainer.evaluation.figures import Embeddings, Figures, OtherClass, compute
 from dreambooth_trainer.evaluation.pictures import Comparison, sampler_of
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.monitoring.progress import RunningPhase
-from dreambooth_trainer.phases.generation import generate_together
+from dreambooth_trainer.phases.generation import Compared, generate_together, write_comparisons
 from dreambooth_trainer.process.storage import atomic_folder, digest_of, is_writable
 from dreambooth_trainer.run import Run
 
@@ -220,22 +219,11 @@ def _arrange(run: Run, scorer: ClipScorer, generated: dict[Key, Tensor]) -> Embe
 
 def _show(run: Run, sets: Sequence[PictureSet], shown: dict[Key, Sequence[Image.Image]]) -> list[Comparison]:
     """The pictures that both models generated with the same seeds; the main process writes them."""
-    folder_name = run.folder.evaluation.name
     both = [one for one in sets if one.model == "tuned" and (one.name, "base") in shown]
-    files: dict[str, Image.Image] = {}
-    comparisons, rows = [], []
-    for one in both:
-        paths: dict[str, list[str]] = {}
-        for model in ("base", "tuned"):
-            prefix = f"{one.name.replace('/', '-')}-{model}"
-            named = {f"{prefix}-{number}.png": image for number, image in enumerate(shown[one.name, model])}
-            files |= named
-            paths[model] = [f"{folder_name}/{name}" for name in named]
-        comparisons.append(Comparison(prompt=one.prompt, before=paths["base"], after=paths["tuned"]))
-        rows.append(Row(one.prompt, (shown[one.name, "base"], shown[one.name, "tuned"])))
-    files["sheet.png"] = contact_sheet(rows, ("before", "after"))
-    if run.distributed.is_main:
-        with atomic_folder(run.folder.evaluation) as staging:
-            for name, image in files.items():
-                image.save(staging / name)
-    return comparisons
+
+    def named(name: str, model: Literal["base", "tuned"]) -> dict[str, Image.Image]:
+        prefix = f"{name.replace('/', '-')}-{model}"
+        return {f"{prefix}-{number}.png": image for number, image in enumerate(shown[name, model])}
+
+    rows = [Compared(one.prompt, named(one.name, "base"), named(one.name, "tuned")) for one in both]
+    return write_comparisons(run, run.folder.evaluation, rows)

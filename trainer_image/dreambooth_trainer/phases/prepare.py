@@ -97,7 +97,7 @@ def _check_machine(run: Run) -> None:
     config = run.config
     targets = config.training.lora.targets if config.training.method == "lora" else []
     problems = [
-        *find_unsupported(run.model.family(), Fields(config.model_dump(by_alias=True), ())),
+        *find_unsupported(run.base.family, Fields(config.model_dump(by_alias=True), ())),
         *_unfit_resolution(config.training.resolution, run.model.size_multiple),
         *unfit_targets(run.model.denoiser, targets),
     ]

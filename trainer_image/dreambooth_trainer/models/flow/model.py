@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
@@ -35,27 +34,12 @@ class FlowTransformer(LatentDiffusion):
     text_lengths: ClassVar[Mapping[str, int]] = {}
     """Tokens that the pipeline gives to a text encoder, if they are not as many as its tokenizer says."""
 
-    def __init__(
-        self,
-        pipeline: DiffusionPipeline,
-        *,
-        device: torch.device,
-        precision: torch.dtype,
-        digest: str,
-        commit: str | None,
-        origin: Path | None = None,
-    ) -> None:
-        """See `LatentDiffusion`.
-
-        Raises:
-            ValueError: the scheduler is of another process.
-        """
-        super().__init__(pipeline, device=device, precision=precision, digest=digest, commit=commit, origin=origin)
+    def _set_up(self) -> None:
         for name, length in self.text_lengths.items():
             self.tokenizers[name].model_max_length = length
-        self.objective = RectifiedFlow(pipeline.scheduler.config, self.density)
-        self.size_multiple = self.patch * pipeline.vae_scale_factor
-        self.resolution = int(pipeline.default_sample_size) * pipeline.vae_scale_factor
+        self.objective = RectifiedFlow(self.pipeline.scheduler.config, self.density)
+        self.size_multiple = self.patch * self.pipeline.vae_scale_factor
+        self.resolution = int(self.pipeline.default_sample_size) * self.pipeline.vae_scale_factor
 
     def _positions(self, *lengths: int) -> Tensor:
         """Coordinates of all tokens of a grid of these lengths, [N, axes]."""

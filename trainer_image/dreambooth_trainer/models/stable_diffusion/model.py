@@ -54,34 +54,19 @@ class StableDiffusion(LatentDiffusion):
     }
     word_suffix: ClassVar[str] = "</w>"
 
-    def __init__(
-        self,
-        pipeline: DiffusionPipeline,
-        *,
-        device: torch.device,
-        precision: torch.dtype,
-        digest: str,
-        commit: str | None,
-        origin: Path | None = None,
-    ) -> None:
-        """See `LatentDiffusion`.
-
-        Raises:
-            ValueError: the scheduler has an unknown prediction type.
-        """
-        super().__init__(pipeline, device=device, precision=precision, digest=digest, commit=commit, origin=origin)
+    def _set_up(self) -> None:
         for name, text_encoder in self.text_encoders.items():
             # If a tokenizer does not specify the length, transformers assumes a very large one.
             tokenizer = self.tokenizers[name]
             length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
             tokenizer.model_max_length = length
-        self.objective = Ddpm(pipeline.scheduler.config, device)
+        self.objective = Ddpm(self.pipeline.scheduler.config, self.device)
         # The pipeline accepts no other sizes, even if its autoencoder does.
-        self.size_multiple = math.lcm(8, pipeline.vae_scale_factor)
-        self.resolution = int(self.denoiser.config.sample_size) * pipeline.vae_scale_factor
+        self.size_multiple = math.lcm(8, self.pipeline.vae_scale_factor)
+        self.resolution = int(self.denoiser.config.sample_size) * self.pipeline.vae_scale_factor
         self.denoiser.to(memory_format=torch.channels_last)
         self.vae.to(memory_format=torch.channels_last)
-        if device.type == "cpu":
+        if self.device.type == "cpu":
             # At the sizes that a CPU can train, plain attention is faster than the fused kernel.
             self.denoiser.set_attn_processor(AttnProcessor())
 
