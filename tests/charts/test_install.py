@@ -1,7 +1,6 @@
 """The commands of docs/install.md, as written, with each version of Helm, on a control plane whose nodes are pretended."""
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import yaml
 from tests.cluster import binaries
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
-from tests.docs.written import blocks, commands
+from tests.docs.written import blocks, commands, run_in_shell
 from tests.pretended_kubelet import pretended_kubelet
 
 pytestmark = pytest.mark.slow
@@ -46,18 +45,9 @@ def type_(own_cluster: Cluster, helm: str, tmp_path: Path) -> Iterator[Type]:
     environment["PATH"] = os.pathsep.join((str(tmp_path / "bin"), os.environ["PATH"]))
 
     def type_(command: str, *, fails: bool = False) -> str:
-        ended = subprocess.run(
-            ["bash", "-c", command],
-            cwd=tmp_path,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-        )
-        assert (ended.returncode != 0) == fails, f"{command}\n{ended.stdout}"
-        return ended.stdout
+        code, output = run_in_shell(command, tmp_path, environment, seconds=600)
+        assert (code != 0) == fails, f"{command}\n{output}"
+        return output
 
     with pretended_kubelet(own_cluster, NAMESPACE):
         yield type_

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs.written import ROOT, blocks, commands
+from tests.docs.written import ROOT, blocks, commands, run_in_shell
 from tests.ports import free_port
 from tests.trainer.fake_hub import FakeHub
 from tests.trainer.tiny_training import hidden_gpus, settings, write_model, write_photos
@@ -24,18 +23,11 @@ SEEN = "COMPLETE", "losses.jsonl", "model/diffusers/", "model/lora/", "report.ht
 def typed(command: str, folder: Path, **environment: str) -> str:
     """The output of a command in a shell with the activated environment of the project."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    ended = subprocess.run(
-        ["bash", "-c", command],
-        cwd=folder,
-        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"} | environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
+    code, output = run_in_shell(
+        command, folder, {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"} | environment, seconds=900
     )
-    assert ended.returncode == 0, f"{command}\n{ended.stdout}"
-    return ended.stdout
+    assert code == 0, f"{command}\n{output}"
+    return output
 
 
 @pytest.fixture

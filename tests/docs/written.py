@@ -1,7 +1,8 @@
 """The commands and the YAML of the documentation, as written."""
 
 import re
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,3 +51,18 @@ def blocks(language: str, *pages: Path) -> Iterator[Block]:
 def commands(*pages: Path) -> list[str]:
     """All commands of the pages, each once, in their order."""
     return list(dict.fromkeys(command for block in blocks("sh", *pages) for command in block.commands))
+
+
+def run_in_shell(command: str, folder: Path, environment: Mapping[str, str], *, seconds: int) -> tuple[int, str]:
+    """Types a command into a shell in a folder: its exit code and all that it wrote."""
+    ended = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+    )
+    return ended.returncode, ended.stdout

@@ -5,7 +5,6 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
-from tests.docs.written import blocks, commands
+from tests.docs.written import blocks, commands, run_in_shell
 from tests.e2e.installation import NAMESPACE
 from tests.e2e.tenant import Tenant
 
@@ -37,18 +36,9 @@ def type_(node: Cluster) -> Type:
         command, accepted = command.replace("REGISTRY", REGISTRY), {0}
         if ENDLESS in command:
             command, accepted = f"timeout 5 {command}", {124}
-        ended = subprocess.run(
-            ["bash", "-c", command],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=1200,
-        )
-        assert ended.returncode in accepted, f"{command}\n{ended.stdout}"
-        return ended.stdout
+        code, output = run_in_shell(command, folder, environment, seconds=1200)
+        assert code in accepted, f"{command}\n{output}"
+        return output
 
     return type_
 

@@ -16,6 +16,7 @@ from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from dreambooth_trainer import embedded
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
+from tests.trainer.tiny_parts import autoencoder, enlarge
 
 T = TypeVar("T", CLIPTextModel, CLIPTextModelWithProjection)
 
@@ -108,16 +109,7 @@ def _unet(first: bool) -> UNet2DConditionModel:
 
 
 def _vae(scaling_factor: float) -> AutoencoderKL:
-    return AutoencoderKL(
-        block_out_channels=(8, 8, 16, 16),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=SIZE,
-        scaling_factor=scaling_factor,
-    )
+    return autoencoder(layers_per_block=2, sample_size=SIZE, scaling_factor=scaling_factor)
 
 
 def _text_encoder(kind: type[T], activation: str, hidden_size: int = 32, growth: float = 10) -> T:
@@ -136,9 +128,4 @@ def _text_encoder(kind: type[T], activation: str, hidden_size: int = 32, growth:
             pad_token_id=1,
         )
     )
-    with torch.no_grad():
-        # Random embeddings of the usual size hardly change a picture; here prompts must matter.
-        for parameter in encoder.parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(growth)
-    return encoder
+    return enlarge(encoder, growth)

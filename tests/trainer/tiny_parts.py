@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import cache
 from string import ascii_lowercase
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -116,15 +116,22 @@ def t5_encoder(width: int) -> T5EncoderModel:
     )
 
 
-def shifted_autoencoder() -> AutoencoderKL:
-    """An autoencoder whose latents have a scale and a shift."""
+def autoencoder(**settings: Any) -> AutoencoderKL:
+    """An autoencoder with four latent channels, one for each 8 x 8 pixels."""
     return AutoencoderKL(
         block_out_channels=(8, 8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=1,
         latent_channels=4,
         norm_num_groups=4,
+        **settings,
+    )
+
+
+def shifted_autoencoder() -> AutoencoderKL:
+    """An autoencoder whose latents have a scale and a shift."""
+    return autoencoder(
+        layers_per_block=1,
         scaling_factor=1.5,
         shift_factor=0.06,
         use_quant_conv=False,
