@@ -7,7 +7,8 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 SYNC := $(BIN)/uv sync --locked --inexact --extra trainer --extra operator
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --durations 20 --durations-min 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --durations 20 --durations-min 2
+PARALLEL := --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-containers crds chart cluster-up cluster-down demo-cluster lint bench clean
@@ -20,11 +21,13 @@ demo: .venv/trainer  ## Trains the example dog on this machine and ends with a r
 
 test: .venv/developer  ## Runs the tests that take minutes; lists the slowest at the end.
 	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build
-	$(PYTEST) -m "not slow and not containers"
+	$(PYTEST) $(PARALLEL) -m "not (slow or containers or timed)"
+	$(PYTEST) -m "timed and not slow"
 
 test-slow: .venv/developer  ## Runs the tests that take longer: complete trainings, kills, outages, Prometheus.
 	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build --monitoring
-	$(PYTEST) -m "slow and not containers"
+	$(PYTEST) $(PARALLEL) -m "slow and not (containers or timed)"
+	$(PYTEST) -m "timed and slow"
 
 test-containers: .venv/developer  ## Runs the tests with real pods; as root on Linux.
 	$(BIN)/pytest -m containers

@@ -13,6 +13,7 @@ import pytest
 
 from tests.cluster import binaries, images, shared
 from tests.cluster.layout import CTR, KUBECONFIG, ROOT
+from tests.patience import PATIENCE
 
 # Tests run in parallel: the time of an example has no meaning.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -60,9 +61,9 @@ class Cluster(NamedTuple):
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
         self.kubectl("create", "--raw", path, "--filename", "-", stdin=json.dumps(eviction))
 
-    def until_reachable(self, seconds: float = 60) -> None:
+    def until_reachable(self) -> None:
         """Waits for the API server."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 self.kubectl("get", "--raw", "/readyz")
@@ -92,9 +93,9 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     return Cluster(KUBECONFIG, Path(state.binaries), state.no_node, {})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A control plane that no other test uses: its CustomResourceDefinitions may be changed and deleted."""
+    """A control plane for one file of tests: its CustomResourceDefinitions may be changed and deleted."""
     with shared.own(tmp_path_factory.mktemp("cluster")) as (state, kubeconfig):
         yield Cluster(kubeconfig, Path(state.binaries), state.no_node, {})
 

@@ -110,20 +110,20 @@ async def use_all_permissions(admin: Client, cluster: Cluster, namespace: str) -
     nowhere = {"nodeSelector": {"no-such-label": "anywhere"}}
     spec = job(namespace, "dog", model=model, resources={"gpusPerNode": 0, "nodes": 2}, scheduling=nowhere)
     await admin.create(spec)
-    await until(phase(admin, namespace, "dog", "Starting", "Pending"), 60)
-    await until(pods(admin, namespace, "dog-0"), 60)
-    await until(lambda: stuck(admin, cluster, namespace), 90)
+    await until(phase(admin, namespace, "dog", "Starting", "Pending"))
+    await until(pods(admin, namespace, "dog-0"))
+    await until(lambda: stuck(admin, cluster, namespace))
     for _ in range(2):
         patch(cluster, namespace, "dbj/dog", {"spec": {"suspend": True}})
-        await until(phase(admin, namespace, "dog", "Suspended"), 60)
+        await until(phase(admin, namespace, "dog", "Suspended"))
         patch(cluster, namespace, "dbj/dog", {"spec": {"suspend": False}})
-        await until(phase(admin, namespace, "dog", "Starting", "Pending"), 60)
+        await until(phase(admin, namespace, "dog", "Starting", "Pending"))
     selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
     runtime = _named("DreamBoothRuntime", namespace) | {"spec": {"namespaceSelector": selector, "limits": {"steps": 1}}}
     kubectl(cluster, namespace, "apply", {"apiVersion": API_VERSION, **runtime})
     try:
         await admin.create(job(namespace, "bad", runtime=namespace, ttlSecondsAfterFinished=1))
-        await until(gone(admin, namespace, "bad"), 60)
+        await until(gone(admin, namespace, "bad"))
     finally:
         cluster.kubectl("delete", "dreamboothruntime", namespace)
     kubectl(cluster, namespace, "delete", {"apiVersion": API_VERSION, **_named("DreamBoothJob", "dog")})

@@ -11,6 +11,7 @@ import pytest
 
 from tests.charts.rendered import CASES, Objects, of_kind, pods_of, values_of
 from tests.conftest import Cluster
+from tests.patience import PATIENCE
 
 Render = Callable[[Mapping[str, Any]], Objects]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -74,7 +75,7 @@ def test_tenants_may_read_runtimes_and_nothing_else_of_the_cluster(
             if "roleRef" in renamed:
                 renamed["roleRef"] = {**renamed["roleRef"], "name": names[0]}
             cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(renamed))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not may("list", "dreamboothruntimes.dreambooth.io"):
             assert time.monotonic() < deadline
             time.sleep(0.2)
@@ -108,7 +109,7 @@ def test_users_get_permissions_through_aggregated_roles(render: Render, cluster:
         for name, role in zip(names, roles, strict=True):
             item = {**role, "metadata": {**role["metadata"], "name": name}}
             cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(item))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not (may("list", "view") and may("create", "edit") and may("delete", "admin")):
             assert time.monotonic() < deadline
             time.sleep(0.2)

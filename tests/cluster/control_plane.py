@@ -19,6 +19,7 @@ from tests.cluster.layout import (
     SERVICE_CIDR,
 )
 from tests.cluster.processes import Processes, run, succeeds
+from tests.patience import PATIENCE
 from tests.ports import free_port
 
 USERS = {
@@ -29,7 +30,6 @@ USERS = {
     "node": (f"system:node:{NODE}", "system:nodes"),
 }
 """User and group of each client, which has a bearer token."""
-READY_SECONDS = 60
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -69,7 +69,7 @@ class ControlPlane:
         self._start_controllers()
         kubectl = self._binaries / "kubectl", f"--kubeconfig={KUBECONFIG}"
         run(*kubectl, "apply", "--server-side", "--filename", ROOT / "crds")
-        run(*kubectl, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        run(*kubectl, "wait", "--for=condition=Established", "crd", "--all", f"--timeout={PATIENCE}s")
 
     def kubeconfig(self, name: str) -> Path:
         """The kubeconfig of a user."""
@@ -108,7 +108,7 @@ class ControlPlane:
         }
         self._start("kube-apiserver", flags)
         ready = self._binaries / "kubectl", f"--kubeconfig={KUBECONFIG}", "get", "--raw", "/readyz"
-        self._processes.until("kube-apiserver", lambda: succeeds(*ready), READY_SECONDS)
+        self._processes.until("kube-apiserver", lambda: succeeds(*ready), PATIENCE)
 
     def stop_api_server(self) -> None:
         """Stops the API server."""

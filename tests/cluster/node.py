@@ -25,12 +25,12 @@ from tests.cluster.layout import (
     RUN,
 )
 from tests.cluster.processes import Processes, run, succeeds
+from tests.patience import PATIENCE
 from tests.ports import free_port
 
 PROGRAMS = "containerd", "runc", "buildah", "debootstrap", "iptables", "conntrack", "ip"
 GPUS = 8
 """Number of fake GPUs of the node: the scheduler counts them, but pods get no device."""
-READY_SECONDS = 60
 
 
 def preflight_failure() -> str | None:
@@ -73,7 +73,7 @@ class Node:
         self._start_dns()
         ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
         node = *self._kubectl, "get", "node", NODE, "--output"
-        self._processes.until("kubelet", lambda: succeeds(*node, "name") and run(*node, ready) == "True", READY_SECONDS)
+        self._processes.until("kubelet", lambda: succeeds(*node, "name") and run(*node, ready) == "True", PATIENCE)
         gpus = {name: {"nvidia.com/gpu": str(GPUS)} for name in ("capacity", "allocatable")}
         patch = json.dumps({"status": gpus})
         run(*self._kubectl, "patch", "node", NODE, "--subresource=status", "--type=merge", f"--patch={patch}")
@@ -119,7 +119,7 @@ conf_dir = "{RUN / "cni"}"
         document = {"cniVersion": "0.4.0", "name": "dbtest", "plugins": plugins}
         (RUN / "cni" / "10-test.conflist").write_text(json.dumps(document))
         self._processes.start("containerd", ["containerd", "--config", config])
-        self._processes.until("containerd", lambda: succeeds(*CTR, "version"), READY_SECONDS)
+        self._processes.until("containerd", lambda: succeeds(*CTR, "version"), PATIENCE)
         if stale := run(*CTR, "containers", "ls", "-q").split():  # of a cluster that was killed
             run(*CTR, "containers", "rm", *stale)
 
@@ -178,7 +178,7 @@ conf_dir = "{RUN / "cni"}"
         corefile = RUN / "Corefile"
         corefile.write_text(f".:53 {{\n bind {NODE_ADDRESS}\n errors\n ready {ready}\n {names}\n}}\n")
         self._start("coredns", {"conf": corefile})
-        self._processes.until("coredns", lambda: _answers(f"http://{ready}/ready"), READY_SECONDS)
+        self._processes.until("coredns", lambda: _answers(f"http://{ready}/ready"), PATIENCE)
 
     def _start(self, name: str, flags: dict[str, object]) -> None:
         self._processes.start_with_flags(self._binaries / name, flags)

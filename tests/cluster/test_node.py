@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Cluster
 from tests.e2e.installation import restrict
+from tests.patience import PATIENCE
 
 USER = 65532
 SECONDS = 120
@@ -93,7 +94,7 @@ def jobs(node: Cluster, loaded: Mapping[str, str]) -> Iterator[Jobs]:
     node.kubectl("create", "namespace", name)
     restrict(node, name)
     yield Jobs(node, name, loaded["operator"])
-    node.kubectl("delete", "namespace", name, "--timeout=120s")
+    node.kubectl("delete", "namespace", name, f"--timeout={PATIENCE}s")
 
 
 def test_an_indexed_job_completes_in_a_restricted_namespace(jobs: Jobs) -> None:

@@ -12,6 +12,7 @@ from tests.cluster import processes
 from tests.cluster.layout import ROOT
 from tests.cluster.processes import NotReady, Processes, run, succeeds
 from tests.cluster.shared import runs
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +32,14 @@ def parts() -> Iterator[Processes]:
 
 def test_a_condition_is_waited_for(parts: Processes, tmp_path: Path) -> None:
     parts.start("server", ["sh", "-c", f"sleep 0.2; echo ready; touch {tmp_path}/there; sleep 60"])
-    parts.until("server", (tmp_path / "there").exists, 20)
+    parts.until("server", (tmp_path / "there").exists, PATIENCE)
     assert (processes.LOGS / "server.log").read_text() == "ready\n"
 
 
 def test_a_process_that_ends_early_is_reported_at_once_with_the_end_of_its_log(parts: Processes) -> None:
     parts.start("server", ["sh", "-c", "seq 100; echo no port >&2; exit 3"])
     with pytest.raises(NotReady) as caught:
-        parts.until("server", lambda: False, 60)
+        parts.until("server", lambda: False, PATIENCE)
     assert str(caught.value).startswith("server ended with 3:\n87\n")
     assert str(caught.value).endswith("100\nno port")
 
@@ -54,7 +55,7 @@ def test_a_process_that_ignores_sigterm_is_killed(
 ) -> None:
     monkeypatch.setattr(processes, "STOP_SECONDS", 0.2)
     parts.start("server", ["sh", "-c", f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.1; done"])
-    parts.until("server", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "", 20)
+    parts.until("server", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "", PATIENCE)
     parts.stop("server")
     assert not runs(int((tmp_path / "pid").read_text()))
 
@@ -65,7 +66,7 @@ def test_processes_stop_in_reverse_order(parts: Processes, tmp_path: Path) -> No
             f"trap 'echo {name} >> {tmp_path}/order; exit' TERM; touch {tmp_path}/{name}; while :; do sleep 0.05; done"
         )
         parts.start(name, ["sh", "-c", obey])
-        parts.until(name, (tmp_path / name).exists, 20)
+        parts.until(name, (tmp_path / name).exists, PATIENCE)
     parts.stop_all()
     assert (tmp_path / "order").read_text() == "second\nfirst\n"
 
@@ -90,7 +91,7 @@ def test_processes_end_with_a_killed_parent(logs: Path) -> None:
     assert runs(child)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while runs(child):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -11,6 +11,7 @@ from tests.cluster.layout import CTR, ROOT
 from tests.conftest import Cluster
 from tests.e2e.installation import CHART, NAMESPACE, RELEASE, install, restrict, uninstall
 from tests.e2e.tenant import Tenant
+from tests.patience import PATIENCE
 
 CRDS = ROOT / "crds"
 VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
@@ -52,7 +53,7 @@ def named_by_default(node: Cluster, loaded: Mapping[str, str]) -> Iterator[None]
 def uninstalled(tenant: Tenant, node: Cluster, loaded: Mapping[str, str]) -> Iterator[Tenant]:
     """A tenant of a cluster without operator and CustomResourceDefinitions; those of the other tests are restored afterwards."""
     node.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
-    node.kubectl("delete", "--filename", CRDS, "--timeout=120s")
+    node.kubectl("delete", "--filename", CRDS, f"--timeout={PATIENCE}s")
     yield tenant
     node.kubectl("apply", "--server-side", "--force-conflicts", "--filename", CRDS)
     install(node, loaded)

@@ -17,6 +17,7 @@ from tests.cluster.layout import KUBECONFIG, ROOT
 from tests.conftest import IMAGES, Cluster
 from tests.e2e.installation import install, restrict
 from tests.e2e.tenant import Tenant
+from tests.patience import PATIENCE
 
 NAMESPACE, NAME = "demo", "dog"
 MANIFEST = ROOT / "examples" / NAME / "dreamboothjob.yaml"
@@ -39,7 +40,7 @@ def main(output: Path = Path("runs/demo-cluster")) -> None:
         cluster.kubectl("create", "namespace", NAMESPACE)
     restrict(cluster, NAMESPACE)
     tenant = Tenant(cluster, NAMESPACE, loaded["operator"])
-    tenant.kubectl("delete", "dbj,pvc", NAME, "--ignore-not-found", "--timeout=120s")
+    tenant.kubectl("delete", "dbj,pvc", NAME, "--ignore-not-found", f"--timeout={PATIENCE}s")
     console.print(f"job: kubectl apply -f {os.path.relpath(MANIFEST)}")
     tenant.kubectl("apply", "--filename", MANIFEST)
     phase = _watch(tenant, console)

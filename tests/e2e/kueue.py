@@ -9,6 +9,7 @@ from typing import Any
 from tests.cluster import images
 from tests.cluster.layout import CACHE, ROOT
 from tests.conftest import Cluster
+from tests.patience import PATIENCE
 
 FOLDER = ROOT.parent / "shared" / "kueue"
 MANAGER, MANIFESTS = FOLDER / "manager.xz", FOLDER / "manifests.yaml"
@@ -16,7 +17,6 @@ IMAGE = "localhost/kueue:0.19.2"
 NAMESPACE = "kueue-system"
 VERSION = "kueue.x-k8s.io/v1beta2"
 FLAVOR = "test"
-READY_SECONDS = 120
 
 
 def preflight_failure() -> str | None:
@@ -36,10 +36,10 @@ def install(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "--filename", MANIFESTS)
     # The API server can't reach aggregated APIs, and a namespace is not deleted while one of them is unreachable.
     cluster.kubectl("delete", "apiservices", "--selector=app.kubernetes.io/name=kueue")
-    wait = "--for=condition=Available", "deployment/kueue-controller-manager", f"--timeout={READY_SECONDS}s"
+    wait = "--for=condition=Available", "deployment/kueue-controller-manager", f"--timeout={PATIENCE}s"
     cluster.kubectl("--namespace", NAMESPACE, "wait", *wait)
     # The webhooks respond shortly after the manager is ready.
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             apply(cluster, {"apiVersion": VERSION, "kind": "ResourceFlavor", "metadata": {"name": FLAVOR}})
@@ -53,7 +53,9 @@ def uninstall(cluster: Cluster) -> None:
     """Uninstalls Kueue, webhooks first: without the manager, they would block the creation of pods."""
     kinds = "validatingwebhookconfigurations,mutatingwebhookconfigurations"
     cluster.kubectl("delete", kinds, "--selector=app.kubernetes.io/name=kueue")
-    cluster.kubectl("--namespace", NAMESPACE, "delete", "deployment", "--all", "--cascade=foreground", "--timeout=60s")
+    cluster.kubectl(
+        "--namespace", NAMESPACE, "delete", "deployment", "--all", "--cascade=foreground", f"--timeout={PATIENCE}s"
+    )
     for kind in ("workloads", "localqueues", "clusterqueues", "resourceflavors"):
         every = [] if kind in ("clusterqueues", "resourceflavors") else ["--all-namespaces"]
         for item in json.loads(cluster.kubectl("get", f"{kind}.kueue.x-k8s.io", *every, "--output=json"))["items"]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import Cluster
+from tests.patience import PATIENCE
 
-PATIENCE = 300.0
 """Seconds within which a small DreamBoothJob must end."""
 
 SMALL: Mapping[str, Any] = {
@@ -83,15 +83,15 @@ class Tenant:
         """Reasons of Events about DreamBoothJobs."""
         return [event["reason"] for event in self.items("events") if event["involvedObject"]["kind"] == "DreamBoothJob"]
 
-    def until(self, condition: Callable[[dict[str, Any]], Any], seconds: float = PATIENCE, name: str = "dog") -> Any:
+    def until(self, condition: Callable[[dict[str, Any]], Any], name: str = "dog") -> Any:
         """Waits for a condition of the status of a DreamBoothJob, and returns the status."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE
         while not condition(status := self.status(name)):
             assert time.monotonic() < deadline, f"{json.dumps(status, indent=1)}\n{self.story()}"
             time.sleep(0.3)
         return status
 
-    def until_phase(self, *phases: str, seconds: float = PATIENCE, name: str = "dog") -> dict[str, Any]:
+    def until_phase(self, *phases: str, name: str = "dog") -> dict[str, Any]:
         """Waits until a DreamBoothJob is in a phase; an unexpected end is an error."""
 
         def reached(status: dict[str, Any]) -> bool:
@@ -101,7 +101,7 @@ class Tenant:
             )
             return phase in phases
 
-        return dict(self.until(reached, seconds, name))
+        return dict(self.until(reached, name))
 
     def copied_out(self, claim: str, path: str, target: Path) -> Path:
         """Copies a folder of a claim's volume to this machine."""
@@ -133,7 +133,7 @@ class Tenant:
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "look"}, "spec": spec}
         self.kubectl("apply", "--filename", "-", stdin=json.dumps(pod))
         try:
-            self.kubectl("wait", "--for=condition=Ready", "pod/look", "--timeout=60s")
+            self.kubectl("wait", "--for=condition=Ready", "pod/look", f"--timeout={PATIENCE}s")
             yield
         finally:
             self.kubectl("delete", "pod", "look")

@@ -15,6 +15,7 @@ from tests.conftest import Cluster
 from tests.docs.written import blocks, commands, run_in_shell
 from tests.e2e.installation import NAMESPACE
 from tests.e2e.tenant import Tenant
+from tests.patience import PATIENCE
 
 REGISTRY = "docker.io/library"
 ENDLESS = "--watch"
@@ -72,7 +73,7 @@ def monitoring_kinds(node: Cluster) -> Iterator[None]:
     made = json.dumps({"apiVersion": "v1", "kind": "List", "items": definitions})
     node.kubectl("apply", "--server-side", "--filename", "-", stdin=made)
     names = [f"{kind.lower()}s.monitoring.coreos.com" for kind in PROMETHEUS_OPERATOR]
-    node.kubectl("wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{name}" for name in names))
+    node.kubectl("wait", "--for=condition=Established", f"--timeout={PATIENCE}s", *(f"crd/{name}" for name in names))
     yield
     node.kubectl("delete", "crd", *names)
 

@@ -8,6 +8,7 @@ import pytest
 from tests.cluster.volumes import small_volume
 from tests.e2e.installation import UNREACHABLE_REGISTRY
 from tests.e2e.tenant import Tenant, reason, small
+from tests.patience import PATIENCE
 
 TOO_LARGE = {"training": {"batchSize": 128}, "resources": {"memory": "1536Mi"}}
 """A batch that exceeds the memory. With much less memory, a trainer would hang instead: the kernel would evict and read pages of
@@ -40,8 +41,8 @@ def test_a_full_volume(tenant: Tenant) -> None:
         status = tenant.until_phase("Failed")
         assert reason(status, "Failed") == ("True", "StorageFull")
         assert "volume" in status["message"]
-        tenant.kubectl("delete", "dbj", "dog", "--timeout=60s")
-        tenant.kubectl("delete", "pods", "--all", "--timeout=60s")
+        tenant.kubectl("delete", "dbj", "dog", f"--timeout={PATIENCE}s")
+        tenant.kubectl("delete", "pods", "--all", f"--timeout={PATIENCE}s")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_problems_before_the_training(
     def reported(status: dict[str, Any]) -> bool:
         return reason(status, "Running") == ("False", word)
 
-    status = tenant.until(reported, 90)
+    status = tenant.until(reported)
     assert status["phase"] == phase
     assert remedy in status["message"], status["message"]
     assert word in tenant.events()
@@ -88,16 +89,16 @@ def test_an_attempt_starts_when_the_missing_object_is_created(tenant: Tenant) ->
     tenant.until(lambda status: reason(status, "Running") == ("False", "ConfigMapNotFound"))
     photos = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "photos"}})
     tenant.kubectl("create", "--filename", "-", stdin=photos)
-    tenant.until(lambda status: status.get("attempts"), 40)
+    tenant.until(lambda status: status.get("attempts"))
 
 
 def test_a_deadline(tenant: Tenant) -> None:
     tenant.apply(small(training={"steps": 100_000}, activeDeadlineSeconds=5))
     status = tenant.until_phase("Failed")
     assert reason(status, "Failed") == ("True", "DeadlineExceeded")
-    tenant.until(lambda _: not tenant.pods(), 60)
+    tenant.until(lambda _: not tenant.pods())
 
 
 def test_a_finished_dreamboothjob_is_deleted_after_its_ttl(tenant: Tenant) -> None:
     tenant.apply(small(**TOO_LARGE, ttlSecondsAfterFinished=1))
-    tenant.kubectl("wait", "--for=delete", "dbj/dog", "--timeout=120s")
+    tenant.kubectl("wait", "--for=delete", "dbj/dog", f"--timeout={PATIENCE}s")

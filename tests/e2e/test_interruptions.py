@@ -10,7 +10,8 @@ import pytest
 
 from tests.cluster.shared import read_state
 from tests.conftest import Cluster
-from tests.e2e.tenant import PATIENCE, Tenant, small
+from tests.e2e.tenant import Tenant, small
+from tests.patience import PATIENCE
 
 LONG = {"steps": 100_000}
 """More steps than a test waits for."""
@@ -43,7 +44,7 @@ def test_suspend_and_resume(tenant: Tenant) -> None:
     before = in_training(tenant)["progress"]["step"]
     tenant.patch({"suspend": True})
     tenant.until_phase("Suspended")
-    tenant.until(lambda _: not tenant.items("pods", "dreambooth.io/job"), 60)
+    tenant.until(lambda _: not tenant.items("pods", "dreambooth.io/job"))
     assert tenant.items("jobs") == []
     saved = tenant.status()["progress"]["step"]
     assert saved >= before
@@ -59,7 +60,7 @@ def test_deletion_keeps_only_a_retained_claim(tenant: Tenant) -> None:
     )
     for name in ("dog", "other"):
         tenant.until_phase("Running", name=name)
-    tenant.kubectl("delete", "dbj", "--all", "--timeout=90s")
+    tenant.kubectl("delete", "dbj", "--all", f"--timeout={PATIENCE}s")
     deadline = time.monotonic() + PATIENCE
     while left := tenant.items("jobs,pods,configmaps", "app.kubernetes.io/managed-by=dreambooth-operator"):
         assert time.monotonic() < deadline, left
@@ -86,7 +87,7 @@ def test_twenty_kills_of_the_operator_during_ten_jobs(tenant: Tenant, operator: 
         time.sleep(pauses.uniform(1, 8))
         node.kubectl("--namespace", operator, "delete", "pods", "--all", "--grace-period=0", "--force")
     for name in names:
-        status = tenant.until_phase("Complete", seconds=900, name=name)
+        status = tenant.until_phase("Complete", name=name)
         assert [attempt["reason"] for attempt in status["attempts"]] == ["Completed"]
     assert sorted(job["metadata"]["name"] for job in tenant.items("jobs")) == [f"{name}-0" for name in names]
 
@@ -95,7 +96,7 @@ def test_an_operator_that_is_upgraded_writes_nothing_twice(tenant: Tenant, opera
     tenant.apply(small(training={"steps": 60}))
     in_training(tenant)
     node.kubectl("--namespace", operator, "rollout", "restart", "deployment")
-    node.kubectl("--namespace", operator, "rollout", "status", "deployment", "--timeout=120s")
+    node.kubectl("--namespace", operator, "rollout", "status", "deployment", f"--timeout={PATIENCE}s")
     assert [attempt["reason"] for attempt in tenant.until_phase("Complete")["attempts"]] == ["Completed"]
 
 
@@ -125,7 +126,7 @@ def test_two_nodes_train_together_and_restart_together(tenant: Tenant) -> None:
     assert len(tenant.pods()) == 2
     victim = tenant.pods()[1]["metadata"]["name"]
     tenant.kubectl("delete", "pod", victim, "--grace-period=0", "--force")
-    status = tenant.until_phase("Complete", seconds=420)
+    status = tenant.until_phase("Complete")
     assert status["attempts"][-1]["reason"] == "Completed"
     assert len(status["attempts"]) == 2
 

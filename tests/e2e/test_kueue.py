@@ -17,6 +17,7 @@ from tests.conftest import Cluster
 from tests.e2e import kueue
 from tests.e2e.installation import restrict
 from tests.e2e.tenant import Tenant, small
+from tests.patience import PATIENCE
 
 TRAINER = Path(__file__).with_name("pretended_trainer.py")
 JOBS, GPUS = 20, 2
@@ -42,7 +43,7 @@ def namespace(cluster: Cluster, name: str) -> Iterator[str]:
     cluster.kubectl("create", "namespace", name)
     restrict(cluster, name)
     yield name
-    cluster.kubectl("--namespace", name, "delete", "dreamboothjobs", "--all", "--timeout=90s")
+    cluster.kubectl("--namespace", name, "delete", "dreamboothjobs", "--all", f"--timeout={PATIENCE}s")
     cluster.kubectl("delete", "clusterqueue", name, "--ignore-not-found", "--wait=false")
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
@@ -63,7 +64,7 @@ def test_dreamboothjobs_wait_for_quota_and_a_preempted_one_resumes(queues: Clust
         before = tenant.until(lambda status: status.get("progress", {}).get("step", 0) >= 10)["progress"]["step"]
         tenant.apply(small(scheduling=_scheduling(tenant, "low")), "waiting")
         tenant.until(lambda status: status.get("phase") == "Queued", name="waiting")
-        tenant.kubectl("delete", "dbj", "waiting", "--timeout=60s")
+        tenant.kubectl("delete", "dbj", "waiting", f"--timeout={PATIENCE}s")
         tenant.apply(small(scheduling=_scheduling(tenant, "high")), "urgent")
         tenant.until_phase("Queued")
         tenant.until_phase("Complete", name="urgent")
@@ -71,7 +72,7 @@ def test_dreamboothjobs_wait_for_quota_and_a_preempted_one_resumes(queues: Clust
         assert saved >= before
         status = tenant.until(lambda now: now["phase"] == "Running" and now["progress"]["step"] > saved)
         assert (status["failures"], len(status["attempts"])) == (0, 1)
-        tenant.kubectl("delete", "dbj", "--all", "--timeout=90s")
+        tenant.kubectl("delete", "dbj", "--all", f"--timeout={PATIENCE}s")
     finally:
         queues.kubectl("delete", "priorityclass", *(f"{tenant.name}-{name}" for name in classes))
         queues.kubectl("delete", "clusterqueue", tenant.name, "--wait=false")
@@ -136,9 +137,9 @@ def _fill(tenant: Tenant) -> None:
     tenant.kubectl("apply", "--filename", "-", stdin=json.dumps(every))
 
 
-def _until_complete(tenants: list[Tenant], seconds: float = 900) -> None:
+def _until_complete(tenants: list[Tenant]) -> None:
     """Waits for the end of all DreamBoothJobs; no tenant may have more pods than GPUs in its quota."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while True:
         phases = Counter(job.get("status", {}).get("phase") for tenant in tenants for job in tenant.items("dbj"))
         assert "Failed" not in phases, tenants[0].story()

@@ -7,7 +7,7 @@ from typing import Any
 from tests.charts.monitoring.prometheus import prometheus, queries
 from tests.cluster import binaries
 from tests.e2e.installation import NAMESPACE
-from tests.e2e.tenant import PATIENCE, Tenant, small
+from tests.e2e.tenant import Tenant, small
 
 
 def discovered(name: str, kubeconfig: Path, namespace: str, **more: Any) -> Mapping[str, Any]:
@@ -36,7 +36,7 @@ def test_each_query_of_the_dashboard_has_data(tenant: Tenant, tmp_path: Path) ->
         waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
         # It waits while its photos are missing, so that later counters are scraped at 0 before.
         tenant.apply(small(subject={"images": {"configMap": {"name": "none"}}}), name="waiting")
-        watching.until_answered(waits, PATIENCE)
+        watching.until_answered(waits)
         tenant.apply(small(training={"steps": 5000}))
         tenant.until_phase("Running")
-        watching.until_answered(asked, PATIENCE)
+        watching.until_answered(asked)

@@ -12,15 +12,16 @@ import yaml
 
 from dreambooth_api.job import API_VERSION, KIND
 from dreambooth_operator.kube.client import Cluster
+from tests.patience import PATIENCE
 
 
-def with_cluster(test: Callable[[Cluster], Awaitable[None]], seconds: float = 60) -> None:
+def with_cluster(test: Callable[[Cluster], Awaitable[None]]) -> None:
     """Runs a test with a client."""
 
     async def run() -> None:
         cluster = await Cluster.connect()
         try:
-            await asyncio.wait_for(test(cluster), seconds)
+            await test(cluster)
         finally:
             await cluster.close()
 
@@ -41,9 +42,9 @@ def applied_job(namespace: str, name: str = "dog") -> dict[str, Any]:
     }
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+async def until(condition: Callable[[], Any]) -> Any:
     """Waits until a condition, a function or a coroutine function, holds; returns its value."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(PATIENCE):
         while True:
             value = condition()
             if asyncio.iscoroutine(value):

@@ -12,6 +12,8 @@ from typing import Any
 
 import aiohttp
 
+from tests.patience import PATIENCE
+
 COMMAND = [sys.executable, "-m", "dreambooth_operator"]
 ROOT = Path(__file__).parents[2]
 
@@ -25,16 +27,18 @@ class Operator:
         self._reading = asyncio.create_task(self._read())
         self._said = asyncio.Condition()
 
-    async def said(self, words: str, seconds: float = 20) -> str:
+    async def said(self, words: str) -> str:
         """Waits for a log line with some words."""
-        async with asyncio.timeout(seconds), self._said:
-            while True:
-                for line in self.lines:
-                    if words in line:
-                        return line
-                if self._reading.done():
-                    raise AssertionError("\n".join(["the operator ended:", *self.lines]))
-                await self._said.wait()
+        try:
+            async with asyncio.timeout(PATIENCE), self._said:
+                while True:
+                    for line in self.lines:
+                        if words in line:
+                            return line
+                    assert not self._reading.done(), "\n".join(["the operator ended:", *self.lines])
+                    await self._said.wait()
+        except TimeoutError:
+            raise AssertionError("\n".join([f"the operator does not say '{words}':", *self.lines])) from None
 
     async def get(self, path: str) -> tuple[int, str]:
         """The response to a probe."""

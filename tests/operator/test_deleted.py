@@ -15,6 +15,7 @@ from tests.conftest import Cluster as Kubectl
 from tests.docs.written import commands
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
+from tests.patience import PATIENCE
 from tests.pretended_kubelet import pretended_kubelet
 
 pytestmark = pytest.mark.slow
@@ -25,13 +26,13 @@ def test_the_deletion_of_the_definitions_ends_the_operator_which_waits_for_them(
         async with operator(own_cluster.kubeconfig, "default") as one:
             await one.said("acquired the Lease")
             own_cluster.kubectl("delete", "--filename", ROOT / "crds")
-            await asyncio.wait_for(one.process.wait(), 90)
+            await asyncio.wait_for(one.process.wait(), PATIENCE)
             await one.said("does not exist any more; the operator waits for it after its restart")
             assert "Traceback" not in "\n".join(one.lines)
         async with operator(own_cluster.kubeconfig, "default") as one:
             await one.said("waiting for the CustomResourceDefinitions")
             own_cluster.kubectl("apply", "--server-side", "--filename", ROOT / "crds")
-            await one.said("acquired the Lease", 60)
+            await one.said("acquired the Lease")
 
     asyncio.run(test())
 
@@ -70,7 +71,7 @@ def test_no_attempt_starts_in_a_namespace_that_is_being_deleted(
                 reasons = [entry["reason"] for entry in (await status()).get("conditions", ())]
                 return "NamespaceTerminating" in reasons
 
-            await until(told, 60)
+            await until(told)
             assert (await status())["attempts"] == []
             assert [line for line in one.lines if "Starting" in line or "WARNING" in line] == []
         kubectl(
@@ -82,6 +83,7 @@ def test_no_attempt_starts_in_a_namespace_that_is_being_deleted(
     asyncio.run(test())
 
 
+@pytest.mark.timed
 def test_a_namespace_whose_dreamboothjobs_were_deleted_first_goes_without_the_wait(
     own_cluster: Kubectl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +111,7 @@ def test_a_namespace_whose_dreamboothjobs_were_deleted_first_goes_without_the_wa
                 pods = own_cluster.items("pods", f"--namespace={namespace}")
                 return [pod["status"]["phase"] for pod in pods] == ["Running"]
 
-            await until(runs, 60)
+            await until(runs)
             own_cluster.kubectl(*first[1:])
             begun = time.monotonic()
             own_cluster.kubectl(*second[1:])

@@ -66,7 +66,7 @@ def test_what_cascade_orphan_has_left_is_named_at_once(kubeconfig: Path, namespa
                 (objects,) = re.findall(r"kubectl delete (.*?)\.", status["message"])
                 return set(objects.split()) if len(objects.split()) == 3 else set()
 
-            objects = await until(named, 90)
+            objects = await until(named)
             assert objects == {"job/dog-0", "configmap/dog-config", "networkpolicy/dog"}
             cluster.kubectl("--namespace", namespace, "delete", *objects)
             await with_reason(client, namespace, "Starting")

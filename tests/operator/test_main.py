@@ -3,9 +3,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,13 +14,10 @@ from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.clusters import applied_job, network, until
 from tests.operator.operators import COMMAND, operator
+from tests.patience import PATIENCE
 
 LEADS = "leads: it acquired the Lease"
 Check = Callable[[], Awaitable[bool]]
-
-
-def run(test: Coroutine[Any, Any, None], seconds: float = 120) -> None:
-    asyncio.run(asyncio.wait_for(test, seconds))
 
 
 async def photos(cluster: Cluster, namespace: str) -> None:
@@ -48,12 +44,13 @@ async def versions(cluster: Cluster, namespace: str) -> dict[tuple[str, str], st
 
 def test_invalid_settings_are_reported_on_one_line_each() -> None:
     environment = {**os.environ, "DREAMBOOTH_WORKERS": "0", "DREAMBOOTH_NO_SUCH_SETTING": "1"}
-    ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 2
     lines = [line.partition(":")[0] for line in ended.stderr.splitlines()]
     assert sorted(lines) == ["DREAMBOOTH_NO_SUCH_SETTING", "DREAMBOOTH_TRAINER_IMAGE", "DREAMBOOTH_WORKERS"]
 
 
+@pytest.mark.timed
 def test_a_job_is_created_and_the_operator_stops_gracefully(kubeconfig: Path, namespace: str) -> None:
     async def test() -> None:
         cluster = await Cluster.connect()
@@ -65,16 +62,14 @@ def test_a_job_is_created_and_the_operator_stops_gracefully(kubeconfig: Path, na
             await until(has_job(cluster, namespace, "dog"))
             assert await one.get("/healthz") == (200, "ok")
             assert await one.metric("leader") == 1
-            begun = time.monotonic()
             one.process.send_signal(signal.SIGTERM)
-            assert await one.process.wait() == 0
-            assert time.monotonic() - begun < 20
+            assert await asyncio.wait_for(one.process.wait(), 20) == 0
             await one.said("released the Lease")
         lease = await cluster.get("Lease", namespace, "dreambooth-operator")
         assert lease is not None and not lease["spec"]["holderIdentity"]
         await cluster.close()
 
-    run(test())
+    asyncio.run(test())
 
 
 async def _is(answer: Awaitable[tuple[int, str]], status: int) -> bool:
@@ -90,19 +85,18 @@ def test_a_killed_leader_is_replaced_when_its_lease_expires(kubeconfig: Path, na
             operator(kubeconfig, namespace, identity="two") as two,
         ):
             await asyncio.wait(
-                [asyncio.create_task(each.said(LEADS, 60)) for each in (one, two)], return_when="FIRST_COMPLETED"
+                [asyncio.create_task(each.said(LEADS)) for each in (one, two)], return_when="FIRST_COMPLETED"
             )
             first, second = (one, two) if any(LEADS in line for line in one.lines) else (two, one)
             await until(lambda: _is(second.get("/readyz"), 200))
             first.process.kill()
             begun = time.monotonic()
             await cluster.create(applied_job(namespace))
-            await until(has_job(cluster, namespace, "dog"), 60)
-            seconds = time.monotonic() - begun
-            assert 10 < seconds < 40, "the Lease lasts 15 s"
+            await until(has_job(cluster, namespace, "dog"))
+            assert time.monotonic() - begun > 10, "the Lease lasts 15 s"
         await cluster.close()
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_a_restart_writes_nothing(kubeconfig: Path, namespace: str) -> None:
@@ -132,7 +126,7 @@ def test_a_restart_writes_nothing(kubeconfig: Path, namespace: str) -> None:
             assert await versions(cluster, namespace) == before
         await cluster.close()
 
-    run(test())
+    asyncio.run(test())
 
 
 async def _counts(metric: Awaitable[float], least: float) -> bool:
@@ -146,7 +140,7 @@ def test_the_operator_survives_an_outage_of_the_api_server(
     async def test() -> None:
         cluster = await Cluster.connect()
         await photos(cluster, namespace)
-        async with network(kubeconfig, tmp_path) as (wire, path), operator(path, namespace) as one:
+        async with network(kubeconfig, tmp_path) as (wire, path), operator(path, namespace, resync_seconds=3600) as one:
             await one.said(LEADS)
             await cluster.create(applied_job(namespace, "before"))
             await until(has_job(cluster, namespace, "before"))
@@ -154,16 +148,17 @@ def test_the_operator_survives_an_outage_of_the_api_server(
             await cluster.create(applied_job(namespace, "during"))
             await asyncio.sleep(8)
             wire.heal()
-            await until(has_job(cluster, namespace, "during"), 30)
+            await until(has_job(cluster, namespace, "during"))
             await cluster.create(applied_job(namespace, "after"))
-            await until(has_job(cluster, namespace, "after"), 30)
+            await until(has_job(cluster, namespace, "after"))
             assert one.process.returncode is None
         await cluster.close()
 
-    run(test())
+    asyncio.run(test())
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_hanging_watches_are_detected_within_about_a_minute(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
     async def test() -> None:
         cluster = await Cluster.connect()
@@ -176,11 +171,12 @@ def test_hanging_watches_are_detected_within_about_a_minute(kubeconfig: Path, na
             await asyncio.sleep(1)
             wire.forget()
             await cluster.create(applied_job(namespace, "during"))
-            await until(has_job(cluster, namespace, "during"), 80)
+            async with asyncio.timeout(80):
+                await until(has_job(cluster, namespace, "during"))
             assert one.process.returncode is None
         await cluster.close()
 
-    run(test(), 150)
+    asyncio.run(test())
 
 
 def test_the_process_exits_when_it_loses_the_lease(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
@@ -191,7 +187,7 @@ def test_the_process_exits_when_it_loses_the_lease(kubeconfig: Path, namespace: 
             await one.said("election ended")
             assert await one.process.wait() == 1
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_a_list_finds_changes_that_the_watches_missed(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
@@ -206,10 +202,10 @@ def test_a_list_finds_changes_that_the_watches_missed(kubeconfig: Path, namespac
             await until(has_job(cluster, namespace, "dog"))
             await until(lambda: _counts(one.metric("stored_objects"), 2))
             await cluster.delete(Reference("DreamBoothJob", "dog"), namespace, None)
-            await until(lambda: _counts(_minus(one.metric("stored_objects")), 0), 40)
+            await until(lambda: _counts(_minus(one.metric("stored_objects")), 0))
         await cluster.close()
 
-    run(test())
+    asyncio.run(test())
 
 
 async def _minus(metric: Awaitable[float]) -> float:

@@ -19,7 +19,6 @@ from tests.operator.pretended_node import PretendedNode
 
 FIELD = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/notify"
 SCHEMA = {"type": "object", "properties": {"channel": {"type": "string"}}}
-PATIENCE = 120
 """Seconds: three operators start one after the other, while other tests run."""
 
 NEW = {"notify": {"channel": "team"}}
@@ -66,23 +65,23 @@ def test_an_older_operator_keeps_attempts_running_and_starts_none(
         cluster.kubectl("create", "configmap", "photos", "--from-literal=dog.jpg=x", here)
         async with operator(kubeconfig, namespace):
             cluster.kubectl("create", "--filename=-", stdin=json.dumps(job))
-            (pod,) = await until(lambda: [one for one in found("pods") if "nodeName" in one["spec"]], PATIENCE)
+            (pod,) = await until(lambda: [one for one in found("pods") if "nodeName" in one["spec"]])
             pretended.run(pod)
-            await until(lambda: accepted("dog")[0] == "Running", PATIENCE)
+            await until(lambda: accepted("dog")[0] == "Running")
         with newer_definition(cluster):
-            await until(lambda: adds_the_field("dog"), PATIENCE)
+            await until(lambda: adds_the_field("dog"))
             async with operator(kubeconfig, namespace):
-                await until(lambda: accepted("dog") == ("Running", "False", "NewerSpec"), PATIENCE)
+                await until(lambda: accepted("dog") == ("Running", "False", "NewerSpec"))
                 cat = applied_job(namespace, "cat")
                 cluster.kubectl("create", "--filename=-", stdin=json.dumps({**cat, "spec": cat["spec"] | NEW}))
-                await until(lambda: accepted("cat") == ("Pending", "False", "NewerSpec"), PATIENCE)
+                await until(lambda: accepted("cat") == ("Pending", "False", "NewerSpec"))
                 assert [one["metadata"]["name"] for one in found("jobs")] == ["dog-0"]
                 assert "deletionTimestamp" not in found("jobs")[0]["metadata"]
-        await until(lambda: "notify" not in found("dreamboothjobs")[0]["spec"], PATIENCE)
+        await until(lambda: "notify" not in found("dreamboothjobs")[0]["spec"])
         async with operator(kubeconfig, namespace):
-            await until(lambda: accepted("dog") == ("Running", "True", "Sound"), PATIENCE)
-            await until(lambda: accepted("cat")[1:] == ("True", "Sound"), PATIENCE)
-            await until(lambda: [one["metadata"]["name"] for one in found("jobs")] == ["cat-0", "dog-0"], PATIENCE)
+            await until(lambda: accepted("dog") == ("Running", "True", "Sound"))
+            await until(lambda: accepted("cat")[1:] == ("True", "Sound"))
+            await until(lambda: [one["metadata"]["name"] for one in found("jobs")] == ["cat-0", "dog-0"])
             assert [one["metadata"]["uid"] for one in found("pods")][-1] == pod["metadata"]["uid"]
 
     asyncio.run(test())

@@ -12,9 +12,6 @@ from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
 from tests.operator.pretended_node import PretendedNode
 
-SECONDS = 120
-"""Kubernetes checks for pods of missing nodes every 20 s and waits another 40 s."""
-
 
 @pytest.mark.slow
 def test_a_job_whose_node_is_deleted_gets_another_pod(
@@ -30,13 +27,13 @@ def test_a_job_whose_node_is_deleted_gets_another_pod(
         async with operator(kubeconfig, namespace):
             cluster.kubectl("create", "--filename=-", stdin=json.dumps(job))
             placed = await until(
-                lambda: [pod for pod in found("pods") if pod["spec"].get("nodeName") == pretended.name], SECONDS
+                lambda: [pod for pod in found("pods") if pod["spec"].get("nodeName") == pretended.name]
             )
             (pod,) = placed
             pretended.run(pod)
             await until(lambda: found("dreamboothjobs")[0]["status"]["phase"] == "Running")
             pretended.delete()
-            await until(lambda: "NodeLost" in [event["reason"] for event in found("events")], SECONDS)
+            await until(lambda: "NodeLost" in [event["reason"] for event in found("events")])
             await until(
                 lambda: [each["metadata"]["uid"] for each in found("pods")] not in ([], [pod["metadata"]["uid"]])
             )

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tests.cluster.layout import AUDIT_LOG
 from tests.conftest import Cluster as SharedCluster
 from tests.operator.clusters import until
 from tests.operator.operators import Operator, operator
+from tests.patience import PATIENCE
 from tests.permissions import (
     NEVER_REQUESTED,
     Check,
@@ -31,10 +31,6 @@ from tests.permissions import (
 RELEASE = "dreambooth"
 CANARY = f"hf_{secrets.token_hex(16)}"
 """A canary token that must not leak."""
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 240))
 
 
 @pytest.fixture
@@ -76,9 +72,9 @@ def test_the_permissions_are_exactly_the_used_ones_and_no_token_is_logged(
             await no_complaint(one)
         await admin.close()
 
-    run(test())
+    asyncio.run(test())
     # A watch is logged when the API server notices that its client is gone.
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     used, forbidden = asked(AUDIT_LOG, user)
     while granted(access) - used != NEVER_REQUESTED and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -115,10 +111,10 @@ def test_permissions_without_requests_are_required(
         kubectl(cluster, namespace, "apply", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "photos"}})
         async with operator(restricted, namespace, lease_name=RELEASE):
             await admin.create(job(namespace, "dog", resources={"gpusPerNode": 0, "nodes": 2}))
-            await until(refused(admin, namespace), 60)
+            await until(refused(admin, namespace))
         await admin.close()
 
-    run(test())
+    asyncio.run(test())
 
 
 def refused(admin: Cluster, namespace: str) -> Check:

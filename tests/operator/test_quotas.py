@@ -11,6 +11,7 @@ from dreambooth_operator.kube.client import Cluster
 from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
+from tests.patience import PATIENCE
 
 BOUNDS = """
 apiVersion: v1
@@ -53,7 +54,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_quota_violations_are_reported_with_a_remedy(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
     cluster.kubectl("--namespace", namespace, "apply", "--filename", "-", stdin=BOUNDS)
     cluster.kubectl("--namespace", namespace, "create", "configmap", "photos")
-    wait = "--for=jsonpath={.status.hard.requests\\.storage}=100Gi", "resourcequota/team", "--timeout=30s"
+    wait = "--for=jsonpath={.status.hard.requests\\.storage}=100Gi", "resourcequota/team", f"--timeout={PATIENCE}s"
     cluster.kubectl("--namespace", namespace, "wait", *wait)
 
     async def test() -> None:
@@ -64,11 +65,11 @@ def test_quota_violations_are_reported_with_a_remedy(kubeconfig: Path, namespace
                 job["spec"] |= spec
                 await client.create(job)
             await asyncio.gather(
-                *(until(_told(client, namespace, name, *words), 60) for name, (_, *words) in CASES.items())
+                *(until(_told(client, namespace, name, *words)) for name, (_, *words) in CASES.items())
             )
         await client.close()
 
-    asyncio.run(asyncio.wait_for(test(), 300))
+    asyncio.run(test())
 
 
 def _told(client: Cluster, namespace: str, name: str, word: str, words: str) -> Callable[[], Awaitable[bool]]:

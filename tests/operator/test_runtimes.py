@@ -26,7 +26,7 @@ async def becomes(client: Cluster, namespace: str, word: str) -> None:
     async def reported() -> bool:
         return await reason(client, namespace) == word
 
-    await until(reported, 40)
+    await until(reported)
 
 
 def runtime(namespace: str, **spec: Any) -> Object:
@@ -60,7 +60,7 @@ def test_runtimes_are_watched_with_a_single_namespace(kubeconfig: Path, namespac
         await client.close()
 
     try:
-        asyncio.run(asyncio.wait_for(test(), 120))
+        asyncio.run(test())
     finally:
         cluster.kubectl("delete", "dreamboothruntime", namespace, "--ignore-not-found")
 
@@ -97,7 +97,7 @@ def test_the_job_has_the_fields_for_kueue_and_keeps_its_changes(
         await client.delete(Reference("DreamBoothJob", "dog"), namespace, None)
         await client.close()
 
-    asyncio.run(asyncio.wait_for(test(), 120))
+    asyncio.run(test())
 
 
 def test_the_api_server_accepts_the_examples_of_the_docs(namespace: str, cluster: Kubectl) -> None:

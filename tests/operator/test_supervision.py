@@ -11,6 +11,7 @@ from dreambooth_operator.kube.client import Cluster, ClusterError
 from dreambooth_operator.main import STUCK_REQUEST_SECONDS, Operator
 from dreambooth_operator.settings import Settings
 from tests.operator.clusters import until
+from tests.patience import PATIENCE
 
 Part = Callable[[Operator], Any]
 POLLER: Part = lambda operator: operator.progress  # noqa: E731
@@ -59,7 +60,7 @@ def test_the_end_of_a_part_ends_the_process_and_releases_the_lease(
 
         part(operator).run = until_elected
         await operator.start()
-        await asyncio.wait_for(operator.ending.wait(), 10)
+        await asyncio.wait_for(operator.ending.wait(), PATIENCE)
         await operator.stop()
         assert operator.failed
         assert await holder(namespace) == ""
@@ -79,9 +80,9 @@ def test_a_leader_whose_lists_fail_gives_the_lease_back(namespace: str, monkeypa
         operator.settings = operator.settings.model_copy(update={"resync_seconds": 0.1})
         operator.resync._settings = operator.settings
         await operator.start()
-        await asyncio.wait_for(operator.leadership.elected.wait(), 10)
+        await asyncio.wait_for(operator.leadership.elected.wait(), PATIENCE)
         monkeypatch.setattr(operator.cluster, "list", forbidden)
-        await asyncio.wait_for(operator.ending.wait(), 10)
+        await asyncio.wait_for(operator.ending.wait(), PATIENCE)
         await operator.stop()
         assert operator.failed
         assert await holder(namespace) == ""

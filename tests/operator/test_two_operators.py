@@ -11,6 +11,7 @@ from dreambooth_operator.kube.client import Cluster
 from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job
 from tests.operator.operators import Operator, operator
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +20,7 @@ NOTICED = "another operator serves the same DreamBoothJobs"
 
 async def change_until(noticed: Operator, other: Operator, cluster: Kubectl, namespace: str) -> None:
     """Suspends and resumes a DreamBoothJob until one of the operators has noticed the other one."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE):
         for suspend in itertools.cycle((True, False)):
             if any(NOTICED in line for one in (noticed, other) for line in one.lines):
                 return
@@ -47,6 +48,7 @@ def test_operators_with_different_leases_notice_each_other(kubeconfig: Path, nam
     asyncio.run(test())
 
 
+@pytest.mark.timed
 def test_the_next_leader_of_the_same_lease_is_no_other_operator(
     kubeconfig: Path, namespace: str, cluster: Kubectl
 ) -> None:
@@ -56,7 +58,7 @@ def test_the_next_leader_of_the_same_lease_is_no_other_operator(
             async with operator(kubeconfig, namespace, identity=identity, lease_seconds=3) as leader:
                 await leader.said("acquired the Lease")
                 await client.create(applied_job(namespace, f"dog-{identity}"))
-                await leader.said(f"{namespace}/dog-{identity}: ConfigMapNotFound", 60)
+                await leader.said(f"{namespace}/dog-{identity}: ConfigMapNotFound")
                 assert [line for line in leader.lines if NOTICED in line] == []
         await client.close()
 

@@ -13,7 +13,8 @@ import pytest
 
 from benchmarks.warm_start import warm_start
 from dreambooth_api.failures import Interrupted
-from tests.trainer.tiny_training import PATIENCE, Job, environment_of_processes, job_of, signal_when, wait
+from tests.patience import PATIENCE
+from tests.trainer.tiny_training import Job, environment_of_processes, job_of, signal_when, wait
 
 pytestmark = pytest.mark.slow
 

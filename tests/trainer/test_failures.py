@@ -34,6 +34,7 @@ from dreambooth_api.failures import (
     TrainerFailure,
     classify,
 )
+from tests.patience import PATIENCE
 from tests.ports import free_port
 from tests.trainer.tiny_training import Job, finish, job_of, job_with_nan, signal_when, wait, write_photos
 
@@ -262,9 +263,10 @@ def test_a_run_is_seen_from_outside_until_it_is_stopped(tiny_training: Path) -> 
 
 def answer(port: str, path: str) -> Any:
     """The body of an answer; asked until the server listens."""
-    for _ in range(400):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as response:
                 body = response.read().decode()
         except ConnectionError:
             time.sleep(0.05)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dreambooth_api.failures import CommunicationFailure, Interrupted, InvalidConfig, NonFiniteLoss
+from tests.patience import PATIENCE
 from tests.ports import free_port
 from tests.trainer.tiny_training import (
-    PATIENCE,
     Job,
     distance,
     environment_of_processes,

@@ -29,12 +29,11 @@ from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.module import DreamBoothModule
+from tests.patience import PATIENCE
 from tests.ports import free_port
 from tests.trainer.tiny_models import build
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 180
-"""Seconds within which a process must end."""
 
 
 def write_model(folder: Path) -> None:
@@ -218,12 +217,12 @@ def finish(arguments: Sequence[str], **environment: str) -> tuple[int, str]:
     return ended.returncode, ended.stdout
 
 
-def wait(process: BaseProcess, seconds: float = PATIENCE) -> int:
+def wait(process: BaseProcess) -> int:
     """Waits for the end of a process and returns its exit code."""
-    process.join(seconds)
+    process.join(PATIENCE)
     if process.exitcode is None:
         process.kill()
-        raise TimeoutError(f"still running after {seconds} s")
+        raise TimeoutError(f"still running after {PATIENCE} s")
     return process.exitcode
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from tests.cluster.layout import ROOT
 from tests.cluster.processes import Processes
+from tests.patience import PATIENCE
 from tests.ports import free_port
 
 CHART_FILES = ROOT / "charts" / "dreambooth-operator" / "monitoring"
@@ -23,7 +24,6 @@ DASHBOARD = CHART_FILES / "dashboard.json"
 SCRAPE_SECONDS = 1
 RATE_INTERVAL = "20s"
 """The rate interval that Grafana would choose for the scrape interval, increased for slow machines."""
-READY_SECONDS = 60
 
 
 class Prometheus:
@@ -55,9 +55,9 @@ class Prometheus:
         """The queries without a result so far."""
         return {name: query for name, query in queries.items() if not any(map(_number, self.samples(query)))}
 
-    def until_answered(self, queries: Mapping[str, str], seconds: float) -> None:
+    def until_answered(self, queries: Mapping[str, str]) -> None:
         """Waits until each query has a result."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE
         while left := self.unanswered(queries):
             assert time.monotonic() < deadline, f"no data: {json.dumps(left, indent=1)}"
             time.sleep(SCRAPE_SECONDS)
@@ -84,7 +84,7 @@ def prometheus(binary: str, folder: Path, scrapes: Sequence[Mapping[str, Any]]) 
     processes, running = Processes(), Prometheus(f"http://{listen}")
     try:
         processes.start("prometheus", [binary, *(f"--{name}={value}" for name, value in flags.items())])
-        processes.until("prometheus", running.ready, READY_SECONDS)
+        processes.until("prometheus", running.ready, PATIENCE)
         yield running
     finally:
         processes.stop_all()

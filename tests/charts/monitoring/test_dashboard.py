@@ -15,7 +15,7 @@ import pytest
 from tests.charts.monitoring.prometheus import Prometheus, prometheus, queries
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
-from tests.e2e.tenant import PATIENCE, Tenant, reason, small
+from tests.e2e.tenant import Tenant, reason, small
 from tests.operator.operators import operator
 from tests.ports import free_port
 
@@ -89,7 +89,7 @@ def test_each_query_has_data_and_the_metrics_are_clean(tenant: Tenant, tmp_path:
         tenant.apply(small(training={"steps": STEPS}, scheduling={"nodeSelector": {"no-such-label": "anywhere"}}))
         # Counters that increase at the start of the pod must be scraped at 0 before.
         waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
-        watching.until_answered(waits, PATIENCE)
+        watching.until_answered(waits)
         # The scheduler would overwrite it too, until it has processed the pod.
         # A cluster without a node has no volumes either.
         tenant.until(
@@ -97,7 +97,7 @@ def test_each_query_has_data_and_the_metrics_are_clean(tenant: Tenant, tmp_path:
         )
         (pod,) = tenant.pods()
         run_pod(tenant, pod)
-        watching.until_answered(asked, PATIENCE)
+        watching.until_answered(asked)
         assert lint(cluster, operator_address) == lint(cluster, trainer_address) == ""
 
     async def test() -> None:

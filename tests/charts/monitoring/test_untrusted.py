@@ -15,7 +15,6 @@ from tests.conftest import Cluster
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 60
 NAME = "dreambooth_trainer_step"
 HONEST = f"# TYPE {NAME} gauge\n{NAME} 7\n"
 MANY = "".join(f'{NAME}{{number="{number}"}} 1\n' for number in range(10_000))
@@ -76,7 +75,7 @@ def test_too_many_samples_fail_the_scrape(cluster: Cluster, tmp_path: Path, text
         ]
         with prometheus(cluster.binary("prometheus"), tmp_path, scrapes) as watching:
             seen = {"honest": f'{NAME}{{job="honest"}} == 7', "liar": 'up{job="liar"} == 0'}
-            watching.until_answered(seen, SECONDS)
+            watching.until_answered(seen)
             assert watching.samples(f'{NAME}{{job="liar"}}') == []
 
 
@@ -88,6 +87,6 @@ def test_a_trainer_can_not_write_series_of_others(cluster: Cluster, tmp_path: Pa
             {"job_name": "liar", "static_configs": [{"targets": [liar], "labels": labels}], **scrape(cluster)},
         ]
         with prometheus(cluster.binary("prometheus"), tmp_path, scrapes) as watching:
-            watching.until_answered({"taken": f'{NAME}{{namespace="own",job="liar"}}'}, SECONDS)
+            watching.until_answered({"taken": f'{NAME}{{namespace="own",job="liar"}}'})
             assert watching.samples("dreambooth_operator_leader") == []
             assert watching.samples('{namespace="other"}') == watching.samples('{job="operator"}') == []

@@ -28,6 +28,7 @@ from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job, network, until, with_cluster
+from tests.patience import PATIENCE
 
 PHOTOS = Reference("ConfigMap", "photos")
 
@@ -93,7 +94,7 @@ async def running(cluster: Cluster, namespace: str, script: Script) -> AsyncIter
         yield parts
     finally:
         parts.queue.close()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, PATIENCE)
 
 
 def config_map(observed: Observed, name: str = "settings", **data: str) -> Object:
@@ -291,7 +292,7 @@ def test_an_admission_policy_is_not_final_although_it_calls_a_job_invalid(namesp
                 return True
             return False
 
-        await until(denied, 30)
+        await until(denied)
         await parts.controller._reconcile(parts.key)
         status = (await parts.job())["status"]
         assert (status["phase"], status["conditions"][0]["reason"]) == ("Pending", "Sound"), status
@@ -365,12 +366,12 @@ def test_a_claim_that_does_not_bind_is_reported_with_its_event(
             status = (await parts.job()).get("status", {})
             return words in status.get("message", "") and status["phase"] == "Pending"
 
-        await until(reported, 60)
+        await until(reported)
 
     for item in made:
         cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(item))
     try:
-        with_cluster(test, 90)
+        with_cluster(test)
     finally:
         for item in made:
             cluster.kubectl("delete", "pv", item["metadata"]["name"], "--wait=false")
@@ -518,6 +519,7 @@ def test_a_deleted_dreamboothjob_is_forgotten(namespace: str) -> None:
     with_cluster(test)
 
 
+@pytest.mark.timed
 def test_a_write_ends_before_the_lease_expires(
     kubeconfig: Path, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from dreambooth_operator.objects.observed import Key
 from dreambooth_operator.poll.poller import REJECTION_THRESHOLD, Poller, running_trainers
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
+from tests.operator.clusters import until
 from tests.operator.objects_of import dreambooth_job, job, pod
 from tests.operator.poll.test_snapshot_validation import make_snapshot
 
@@ -106,12 +107,6 @@ def saying(*snapshots: Snapshot) -> Handler:
     return answer
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 def test_progress_reaches_the_queue_and_the_controller() -> None:
     async def test() -> None:
         trainers = Trainers()
@@ -138,6 +133,7 @@ def test_only_changes_are_queued() -> None:
     asyncio.run(test())
 
 
+@pytest.mark.timed
 def test_updates_stay_below_the_rate_and_are_fair() -> None:
     async def test() -> None:
         trainers = Trainers(poll_seconds=0.01, status_writes_per_second=20)
@@ -359,7 +355,7 @@ def test_malicious_http_is_rejected(serve: Raw, result: str) -> None:
         trainers.add("dog", "127.0.0.1")
         before = polls(result)
         async with trainers.sending(serve) as progress:
-            await until(lambda: polls(result) > before + 1, 60)
+            await until(lambda: polls(result) > before + 1)
             assert progress.snapshot(DOG) is None
 
     asyncio.run(test())

@@ -1,7 +1,5 @@
 import asyncio
 import time
-from collections.abc import Coroutine
-from typing import Any
 
 import pytest
 
@@ -18,10 +16,6 @@ from dreambooth_operator.queueing.work_queue import (
 A, B, C = (Key("space", name) for name in "abc")
 
 
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 10))
-
-
 def test_keys_are_unique_and_in_order() -> None:
     async def test() -> None:
         queue = WorkQueue()
@@ -30,7 +24,7 @@ def test_keys_are_unique_and_in_order() -> None:
         assert [await queue.get() for _ in range(3)] == [A, B, C]
         assert (len(queue), queue.busy()) == (0, 3)
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_a_key_that_is_added_while_processed_is_queued_again_but_never_has_two_workers() -> None:
@@ -46,7 +40,7 @@ def test_a_key_that_is_added_while_processed_is_queued_again_but_never_has_two_w
         queue.done(A, None)
         assert len(queue) == 0
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_the_longest_wait_is_that_of_the_oldest_key() -> None:
@@ -63,7 +57,7 @@ def test_the_longest_wait_is_that_of_the_oldest_key() -> None:
         await queue.get()
         assert queue.longest_wait() == 0
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_an_idle_worker_is_woken() -> None:
@@ -74,7 +68,7 @@ def test_an_idle_worker_is_woken() -> None:
         queue.add(B)
         assert await waiting == B
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_a_key_is_requeued_after_the_latest_delay() -> None:
@@ -84,14 +78,14 @@ def test_a_key_is_requeued_after_the_latest_delay() -> None:
         queue.done(await queue.get(), 0.05)
         begun = time.monotonic()
         assert await queue.get() == A
-        assert 0.04 < time.monotonic() - begun < 10
+        assert time.monotonic() - begun > 0.04
         queue.done(A, 0.02)
         queue.add(A)
         queue.done(await queue.get(), None)
         await asyncio.sleep(0.05)
         assert len(queue) == 0, "an item that was due earlier is still due"
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_the_delay_grows_with_each_failure_until_a_success() -> None:
@@ -107,7 +101,7 @@ def test_the_delay_grows_with_each_failure_until_a_success() -> None:
         queue.add(A)
         assert queue.failed(await queue.get()) <= FIRST_DELAY
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_a_retry_waits_no_longer_than_requeue_after() -> None:
@@ -118,7 +112,7 @@ def test_a_retry_waits_no_longer_than_requeue_after() -> None:
             delay = queue.failed(await queue.get(), requeue_after=0.5)
         assert delay == 0.5
 
-    run(test())
+    asyncio.run(test())
 
 
 @pytest.mark.parametrize(
@@ -150,7 +144,7 @@ def test_a_closed_queue_returns_nothing_and_lets_workers_finish() -> None:
             await queue.get()
         idle.cancel()
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_closing_wakes_idle_workers() -> None:
@@ -162,7 +156,7 @@ def test_closing_wakes_idle_workers() -> None:
         ends = await asyncio.gather(*workers, return_exceptions=True)
         assert all(isinstance(end, QueueClosed) for end in ends)
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_longest_run() -> None:
@@ -177,7 +171,7 @@ def test_longest_run() -> None:
         queue.done(A, None)
         assert queue.longest_run() < 0.04
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_no_key_is_processed_by_two_workers() -> None:
@@ -209,7 +203,7 @@ def test_no_key_is_processed_by_two_workers() -> None:
         assert set(seen) == set(keys)
         assert len(seen) <= 500
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_a_namespace_with_many_keys_delays_one_with_few_by_a_single_key() -> None:
@@ -219,7 +213,7 @@ def test_a_namespace_with_many_keys_delays_one_with_few_by_a_single_key() -> Non
         queue.add_all([A, B])
         assert [(await queue.get()).namespace for _ in range(6)] == ["loud", "space", "loud", "space", "loud", "loud"]
 
-    run(test())
+    asyncio.run(test())
 
 
 def test_a_namespace_uses_no_more_workers_than_its_limit() -> None:
@@ -239,7 +233,7 @@ def test_a_namespace_uses_no_more_workers_than_its_limit() -> None:
         queue.done(loud[0], None)
         assert await fourth == loud[2]
 
-    run(test())
+    asyncio.run(test())
 
 
 @pytest.mark.parametrize(("workers", "share"), [(1, 1), (2, 1), (3, 1), (8, 4)])

@@ -112,6 +112,7 @@ def test_a_refusal_of_the_hub_is_reported_with_a_remedy(
         assert hint in str(caught.value)
 
 
+@pytest.mark.timed
 def test_an_unreachable_hub_is_reported_promptly(reach: Callable[[str], None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]

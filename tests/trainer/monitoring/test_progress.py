@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dreambooth_api.progress import Event, Snapshot
 from dreambooth_trainer.monitoring.progress import PHASES, Progress
+from tests.patience import PATIENCE
 
 
 class FakeClock:
@@ -238,19 +239,19 @@ def test_readers_in_other_threads_see_consistent_snapshots() -> None:
     def clock() -> float:
         if threading.current_thread().name == "writer":
             halfway.set()
-            go_on.wait(5)
+            go_on.wait(PATIENCE)
         return 0.0
 
     progress = Progress(clock=clock)
     with progress.phase("prior", total=2) as phase, ThreadPoolExecutor(1) as readers:
         writer = threading.Thread(target=phase.advance, name="writer")
         writer.start()
-        assert halfway.wait(5)
+        assert halfway.wait(PATIENCE)
         reading = readers.submit(progress.snapshot)
         with pytest.raises(TimeoutError):
             reading.result(timeout=0.2)
         go_on.set()
-        assert reading.result(timeout=5).percent == 12.5
+        assert reading.result(timeout=PATIENCE).percent == 12.5
         writer.join()
 
 

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from dreambooth_api.progress import Snapshot
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.monitoring.server import Server, serve
+from tests.patience import PATIENCE
 
 
 class FakeClock:
@@ -42,7 +43,7 @@ def server(progress: Progress) -> Iterator[Server]:
 
 @pytest.fixture
 def connection(server: Server) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     yield connection
     connection.close()
 
@@ -139,7 +140,7 @@ def test_health_fails_when_a_run_makes_no_progress(
 
 @pytest.mark.parametrize("path", ["/progress", "/metrics", "/healthz"])
 def test_head_is_get_without_the_body(server: Server, path: str) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as client:
         client.sendall(f"HEAD {path} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
         head, body = b"".join(iter(lambda: client.recv(4096), b"")).split(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
@@ -194,6 +195,6 @@ def test_the_port_is_free_after_closing(progress: Progress) -> None:
 
 def test_ipv6(progress: Progress) -> None:
     with serve(progress, 0, "::1") as server:
-        connection = http.client.HTTPConnection("::1", server.port, timeout=5)
+        connection = http.client.HTTPConnection("::1", server.port, timeout=PATIENCE)
         assert ask(connection, "GET", "/progress")[0].status == 200
         connection.close()

@@ -20,6 +20,7 @@ from dreambooth_trainer.phases.prior import GeneratedClassImages
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import manifest_of
 from dreambooth_trainer.run import Run, RunFolder
+from tests.patience import PATIENCE
 from tests.trainer.tiny_models import Layout
 from tests.trainer.tiny_training import prepared_photos
 
@@ -196,7 +197,7 @@ def test_two_runs_fill_a_folder_at_the_same_time(source: Path, tmp_path: Path) -
     for job in jobs:
         job.start()
     for job in jobs:
-        job.join(timeout=120)
+        job.join(PATIENCE)
         assert job.exitcode == 0
     alone = folder_of(prior.generate_class_images(started(source, tmp_path / "alone", images=12)))
     together = tmp_path / "both" / alone.relative_to(tmp_path / "alone")

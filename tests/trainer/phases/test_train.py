@@ -155,6 +155,7 @@ def test_a_damaged_checkpoint_is_skipped(uninterrupted: Job, tiny_training: Path
 
 @pytest.mark.slow
 class TestTwoProcesses:
+    @pytest.mark.timed
     def test_a_process_is_killed(self, tiny_training: Path) -> None:
         """The other process fails soon, and the next start reaches the weights of an uninterrupted run."""
         whole, job = (long_job(tiny_training, name, stage=3) for name in ("both-alive", "rank-killed"))

@@ -17,6 +17,9 @@ import pytest
 
 from dreambooth_api.failures import Interrupted, StorageUnavailable
 from dreambooth_trainer.process.lock import Holder, Timeouts, one_writer
+from tests.patience import PATIENCE
+
+pytestmark = pytest.mark.timed
 
 QUICK = Timeouts(holder=0.6, renewal=0.05, silence=2.0, server=6.0, look=0.02)
 
@@ -180,7 +183,7 @@ class TestAnotherMachine:
     def test_taking_the_folder_from_a_suspended_process_is_noticed(self, file: Path, watch: Watch) -> None:
         with watch.hold(file):
             on_another_machine(file)
-            assert watch.lost.wait(5)
+            assert watch.lost.wait(PATIENCE)
         assert json.loads(file.read_text())["host"] == "node-b"
 
     def test_a_free_lock_is_taken(self, file: Path, watch: Watch) -> None:
@@ -194,8 +197,8 @@ def test_a_lock_that_the_file_server_still_holds_is_waited_for(file: Path, watch
     on_another_machine(file)
     with file.open() as kept:
         fcntl.flock(kept, fcntl.LOCK_EX)
-        threading.Timer(0.8, lambda: fcntl.flock(kept, fcntl.LOCK_UN)).start()
         begun = time.monotonic()
+        threading.Timer(0.8, lambda: fcntl.flock(kept, fcntl.LOCK_UN)).start()
         with watch.hold(file):
             assert time.monotonic() - begun > 0.7
 

@@ -15,6 +15,7 @@ from dreambooth_api.failures import StorageFull, classify
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.training.checkpoints import INDEX, Checkpoints
 from dreambooth_trainer.training.state import Part, State, StateReader
+from tests.patience import PATIENCE
 
 ONE = Distributed()
 FILE = "state-00000.safetensors"
@@ -147,7 +148,7 @@ class Slow:
         write = State.write
 
         def wait(state: State, file: Path) -> str:
-            assert self.go_on.wait(60)
+            assert self.go_on.wait(PATIENCE)
             return write(state, file)
 
         monkeypatch.setattr(State, "write", wait)

@@ -16,6 +16,7 @@ from dreambooth_operator.decide.policies.apply_runtime import with_runtime
 from dreambooth_operator.decide.policies.limits import violations
 from dreambooth_operator.decide.policies.start import plan_start
 from dreambooth_operator.settings import Settings
+from tests.patience import PATIENCE
 
 CASES = Path(__file__).parent / "manifests"
 SETTINGS = Settings(trainer_image="registry/trainer:1", image_pull_secrets=["pull"])
@@ -51,7 +52,9 @@ def test_an_api_server_accepts_the_objects(case: str, cluster: Any) -> None:
     cluster.kubectl("create", "namespace", namespace)
     cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     # Without it, the API server refuses pods.
-    cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={namespace}", "--timeout=60s")
+    cluster.kubectl(
+        "wait", "--for=create", "serviceaccount/default", f"--namespace={namespace}", f"--timeout={PATIENCE}s"
+    )
     try:
         if (runtime := CASES / case / "runtime.yaml").exists():
             cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename", runtime)
