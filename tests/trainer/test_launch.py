@@ -74,11 +74,16 @@ def test_the_exit_code_is_the_trainers(tiny_training: Path) -> None:
     assert job.termination["reason"] == "NonFiniteLoss"
 
 
-def test_a_signal_reaches_all_and_they_save_their_state(tiny_training: Path) -> None:
-    job = job_of(tiny_training, "launched-stopped", training={"steps": 100_000}, checkpoints={"intervalSeconds": 600})
+@pytest.mark.parametrize("signals", [1, 500], ids=["one signal", "many signals"])
+def test_a_signal_reaches_all_and_they_save_their_state(tiny_training: Path, signals: int) -> None:
+    settings = {"training": {"steps": 100_000}, "checkpoints": {"intervalSeconds": 600}}
+    job = job_of(tiny_training, f"launched-stopped-{signals}", **settings)
     process = two_processes(job)
     until_trained(job, process, 5)
-    process.send_signal(signal.SIGTERM)
+    for _ in range(signals):
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.002)
     assert process.wait(PATIENCE) == Interrupted.exit_code, job.log.read_text()
     assert job.termination["reason"] == "Interrupted"
     assert list(job.output.checkpoints.glob("step-*"))

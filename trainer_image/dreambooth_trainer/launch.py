@@ -8,7 +8,9 @@ Indexed Job. In both cases the exit code is that of the trainer (see `failures.p
 """
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -42,10 +44,17 @@ def main(
 def _torchrun(nodes: int, processes: int, master: str, command: list[str]) -> int:
     """Runs this pod's processes and returns the exit code of the first that failed."""
     from torch.distributed import DistError
-    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing import SignalException, api
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    def stop(signum: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(each, signal.SIG_IGN)
+        raise SignalException(f"received signal {signum}", sigval=signal.Signals(signum))
+
+    # With torchrun's own handler, a second signal ends the agent, and with it the pod, while the processes still save.
+    api._terminate_process_handler = stop
     config = LaunchConfig(
         min_nodes=nodes,
         max_nodes=nodes,
