@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from dreambooth_api.progress import Snapshot
 from dreambooth_operator.decide.reconcile import reconcile, references
@@ -22,6 +22,18 @@ MINIMAL: Mapping[str, Any] = {"subject": {"class": "dog", "images": {"configMap"
 def stamp(time: datetime) -> str:
     """A time as the API server writes it."""
     return f"{time:%Y-%m-%dT%H:%M:%SZ}"
+
+
+class Cache(NamedTuple):
+    """The Jobs and pods that the watches had delivered at some time."""
+
+    jobs: Sequence[dict[str, Any]]
+    pods: Sequence[dict[str, Any]]
+
+    def seen(self, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The Jobs of the cache, with those that were created since: the operator's own writes are in it at once."""
+        uids = {job["metadata"]["uid"] for job in self.jobs}
+        return [*self.jobs, *(job for job in jobs if job["metadata"]["uid"] not in uids)]
 
 
 class FakeCluster:
@@ -69,12 +81,13 @@ class FakeCluster:
 
     # The operator.
 
-    def observe(self) -> Observed:
-        """The input of `reconcile`."""
+    def observe(self, cache: Cache | None = None) -> Observed:
+        """The input of `reconcile`, from the watches' cache as it was at some time, or as it is now."""
+        jobs, pods = cache.seen(self.jobs) if cache else self.jobs, cache.pods if cache else self.pods
         observed = Observed(
             dreamboothjob=deepcopy(self.job),
-            jobs=deepcopy(self.jobs),
-            pods=deepcopy(self.pods),
+            jobs=deepcopy(jobs),
+            pods=deepcopy(pods),
             runtimes=deepcopy(self.runtimes),
             mount_failures=dict(self.mount_failures),
             unbound_claims=dict(self.unbound_claims),
@@ -88,19 +101,28 @@ class FakeCluster:
         referenced = {reference: deepcopy(self.objects.get(reference)) for reference in asked}
         return Observed(**{**vars(observed), "referenced": referenced})
 
-    def decide(self) -> Plan:
-        """The plan of the operator."""
-        return reconcile(self.observe(), self.now, self.settings)
+    def cache(self) -> Cache:
+        """The cache of the watches, as it is now."""
+        return Cache(deepcopy(self.jobs), deepcopy(self.pods))
 
-    def carry_out(self, plan: Plan, writes: int | None = None) -> None:
-        """Carries out a plan, or only its first writes, as if the operator was killed after them."""
+    def decide(self, cache: Cache | None = None) -> Plan:
+        """The plan of the operator, from the watches' cache as it was at some time, or as it is now."""
+        return reconcile(self.observe(cache), self.now, self.settings)
+
+    def carry_out(self, plan: Plan, writes: int | None = None, cache: Cache | None = None) -> None:
+        """Carries out a plan, or only its first writes, as if the operator was killed, or the next write was refused.
+
+        A Job is deleted by the UID that it has in the cache.
+        """
         steps: list[Any] = [*(("apply", item) for item in plan.apply), *(("create", item) for item in plan.create)]
         steps += [("status", plan.status)] if plan.status != self.job.get("status", {}) else []
-        steps += [("delete", reference) for reference in plan.delete]
+        known = {
+            job["metadata"]["name"]: job["metadata"]["uid"] for job in (cache.seen(self.jobs) if cache else self.jobs)
+        }
+        steps += [("delete", (reference, known.get(reference.name))) for reference in plan.delete]
+        steps += [("event", event) for event in plan.events]
         for verb, what in steps[:writes]:
             getattr(self, f"_{verb}")(what)
-        if writes is None or writes >= len(steps):
-            self.events += plan.events
 
     def reconcile(self) -> Plan:
         """Decides and carries it out."""
@@ -131,10 +153,14 @@ class FakeCluster:
     def _status(self, status: Mapping[str, Any]) -> None:
         self.job["status"] = deepcopy(dict(status))
 
-    def _delete(self, reference: Reference) -> None:
+    def _event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def _delete(self, target: tuple[Reference, str | None]) -> None:
+        reference, uid = target
         if reference.kind == "DreamBoothJob":
             self.gone = True
-        elif item := self.objects.get(reference):
+        elif (item := self.objects.get(reference)) and (reference.kind != "Job" or item["metadata"]["uid"] == uid):
             item["metadata"].setdefault("deletionTimestamp", stamp(self.now))
             self.collect()
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dreambooth_operator.decide.status.endings import ending_of_pod
 from dreambooth_operator.objects.names import LABEL_INDEX
 from dreambooth_operator.objects.observed import Reference
-from tests.operator.fake_cluster import MINIMAL, FakeCluster, condition
+from tests.operator.fake_cluster import MINIMAL, Cache, FakeCluster, condition
 from tests.operator.poll.test_snapshot_validation import make_snapshot
 
 CODES = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 137])
@@ -36,15 +36,30 @@ class RandomWalk(RuleBasedStateMachine):
         spec |= {"activeDeadlineSeconds": deadline} if deadline else {}
         spec |= {"ttlSecondsAfterFinished": ttl} if ttl else {}
         self.cluster = FakeCluster(spec)
+        self.cache: Cache | None = None
         self.seen: Mapping[str, Any] = {}
 
     @rule()
     def the_operator_works(self) -> None:
         self.cluster.reconcile()
 
-    @rule(writes=st.integers(0, 4))
+    @rule(writes=st.integers(0, 8))
     def the_operator_is_killed_between_two_writes(self, writes: int) -> None:
         self.cluster.carry_out(self.cluster.decide(), writes)
+
+    @rule()
+    def the_watches_stall(self) -> None:
+        """What happens from now on is not in the cache."""
+        self.cache = self.cache or self.cluster.cache()
+
+    @precondition(lambda self: self.cache)
+    @rule(writes=st.none() | st.integers(0, 8))
+    def the_operator_works_with_a_stale_cache(self, writes: int | None) -> None:
+        self.cluster.carry_out(self.cluster.decide(self.cache), writes, self.cache)
+
+    @rule()
+    def the_watches_catch_up(self) -> None:
+        self.cache = None
 
     @rule()
     def the_last_status_is_lost(self) -> None:
