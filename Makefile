@@ -25,7 +25,7 @@ test: .venv/developer  ## Runs the tests that take minutes; lists the slowest at
 	$(PYTEST) -m "timed and not slow"
 
 test-slow: .venv/developer  ## Runs the tests that take longer: complete trainings, kills, outages, Prometheus.
-	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build --monitoring
+	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build --slow
 	$(PYTEST) $(PARALLEL) -m "slow and not (containers or timed)"
 	$(PYTEST) -m "timed and slow"
 

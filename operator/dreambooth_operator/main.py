@@ -25,7 +25,7 @@ from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.kube.client import TIMEOUT_SECONDS, Cluster, ClusterError
 from dreambooth_operator.kube.lease import Leadership
 from dreambooth_operator.kube.relist import Resync
-from dreambooth_operator.kube.watches import KindDeleted, handlers, watch
+from dreambooth_operator.kube.watches import handlers, watch
 from dreambooth_operator.metrics.counters import BUSY_WORKERS, QUEUE_DEPTH, QUEUE_LONGEST_WAIT
 from dreambooth_operator.metrics.server import HealthServer
 from dreambooth_operator.poll.poller import Poller
@@ -57,18 +57,22 @@ def main() -> None:
 
 
 async def run(settings: Settings) -> int:
-    """Runs the operator; returns the exit status."""
+    """Runs the operator; returns the exit status, or exits with 1 if a part has failed."""
     operator = Operator(settings, await Cluster.connect())
     try:
         await operator.serve()
         registry = handlers(operator.store, operator.queue, operator.cluster, operator.start, operator.stop)
-        await watch(registry, settings, operator.ending)
-    except KindDeleted as error:
-        log.critical("%s", error)
-        operator.failed = True
+        stopped = asyncio.create_task(operator.stopped.wait())
+        watching = asyncio.create_task(watch(registry, settings, operator.ending))
+        await asyncio.wait((watching, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if operator.failed:
+            # After one of its watches has failed, kopf may wait for another one without end.
+            logging.shutdown()
+            os._exit(1)
+        await watching
     finally:
         await operator.stop()
-    return 1 if operator.failed else 0
+    return 0
 
 
 class PartEnded(Exception):
@@ -96,6 +100,8 @@ class Operator:
         """Stops kopf, and with it the process."""
         self.failed = False
         """Whether a part ended unexpectedly."""
+        self.stopped = asyncio.Event()
+        """Set when all parts have stopped."""
         self._parts: asyncio.Task[None] | None = None
         self._stopped = False
         BUSY_WORKERS.set_function(self.queue.busy)
@@ -117,6 +123,9 @@ class Operator:
             return
         self._stopped = True
         log.info("stopping")
+        if not self.ending.is_set() and await self._lacks_kinds():
+            log.critical("a watched kind does not exist any more; the operator waits for it after its restart")
+            self.failed = True
         # After a signal, kopf waits some seconds for tasks that wait for this flag.
         self.ending.set()
         self.queue.close()
@@ -129,6 +138,7 @@ class Operator:
         await self.leadership.release()
         await self.server.stop()
         await self.cluster.close()
+        self.stopped.set()
 
     def liveness_problem(self) -> str | None:
         """A problem that only a restart can resolve."""
@@ -186,6 +196,13 @@ class Operator:
             except ClusterError as error:
                 log.warning("waiting for the API server: %s", error)
             await asyncio.sleep(INSTALLED_SECONDS)
+
+    async def _lacks_kinds(self) -> bool:
+        """Whether a CustomResourceDefinition was deleted, as far as the API server says so in time."""
+        try:
+            return not await asyncio.wait_for(self.cluster.crds_installed(), INSTALLED_SECONDS)
+        except (ClusterError, TimeoutError):
+            return False
 
     async def _part(self, name: str, part: Coroutine[Any, Any, None]) -> None:
         """Runs a part. If it ends before the process stops, all other parts are cancelled.

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from tests.cluster import images, leftovers, node
-from tests.cluster.binaries import CONTROL_PLANE, NODE, ON_PATH, TOOLS, built
+from tests.cluster.binaries import CONTROL_PLANE, NODE, ON_PATH, SLOW_TOOLS, TOOLS, built
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.layout import KUBECONFIG, LOGS, RUN, STATE
 from tests.cluster.processes import NotReady, Processes
@@ -60,13 +60,14 @@ def load() -> None:
 
 @app.command()
 def build(
-    monitoring: Annotated[bool, typer.Option(help="Whether Prometheus is built, if it is not on the PATH.")] = False,
+    slow: Annotated[bool, typer.Option("--slow", help="Also builds those of `make test-slow`.")] = False,
 ) -> None:
-    """Builds the programs of `make test`, and those of `make test-slow`; prints a line for each."""
-    prometheus = [name for name in ON_PATH if monitoring and not shutil.which(name)]
+    """Builds the programs of `make test`, without those on the PATH; prints a line for each."""
+    names = (*TOOLS, *(SLOW_TOOLS if slow else ()))
+    tools = [name for name in names if name not in ON_PATH or not shutil.which(name)]
     try:
-        for names in (CONTROL_PLANE, *([name] for name in (*TOOLS, *prometheus))):
-            built(*names, report=typer.echo)
+        for programs in (CONTROL_PLANE, *([name] for name in tools)):
+            built(*programs, report=typer.echo)
     except NotReady as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

@@ -28,19 +28,24 @@ PACKAGES = {
     "helm": "helm.sh/helm/v4/cmd/helm",
     "helm3": "helm.sh/helm/v3/cmd/helm",
     "gitops": ".",
+    "kueue": "sigs.k8s.io/kueue/cmd/kueue",
     "prometheus": "github.com/prometheus/prometheus/cmd/prometheus",
     "promtool": "github.com/prometheus/prometheus/cmd/promtool",
 }
 """Package of each binary."""
 CONTROL_PLANE = "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"
 NODE = "kubelet", "kube-proxy", "coredns", "pause"
-TOOLS = "helm", "helm3", "gitops"
+TOOLS = ("helm",)
+"""Of `make test`."""
+SLOW_TOOLS = "helm3", "gitops", "prometheus", "promtool"
+"""Of `make test-slow`."""
 ON_PATH = "prometheus", "promtool"
 """Programs that are taken from the PATH if they are there: any recent version is sufficient for `make test`."""
 OWN_MODULES = {
     "helm": "helm",
     "helm3": "helm3",
     "gitops": "gitops",
+    "kueue": "kueue",
     "prometheus": "prometheus",
     "promtool": "prometheus",
 }
@@ -103,6 +108,20 @@ def program(name: str) -> Path:
     """
     found = shutil.which(name) if name in ON_PATH else None
     return Path(found) if found else built(name) / name
+
+
+def sources(name: str) -> Path:
+    """The folder of the Go module that a program is built from, with its manifests.
+
+    Raises:
+        NotReady: there is no Go toolchain, or the module can't be downloaded.
+    """
+    module = PACKAGES[name].partition("/cmd/")[0]
+    command = [toolchain(), "mod", "download", "-json", module]
+    ended = subprocess.run(command, cwd=_module(name), capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise NotReady(f"{module} was not downloaded: {ended.stderr or ended.stdout}")
+    return Path(json.loads(ended.stdout)["Dir"])
 
 
 def toolchain() -> str:

@@ -1,39 +1,26 @@
-"""Kueue in the test cluster, from a folder next to the checkout with the binary of its manager and its manifests."""
+"""Kueue in the test cluster: its manager is built from its Go module, which also has its manifests."""
 
 import json
-import lzma
-import shutil
 import time
 from typing import Any
 
-from tests.cluster import images
-from tests.cluster.layout import CACHE, ROOT
+import yaml
+
+from tests.cluster import binaries, images
 from tests.conftest import Cluster
 from tests.patience import PATIENCE
 
-FOLDER = ROOT.parent / "shared" / "kueue"
-MANAGER, MANIFESTS = FOLDER / "manager.xz", FOLDER / "manifests.yaml"
-IMAGE = "localhost/kueue:0.19.2"
+IMAGE = "localhost/kueue:test"
 NAMESPACE = "kueue-system"
 VERSION = "kueue.x-k8s.io/v1beta2"
 FLAVOR = "test"
 
 
-def preflight_failure() -> str | None:
-    """Why Kueue can't run here; None: it can."""
-    missing = [str(file) for file in (MANAGER, MANIFESTS) if not file.exists()]
-    return f"{' and '.join(missing)} are not there" if missing else None
-
-
 def install(cluster: Cluster) -> None:
     """Installs Kueue, and waits until it is ready."""
-    manager = CACHE / "kueue" / "manager"
-    manager.parent.mkdir(parents=True, exist_ok=True)
-    with lzma.open(MANAGER) as packed, manager.open("wb") as unpacked:
-        shutil.copyfileobj(packed, unpacked)
-    manager.chmod(0o755)
+    manager = binaries.program("kueue")
     images.load_files(IMAGE, "scratch", {manager: "/manager"}, "--user=65532:65532", '--entrypoint=["/manager"]')
-    cluster.kubectl("apply", "--server-side", "--filename", MANIFESTS)
+    cluster.kubectl("apply", "--server-side", "--filename", "-", stdin=_manifests(cluster))
     # The API server can't reach aggregated APIs, and a namespace is not deleted while one of them is unreachable.
     cluster.kubectl("delete", "apiservices", "--selector=app.kubernetes.io/name=kueue")
     wait = "--for=condition=Available", "deployment/kueue-controller-manager", f"--timeout={PATIENCE}s"
@@ -49,6 +36,15 @@ def install(cluster: Cluster) -> None:
             time.sleep(1)
 
 
+def _manifests(cluster: Cluster) -> str:
+    """Kueue's own manifests, with the image that is built here."""
+    items = list(yaml.safe_load_all(cluster.kubectl("kustomize", binaries.sources("kueue") / "config" / "default")))
+    (deployment,) = (item for item in items if item["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    container |= {"image": IMAGE, "imagePullPolicy": "Never"}
+    return yaml.safe_dump_all(items)
+
+
 def uninstall(cluster: Cluster) -> None:
     """Uninstalls Kueue, webhooks first: without the manager, they would block the creation of pods."""
     kinds = "validatingwebhookconfigurations,mutatingwebhookconfigurations"
@@ -60,7 +56,7 @@ def uninstall(cluster: Cluster) -> None:
         every = [] if kind in ("clusterqueues", "resourceflavors") else ["--all-namespaces"]
         for item in json.loads(cluster.kubectl("get", f"{kind}.kueue.x-k8s.io", *every, "--output=json"))["items"]:
             _free(cluster, kind, item["metadata"])
-    cluster.kubectl("delete", "--filename", MANIFESTS, "--ignore-not-found", "--wait=false")
+    cluster.kubectl("delete", "--filename", "-", "--ignore-not-found", "--wait=false", stdin=_manifests(cluster))
 
 
 def _free(cluster: Cluster, kind: str, metadata: dict[str, Any]) -> None:

@@ -21,6 +21,8 @@ from tests.operator.clusters import applied_job, with_cluster
 from tests.operator.decide.reconcile.story import DONE, QUEUED, running, spec
 from tests.operator.fake_cluster import PHOTOS, FakeCluster
 
+pytestmark = pytest.mark.slow
+
 GITOPS = ROOT / "docs" / "gitops"
 CHECK = f"resource.customizations.health.dreambooth.io_{KIND}"
 LUA = yaml.safe_load((GITOPS / "argocd-cm.yaml").read_text())["data"][CHECK]

@@ -81,7 +81,7 @@ def tenant(cluster: Kubectl) -> Iterator[Tenant]:
     cluster.kubectl("create", *binding)
     tenant = Tenant(cluster, name)
     # A controller aggregates the role some time after its parts were created.
-    asyncio.run(until(lambda: _may_work(tenant), 60))
+    asyncio.run(until(lambda: _may_work(tenant)))
     tenant.kubectl("create", "configmap", "photos")
     yield tenant
     cluster.kubectl("delete", "namespace", name, "--wait=false")

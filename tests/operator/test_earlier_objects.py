@@ -22,7 +22,7 @@ async def with_reason(client: Cluster, namespace: str, reason: str) -> dict[str,
         reasons = [one["reason"] for one in status.get("conditions", ()) if one["type"] == "Running"]
         return status if reasons == [reason] else None
 
-    return dict(await until(found, 60))
+    return dict(await until(found))
 
 
 def warnings(cluster: Kubectl, namespace: str) -> list[str]:

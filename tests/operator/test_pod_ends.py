@@ -29,7 +29,7 @@ def test_a_pod_that_is_evicted_for_its_own_limits_counts_as_a_failure(
         async with operator(kubeconfig, namespace):
             cluster.kubectl("create", "--filename=-", stdin=json.dumps(job))
             (pod,) = await until(
-                lambda: [one for one in found("pods") if one["spec"].get("nodeName") == pretended.name], 60
+                lambda: [one for one in found("pods") if one["spec"].get("nodeName") == pretended.name]
             )
             pretended.run(pod)
             await until(lambda: found("dreamboothjobs")[0]["status"]["phase"] == "Running")

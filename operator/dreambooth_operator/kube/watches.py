@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import kopf
-from kopf._cogs.clients.errors import APINotFoundError
 from kopf._core.engines.peering import Identity
 
 from dreambooth_api.job import GROUP, PLURAL, VERSION
@@ -55,29 +54,17 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
-class KindDeleted(Exception):
-    """The CustomResourceDefinition of a watched kind was deleted."""
-
-
 async def watch(registry: kopf.OperatorRegistry, settings: Settings, ending: asyncio.Event) -> None:
-    """Watches until the flag is set or the process receives a signal.
-
-    Raises:
-        KindDeleted: a watched kind does not exist any more.
-    """
-    try:
-        await kopf.operator(
-            registry=registry,
-            settings=_settings(),
-            # By default, kopf uses the name of the user, and the user in the pod has no name.
-            identity=Identity(settings.identity),
-            clusterwide=not settings.namespaces,
-            namespaces=settings.namespaces,
-            stop_flag=ending,
-        )
-    except APINotFoundError as error:
-        message = f"a watched kind does not exist any more; the operator waits for it after its restart: {error}"
-        raise KindDeleted(message) from error
+    """Watches until the flag is set, the process receives a signal, or a watched kind does not exist any more."""
+    await kopf.operator(
+        registry=registry,
+        settings=_settings(),
+        # By default, kopf uses the name of the user, and the user in the pod has no name.
+        identity=Identity(settings.identity),
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+        stop_flag=ending,
+    )
 
 
 def handlers(
