@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from dreambooth_api.contradictions import Fields, find_contradictions
 from dreambooth_api.failures import Problem
+from dreambooth_api.files import located
 from dreambooth_api.model_families import find_unsupported
 from dreambooth_api.model_files import family_of, why_no_base_model, why_no_encoder
 from dreambooth_api.sections import NAME, QUALIFIED_NAME
@@ -51,8 +52,8 @@ PATTERNS: Mapping[str, str] = {
 
 BARE_WORDS = "YAML reads a bare yes, no, on or off as true or false"
 
-InspectPhotos = Callable[[Path, int | None], tuple[list[Problem], list[str]]]
-"""Inspects the photos of a folder, for a resolution if one is given: problems, and warnings."""
+InspectPhotos = Callable[[Path, Fields], tuple[list[Problem], list[str]]]
+"""Inspects the photos of a folder for the manifest with these fields: problems, and warnings."""
 
 
 def check_settings(spec: Any) -> tuple[TrainConfig | None, list[Problem]]:
@@ -114,9 +115,7 @@ def _fields(spec: Mapping[str, Any], known: Sequence[Problem]) -> Fields:
 
 def _check_files(fields: Fields, folder: Path, inspect_photos: InspectPhotos) -> tuple[list[Problem], list[str]]:
     photos = fields.get("subject.images.path")
-    problems, warnings = (
-        ([], []) if photos is None else inspect_photos(folder / photos, fields.get("training.resolution"))
-    )
+    problems, warnings = ([], []) if photos is None else inspect_photos(located(folder, photos), fields)
     return [*_check_models(fields, folder), *problems], warnings
 
 
@@ -130,11 +129,12 @@ def _check_models(fields: Fields, folder: Path) -> Iterator[Problem]:
         ):
             continue
         remedy = "Give a folder or file that exists, hf://organisation/name or embedded://emoji"
-        if not (folder / source).exists():
+        place = located(folder, source)
+        if not place.exists():
             yield Problem(f"spec.{path}", source, "does not exist", remedy)
-        elif reason := why(folder / source):
+        elif reason := why(place):
             yield Problem(f"spec.{path}", source, reason, REMEDIES[path])
-        elif path == "model.source" and (family := family_of(folder / source)):
+        elif path == "model.source" and (family := family_of(place)):
             yield from find_unsupported(family, fields)
 
 

@@ -4,6 +4,7 @@ import atexit
 import base64
 import binascii
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -31,19 +32,18 @@ def photos_of(documents: Iterable[Any], name: str) -> tuple[Photos | None, list[
     if found is None:
         return None, []
     photos, problems = {}, []
-    data = found.get("binaryData")
-    for key, text in data.items() if isinstance(data, Mapping) else ():
-        field, remedy = (
-            f"binaryData of ConfigMap {name}",
-            "Make it with kubectl create configmap NAME --from-file=FOLDER",
-        )
-        if not isinstance(key, str) or "/" in key or key.startswith("."):
-            problems.append(Problem(field, key, "is no name of a file", remedy))
-            continue
-        try:
-            photos[key] = base64.b64decode("".join(str(text).split()), validate=True)
-        except binascii.Error as error:
-            problems.append(Problem(f"{field}, {key}", text, f"is no base64: {error}", remedy))
+    remedy = "Make it with kubectl create configmap NAME --from-file=FOLDER"
+    # kubectl puts files that are text, such as captions, into data.
+    for part in ("data", "binaryData"):
+        field, data = f"{part} of ConfigMap {name}", found.get(part)
+        for key, text in data.items() if isinstance(data, Mapping) else ():
+            if not isinstance(key, str) or not re.fullmatch(r"[-._a-zA-Z0-9]+", key) or key == "." or key[:2] == "..":
+                problems.append(Problem(field, key, "is no name of a file", remedy))
+                continue
+            try:
+                photos[key] = _decoded(str(text)) if part == "binaryData" else str(text).encode()
+            except binascii.Error as error:
+                problems.append(Problem(f"{field}, {key}", text, f"is no base64: {error}", remedy))
     return photos, problems
 
 
@@ -62,6 +62,10 @@ def unpacked(photos: Photos, cache: Path | None) -> Path:
         for name, content in photos.items():
             (staging / name).write_bytes(content)
     return cache / digest
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode("".join(text.split()), validate=True)
 
 
 def _is_named(document: Any, name: str) -> bool:

@@ -8,6 +8,7 @@ import typer
 
 from dreambooth_api.contradictions import stray_placeholders
 from dreambooth_api.failures import InvalidConfig, Problem, StorageUnavailable, classify
+from dreambooth_api.files import expanded
 from dreambooth_api.training import Scheduler
 from dreambooth_cli.output import complain, fail, say
 from dreambooth_trainer.process.storage import require_writable
@@ -67,7 +68,14 @@ def generate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FOLDER", help="Where to put them.", show_default="DIR/generated"),
+        typer.Option(
+            "-o",
+            "--output",
+            parser=expanded,
+            metavar="FOLDER",
+            help="Where to put them.",
+            show_default="DIR/generated",
+        ),
     ] = None,
 ) -> None:
     """Generate new pictures from a finished run.

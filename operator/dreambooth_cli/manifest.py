@@ -10,6 +10,7 @@ import yaml
 
 from dreambooth_api.cluster_rules import check_cluster_sections
 from dreambooth_api.failures import Problem
+from dreambooth_api.files import resolved
 from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob
 from dreambooth_api.training import TrainConfig
 from dreambooth_api.validation import check_contradictions, check_fields, check_files_of
@@ -49,28 +50,6 @@ def read(file: Path) -> Manifest | list[Problem]:
     problems += [*check_contradictions(document.get("spec"), problems), *missing]
     problems += check_cluster_sections(job) if job else []
     return Manifest(job, resolved(job.spec.train_config, file.parent), warnings) if job and not problems else problems
-
-
-def resolved(config: TrainConfig, folder: Path) -> TrainConfig:
-    """Settings whose relative paths are taken from a folder."""
-
-    def absolute(path: str) -> str:
-        return str((folder / path).absolute())
-
-    def source(name: str) -> str:
-        return name if "://" in name else absolute(name)
-
-    images, model, evaluation = config.subject.images, config.model, config.evaluation
-    # A single file's configuration may be the name of a hub repository, which looks like a path.
-    base = absolute(model.config) if model.config and Path(absolute(model.config)).exists() else model.config
-    images = images.model_copy(update={"path": absolute(images.path) if images.path else None})
-    return config.model_copy(
-        update={
-            "subject": config.subject.model_copy(update={"images": images}),
-            "model": model.model_copy(update={"source": source(model.source), "config": base}),
-            "evaluation": evaluation.model_copy(update={"encoder": source(evaluation.encoder)}),
-        }
-    )
 
 
 def _with_photos_at_hand(document: dict[Any, Any], documents: list[Any]) -> tuple[dict[Any, Any], list[Problem]]:

@@ -8,6 +8,7 @@ import typer
 from pydantic.alias_generators import to_camel
 
 from dreambooth_api.failures import InvalidConfig, Problem
+from dreambooth_api.files import expanded
 from dreambooth_api.training import TrainConfig
 from dreambooth_cli.output import fail
 from dreambooth_cli.validate import File, read_or_exit
@@ -18,12 +19,22 @@ def run(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="DIR", help="Folder of the results.", show_default="runs/<name of the job>"
+            "-o",
+            "--output",
+            parser=expanded,
+            metavar="DIR",
+            help="Folder of the results.",
+            show_default="runs/<name of the job>",
         ),
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of class images that jobs share.", show_default="~/.cache/dreambooth"),
+        typer.Option(
+            parser=expanded,
+            metavar="DIR",
+            help="Folder of class images that jobs share.",
+            show_default="~/.cache/dreambooth",
+        ),
     ] = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Serve /progress, /metrics and /healthz there; 0: nowhere.")

@@ -128,6 +128,72 @@ def test_validate_prints_warnings(manifest: Path) -> None:
     assert "warning: 2.png shows the same picture as 1.png" in result.stderr
 
 
+STRAYS = "Thumbs.db", ".DS_Store", "desktop.ini", "._1.png", "1.AAE", "1.MOV", "1.xmp", "1.json"
+
+
+def test_what_systems_and_phones_put_next_to_photos_is_skipped(manifest: Path, training: FakeTraining) -> None:
+    for name in STRAYS:
+        Path("photos", name).write_bytes(b"\x00\x05\x16\x07")
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("warning: skipped, since they are no photos: ")
+    assert set(line.partition(": skipped, since they are no photos: ")[2].split(", ")) == set(STRAYS)
+    assert RUNNER.invoke(app, ["run", "job.yaml"]).exit_code == 9 and training.calls
+
+
+def test_the_photos_may_be_next_to_the_manifest_and_the_runs(manifest: Path) -> None:
+    Path("photos/1.png").rename("1.png")
+    Path("photos").rmdir()
+    Path("runs/rex/photos").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save("runs/rex/photos/01.png")
+    manifest.write_text(MANIFEST.replace("path: photos", "path: ."))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert (result.exit_code, result.stderr) == (0, "warning: skipped, since they are no photos: job.yaml\n")
+
+
+def test_a_home_directory_in_paths(manifest: Path, training: FakeTraining, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(manifest.parent))
+    Path("elsewhere").mkdir()
+    there = Path("elsewhere/job.yaml")
+    there.write_text(MANIFEST.replace("path: photos", "path: ~/photos"))
+    assert RUNNER.invoke(app, ["validate", str(there)]).exit_code == 0
+    assert RUNNER.invoke(app, ["run", str(there), "--output=~/out", "--cache=~/cache"]).exit_code == 9
+    ((config, output, options),) = training.calls
+    assert config.subject.images.path == str(manifest.parent / "photos")
+    assert (output, options["cache"]) == (manifest.parent / "out", manifest.parent / "cache")
+
+
+@pytest.mark.parametrize("path", ["~nobody-has-this-name/photos", "~/photos"])
+def test_a_home_directory_that_does_not_exist(manifest: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("HOME", "/nowhere")
+    manifest.write_text(MANIFEST.replace("path: photos", f"path: {path}"))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert (result.exit_code, "can't be read: No such file or directory" in result.stderr) == (2, True)
+
+
+def test_a_folder_in_the_form_of_another_program(manifest: Path) -> None:
+    Path("train/10_sks dog").mkdir(parents=True)
+    Path("photos/1.png").rename("train/10_sks dog/1.png")
+    manifest.write_text(MANIFEST.replace("path: photos", "path: train"))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 2
+    assert "10 repeats, identifier 'sks', class 'dog'" in result.stderr
+    manifest.write_text(MANIFEST.replace("path: photos", "path: train/10_sks dog"))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 0
+    assert "Set subject.identifier to 'sks' and subject.class to 'dog'" in result.stderr
+    manifest.write_text(manifest.read_text().replace("class: dog", "class: dog, identifier: sks"))
+    assert RUNNER.invoke(app, ["validate", "job.yaml"]).stderr == ""
+
+
+def test_raw_files_are_refused(manifest: Path) -> None:
+    Image.new("RGB", (160, 120)).save("photos/2.dng", "TIFF")
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 2
+    assert "2.dng' is a raw file, of which only a small preview could be read. Export it as JPEG" in result.stderr
+
+
 def test_run_hands_the_settings_to_the_trainer(manifest: Path, training: FakeTraining) -> None:
     result = RUNNER.invoke(app, ["run", "job.yaml"])
     assert result.exit_code == 9
@@ -201,14 +267,15 @@ def test_generate_writes_pictures_of_a_finished_run(
     result = RUNNER.invoke(app, ["generate", str(tmp_path), "a {identifier} {class}"])
     assert (result.exit_code, result.stdout.split()) == (0, ["1.png", "2.png"])
     assert result.stderr == "warning: a prompt is long\n"
-    options = ["-n", "2", "--seed", "5", "--steps", "9", "--guidance-scale", "2", "-o", "new"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = ["-n", "2", "--seed", "5", "--steps", "9", "--guidance-scale", "2", "--output=~/new"]
     more = ["--negative-prompt", "a hat", "--scheduler", "ddim", "--size", "128x64", "--adapter-scale", "0.5"]
     assert RUNNER.invoke(app, ["generate", str(tmp_path), "a cat", *options, *more]).exit_code == 0
     asked = {"prompt": "a {identifier} {class}", "count": 8, "seed": 0, "negative_prompt": ""}
     as_before = dict.fromkeys(("scheduler", "steps", "guidance_scale", "size", "adapter_scale"))
     wish = {"prompt": "a cat", "count": 2, "seed": 5, "negative_prompt": "a hat", "scheduler": "ddim", "steps": 9}
     wish |= {"guidance_scale": 2.0, "size": (128, 64), "adapter_scale": 0.5}
-    assert drawing.calls == [(tmp_path, asked | as_before, tmp_path / "generated"), (tmp_path, wish, Path("new"))]
+    assert drawing.calls == [(tmp_path, asked | as_before, tmp_path / "generated"), (tmp_path, wish, tmp_path / "new")]
 
 
 @pytest.mark.parametrize(

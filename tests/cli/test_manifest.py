@@ -152,7 +152,8 @@ def test_the_job_among_other_documents(folder: Path) -> None:
 def with_config_map(**data: str) -> str:
     """A manifest with its photos in the same file."""
     job = SOUND.replace("images: {path: photos}", "images: {configMap: {name: rex}}")
-    documents = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rex"}, "binaryData": data}
+    parts = {"data": {"1.xmp": "<xmp/>"}, "binaryData": {".DS_Store": "AAAA", **data}}
+    documents = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rex"}, **parts}
     return f"{job}---\n{yaml.safe_dump(documents)}"
 
 
@@ -163,14 +164,16 @@ def test_photos_in_the_same_file(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     for _ in range(2):  # also if they are already unpacked
         manifest = read(folder / "job.yaml")
         assert isinstance(manifest, Manifest)
-        (unpacked,) = Path(str(manifest.config.subject.images.path)).iterdir()
-        assert (unpacked.name, unpacked.read_bytes()) == ("1.png", photo)
+        unpacked = {path.name: path.read_bytes() for path in Path(str(manifest.config.subject.images.path)).iterdir()}
+        assert unpacked == {"1.png": photo, "1.xmp": b"<xmp/>", ".DS_Store": bytes(3)}
 
 
 def test_photos_in_the_same_file_are_checked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     corrupt = base64.b64encode(b"no photo").decode()
-    problems = problems_of(folder, with_config_map(**{"1.png": corrupt, "2.png": "no base64!", "../3": corrupt}))
+    problems = problems_of(
+        folder, with_config_map(**{"1.png": corrupt, "2.png": "no base64!", "../3": corrupt, "..data": corrupt})
+    )
     assert set(problems) == {
         "spec.subject.images",
         "binaryData of ConfigMap rex, 2.png",

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dreambooth_api.failures import InvalidConfig, InvalidData, ModelUnavailable, Problem, TrainerFailure
+from dreambooth_api.files import resolved
 from dreambooth_api.printing import printable
 from dreambooth_api.validation import check_files, check_settings
 from dreambooth_trainer.data.photos import inspect_photos
@@ -39,7 +40,9 @@ def main(
             write_termination(termination_log, outcome_of(error, {}))
         typer.echo(printable(f"{error.reason}: {error}"), err=True)
         raise typer.Exit(error.exit_code) from None
-    raise typer.Exit(run_job(settings, output, cache=cache, port=port, termination_log=termination_log))
+    raise typer.Exit(
+        run_job(resolved(settings, Path()), output, cache=cache, port=port, termination_log=termination_log)
+    )
 
 
 def _failure_of(problems: list[Problem]) -> TrainerFailure:

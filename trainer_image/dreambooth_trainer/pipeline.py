@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from dreambooth_api.failures import InvalidConfig
 from dreambooth_api.progress import PhaseName
+from dreambooth_trainer.data.folder import read_folder
 from dreambooth_trainer.evaluation.clip import digest_of_clip_scorer
 from dreambooth_trainer.models import ModelFamily
 from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger, differences, phase_keys
@@ -135,10 +136,8 @@ def _shared_keys(run: Run) -> dict[str, str]:
 
 
 def digests_of_photos(run: Run) -> dict[str, str]:
-    """SHA-256 of every file in the folder of photos, by name."""
-    folder = Path(run.config.subject.images.path or "")
-    files = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
-    return {path.name: sha256_of(path) for path in files}
+    """SHA-256 of every photo, by name."""
+    return {path.name: sha256_of(path) for path in read_folder(Path(run.config.subject.images.path or "")).photos}
 
 
 def _train(run: Run, prepared: prepare.Prepared) -> train.Trained:

@@ -4,11 +4,13 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pillow_heif
 import pytest
 from PIL import Image, ImageCms
 
+from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidData
 from dreambooth_trainer.data.photos import inspect_photos, load_photos
 
@@ -23,9 +25,17 @@ def picture(width: int = 120, height: int = 80, seed: int = 0) -> Image.Image:
     return image
 
 
+def fields(resolution: int | None) -> Fields:
+    return Fields({"training": {"resolution": resolution}}, ())
+
+
+FIELDS = fields(64)
+
+
 def messages(folder: Path, resolution: int | None = 64) -> dict[str, str]:
     """What is wrong, by the name of the file or folder."""
-    return {Path(str(problem.value)).name: problem.message for problem in inspect_photos(folder, resolution).problems}
+    problems = inspect_photos(folder, fields(resolution)).problems
+    return {Path(str(problem.value)).name: problem.message for problem in problems}
 
 
 def close(pixel: object, colour: tuple[int, int, int], tolerance: int = 12) -> bool:
@@ -36,7 +46,7 @@ def close(pixel: object, colour: tuple[int, int, int], tolerance: int = 12) -> b
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tiff", "gif", "heic", "avif", "ppm"])
 def test_formats(tmp_path: Path, suffix: str) -> None:
     picture().save(tmp_path / f"a.{suffix}")
-    (photo,), warnings = load_photos(tmp_path, 64)
+    (photo,), warnings = load_photos(tmp_path, FIELDS, 64)
     assert (photo.name, photo.size, photo.image.size, photo.image.mode) == (f"a.{suffix}", (120, 80), (64, 64), "RGB")
     assert close(photo.image.getpixel((5, 5)), (255, 0, 0), 40)
     assert close(photo.image.getpixel((60, 5)), (0, 0, 255), 40)
@@ -51,14 +61,14 @@ def clear(mode: str) -> Image.Image:
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_transparency_becomes_white(tmp_path: Path, mode: str) -> None:
     clear(mode).save(tmp_path / "a.png")
-    (photo,), _ = load_photos(tmp_path, 64)
+    (photo,), _ = load_photos(tmp_path, FIELDS, 64)
     assert photo.image.getpixel((32, 32)) == (255, 255, 255)
 
 
 def test_transparency_of_a_palette_becomes_white(tmp_path: Path) -> None:
     image = picture().convert("P", palette=Image.Palette.ADAPTIVE)
     image.save(tmp_path / "a.png", transparency=image.getpixel((2, 2)))
-    (photo,), _ = load_photos(tmp_path, 64)
+    (photo,), _ = load_photos(tmp_path, FIELDS, 64)
     assert photo.image.getpixel((5, 5)) == (255, 255, 255)
     assert close(photo.image.getpixel((60, 5)), (0, 0, 255))
 
@@ -77,7 +87,7 @@ def test_transparency_of_a_palette_becomes_white(tmp_path: Path) -> None:
 )
 def test_modes(tmp_path: Path, mode: str, value: int, suffix: str, expected: tuple[int, int, int]) -> None:
     Image.new(mode, (64, 64), value).save(tmp_path / f"a.{suffix}")
-    (photo,), _ = load_photos(tmp_path, 64)
+    (photo,), _ = load_photos(tmp_path, FIELDS, 64)
     assert close(photo.image.getpixel((32, 32)), expected, 2)
 
 
@@ -86,7 +96,7 @@ def test_orientation_is_applied(tmp_path: Path) -> None:
     exif[0x0112] = 6  # to be turned clockwise by a quarter: left becomes top
     picture().save(tmp_path / "a.jpg", exif=exif)
     picture().save(tmp_path / "b.heic", exif=exif.tobytes())
-    photos, _ = load_photos(tmp_path, 64)
+    photos, _ = load_photos(tmp_path, FIELDS, 64)
     for photo in photos:
         assert photo.size == (80, 120)
         assert close(photo.image.getpixel((32, 2)), (255, 0, 0), 40)
@@ -97,7 +107,7 @@ def test_the_middle_square_is_kept(tmp_path: Path) -> None:
     image = Image.new("RGB", (300, 100), "white")
     image.paste((0, 128, 0), (100, 0, 200, 100))
     image.save(tmp_path / "a.png")
-    (photo,), _ = load_photos(tmp_path, 64)
+    (photo,), _ = load_photos(tmp_path, FIELDS, 64)
     inner = photo.image.crop((3, 0, 61, 64))
     assert inner.getcolors() == [(58 * 64, (0, 128, 0))]
 
@@ -107,7 +117,7 @@ def test_colour_profiles_become_srgb(tmp_path: Path) -> None:
     plain.save(tmp_path / "a.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     plain.save(tmp_path / "b.png", icc_profile=exchanged())
     plain.save(tmp_path / "c.png", icc_profile=b"damaged")
-    photos, _ = load_photos(tmp_path, 64)
+    photos, _ = load_photos(tmp_path, FIELDS, 64)
     expected = [(200, 50, 50), (50, 50, 200), (200, 50, 50)]
     assert [close(photo.image.getpixel((0, 0)), colour, 2) for photo, colour in zip(photos, expected, strict=True)] == [
         True
@@ -145,14 +155,14 @@ def cut_out(colour: tuple[int, int, int]) -> Image.Image:
 @pytest.mark.parametrize("suffix", ["png", "webp", "tiff"])
 def test_profiles_of_cut_outs(tmp_path: Path, suffix: str) -> None:
     cut_out((255, 0, 0)).save(tmp_path / f"a.{suffix}", icc_profile=exchanged(), lossless=True)
-    (photo,), _ = load_photos(tmp_path, 64)
+    (photo,), _ = load_photos(tmp_path, FIELDS, 64)
     assert close(photo.image.getpixel((10, 32)), (0, 0, 255))
     assert photo.image.getpixel((50, 32)) == (255, 255, 255)
 
 
 def test_half_transparent_colours_are_mixed_after_their_conversion(tmp_path: Path) -> None:
     Image.new("RGBA", (64, 64), (255, 0, 0, 128)).save(tmp_path / "a.png", icc_profile=exchanged())
-    (photo,), _ = load_photos(tmp_path, 64)
+    (photo,), _ = load_photos(tmp_path, FIELDS, 64)
     assert close(photo.image.getpixel((10, 32)), (127, 127, 255))
 
 
@@ -162,7 +172,7 @@ def test_profiles_of_palettes(tmp_path: Path, transparent: bool) -> None:
     image.putpalette([255, 0, 0, 9, 9, 9])
     image.paste(1, (32, 0, 64, 64))
     image.save(tmp_path / "a.png", icc_profile=exchanged(), **({"transparency": 1} if transparent else {}))
-    (photo,), _ = load_photos(tmp_path, 64)
+    (photo,), _ = load_photos(tmp_path, FIELDS, 64)
     assert close(photo.image.getpixel((10, 32)), (0, 0, 255))
     assert close(photo.image.getpixel((50, 32)), (255, 255, 255) if transparent else (9, 9, 9))
 
@@ -171,7 +181,7 @@ def test_profiles_of_palettes(tmp_path: Path, transparent: bool) -> None:
 def test_profiles_of_pictures_in_grey(tmp_path: Path, mode: str) -> None:
     image = Image.new("I;16", (64, 64), 55 * 256) if mode == "I;16" else Image.new("L", (64, 64), 55).convert(mode)
     image.save(tmp_path / "a.png", icc_profile=linear_grey())
-    (photo,), _ = load_photos(tmp_path, 64)
+    (photo,), _ = load_photos(tmp_path, FIELDS, 64)
     assert close(photo.image.getpixel((32, 32)), (128, 128, 128))
 
 
@@ -179,7 +189,7 @@ def test_profiles_of_pictures_in_grey(tmp_path: Path, mode: str) -> None:
 def test_grey_pictures_with_a_colour_profile(tmp_path: Path, mode: str) -> None:
     plain = Image.new("L", (64, 64), 255).convert(mode)
     plain.save(tmp_path / "a.png", icc_profile=exchanged())
-    (photo,), _ = load_photos(tmp_path, 64)
+    (photo,), _ = load_photos(tmp_path, FIELDS, 64)
     assert close(photo.image.getpixel((32, 32)), (255, 255, 255))
 
 
@@ -187,7 +197,7 @@ def test_grey_pictures_with_a_colour_profile(tmp_path: Path, mode: str) -> None:
 def test_a_colour_profile_of_another_mode_is_ignored(tmp_path: Path, mode: str) -> None:
     image = Image.new("RGB", (64, 64), (200, 30, 30)).convert(mode, palette=Image.Palette.ADAPTIVE)
     image.save(tmp_path / "a.tiff", icc_profile=linear_grey())
-    (photo,), _ = load_photos(tmp_path, 64)
+    (photo,), _ = load_photos(tmp_path, FIELDS, 64)
     assert close(photo.image.getpixel((32, 32)), (200, 30, 30))
 
 
@@ -195,7 +205,7 @@ def test_photos_of_phones_with_further_frames_are_accepted(tmp_path: Path) -> No
     depth = Image.new("RGB", (120, 80), "green")
     picture().save(tmp_path / "a.mpo", save_all=True, append_images=[depth])
     picture(seed=9).save(tmp_path / "b.heic", save_all=True, append_images=[depth])
-    photos, _ = load_photos(tmp_path, 64)
+    photos, _ = load_photos(tmp_path, FIELDS, 64)
     assert [close(photo.image.getpixel((5, 5)), (255, 0, 0), 40) for photo in photos] == [True, True]
 
 
@@ -206,11 +216,8 @@ def test_a_mounted_config_map_is_read(tmp_path: Path) -> None:
         picture(seed=index).save(data / name)
         (tmp_path / name).symlink_to(Path("..data") / name)
     (tmp_path / "..data").symlink_to(data.name)
-    (tmp_path / ".DS_Store").write_text("x")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "c.txt").write_text("x")
-    photos, _ = load_photos(tmp_path, 64)
-    assert [photo.name for photo in photos] == ["a.png", "b.png"]
+    photos, warnings = load_photos(tmp_path, FIELDS, 64)
+    assert ([photo.name for photo in photos], warnings) == (["a.png", "b.png"], [])
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -249,8 +256,20 @@ def test_every_bad_file_is_named_at_once(tmp_path: Path) -> None:
         "pipe.jpg": "is no regular file",
     }
     with pytest.raises(InvalidData, match=r"tiny\.png") as failure:
-        load_photos(tmp_path, 64)
+        load_photos(tmp_path, FIELDS, 64)
     assert len(failure.value.problems) == 13
+
+
+@pytest.mark.parametrize("suffix", ["dng", "CR2", "nef", "arw"])
+def test_raw_files_are_refused(tmp_path: Path, suffix: str) -> None:
+    picture(160, 120).save(tmp_path / f"a.{suffix}", "TIFF")
+    assert messages(tmp_path) == {f"a.{suffix}": "is a raw file, of which only a small preview could be read"}
+
+
+@pytest.mark.parametrize("tag", [{254: 1}, {50706: b"\x01\x04\x00\x00"}])
+def test_raw_files_are_known_by_their_content(tmp_path: Path, tag: dict[int, Any]) -> None:
+    picture(160, 120).save(tmp_path / "a.tif", tiffinfo=tag)
+    assert messages(tmp_path) == {"a.tif": "is a raw file, of which only a small preview could be read"}
 
 
 def test_a_small_photo_passes_where_the_resolution_is_unknown(tmp_path: Path) -> None:
@@ -276,7 +295,7 @@ def test_warnings(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
     picture().save(tmp_path / "b.bmp")
     picture(30, 30).save(tmp_path / "c.png")
-    findings = inspect_photos(tmp_path, 64)
+    findings = inspect_photos(tmp_path, FIELDS)
     assert findings.problems == []
     assert findings.warnings == [
         "b.bmp shows the same picture as a.png; it counts twice in training",

@@ -4,39 +4,22 @@ Called by the phase `prepare`, for the training, and by the command line, for th
 """
 
 import hashlib
-import io
-import stat
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import pillow_heif
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidData, Problem
 from dreambooth_api.printing import one_line
+from dreambooth_trainer.data.folder import FIELD, kohya_folder, read_folder
+from dreambooth_trainer.data.pictures import Unusable, open_upright
 from dreambooth_trainer.process.storage import sha256_of
-
-FIELD = "spec.subject.images"
-"""The field of the manifest that the photos belong to."""
-
-MAX_MEGAPIXELS = 100
-"""Larger pictures are rejected before they are decoded: three bytes a pixel would fill the memory of a small
-machine."""
 
 SMALLEST_SHARE = 1 / 4
 """Photos whose shorter side is a smaller share of the training resolution are rejected: the model would learn the blur
 of pictures that are enlarged more than four times."""
-
-SEVERAL_FRAMES = "MPO", "HEIF"
-"""Formats of phones that store previews, depth maps and gain maps as further frames. The first frame is the photo."""
-
-AGAIN = "Copy the photo again, or remove it"
-
-pillow_heif.register_heif_opener()
 
 
 @dataclass(frozen=True)
@@ -62,52 +45,40 @@ class Findings(NamedTuple):
     """Messages for the user about photos that can be used."""
 
 
-class _Unusable(Exception):
-    """A file can't be used. The first argument is the reason, the second the remedy."""
-
-
-def inspect_photos(folder: Path, resolution: int | None = None) -> Findings:
+def inspect_photos(folder: Path, fields: Fields) -> Findings:
     """Checks every photo of a folder.
 
     Args:
         folder: folder of the photos.
-        resolution: side of the square training pictures in pixels. None if only the base model defines it: the size of
-            the photos is then not checked.
+        fields: the manifest. Without `training.resolution`, which the base model then defines, the size of the photos
+            is not checked.
     """
-    _, findings = _examine(folder, resolution)
+    _, findings = _examine(folder, fields, fields.get("training.resolution"))
     return findings
 
 
-def load_photos(folder: Path, resolution: int) -> tuple[list[Photo], list[str]]:
+def load_photos(folder: Path, fields: Fields, resolution: int) -> tuple[list[Photo], list[str]]:
     """The photos of a folder in the order of their names, at a resolution, and warnings about them.
-
-    Hidden files and sub-folders are ignored, so that the mount of a ConfigMap can be read.
 
     Raises:
         InvalidData: lists every file that is no usable photo.
     """
-    photos, findings = _examine(folder, resolution)
+    photos, findings = _examine(folder, fields, resolution)
     if findings.problems:
         raise InvalidData(findings.problems)
     return photos, findings.warnings
 
 
-def _examine(folder: Path, resolution: int | None) -> tuple[list[Photo], Findings]:
-    try:
-        files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir())
-    except OSError as error:
-        message = f"can't be read: {error.strerror}"
-        return [], Findings([Problem(FIELD, str(folder), message, "Give the path of a folder with photos")], [])
-
+def _examine(folder: Path, fields: Fields, resolution: int | None) -> tuple[list[Photo], Findings]:
     photos: list[Photo] = []
-    problems: list[Problem] = []
-    notes: list[str] = []
+    files, problems, notes = read_folder(folder)
+    notes += _other_form(folder, fields)
     seen: dict[bytes, str] = {}
     for path in files:
         try:
-            upright = _open(path)
+            upright = open_upright(path)
             _refuse_tiny(upright, resolution)
-        except _Unusable as reason:
+        except Unusable as reason:
             problems.append(Problem(FIELD, str(path), *reason.args))
             continue
         # A file name may hold any bytes except NUL and slash. The name appears in messages and in JSON.
@@ -119,83 +90,22 @@ def _examine(folder: Path, resolution: int | None) -> tuple[list[Photo], Finding
             if min(upright.size) < resolution:
                 notes.append(f"{name} is {_pixels(upright)} and is enlarged to {resolution}x{resolution}")
             photos.append(Photo(name, sha256_of(path), upright.size, _square(upright, resolution)))
-    if not files:
-        problems.append(
-            Problem(FIELD, str(folder), "holds no photo", "Put photos of the subject there; three to five are usual")
-        )
     return photos, Findings(problems, notes)
 
 
-def _open(path: Path) -> Image.Image:
-    """A photo in RGB, upright, in its own size."""
-    with _explained():
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise _Unusable("is no regular file", "Remove it")
-        if status.st_size == 0:
-            raise _Unusable("is empty", AGAIN)
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
-                raise Image.DecompressionBombError
-            if getattr(image, "is_animated", False) and image.format not in SEVERAL_FRAMES:
-                raise _Unusable("has more than one frame", "Give one still picture")
-            return to_rgb(ImageOps.exif_transpose(image))
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Translates errors of Pillow and of the operating system into a reason and a remedy for the user."""
-    try:
-        # Pillow warns about pictures that are smaller than our own limit.
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            yield
-    except (_Unusable, MemoryError):
-        raise
-    except UnidentifiedImageError as error:
-        raise _Unusable("is no picture, or a damaged one", "Remove it, or save it as JPEG, PNG or HEIC") from error
-    except Image.DecompressionBombError as error:
-        raise _Unusable(f"has more than {MAX_MEGAPIXELS} megapixels", "Scale it down") from error
-    except FileNotFoundError as error:
-        raise _Unusable("is a link to a file that does not exist", AGAIN) from error
-    except PermissionError as error:
-        raise _Unusable("can't be read by this user", "Allow it to be read (chmod a+r)") from error
-    # For damaged data, the decoders raise errors of many types, such as struct.error and zlib.error.
-    except Exception as error:
-        raise _Unusable(f"is damaged ({error})", AGAIN) from error
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode in RGB. Colour profiles are converted to sRGB, and transparent pixels become white."""
-    profile = image.info.get("icc_profile")
-    if image.mode.startswith("I"):
-        # Pillow would clip 16-bit values at 255. The sign bit of mode I is never set in pictures.
-        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-    # A profile applies to colours only: to those of a palette, and to those without the alpha channel.
-    if image.mode not in ("L", "RGB", "CMYK"):
-        image = image.convert("L" if image.mode in ("1", "La", "LA") else "RGB")
-    colours = _to_srgb(image, profile) if profile else image.convert("RGB")
-    return colours if alpha is None else Image.composite(colours, Image.new("RGB", colours.size, "white"), alpha)
-
-
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Converts a picture in grey, RGB or CMYK to sRGB by its profile.
-
-    Phones take photos in Display P3, whose colours look pale when they are read as sRGB.
-    """
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
-            image = image.convert("RGB")
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
-        return image.convert("RGB")
-    return converted or image.convert("RGB")
+def _other_form(folder: Path, fields: Fields) -> list[str]:
+    """A warning if the name of the folder says, in another program's form, something else than the manifest."""
+    form = kohya_folder(folder.absolute().name)
+    told = form and (form.identifier or fields.get("subject.identifier"), form.class_)
+    if form is None or told == (fields.get("subject.identifier"), fields.get("subject.class")):
+        return []
+    name = folder.absolute().name
+    return [f"the name {name!r} is that of a folder for kohya's scripts ({form}), and is not read here. {form.remedy}"]
 
 
 def _refuse_tiny(image: Image.Image, resolution: int | None) -> None:
     if resolution is not None and min(image.size) < resolution * SMALLEST_SHARE:
-        raise _Unusable(
+        raise Unusable(
             f"is only {_pixels(image)} for a training resolution of {resolution}",
             "Give a larger photo, or lower training.resolution",
         )

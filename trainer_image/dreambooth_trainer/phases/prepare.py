@@ -11,8 +11,9 @@ from dreambooth_api.failures import InvalidConfig, InvalidData, Problem
 from dreambooth_api.model_families import find_unsupported
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.data import identifier, prompts
+from dreambooth_trainer.data.folder import FIELD
 from dreambooth_trainer.data.identifier import Finding
-from dreambooth_trainer.data.photos import FIELD, Photo, inspect_photos, load_photos
+from dreambooth_trainer.data.photos import Photo, inspect_photos, load_photos
 from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.process.storage import atomic_folder
@@ -58,14 +59,14 @@ def prepare(run: Run) -> Prepared:
         InvalidConfig: no word of the model's vocabulary can be the identifier, or the text encoder would truncate a
             prompt before its identifier or class.
     """
-    config = run.config
+    config, fields = run.config, Fields(run.config.model_dump(by_alias=True), ())
     with run.progress.phase("prepare"):
         folder = _folder_of(config)
         # Bad photos are reported before the model, which defines the resolution, is loaded: that takes time.
-        if problems := inspect_photos(folder, config.training.resolution).problems:
+        if problems := inspect_photos(folder, fields).problems:
             raise InvalidData(problems)
-        _check_machine(run)
-        photos, warnings = load_photos(folder, run.resolution)
+        _check_machine(run, fields)
+        photos, warnings = load_photos(folder, fields, run.resolution)
         # The training depends on their order, which must not depend on their names.
         photos.sort(key=lambda photo: photo.digest)
         finding = _identify(run)
@@ -86,7 +87,7 @@ def prepare(run: Run) -> Prepared:
         )
 
 
-def _check_machine(run: Run) -> None:
+def _check_machine(run: Run, fields: Fields) -> None:
     """Detects errors of later phases at once: settings that the model doesn't support, and a CLIP scorer that can't be
     loaded.
 
@@ -97,7 +98,7 @@ def _check_machine(run: Run) -> None:
     config = run.config
     targets = config.training.lora.targets if config.training.method == "lora" else []
     problems = [
-        *find_unsupported(run.base.family, Fields(config.model_dump(by_alias=True), ())),
+        *find_unsupported(run.base.family, fields),
         *_unfit_resolution(config.training.resolution, run.model.size_multiple),
         *unfit_targets(run.model.denoiser, targets),
     ]

@@ -1,0 +1,127 @@
+"""Sorts the files of a folder of photos: photos, files that other programs put next to them, and mistakes.
+
+Only the names of files count here; `pictures.py` opens the photos. Called by `photos.py`, and by `pipeline.py`, which
+identifies a run by its photos.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from dreambooth_api.failures import Problem
+from dreambooth_api.printing import one_line
+from dreambooth_trainer.data.pictures import RAW
+
+FIELD = "spec.subject.images"
+"""The field of the manifest that the photos belong to."""
+
+SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+"""Files that Windows and macOS put into folders, in lower case. Further ones are hidden."""
+
+COMPANIONS = {".aae", ".json", ".jsonl", ".m4v", ".mov", ".mp4", ".thm", ".xmp", ".yaml", ".yml"}
+"""Endings of files next to photos: edits and metadata of phones and programs, videos of live photos, previews of videos,
+and manifests."""
+
+PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp", ".gif"}
+"""Usual endings of photos, by which photos in sub-folders are found. In the folder itself, every other file counts as a
+photo, whatever its name."""
+
+SHOWN = 8
+"""Names that a message lists."""
+
+
+class Contents(NamedTuple):
+    """The files of a folder of photos."""
+
+    photos: list[Path]
+    """By their names."""
+    problems: list[Problem]
+    """Mistakes that prevent a training."""
+    warnings: list[str]
+
+
+def read_folder(folder: Path) -> Contents:
+    """Sorts the files of a folder. Names that begin with two dots are ignored: the kubelet uses them in volumes."""
+    try:
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".."))
+        files = [path for path in entries if not path.is_dir()]
+    except OSError as error:
+        message = f"can't be read: {error.strerror}"
+        return Contents([], [Problem(FIELD, str(folder), message, "Give the path of a folder with photos")], [])
+    candidates = [path for path in files if not _is_stray(path)]
+    stems = {path.stem for path in candidates if path.suffix.lower() not in RAW | {".txt"}}
+    # A caption of another program, and the raw file of a photo that is also there.
+    companions = [path for path in candidates if path.suffix.lower() in RAW | {".txt"} and path.stem in stems]
+    photos = [path for path in candidates if path not in companions]
+    skipped = listed(path.name for path in files if path not in photos)
+    notes = [f"skipped, since they are no photos: {skipped}"] if skipped else []
+    below = [path for path in entries if path.is_dir() and not path.name.startswith(".") and _holds_photos(path)]
+    if not photos:
+        return Contents([], [_no_photo(folder, below, skipped)], notes)
+    if below:
+        names = listed(path.name for path in below)
+        notes.append(f"photos in sub-folders are not used: {names}. Move those of the subject into the folder itself")
+    return Contents(photos, [], notes)
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first of some names, in printable characters, and how many more there are."""
+    shown = [one_line(name) for name in names]
+    more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    return ", ".join(shown[:SHOWN]) + more
+
+
+class KohyaFolder(NamedTuple):
+    """What the name of a folder says in kohya's scripts: `10_sks dog`."""
+
+    repeats: int
+    identifier: str | None
+    """None for a folder of class images (`1_dog`)."""
+    class_: str
+
+    def __str__(self) -> str:
+        """The parts in words."""
+        word = f"identifier {self.identifier!r}, " if self.identifier else ""
+        return f"{self.repeats} repeats, {word}class {self.class_!r}"
+
+    @property
+    def remedy(self) -> str:
+        """How a manifest says the same."""
+        word = f"subject.identifier to {self.identifier!r} and " if self.identifier else ""
+        return (
+            f"Set {word}subject.class to {self.class_!r}; there are no repeats, since each photo is used equally often "
+            "in training.steps"
+        )
+
+
+def kohya_folder(name: str) -> KohyaFolder | None:
+    """The parts of the name of a folder in the form of kohya's scripts; None for other names."""
+    found = re.fullmatch(r"(\d{1,3})_(?:(\S+) )?(\S.*)", name)
+    return KohyaFolder(int(found[1]), found[2], found[3]) if found else None
+
+
+def _is_stray(path: Path) -> bool:
+    name = path.name.lower()
+    return name.startswith(".") or name in SYSTEM_FILES or path.suffix.lower() in COMPANIONS
+
+
+def _holds_photos(folder: Path) -> bool:
+    try:
+        return any(path.suffix.lower() in PHOTOS | RAW and not path.name.startswith(".") for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+def _no_photo(folder: Path, below: list[Path], skipped: str) -> Problem:
+    """The problem of a folder without photos, whose sub-folders may have some."""
+    if not below:
+        message = f"holds no photo, but only {skipped}" if skipped else "holds no photo"
+        return Problem(FIELD, str(folder), message, "Put photos of the subject there; three to five are usual")
+    names = listed(path.name for path in below)
+    message = f"holds no photo itself, but in sub-folders: {names}"
+    remedy = f"Give the path of the folder with the subject's photos, such as {folder / below[0].name}"
+    if form := kohya_folder(below[0].name):
+        message += f". The name is that of a folder for kohya's scripts: {form}"
+        remedy += f". {form.remedy}"
+    return Problem(FIELD, str(folder), message, remedy)
