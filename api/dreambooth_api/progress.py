@@ -10,6 +10,9 @@ PhaseName = Literal["prepare", "prior", "cache", "train", "export", "sample", "e
 PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
 """The phases of a run in their order."""
 
+MOST_WARNINGS, LONGEST_WARNING = 10, 300
+"""How many warnings a snapshot has, and how many characters each; the report has all of them in full."""
+
 PhaseState = Literal["pending", "running", "done", "skipped", "failed"]
 Event = Literal["start", "advance", "end"]
 
@@ -87,6 +90,8 @@ class Snapshot(JsonModel):
     """Class images that this process generated in this start. The others were in the cache, or other processes generate them."""
     identifier: str | None
     """The word that means the subject; null until it is chosen."""
+    warnings: list[str] = []
+    """The first warnings about photos, identifier and prompts."""
     device: str | None
     """The device that computes."""
     memory_bytes: int

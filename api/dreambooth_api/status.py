@@ -91,6 +91,8 @@ class TrainingProgress(StatusSection):
     """Class images; none without prior preservation."""
     identifier: str | None = None
     """The word that means the subject."""
+    warnings: list[str] = []
+    """The first warnings about photos, identifier and prompts; the report has all of them."""
     device: str | None = None
     """The device that computes."""
     memory_bytes: Count | None = None

@@ -11,13 +11,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 from typer.testing import CliRunner
 
 from dreambooth_api.failures import ModelUnavailable, StorageUnavailable
 from dreambooth_api.training import TrainConfig
 from dreambooth_cli import app
 from dreambooth_trainer.run import default_cache
+from tests.trainer.data.scenes import scene
 
 RUNNER = CliRunner()
 
@@ -192,6 +193,20 @@ def test_raw_files_are_refused(manifest: Path) -> None:
     result = RUNNER.invoke(app, ["validate", "job.yaml"])
     assert result.exit_code == 2
     assert "2.dng' is a raw file, of which only a small preview could be read. Export it as JPEG" in result.stderr
+
+
+def test_validate_says_what_the_training_would_learn_besides_the_subject(manifest: Path) -> None:
+    scene(1, (1600, 400)).save("photos/2.jpg")
+    scene(2).filter(ImageFilter.GaussianBlur(5)).save("photos/3.jpg")
+    scene(3).save("photos/4.jpg")
+    scene(3).resize((700, 700)).save("photos/5.jpg")
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 0
+    assert [line.partition(": ")[2][:30] for line in result.stderr.splitlines()] == [
+        "2.jpg is 1600x400, and its mid",
+        "3.jpg looks blurred, and the m",
+        "5.jpg shows almost the same as",
+    ]
 
 
 def test_run_hands_the_settings_to_the_trainer(manifest: Path, training: FakeTraining) -> None:

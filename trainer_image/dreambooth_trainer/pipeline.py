@@ -100,7 +100,7 @@ def _prepare_and_train(run: Run, runner: PhaseRunner) -> None:
     folder = run.folder
     prepared = runner.once("prepare", prepare.Prepared, folder.photos, lambda: prepare.prepare(run))
     run.identifier = prepared.identifier
-    run.progress.update(identifier=run.identifier)
+    run.progress.update(identifier=run.identifier, warnings=prepared.warnings)
     run.distributed.barrier()
     # Once the model is exported, no phase needs the weights any more.
     exported = folder.model.exists() and runner.ledger.recall("export", runner.keys["export"], export.Exported)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dreambooth_api.progress import PHASES, Snapshot
+from dreambooth_api.progress import LONGEST_WARNING, MOST_WARNINGS, PHASES, Snapshot
 
 BODY_BYTES = 64 * 1024
 """Longest response body; a snapshot has about 2 KiB."""
@@ -38,8 +38,10 @@ def snapshot_from(body: bytes, before: Snapshot | None = None) -> Snapshot:
         raise InvalidProgress(f"{place} does not match the schema." if place else "it is not JSON.") from None
     if len(snapshot.phases) > len(PHASES):
         raise InvalidProgress("it has too many phases.")
+    if len(snapshot.warnings) > MOST_WARNINGS:
+        raise InvalidProgress("it has too many warnings.")
     for name, value in snapshot.model_dump(by_alias=True).items():
-        if not _is_plausible(value):
+        if not _is_plausible(value, LONGEST_WARNING if name == "warnings" else LONGEST_TEXT):
             raise InvalidProgress(f"{name} has an implausible value.")
     if snapshot.percent > 100 or _beyond(snapshot.step, snapshot.total_steps):
         raise InvalidProgress("percent or step exceeds its total.")
@@ -62,6 +64,7 @@ def significant(snapshot: Snapshot) -> tuple[Any, ...]:
         images.total,
         snapshot.identifier,
         snapshot.device,
+        tuple(snapshot.warnings),
     )
 
 
@@ -73,17 +76,17 @@ def _phase_index(snapshot: Snapshot) -> int:
     return -1 if snapshot.phase is None else PHASES.index(snapshot.phase)
 
 
-def _is_plausible(value: Any) -> bool:
+def _is_plausible(value: Any, longest: int) -> bool:
     """Whether all numbers are finite and not negative, strings are short and printable, and times have an offset."""
     match value:
         case dict():
-            return all(_is_plausible(entry) for entry in value.values())
+            return all(_is_plausible(entry, longest) for entry in value.values())
         case list():
-            return all(_is_plausible(entry) for entry in value)
+            return all(_is_plausible(entry, longest) for entry in value)
         case int() | float():
             return math.isfinite(value) and 0 <= value <= LARGEST_NUMBER
         case str():
-            return len(value) <= LONGEST_TEXT and value.isprintable()
+            return len(value) <= longest and value.isprintable()
         case datetime():
             return value.tzinfo is not None
         case _:

@@ -267,3 +267,11 @@ def test_torch_stays_unloaded() -> None:
 def test_device_memory_is_reported_if_there_is_a_device(progress: Progress) -> None:
     torch.empty(1_000_000, device="cuda")
     assert (progress.snapshot().device_memory_bytes or 0) >= 4_000_000
+
+
+def test_warnings_are_bounded_and_kept(progress: Progress) -> None:
+    progress.update(warnings=["a\x1b[2J.jpg is small", "x" * 400, *map(str, range(20))])
+    progress.update(identifier="sks")
+    found = progress.snapshot().warnings
+    assert found[:2] == [r"a\x1b[2J.jpg is small", "x" * 297 + "..."]
+    assert len(found) == 10

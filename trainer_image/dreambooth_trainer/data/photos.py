@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidData, Problem
 from dreambooth_api.printing import one_line
 from dreambooth_trainer.data.folder import FIELD, kohya_folder, read_folder
 from dreambooth_trainer.data.pictures import Unusable, open_upright
+from dreambooth_trainer.data.quality import Appearance, appearance, flaws, judged_square, likenesses, square
 from dreambooth_trainer.process.storage import sha256_of
 
 SMALLEST_SHARE = 1 / 4
@@ -74,6 +75,7 @@ def _examine(folder: Path, fields: Fields, resolution: int | None) -> tuple[list
     files, problems, notes = read_folder(folder)
     notes += _other_form(folder, fields)
     seen: dict[bytes, str] = {}
+    appearances: list[Appearance] = []
     for path in files:
         try:
             upright = open_upright(path)
@@ -83,14 +85,16 @@ def _examine(folder: Path, fields: Fields, resolution: int | None) -> tuple[list
             continue
         # A file name may hold any bytes except NUL and slash. The name appears in messages and in JSON.
         name = one_line(path.name)
+        middle = judged_square(upright)
         twin = seen.setdefault(hashlib.sha256(f"{upright.size}".encode() + upright.tobytes()).digest(), name)
-        if twin != name:
+        if twin == name:
+            appearances.append(appearance(name, middle))
+        else:
             notes.append(f"{name} shows the same picture as {twin}; it counts twice in training")
+        notes += flaws(name, upright.size, middle, resolution)
         if resolution is not None:
-            if min(upright.size) < resolution:
-                notes.append(f"{name} is {_pixels(upright)} and is enlarged to {resolution}x{resolution}")
-            photos.append(Photo(name, sha256_of(path), upright.size, _square(upright, resolution)))
-    return photos, Findings(problems, notes)
+            photos.append(Photo(name, sha256_of(path), upright.size, square(upright, resolution)))
+    return photos, Findings(problems, [*notes, *likenesses(appearances)])
 
 
 def _other_form(folder: Path, fields: Fields) -> list[str]:
@@ -106,14 +110,6 @@ def _other_form(folder: Path, fields: Fields) -> list[str]:
 def _refuse_tiny(image: Image.Image, resolution: int | None) -> None:
     if resolution is not None and min(image.size) < resolution * SMALLEST_SHARE:
         raise Unusable(
-            f"is only {_pixels(image)} for a training resolution of {resolution}",
+            f"is only {image.width}x{image.height} for a training resolution of {resolution}",
             "Give a larger photo, or lower training.resolution",
         )
-
-
-def _square(image: Image.Image, side: int) -> Image.Image:
-    return ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
-
-
-def _pixels(image: Image.Image) -> str:
-    return f"{image.width}x{image.height}"

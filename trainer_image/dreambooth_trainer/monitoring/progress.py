@@ -14,7 +14,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dreambooth_api.progress import PHASES, Count, Event, Observer, PhaseName, PhaseProgress, PhaseState, Snapshot
+from dreambooth_api.printing import one_line
+from dreambooth_api.progress import (
+    LONGEST_WARNING,
+    MOST_WARNINGS,
+    PHASES,
+    Count,
+    Event,
+    Observer,
+    PhaseName,
+    PhaseProgress,
+    PhaseState,
+    Snapshot,
+)
 
 __all__ = ["PHASES", "Progress", "RunningPhase", "Snapshot"]
 
@@ -137,6 +149,7 @@ class Progress:
         self._figures: dict[str, float] = {}
         self._training_images = self._class_images_generated = 0
         self._identifier: str | None = None
+        self._warnings: list[str] = []
         self._device: str | None = None
         self._percent = 0.0
         self._started_at = self._updated_at = now()
@@ -179,6 +192,7 @@ class Progress:
         self,
         *,
         identifier: str | None = None,
+        warnings: Sequence[str] = (),
         device: str | None = None,
         total_steps: int | None = None,
         class_images: int | None = None,
@@ -187,12 +201,14 @@ class Progress:
 
         Args:
             identifier: the word that means the subject.
+            warnings: warnings about photos, identifier and prompts.
             device: the device that computes.
             total_steps: steps of the training.
             class_images: class images that the training needs.
         """
         with self._change():
             self._identifier = identifier or self._identifier
+            self._warnings = [_shortened(one) for one in warnings[:MOST_WARNINGS]] or self._warnings
             self._device = device or self._device
             self._phases["train"].total = total_steps or self._phases["train"].total
             self._phases["prior"].total = class_images or self._phases["prior"].total
@@ -228,6 +244,7 @@ class Progress:
                 class_images=Count(done=prior.done, total=prior.total),
                 class_images_generated=self._class_images_generated,
                 identifier=self._identifier,
+                warnings=self._warnings,
                 device=self._device,
                 memory_bytes=memory,
                 device_memory_bytes=device_memory,
@@ -266,6 +283,11 @@ class Progress:
             snapshot = self.snapshot()
             for observer in self._observers:
                 observer(event, snapshot)
+
+
+def _shortened(warning: str) -> str:
+    line = one_line(warning)
+    return line if len(line) <= LONGEST_WARNING else f"{line[: LONGEST_WARNING - 3]}..."
 
 
 def _resident_bytes() -> int:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dreambooth_api.job import DreamBoothJobSpec
-from dreambooth_api.progress import Snapshot
+from dreambooth_api.progress import LONGEST_WARNING, Snapshot
 from dreambooth_api.status import ClassImages, TrainingProgress
 from dreambooth_operator.decide.status.termination_message import TerminationMessage, count, rounded, text
 
@@ -32,6 +32,7 @@ def reported(before: TrainingProgress | None, snapshot: Snapshot, spec: DreamBoo
         if spec.prior.enabled
         else None,
         identifier=text(snapshot.identifier) or known.identifier,
+        warnings=[line for one in snapshot.warnings if (line := text(one, LONGEST_WARNING))] or known.warnings,
         device=text(snapshot.device) or known.device,
         memory_bytes=_memory(snapshot.memory_bytes),
         device_memory_bytes=_memory(snapshot.device_memory_bytes),

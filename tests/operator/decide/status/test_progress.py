@@ -30,6 +30,7 @@ def test_all_fields_of_a_report() -> None:
         eta_seconds=240,
         class_images=ClassImages(done=200, total=300),
         identifier="sks",
+        warnings=["a.jpg looks blurred", "x" * 300],
         device="NVIDIA H200",
         memory_bytes=2**31,
         device_memory_bytes=2**34,
@@ -49,6 +50,11 @@ def test_the_percentage_never_decreases_and_reaches_100_only_at_the_end(
     before: int, said: float, expected: int
 ) -> None:
     assert after(TrainingProgress(percent=before), percent=said).percent == expected
+
+
+def test_warnings_of_an_earlier_start_are_kept_until_there_are_new_ones() -> None:
+    assert after(TrainingProgress(warnings=["known"]), warnings=[]).warnings == ["known"]
+    assert after(TrainingProgress(warnings=["known"]), warnings=["new"]).warnings == ["new"]
 
 
 @pytest.mark.parametrize("field", ["identifier", "device"])
