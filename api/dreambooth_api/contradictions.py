@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from dreambooth_api.failures import Problem
-from dreambooth_api.prompts import words_of
+from dreambooth_api.prompts import mentions, words_of
 from dreambooth_api.training import EMBEDDED_MODELS, SUBDOMAIN, Images, Subject, TrainConfig
 
 PLACEHOLDERS = {"identifier", "class"}
@@ -63,11 +63,14 @@ class Fields:
         return node is not None and not _equals_default(node, default)
 
     def texts(self, path: str) -> list[tuple[str, str]]:
-        """Valid entries of a list of texts, or the one text, each with its path."""
+        """Valid entries of a list or mapping of texts, or the one text, each with its path."""
         value = self[path]
         if isinstance(value, str):
             return [(path, value)]
-        entries = [(f"{path}[{index}]", entry) for index, entry in enumerate(value)]
+        if isinstance(value, Mapping):
+            entries = [(f"{path}.{name}", entry) for name, entry in value.items()]
+        else:
+            entries = [(f"{path}[{index}]", entry) for index, entry in enumerate(value)]
         return [(place, entry) for place, entry in entries if f"spec.{place}" not in self._invalid]
 
 
@@ -95,6 +98,28 @@ def _subject_prompt(fields: Fields) -> Iterator[Problem]:
     for name in sorted(PLACEHOLDERS - _names(prompt)):
         remedy = 'Write both {identifier} and {class}, as in "a {identifier} {class}"'
         yield Problem("spec.subject.prompt", prompt, f"has no {{{name}}}", remedy)
+
+
+def _captions(fields: Fields) -> Iterator[Problem]:
+    identifier = fields["subject.identifier"]
+    for place, caption in fields.texts("subject.captions"):
+        yield from caption_problems(f"spec.{place}", caption, identifier)
+
+
+def caption_problems(field: str, caption: str, identifier: str) -> Iterator[Problem]:
+    """Problems of the caption of a photo.
+
+    Args:
+        field: where it is.
+        caption: the caption. `{class}` may be missing, and the identifier may be written out.
+        identifier: the identifier in the manifest.
+    """
+    yield from stray_placeholders(field, caption)
+    if "identifier" not in _names(caption) and (identifier == "auto" or not mentions(caption, identifier)):
+        remedy = 'Write {identifier}, as in "a {identifier} {class} on a sofa", or remove the caption'
+        yield Problem(
+            field, caption, "has no {identifier}, so that the photo would not teach who the subject is", remedy
+        )
 
 
 def _prior_prompt(fields: Fields) -> Iterator[Problem]:
@@ -264,6 +289,7 @@ RULES: list[Rule] = [
     _identifier_is_no_word,
     *map(_placeholders_of, ["subject.prompt", "prior.prompt", "samples.prompts"]),
     _subject_prompt,
+    _captions,
     _prior_prompt,
     _warm_up,
     _text_encoder,

@@ -8,6 +8,11 @@ def fill(prompt: str, *, identifier: str, class_: str) -> str:
     return prompt.format_map({"identifier": identifier, "class": class_})
 
 
+def mentions(text: str, name: str) -> bool:
+    """Whether a text has a name as words of its own, in any case."""
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
+
+
 def words_of(*texts: str) -> set[str]:
     """The words of some texts, in lower case; placeholders are none."""
     return {word for text in texts for word in re.findall(r"\w+", re.sub(r"\{\w*\}", " ", text.lower()))}

@@ -13,7 +13,8 @@ DEFAULT_LEARNING_RATE = {"full": 5e-6, "lora": 1e-4}
 """Learning rate where none is given, by method: for `full` that of the DreamBooth paper for Stable Diffusion
 (arXiv:2208.12242, section 4), for `lora` the one that diffusers documents for its DreamBooth LoRA script."""
 
-Prompt = Annotated[str, Field(min_length=1, max_length=500)]
+LONGEST_PROMPT = 500
+Prompt = Annotated[str, Field(min_length=1, max_length=LONGEST_PROMPT)]
 Word = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\s{}][^{}\n]*$")]
 SUBDOMAIN = "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 """Labels of RFC 1123, joined by dots: the form of most names in Kubernetes."""
@@ -122,7 +123,13 @@ class Subject(Section):
     images: Images
     """The photos: three to five are the usual number."""
     prompt: Prompt = "a {identifier} {class}"
-    """Prompt of the photos."""
+    """Prompt of the photos that have no caption."""
+    captions: Annotated[dict[str, Prompt], Field(max_length=100)] = {}
+    """Prompts of single photos, by the names of their files: what else they show, so that this is not learned as a part
+    of the subject. Captions can also be next to the photos, as `photo.txt` or in a `metadata.jsonl`."""
+    caption_dropout: Annotated[float, Field(ge=0, lt=1)] = 0
+    """Share of the training in which a photo has `prompt` instead of its caption, so that the identifier does not depend
+    on the words of the captions."""
 
 
 Scheduler = Literal["ddpm", "euler-ancestral", "ddim", "dpm-solver++"]

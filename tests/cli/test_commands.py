@@ -209,6 +209,20 @@ def test_validate_says_what_the_training_would_learn_besides_the_subject(manifes
     ]
 
 
+def test_captions_are_checked(manifest: Path, training: FakeTraining) -> None:
+    Path("photos/1.txt").write_text("a dog on a sofa")
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 2
+    assert "spec.subject.images, 1.txt: 'a dog on a sofa' has no {identifier}, so that" in result.stderr
+    Path("photos/1.txt").write_text("a {identifier} {class} on a sofa")
+    assert RUNNER.invoke(app, ["run", "job.yaml"]).exit_code == 9
+    manifest.write_text(MANIFEST.replace("class: dog", "class: dog, captions: {1.png: a dog, 2.png: 3}"))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 2
+    assert "spec.subject.captions.1.png: 'a dog' has no {identifier}" in result.stderr
+    assert "spec.subject.captions.2.png: 3 should be a valid string" in result.stderr
+
+
 def test_run_hands_the_settings_to_the_trainer(manifest: Path, training: FakeTraining) -> None:
     result = RUNNER.invoke(app, ["run", "job.yaml"])
     assert result.exit_code == 9

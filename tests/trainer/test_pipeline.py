@@ -216,6 +216,23 @@ class TestWhatARunIs:
         assert job.finish() == InvalidConfig.exit_code
         assert "spec.subject.images: ['0.png'] are not among the photos" in job.termination["message"]
 
+    def test_captions_are_resumed_and_belong_to_the_run(self, own: Path) -> None:
+        captions = {"captions": {"0.png": "a {identifier} {class} at sea"}, "captionDropout": 0.3}
+        (own / "photos" / "1.txt").write_text("a {identifier} {class} on a sofa")
+        job = interrupted(job_of(own, "captions", subject=captions, **SLOW))
+        (own / "photos" / "1.txt").write_text("a {identifier} {class} on a chair")
+        assert job.finish() == InvalidConfig.exit_code
+        said = job.termination["message"]
+        assert "spec.subject.images: ['1.png'] are not among the photos, with their captions" in said
+        (own / "photos" / "1.txt").write_text("a {identifier} {class} on a sofa\n")
+        alone, without = job_of(own, "alone", subject=captions, **SLOW), job_of(own, "without", **SLOW)
+        assert job.finish() == alone.finish() == 0
+        (own / "photos" / "1.txt").unlink()
+        assert without.finish() == 0
+        found, wanted, other = job.exported(), alone.exported(), without.exported()
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+        assert not all(torch.equal(found[name], other[name]) for name in wanted)
+
     def test_a_model_that_changes_during_the_run_is_refused(self, own: Path) -> None:
         job = job_of(own, "changing", training={"steps": 300})
         process = job.start()

@@ -19,6 +19,9 @@ Result = TypeVar("Result", bound=BaseModel)
 MODEL, PHOTOS = "spec.model", "spec.subject.images"
 """Fields that count by the content of their files, not by the names in the manifest."""
 
+NEWER_DEFAULTS: Mapping[str, Any] = {"captionDropout": 0}
+"""Fields of `subject` that the first version did not have, with the values that mean what it did."""
+
 PREPARED = ("spec.model", "spec.subject.", "spec.training.resolution")
 """Fields that the identifier and the cropped photos depend on."""
 
@@ -72,16 +75,23 @@ class Content:
     model: str
     """See `models.base.Identity`."""
     photos: Sequence[str]
-    """SHA-256 of every photo."""
+    """What identifies every photo; see `data.photos.identities`."""
     clip_scorer: str | None
     """SHA-256 of the files of the CLIP scorer; None without an evaluation."""
 
 
 def what_determines_the_weights(config: TrainConfig, content: Content) -> dict[str, Any]:
     """All settings and digests that a trained model depends on, by field path (`spec.training.steps`)."""
-    sections = config.model_dump(mode="json", by_alias=True, include={"subject", "prior", "training"})
-    sections["subject"]["images"] = sorted(content.photos)
-    return _flat("spec", {"model": content.model, **sections})
+    sections = config.model_dump(mode="json", by_alias=True, include={"prior", "training"})
+    subject = {**_subject(config), "images": sorted(content.photos)}
+    return _flat("spec", {"model": content.model, "subject": subject, **sections})
+
+
+def _subject(config: TrainConfig) -> dict[str, Any]:
+    """The section without what counts by the content of the photos, and without defaults of fields that earlier versions
+    did not have: their runs can be resumed."""
+    subject = config.subject.model_dump(mode="json", by_alias=True, exclude={"captions"})
+    return {name: value for name, value in subject.items() if NEWER_DEFAULTS.get(name, ...) != value}
 
 
 def phase_keys(config: TrainConfig, content: Content) -> dict[str, str]:
@@ -136,7 +146,7 @@ class Beginning(BaseModel, frozen=True):
 
         Args:
             now: this start.
-            photos: SHA-256 of every photo by its name.
+            photos: what identifies every photo, by its name.
             folder: folder of the run.
         """
         before, after = dict(self.determined), dict(now.determined)
@@ -150,7 +160,10 @@ class Beginning(BaseModel, frozen=True):
         if old != new:
             names = sorted(name for name, digest in photos.items() if digest in new - old)
             lost = (old - new).total()
-            message = f"are not among the photos that the run in {folder} began with; {lost} of those are missing"
+            message = (
+                f"are not among the photos, with their captions, that the run in {folder} began with; {lost} of those are "
+                "missing"
+            )
             found.append(Problem("spec.subject.images", names, message, remedy))
         return [*found, *differences(before, after, folder)]
 
@@ -167,9 +180,8 @@ class ByPath:
     @property
     def determined(self) -> dict[str, Any]:
         """The settings of the weights in such records."""
-        sections = self.config.model_dump(mode="json", by_alias=True, include={"model", "subject", "prior", "training"})
-        sections["subject"]["images"] = dict(self.photos)
-        return _flat("spec", sections)
+        sections = self.config.model_dump(mode="json", by_alias=True, include={"model", "prior", "training"})
+        return _flat("spec", {"subject": {**_subject(self.config), "images": dict(self.photos)}, **sections})
 
     @property
     def keys(self) -> dict[str, str]:

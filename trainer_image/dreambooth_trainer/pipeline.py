@@ -12,14 +12,15 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidConfig
 from dreambooth_api.progress import PhaseName
-from dreambooth_trainer.data.folder import read_folder
+from dreambooth_trainer.data.photos import identities
 from dreambooth_trainer.evaluation.clip import digest_of_clip_scorer
 from dreambooth_trainer.models import ModelFamily
 from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger, differences, phase_keys
 from dreambooth_trainer.phases import cache, evaluate, export, prepare, prior, sample, train
-from dreambooth_trainer.process.storage import sha256_of, write_atomically, write_json
+from dreambooth_trainer.process.storage import write_atomically, write_json
 from dreambooth_trainer.result import RunResult, read_result, write_result
 from dreambooth_trainer.run import Run
 
@@ -135,11 +136,6 @@ def _shared_keys(run: Run) -> dict[str, str]:
     return keys
 
 
-def digests_of_photos(run: Run) -> dict[str, str]:
-    """SHA-256 of every photo, by name."""
-    return {path.name: sha256_of(path) for path in read_folder(Path(run.config.subject.images.path or "")).photos}
-
-
 def _train(run: Run, prepared: prepare.Prepared) -> train.Trained:
     if run.config.prior.enabled:
         class_images = prior.generate_class_images(run)
@@ -169,7 +165,8 @@ def _begin(run: Run, ledger: Ledger) -> dict[str, str]:
 
     Only the main process computes the digests of the models, which are large.
     """
-    config, photos, path = run.config, digests_of_photos(run), run.folder.state / "training.json"
+    config, path = run.config, run.folder.state / "training.json"
+    photos = identities(Path(config.subject.images.path or ""), Fields(config.model_dump(by_alias=True), ()))
     clip_scorer = digest_of_clip_scorer(config.evaluation.encoder) if config.evaluation.enabled else None
     content = Content(run.base.digest, list(photos.values()), clip_scorer)
     keys, now = phase_keys(config, content), Beginning.of(config, content, run.base.commit)

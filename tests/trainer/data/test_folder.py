@@ -21,7 +21,7 @@ def names(folder: Path) -> list[str]:
 STRAYS = [
     *(".DS_Store", "Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "._a.jpg", ".trashed-1-a.jpg", ".picasa.ini"),
     *("a.AAE", "a.MOV", "a.mp4", "a.xmp", "a.jpg.xmp", "a.json", "a.jpg.json", "a.jpg.supplemental-metadata.json"),
-    *("metadata.json", "a.txt", "a.THM", "a.CR2", "rex.yaml", "kustomization.yml"),
+    *("metadata.json", "a.THM", "a.CR2", "rex.yaml", "kustomization.yml"),
 ]
 
 
@@ -40,10 +40,18 @@ def test_many_strays_make_one_line(tmp_path: Path) -> None:
     assert line.endswith("06.AAE, 07.AAE and 3 more")
 
 
-@pytest.mark.parametrize("other", ["notes.txt", "a.pdf", "a", "b.CR2", "a.jpg.part"])
+@pytest.mark.parametrize("other", ["a.pdf", "a", "b.CR2", "a.jpg.part", "metadata.csv"])
 def test_other_files_count_as_photos(tmp_path: Path, other: str) -> None:
     """They are opened, and refused if they are none: nothing that could be a photo is left out silently."""
     assert names(put(tmp_path, "a.jpg", other)) == sorted(["a.jpg", other])
+
+
+def test_a_text_that_belongs_to_no_photo(tmp_path: Path) -> None:
+    found = read_folder(put(tmp_path, "a.jpg", "notes.txt", "a.txt"))
+    assert [(path.name, photos) for path, photos in found.captions.items() if photos] == [("a.txt", ["a.jpg"])]
+    (problem,) = found.problems
+    assert problem.value == str(tmp_path / "notes.txt")
+    assert problem.message == "is no picture, and the caption of none"
 
 
 def test_only_strays(tmp_path: Path) -> None:

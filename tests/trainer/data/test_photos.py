@@ -12,7 +12,8 @@ from PIL import Image, ImageCms
 
 from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidData
-from dreambooth_trainer.data.photos import inspect_photos, load_photos
+from dreambooth_trainer.data.photos import identities, inspect_photos, load_photos
+from dreambooth_trainer.process.storage import sha256_of
 
 pillow_heif.register_heif_opener()
 
@@ -246,7 +247,7 @@ def test_every_bad_file_is_named_at_once(tmp_path: Path) -> None:
     assert "is damaged" in found.pop("truncated.jpg")
     assert found == {
         "empty.jpg": "is empty",
-        "notes.txt": "is no picture, or a damaged one",
+        "notes.txt": "is no picture, and the caption of none",
         "noise.jpg": "is no picture, or a damaged one",
         **{f"moving.{suffix}": "has more than one frame" for suffix in ("gif", "png", "webp", "tiff")},
         "large.png": "has more than 100 megapixels",
@@ -289,6 +290,19 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
     (tmp_path / "a.png").chmod(0)
     assert messages(tmp_path) == {"a.png": "can't be read by this user"}
+
+
+def test_a_photo_is_known_by_its_content_and_its_caption(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    (without,) = identities(tmp_path, FIELDS).values()
+    assert without == sha256_of(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("a {identifier} {class} at sea")
+    (beside,) = identities(tmp_path, FIELDS).values()
+    (photo,), _ = load_photos(tmp_path, FIELDS, 64)
+    assert (photo.digest, photo.caption) == (beside, "a {identifier} {class} at sea")
+    (tmp_path / "a.txt").unlink()
+    stated = Fields({"subject": {"captions": {"a.png": "a {identifier} {class} at sea"}}}, ())
+    assert list(identities(tmp_path, stated).values()) == [beside] != [without]
 
 
 def test_warnings(tmp_path: Path) -> None:

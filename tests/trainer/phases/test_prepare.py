@@ -153,6 +153,25 @@ def test_other_long_prompts_are_reported(photos: Path, sections: dict[str, Any],
     assert warning.startswith(f"{field}: the text encoder cuts off ")
 
 
+def test_captions_are_prompts(photos: Path) -> None:
+    (photos / "a.txt").write_text("a {identifier} {class} at sea")
+    words = prepare.prepare(run_of(photos)).identifier
+    (photos / "b.txt").write_text(f"a {{identifier}} {{class}} {words}")
+    prepared = prepare.prepare(run_of(photos))
+    assert prepared.identifier != words
+    captions = {photo.source: photo.caption for photo in prepared.photos}
+    assert captions == {"a.png": "a {identifier} {class} at sea", "b.jpg": f"a {{identifier}} {{class}} {words}"}
+
+
+def test_captions_that_lose_the_identifier_are_refused(photos: Path) -> None:
+    (photos / "a.txt").write_text(LONG + "a {identifier} {class}")
+    with pytest.raises(InvalidConfig) as caught:
+        prepare.prepare(run_of(photos))
+    (problem,) = caught.value.problems
+    assert problem.field == "spec.subject.images, caption of a.png"
+    assert "loses" in problem.message
+
+
 def test_prompts_of_disabled_features_may_be_long(photos: Path) -> None:
     run = run_with(
         photos,

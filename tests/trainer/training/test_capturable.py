@@ -67,6 +67,8 @@ def dataset_of(
         class_prompt_K=pretended(8, dtype=index),
         **conditioning,
         class_pool=noised if class_pool else None,
+        photo_prompt_P=pretended(3, dtype=index),
+        caption_dropout=0.1,
     )
 
 
@@ -94,6 +96,7 @@ def the_step_asks_the_device_for_nothing(pipeline: DiffusionPipeline, variant: s
             uniform_N=pretended(4),
             noise_NCHW=pretended(4, *shape),
             posterior_GCHW=pretended(2, *shape),
+            caption_G=pretended(2),
         )
         conditioning = {name: like(tensors) for name, tensors in conditioning.items()}
         losses = module(randomness, dataset_of(conditioning, shape, timesteps, class_pool))

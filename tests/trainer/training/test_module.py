@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,52 @@ def conditioning(model: DreamBoothModule, prompts: list[str], shown: list[Framin
             "time_ids": torch.tensor(times, dtype=torch.float32),
         },
     }
+
+
+CAPTIONS = ["a sks dog", "a sks dog on a sofa", "a sks dog at sea"]
+
+
+def with_captions(model: DreamBoothModule, dropout: float = 0) -> Dataset:
+    """Of the first photo, a sofa, of the second, none, and of the third, the sea."""
+    data, tokens = dataset(model, 4), model.model.tokenize([*CAPTIONS, "a dog", ""])
+    with torch.no_grad():
+        prompts = model.model.encode_prompts(tokens)
+    return replace(
+        data,
+        tokens=tokens,
+        prompts=prompts,
+        class_prompt_K=data.class_prompt_K + 2,
+        photo_prompt_P=torch.tensor([1, 0, 2]),
+        caption_dropout=dropout,
+    )
+
+
+@pytest.mark.parametrize("text_encoder", [False, True])
+def test_each_photo_has_its_caption(folder: Path, text_encoder: bool) -> None:
+    model = module(folder, trainTextEncoder=text_encoder)
+    random = replace(randomness(4), subject_G=torch.tensor([2, 0]))
+    for number, photo in enumerate(random.subject_G.tolist()):
+        alone = replace(random.rows(number, number + 1), class_G=random.class_G[number : number + 1])
+        found = model(alone, with_captions(model)).subject
+        for row, caption in enumerate(CAPTIONS):
+            data = replace(with_captions(model), photo_prompt_P=torch.full((3,), row))
+            same = torch.isclose(model(alone, data).subject, found, rtol=1e-6)
+            assert same == (row == [1, 0, 2][photo]), caption
+    both = model(random, with_captions(model)).subject
+    each = [model(random.rows(row, row + 1), with_captions(model)).subject for row in range(2)]
+    torch.testing.assert_close(both, torch.stack(each).mean())
+
+
+def test_dropped_captions_are_replaced_by_the_subjects_prompt(folder: Path) -> None:
+    model = module(folder)
+    data = with_captions(model, dropout=0.3)
+    steps = [data.randomness(0, step, 8) for step in range(100)]
+    captioned = torch.cat([one.subject_G for one in steps]) != 1
+    rows = torch.cat([data.photo_prompts(one) for one in steps])
+    share = (rows[captioned] == 0).float().mean()
+    assert 0.25 < share < 0.35
+    assert (rows[~captioned] == 0).all()
+    assert set(rows.tolist()) == {0, 1, 2}
 
 
 def test_without_class_images_only_the_subject_counts(folder: Path) -> None:

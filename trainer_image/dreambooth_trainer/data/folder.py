@@ -19,13 +19,19 @@ FIELD = "spec.subject.images"
 SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 """Files that Windows and macOS put into folders, in lower case. Further ones are hidden."""
 
-COMPANIONS = {".aae", ".json", ".jsonl", ".m4v", ".mov", ".mp4", ".thm", ".xmp", ".yaml", ".yml"}
+COMPANIONS = {".aae", ".json", ".m4v", ".mov", ".mp4", ".thm", ".xmp", ".yaml", ".yml"}
 """Endings of files next to photos: edits and metadata of phones and programs, videos of live photos, previews of videos,
 and manifests."""
 
 PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp", ".gif"}
 """Usual endings of photos, by which photos in sub-folders are found. In the folder itself, every other file counts as a
 photo, whatever its name."""
+
+CAPTIONS = {".txt", ".caption"}
+"""Endings of files with the caption of the photo of the same name."""
+
+TABLE = "metadata.jsonl"
+"""File with the captions of all photos, in the hub's imagefolder format."""
 
 SHOWN = 8
 """Names that a message lists."""
@@ -36,6 +42,10 @@ class Contents(NamedTuple):
 
     photos: list[Path]
     """By their names."""
+    captions: dict[Path, list[str]]
+    """Files with a caption, each with the names of its photos."""
+    table: Path | None
+    """The file with captions of several photos."""
     problems: list[Problem]
     """Mistakes that prevent a training."""
     warnings: list[str]
@@ -48,21 +58,28 @@ def read_folder(folder: Path) -> Contents:
         files = [path for path in entries if not path.is_dir()]
     except OSError as error:
         message = f"can't be read: {error.strerror}"
-        return Contents([], [Problem(FIELD, str(folder), message, "Give the path of a folder with photos")], [])
-    candidates = [path for path in files if not _is_stray(path)]
-    stems = {path.stem for path in candidates if path.suffix.lower() not in RAW | {".txt"}}
-    # A caption of another program, and the raw file of a photo that is also there.
-    companions = [path for path in candidates if path.suffix.lower() in RAW | {".txt"} and path.stem in stems]
-    photos = [path for path in candidates if path not in companions]
-    skipped = listed(path.name for path in files if path not in photos)
+        problem = Problem(FIELD, str(folder), message, "Give the path of a folder with photos")
+        return Contents([], {}, None, [problem], [])
+    table = next((path for path in files if path.name == TABLE), None)
+    texts = [path for path in files if path.suffix.lower() in CAPTIONS and not _is_stray(path)]
+    candidates = [path for path in files if path not in texts and path != table and not _is_stray(path)]
+    stems = {path.stem for path in candidates if path.suffix.lower() not in RAW}
+    photos = [path for path in candidates if path.suffix.lower() not in RAW or path.stem not in stems]
+    captions = {path: [photo.name for photo in photos if path.stem in (photo.stem, photo.name)] for path in texts}
+    problems = [
+        Problem(FIELD, str(path), "is no picture, and the caption of none", "Name it after its photo, or remove it")
+        for path, owners in captions.items()
+        if not owners
+    ]
+    skipped = listed(path.name for path in files if path not in (*photos, *texts, table))
     notes = [f"skipped, since they are no photos: {skipped}"] if skipped else []
     below = [path for path in entries if path.is_dir() and not path.name.startswith(".") and _holds_photos(path)]
     if not photos:
-        return Contents([], [_no_photo(folder, below, skipped)], notes)
+        return Contents([], {}, None, [*problems, _no_photo(folder, below, skipped)], notes)
     if below:
         names = listed(path.name for path in below)
         notes.append(f"photos in sub-folders are not used: {names}. Move those of the subject into the folder itself")
-    return Contents(photos, [], notes)
+    return Contents(photos, captions, table, problems, notes)
 
 
 def listed(names: Iterable[str]) -> str:

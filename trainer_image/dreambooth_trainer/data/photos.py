@@ -13,10 +13,11 @@ from PIL import Image
 from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidData, Problem
 from dreambooth_api.printing import one_line
+from dreambooth_trainer.data.captions import read_captions
 from dreambooth_trainer.data.folder import FIELD, kohya_folder, read_folder
 from dreambooth_trainer.data.pictures import Unusable, open_upright
 from dreambooth_trainer.data.quality import Appearance, appearance, flaws, judged_square, likenesses, square
-from dreambooth_trainer.process.storage import sha256_of
+from dreambooth_trainer.process.storage import digest_of, sha256_of
 
 SMALLEST_SHARE = 1 / 4
 """Photos whose shorter side is a smaller share of the training resolution are rejected: the model would learn the blur
@@ -30,7 +31,9 @@ class Photo:
     name: str
     """Name of its file, in printable characters."""
     digest: str
-    """SHA-256 of its file."""
+    """See `identities`."""
+    caption: str | None
+    """Its prompt, with the placeholders `{identifier}` and `{class}`; None for `subject.prompt`."""
     size: tuple[int, int]
     """Width and height of the upright original in pixels."""
     image: Image.Image
@@ -72,11 +75,13 @@ def load_photos(folder: Path, fields: Fields, resolution: int) -> tuple[list[Pho
 
 def _examine(folder: Path, fields: Fields, resolution: int | None) -> tuple[list[Photo], Findings]:
     photos: list[Photo] = []
-    files, problems, notes = read_folder(folder)
-    notes += _other_form(folder, fields)
+    contents = read_folder(folder)
+    captions = read_captions(contents, fields)
+    problems = [*contents.problems, *captions.problems]
+    notes = [*contents.warnings, *_other_form(folder, fields), *captions.warnings]
     seen: dict[bytes, str] = {}
     appearances: list[Appearance] = []
-    for path in files:
+    for path in contents.photos:
         try:
             upright = open_upright(path)
             _refuse_tiny(upright, resolution)
@@ -93,8 +98,20 @@ def _examine(folder: Path, fields: Fields, resolution: int | None) -> tuple[list
             notes.append(f"{name} shows the same picture as {twin}; it counts twice in training")
         notes += flaws(name, upright.size, middle, resolution)
         if resolution is not None:
-            photos.append(Photo(name, sha256_of(path), upright.size, square(upright, resolution)))
+            caption = captions.by_photo.get(path.name)
+            photos.append(Photo(name, _digest(path, caption), caption, upright.size, square(upright, resolution)))
     return photos, Findings(problems, [*notes, *likenesses(appearances)])
+
+
+def identities(folder: Path, fields: Fields) -> dict[str, str]:
+    """For each photo, by name, the SHA-256 of its file, or of its file and its caption: what the training learns."""
+    contents = read_folder(folder)
+    captions = read_captions(contents, fields).by_photo
+    return {path.name: _digest(path, captions.get(path.name)) for path in contents.photos}
+
+
+def _digest(path: Path, caption: str | None) -> str:
+    return sha256_of(path) if caption is None else digest_of([sha256_of(path), caption])
 
 
 def _other_form(folder: Path, fields: Fields) -> list[str]:

@@ -1,7 +1,7 @@
 """Finds prompts that are longer than the text encoder reads. Called by `prepare` and by `generate`."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dreambooth_api.failures import Problem
@@ -23,10 +23,17 @@ class Prompt:
     """Identifier and class: if one of them is in the text, the text encoder must read it."""
 
 
-def prompts_of(config: TrainConfig, identifier: str) -> Iterator[Prompt]:
-    """All prompts of a run, phase by phase."""
+def prompts_of(config: TrainConfig, identifier: str, captions: Mapping[str, str]) -> Iterator[Prompt]:
+    """All prompts of a run, phase by phase.
+
+    Args:
+        config: the settings.
+        identifier: the word that means the subject.
+        captions: captions by the names of their photos.
+    """
     class_, evaluation = config.subject.class_, config.evaluation
     templates = {"spec.subject.prompt": config.subject.prompt}
+    templates |= {f"spec.subject.images, caption of {photo}": text for photo, text in captions.items()}
     if config.prior.enabled:
         templates["spec.prior.prompt"] = config.prior.prompt
     templates |= {f"spec.samples.prompts[{number}]": text for number, text in enumerate(config.samples.prompts)}

@@ -44,14 +44,18 @@ def make_dataset(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedClas
     with run.progress.phase("cache", total=total or None, unit="predictions") as phase, torch.no_grad():
         moments = run.model.encode_images(read_pictures(run.folder.photos).to(device))
         latents = [one.images.latents(range(one.count)).to(device) for one in sets]
-        prompts = [run.fill(run.config.subject.prompt), *(one.prompt for one in sets)]
+        captions = [photo.caption and run.fill(photo.caption) for photo in photos]
+        of_photos = [run.fill(run.config.subject.prompt), *dict.fromkeys(filter(None, captions))]
+        prompts = [*of_photos, *(one.prompt for one in sets)]
         others = _prompts_of_other_words(run) if any(one.prompt == "" for one in sets) else []
         tokens = run.model.tokenize([*prompts, *others])
         dataset = Dataset(
             photos=moments,
             class_latents=torch.cat([moments.mean_BCHW[:0], *latents]),
             class_prompt_K=torch.tensor(
-                [row for row, one in enumerate(sets, 1) for _ in range(one.count)], dtype=torch.long, device=device
+                [row for row, one in enumerate(sets, len(of_photos)) for _ in range(one.count)],
+                dtype=torch.long,
+                device=device,
             ),
             tokens=tokens,
             prompts=_encoded(run.model, tokens),
@@ -62,6 +66,12 @@ def make_dataset(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedClas
                 ],
                 run.resolution,
             ),
+            photo_prompt_P=torch.tensor(
+                [of_photos.index(caption or of_photos[0]) for caption in captions], device=device
+            )
+            if any(captions)
+            else None,
+            caption_dropout=run.config.subject.caption_dropout,
         )
         require_finite("the autoencoder", moments.mean_BCHW, moments.std_BCHW)
         require_finite("the text encoder", *dataset.prompts.values())

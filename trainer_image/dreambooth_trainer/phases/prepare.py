@@ -1,6 +1,6 @@
 """Prepares the photos and chooses or checks the identifier; the first phase, called by `pipeline.py`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -35,6 +35,8 @@ class PreparedPhoto(BaseModel, frozen=True):
     """Width of the upright original in pixels."""
     height: int
     """Height of the upright original in pixels."""
+    caption: str | None = None
+    """Its prompt, with the placeholders `{identifier}` and `{class}`; None for `subject.prompt`."""
 
 
 class Prepared(BaseModel, frozen=True):
@@ -69,8 +71,10 @@ def prepare(run: Run) -> Prepared:
         photos, warnings = load_photos(folder, fields, run.resolution)
         # The training depends on their order, which must not depend on their names.
         photos.sort(key=lambda photo: photo.digest)
-        finding = _identify(run)
-        problems, cut = prompts.check(prompts.prompts_of(config, finding.identifier), run.model.read_length)
+        captions = {photo.name: photo.caption for photo in photos if photo.caption is not None}
+        finding = _identify(run, captions.values())
+        texts = prompts.prompts_of(config, finding.identifier, captions)
+        problems, cut = prompts.check(texts, run.model.read_length)
         if problems:
             raise InvalidConfig(problems)
         names = _file_names(len(photos))
@@ -80,7 +84,9 @@ def prepare(run: Run) -> Prepared:
             identifier=finding.identifier,
             finding=finding,
             photos=[
-                PreparedPhoto(file=name, source=photo.name, width=photo.size[0], height=photo.size[1])
+                PreparedPhoto(
+                    file=name, source=photo.name, width=photo.size[0], height=photo.size[1], caption=photo.caption
+                )
                 for name, photo in zip(names, photos, strict=True)
             ],
             warnings=[*warnings, *finding.warnings, *cut],
@@ -125,12 +131,12 @@ def _folder_of(config: TrainConfig) -> Path:
     return Path(config.subject.images.path)
 
 
-def _identify(run: Run) -> Finding:
+def _identify(run: Run, captions: Iterable[str]) -> Finding:
     subject, training = run.config.subject, run.config.training
     vocabulary, tokenize = run.model.vocabulary(), run.model.words_to_ids
     prompt = subject.prompt.replace("{class}", subject.class_)
     if subject.identifier == "auto":
-        finding = identifier.choose(vocabulary, tokenize, prompt, _texts(run.config), training.seed)
+        finding = identifier.choose(vocabulary, tokenize, prompt, [*_texts(run.config), *captions], training.seed)
     else:
         finding = identifier.examine(subject.identifier, vocabulary, tokenize, prompt)
     if finding is None:
@@ -165,7 +171,7 @@ def reach_of(word: str, model: ModelFamily, prompt: str) -> float:
 
 
 def _texts(config: TrainConfig) -> list[str]:
-    """All texts of the run except the prompt of the photos."""
+    """All texts of the manifest except the prompt and the captions of the photos."""
     return [config.prior.prompt, *config.samples.prompts, *config.evaluation.contexts, *config.evaluation.other_classes]
 
 

@@ -21,14 +21,26 @@ class Dataset:
     class_prompt_K: Tensor
     """Row number of each class image's prompt in `tokens`."""
     tokens: Tensors
-    """Token ids [Q, L] of the prompts: first the subject's, then those of the class images, then those of other
-    words."""
+    """Token ids [Q, L] of the prompts: first the subject's, then captions, then those of the class images, then those of
+    other words."""
     prompts: Tensors
     """Conditioning on these prompts by the base model's text encoders."""
     images: Tensors
     """Conditioning on the framing of the images: of the P photos, then of the K class images."""
     class_pool: Noised | None = None
     """Noisy class images with the base model's predictions; None if the target of the class loss is the noise."""
+
+    photo_prompt_P: Tensor | None = None
+    """Row number of each photo's caption in `tokens`, 0 for a photo without one; None if no photo has one."""
+    caption_dropout: float = 0
+    """Probability with which a photo has the subject's prompt instead of its caption."""
+
+    def photo_prompts(self, randomness: StepRandomness) -> Tensor:
+        """Row number in `tokens` of the prompt of each photo in a step, [G]."""
+        if self.photo_prompt_P is None:
+            return torch.zeros_like(randomness.subject_G)
+        kept_G = randomness.caption_G >= self.caption_dropout
+        return self.photo_prompt_P[randomness.subject_G] * kept_G
 
     @property
     def class_image_K(self) -> Tensor:

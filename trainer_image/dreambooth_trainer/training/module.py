@@ -73,7 +73,7 @@ class DreamBoothModule(nn.Module):
             photos.mean_BCHW[chosen_G] + photos.std_BCHW[chosen_G] * randomness.posterior_GCHW,
             randomness.noise_NCHW[:subjects],
             randomness.uniform_N[:subjects],
-            prompt_N=torch.zeros_like(chosen_G),
+            prompt_N=dataset.photo_prompts(randomness),
             image_N=chosen_G,
         ).followed_by(self._class_rows(randomness, dataset))
         prompts = self._prompts(batch.prompt_N, subjects, dataset)
@@ -87,11 +87,12 @@ class DreamBoothModule(nn.Module):
         )
 
     def _prompts(self, prompt_N: Tensor, subjects: int, dataset: Dataset) -> Tensors:
-        """Conditioning of each row on its prompt. Trained text encoders encode the subject's prompt only once."""
+        """Conditioning of each row on its prompt. Trained text encoders encode a prompt of all photos only once."""
         if not self.text_encoders:
             return select(dataset.prompts, prompt_N)
-        distinct = self.model.encode_prompts(select(dataset.tokens, prompt_N[subjects - 1 :]))
-        return select(distinct, torch.arange(len(prompt_N), device=prompt_N.device).sub(subjects - 1).clamp(min=0))
+        repeated = subjects - 1 if dataset.photo_prompt_P is None else 0
+        distinct = self.model.encode_prompts(select(dataset.tokens, prompt_N[repeated:]))
+        return select(distinct, torch.arange(len(prompt_N), device=prompt_N.device).sub(repeated).clamp(min=0))
 
     def _class_rows(self, randomness: StepRandomness, dataset: Dataset) -> Noised:
         chosen_G, subjects = randomness.class_G, len(randomness.subject_G)

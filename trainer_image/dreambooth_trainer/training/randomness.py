@@ -26,6 +26,8 @@ class StepRandomness:
     """Standard normal noise that is added to the latents."""
     posterior_GCHW: Tensor
     """Standard normal noise that samples latents of photos from the autoencoder's Gaussian."""
+    caption_G: Tensor
+    """Numbers in [0, 1) that decide which captions are dropped."""
 
     def rows(self, start: int, stop: int) -> "StepRandomness":
         """Rows `start` to `stop` of the subject and of the class."""
@@ -40,6 +42,7 @@ class StepRandomness:
             of_both(self.uniform_N),
             of_both(self.noise_NCHW),
             self.posterior_GCHW[start:stop],
+            self.caption_G[start:stop],
         )
 
 
@@ -82,6 +85,8 @@ def step_randomness(
         for target in targets:
             if target is not None:
                 target.normal_(generator=generator)
+    generator.manual_seed(_mix(of_step, 2 * batch))
+    captions_B = torch.rand(batch, generator=generator, device=device)
     first = step * batch + rows.start
     return StepRandomness(
         subject_G=shuffled_indices(seed, first, len(rows), photos, device),
@@ -89,6 +94,7 @@ def step_randomness(
         uniform_N=(strata + offset).remainder(1),
         noise_NCHW=noise_NCHW,
         posterior_GCHW=posterior_GCHW,
+        caption_G=captions_B[rows.start : rows.stop],
     )
 
 
