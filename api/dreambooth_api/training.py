@@ -130,6 +130,9 @@ class Subject(Section):
     caption_dropout: Annotated[float, Field(ge=0, lt=1)] = 0
     """Share of the training in which a photo has `prompt` instead of its caption, so that the identifier does not depend
     on the words of the captions."""
+    mask: Literal["ignore", "loss"] = "ignore"
+    """Use of masks: of transparent parts of photos, and of pictures `photo.mask.png`, which are white where the subject
+    is. `loss`: they weight the loss of their photos, so that the background is not learned. Grey counts in part."""
 
 
 Scheduler = Literal["ddpm", "euler-ancestral", "ddim", "dpm-solver++"]

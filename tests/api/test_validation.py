@@ -126,6 +126,13 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
     ({"subject.prompt": "{identifier} {class:d}"}, "subject.prompt", "unknown placeholder {class:d}"),
     ({"subject.prompt": "{identifier} {class} {"}, "subject.prompt", "an unmatched brace"),
     ({"subject.prompt": "{identifier} {{class}}"}, "subject.prompt", "an unmatched brace"),
+    ({"subject.captions": {"1.jpg": "a dog"}}, "subject.captions.1.jpg", "has no {identifier}"),
+    (
+        {"subject.captions": {"1.jpg": "a {identifier} {breed}"}},
+        "subject.captions.1.jpg",
+        "unknown placeholder {breed}",
+    ),
+    ({"subject.captions": {"1.jpg": 3, "2.jpg": "a dog"}}, "subject.captions.2.jpg", "has no {identifier}"),
     ({"prior.prompt": "a dog"}, "prior.prompt", "has no {class}"),
     ({"prior.prompt": "a {identifier} {class}"}, "prior.prompt", "has {identifier}"),
     ({"samples.prompts": ["a {class}", "a {klass}"]}, "samples.prompts[1]", "unknown placeholder {klass}"),

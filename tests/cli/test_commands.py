@@ -223,6 +223,22 @@ def test_captions_are_checked(manifest: Path, training: FakeTraining) -> None:
     assert "spec.subject.captions.2.png: 3 should be a valid string" in result.stderr
 
 
+def test_masks_are_checked(manifest: Path, training: FakeTraining) -> None:
+    scene(1, (90, 60)).save("photos/2.jpg")
+    Image.new("L", (90, 60), 255).save("photos/2.mask.png")
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 0
+    assert "warning: masks are not used: 2.mask.png. Set subject.mask to loss" in result.stderr
+    manifest.write_text(MANIFEST.replace("class: dog", "class: dog, mask: loss"))
+    result = RUNNER.invoke(app, ["run", "job.yaml"])
+    assert result.exit_code == 9
+    assert result.stderr == "warning: photos without a mask are learned with their background: 1.png\n"
+    Image.new("L", (60, 90), 255).save("photos/2.mask.png")
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 2
+    assert "2.jpg' is 90x60, but its mask 60x90. Save the mask in the size of the photo." in result.stderr
+
+
 def test_run_hands_the_settings_to_the_trainer(manifest: Path, training: FakeTraining) -> None:
     result = RUNNER.invoke(app, ["run", "job.yaml"])
     assert result.exit_code == 9

@@ -30,6 +30,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("model.config", "/models/sd", "pods see no other path"),
     ("model.config", "pvc://../sd", "pods see no other path"),
     ("evaluation.encoder", "clip", "pods see no other path"),
+    ("subject.captions", {"1.jpg": ""}, "at least 1 chars"),
+    ("subject.captionDropout", 1, "less than 1"),
+    ("subject.mask", "alpha", "Unsupported value"),
     ("training.warmupSteps", 400, "less than steps"),
     ("training.learningRate", 0, "should be greater than 0"),
     ("training.textEncoderLearningRate", 1e-5, "no effect unless trainTextEncoder"),
@@ -72,6 +75,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("scheduling.queueName", "a" * 64, "Too long"),
     ("runtime", "a..b", "should match"),
 ]
+SUBJECT = {"class": "dog", "images": {"configMap": {"name": "photos"}}}
 SOUND: list[tuple[str, Any]] = [
     ("scheduling.tolerations", [{"operator": "Exists"}, {"operator": "Exists", "effect": "NoExecute", "value": ""}]),
     ("scheduling.tolerations", [{"key": "a.b/c", "value": "d", "effect": "NoExecute", "tolerationSeconds": 0}]),
@@ -86,6 +90,9 @@ SOUND: list[tuple[str, Any]] = [
     ("volumes.output.create", {"size": "1m", "storageClassName": "", "accessModes": ["ReadWriteOncePod"]}),
     ("volumes.cache", {"claimName": "dog"}),
     ("subject.images", {"image": {"reference": " an image "}}),
+    ("subject.captions", {"my photo.JPG": "a {identifier} {class} on a sofa", "2.heic": "{identifier}"}),
+    ("subject", {**SUBJECT, "identifier": "Sks", "captions": {"1.jpg": "a sks dog"}, "captionDropout": 0.5}),
+    ("subject.mask", "loss"),
 ]
 
 

@@ -216,15 +216,21 @@ class TestWhatARunIs:
         assert job.finish() == InvalidConfig.exit_code
         assert "spec.subject.images: ['0.png'] are not among the photos" in job.termination["message"]
 
-    def test_captions_are_resumed_and_belong_to_the_run(self, own: Path) -> None:
-        captions = {"captions": {"0.png": "a {identifier} {class} at sea"}, "captionDropout": 0.3}
+    def test_captions_and_masks_are_resumed_and_belong_to_the_run(self, own: Path) -> None:
+        captions = {"captions": {"0.png": "a {identifier} {class} at sea"}, "captionDropout": 0.3, "mask": "loss"}
+        mask = Image.new("L", (96, 80), 0)
+        mask.paste(255, (10, 12, 60, 70))
+        mask.save(own / "photos" / "2.mask.png")
         (own / "photos" / "1.txt").write_text("a {identifier} {class} on a sofa")
         job = interrupted(job_of(own, "captions", subject=captions, **SLOW))
         (own / "photos" / "1.txt").write_text("a {identifier} {class} on a chair")
         assert job.finish() == InvalidConfig.exit_code
         said = job.termination["message"]
-        assert "spec.subject.images: ['1.png'] are not among the photos, with their captions" in said
+        assert "spec.subject.images: ['1.png'] are not among the photos, with their captions and masks" in said
         (own / "photos" / "1.txt").write_text("a {identifier} {class} on a sofa\n")
+        Image.new("L", (96, 80), 255).save(own / "photos" / "2.mask.png")
+        assert job.finish() == InvalidConfig.exit_code
+        mask.save(own / "photos" / "2.mask.png")
         alone, without = job_of(own, "alone", subject=captions, **SLOW), job_of(own, "without", **SLOW)
         assert job.finish() == alone.finish() == 0
         (own / "photos" / "1.txt").unlink()

@@ -19,7 +19,7 @@ Result = TypeVar("Result", bound=BaseModel)
 MODEL, PHOTOS = "spec.model", "spec.subject.images"
 """Fields that count by the content of their files, not by the names in the manifest."""
 
-NEWER_DEFAULTS: Mapping[str, Any] = {"captionDropout": 0}
+NEWER_DEFAULTS: Mapping[str, Any] = {"captionDropout": 0, "mask": "ignore"}
 """Fields of `subject` that the first version did not have, with the values that mean what it did."""
 
 PREPARED = ("spec.model", "spec.subject.", "spec.training.resolution")
@@ -161,8 +161,8 @@ class Beginning(BaseModel, frozen=True):
             names = sorted(name for name, digest in photos.items() if digest in new - old)
             lost = (old - new).total()
             message = (
-                f"are not among the photos, with their captions, that the run in {folder} began with; {lost} of those are "
-                "missing"
+                f"are not among the photos, with their captions and masks, that the run in {folder} began with; {lost} of "
+                "those are missing"
             )
             found.append(Problem("spec.subject.images", names, message, remedy))
         return [*found, *differences(before, after, folder)]

@@ -120,7 +120,7 @@ def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
         versions=versions(),
         settings=config.model_dump(mode="json", by_alias=True, exclude_none=True),
     )
-    write_report(run.folder.report, _report(run, result, sampled, evaluated))
+    write_report(run.folder.report, _report(run, result, prepared, sampled, evaluated))
     write_atomically(run.folder.result, result.model_dump_json(indent=2) + "\n")
     return result
 
@@ -145,8 +145,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
 
 
-def _report(run: Run, result: RunResult, sampled: sample.Sampled, evaluated: evaluate.Evaluated | None) -> ReportData:
-    source = result.model.source
+def _report(
+    run: Run,
+    result: RunResult,
+    prepared: prepare.Prepared,
+    sampled: sample.Sampled,
+    evaluated: evaluate.Evaluated | None,
+) -> ReportData:
+    source, folder = result.model.source, run.folder.photos.relative_to(run.folder.root)
     return ReportData(
         name=run.folder.root.name,
         folder=run.folder.root,
@@ -154,7 +160,8 @@ def _report(run: Run, result: RunResult, sampled: sample.Sampled, evaluated: eva
         identifier=result.identifier,
         prompt=result.prompt,
         base_model=f"{source} at {result.model.commit}" if result.model.commit else source,
-        photos=sorted(path.relative_to(run.folder.root) for path in run.folder.photos.glob("*.png")),
+        photos=[folder / photo.file for photo in prepared.photos],
+        captions={folder / photo.file: run.fill(photo.caption) for photo in prepared.photos if photo.caption},
         warnings=result.warnings,
         samples=sampled.prompts,
         comparisons=evaluated.comparisons if evaluated else [],

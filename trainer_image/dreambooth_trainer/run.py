@@ -40,6 +40,11 @@ class RunFolder:
         return self.root / "photos"
 
     @property
+    def masks(self) -> Path:
+        """The masks of the photos, with the same names; missing if no photo has one."""
+        return self.root / "masks"
+
+    @property
     def class_images(self) -> Path:
         """Class images that are not in a read-only class-image cache."""
         return self.root / "class-images"

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
 from dreambooth_trainer.data.pictures import to_rgb
-from dreambooth_trainer.data.quality import appearance, flaws, judged_square, likenesses
+from dreambooth_trainer.data.quality import appearance, flaws, judged_square, near_duplicates, same_background
 from tests.trainer.data.scenes import scene
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -20,7 +20,8 @@ def of_one(image: Image.Image, resolution: int | None = None) -> list[str]:
 
 
 def of_all(*images: Image.Image) -> list[str]:
-    return list(likenesses([appearance(f"{number}.jpg", judged_square(one)) for number, one in enumerate(images)]))
+    photos = [appearance(f"{number}.jpg", judged_square(one)) for number, one in enumerate(images)]
+    return [*near_duplicates(photos), *same_background(photos)]
 
 
 def as_jpeg(image: Image.Image) -> Image.Image:

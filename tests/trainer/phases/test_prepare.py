@@ -153,6 +153,23 @@ def test_other_long_prompts_are_reported(photos: Path, sections: dict[str, Any],
     assert warning.startswith(f"{field}: the text encoder cuts off ")
 
 
+def test_masks_are_written_next_to_the_photos(photos: Path) -> None:
+    run = run_of(photos)
+    prepare.prepare(run)
+    assert not run.folder.masks.exists()
+    mask = Image.new("L", (100, 80), 0)
+    mask.paste(255, (0, 0, 50, 80))
+    mask.save(photos / "b.mask.png")
+    run = run_of(photos, mask="loss")
+    prepared = prepare.prepare(run)
+    assert {photo.source: photo.masked for photo in prepared.photos} == {"a.png": False, "b.jpg": True}
+    (written,) = run.folder.masks.iterdir()
+    assert written.name == next(photo.file for photo in prepared.photos if photo.masked)
+    found = Image.open(written)
+    assert (found.mode, found.size, found.getpixel((9, 9)), found.getpixel((60, 9))) == ("L", (64, 64), 255, 0)
+    assert len(list(run.folder.photos.iterdir())) == 2
+
+
 def test_captions_are_prompts(photos: Path) -> None:
     (photos / "a.txt").write_text("a {identifier} {class} at sea")
     words = prepare.prepare(run_of(photos)).identifier

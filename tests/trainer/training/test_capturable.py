@@ -69,6 +69,7 @@ def dataset_of(
         class_pool=noised if class_pool else None,
         photo_prompt_P=pretended(3, dtype=index),
         caption_dropout=0.1,
+        photo_weight_P1HW=pretended(3, 1, *shape[1:]),
     )
 
 

@@ -31,6 +31,43 @@ def test_each_row_is_weighted_by_itself() -> None:
     assert losses.class_ == (0.5 * 4 + 16) / 2
 
 
+def test_a_mask_weights_the_places_of_its_photo_alone() -> None:
+    """A reference that goes through all elements."""
+    generator = torch.Generator().manual_seed(0)
+    prediction, target = torch.randn(2, 5, 4, 8, 8, generator=generator)
+    places = torch.rand(2, 1, 8, 8, generator=generator)
+    losses = dreambooth_loss(prediction, target, subjects=2, prior_weight=0.5, place_weight_S1HW=places)
+    squares = (prediction - target) ** 2
+    subject = [
+        float(squares[row, channel, y, x] * places[row, 0, y, x])
+        for row in range(2)
+        for channel in range(4)
+        for y in range(8)
+        for x in range(8)
+    ]
+    assert losses.subject == pytest.approx(sum(subject) / len(subject), rel=1e-5)
+    assert losses.class_ == pytest.approx(float(squares[2:].mean()), rel=1e-6)
+    assert losses.total == pytest.approx(float(losses.subject + 0.5 * losses.class_), rel=1e-6)
+
+
+def test_weights_of_one_change_nothing() -> None:
+    prediction, target = torch.randn(2, 4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    one = dreambooth_loss(prediction, target, subjects=2, prior_weight=0.5, place_weight_S1HW=torch.ones(2, 1, 8, 8))
+    assert one == dreambooth_loss(prediction, target, subjects=2, prior_weight=0.5)
+
+
+def test_masked_places_get_no_gradient() -> None:
+    prediction = rows(1.0, 1.0).clone().requires_grad_()
+    places = torch.zeros(1, 1, 8, 8)
+    places[..., 2:5, 3:7] = 64 / 12
+    losses = dreambooth_loss(prediction, torch.zeros(2, 4, 8, 8), subjects=1, prior_weight=1, place_weight_S1HW=places)
+    assert losses.subject.item() == pytest.approx(1)
+    losses.total.backward()
+    assert prediction.grad is not None
+    assert torch.equal(prediction.grad[0] != 0, (places[0] != 0).expand(4, 8, 8))
+    assert (prediction.grad[1] != 0).all()
+
+
 @given(st.integers(1, 4), st.integers(0, 4), st.floats(0, 10))
 def test_with_equal_weights_it_is_the_mean_squared_error(subjects: int, classes: int, prior_weight: float) -> None:
     generator = torch.Generator().manual_seed(subjects * 10 + classes)

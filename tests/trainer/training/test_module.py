@@ -86,6 +86,11 @@ def test_the_loss_is_that_of_each_row_with_its_own_prompt(folder: Path) -> None:
     torch.testing.assert_close(found.subject, error[:2].mean())
     torch.testing.assert_close(found.class_, error[2:].mean())
     torch.testing.assert_close(found.total, wanted)
+    places = torch.rand(3, 1, *SHAPE[1:], generator=torch.Generator().manual_seed(1))
+    masked = model(random, replace(data, photo_weight_P1HW=places))
+    squares = (prediction - target).square()
+    torch.testing.assert_close(masked.subject, (squares[:2] * places[random.subject_G]).mean())
+    torch.testing.assert_close(masked.class_, error[2:].mean())
 
 
 def conditioning(model: DreamBoothModule, prompts: list[str], shown: list[Framing]) -> dict[str, Any]:

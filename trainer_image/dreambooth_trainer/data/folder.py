@@ -30,6 +30,9 @@ photo, whatever its name."""
 CAPTIONS = {".txt", ".caption"}
 """Endings of files with the caption of the photo of the same name."""
 
+MASK = ".mask.png"
+"""End of the name of a mask: `a.mask.png` is that of `a.jpg`."""
+
 TABLE = "metadata.jsonl"
 """File with the captions of all photos, in the hub's imagefolder format."""
 
@@ -46,6 +49,8 @@ class Contents(NamedTuple):
     """Files with a caption, each with the names of its photos."""
     table: Path | None
     """The file with captions of several photos."""
+    masks: dict[str, Path]
+    """Masks by the names of their photos."""
     problems: list[Problem]
     """Mistakes that prevent a training."""
     warnings: list[str]
@@ -59,27 +64,36 @@ def read_folder(folder: Path) -> Contents:
     except OSError as error:
         message = f"can't be read: {error.strerror}"
         problem = Problem(FIELD, str(folder), message, "Give the path of a folder with photos")
-        return Contents([], {}, None, [problem], [])
+        return Contents([], {}, None, {}, [problem], [])
     table = next((path for path in files if path.name == TABLE), None)
     texts = [path for path in files if path.suffix.lower() in CAPTIONS and not _is_stray(path)]
-    candidates = [path for path in files if path not in texts and path != table and not _is_stray(path)]
+    mask_files = [path for path in files if path.name.lower().endswith(MASK) and not _is_stray(path)]
+    candidates = [path for path in files if path not in (*texts, *mask_files, table) and not _is_stray(path)]
     stems = {path.stem for path in candidates if path.suffix.lower() not in RAW}
     photos = [path for path in candidates if path.suffix.lower() not in RAW or path.stem not in stems]
     captions = {path: [photo.name for photo in photos if path.stem in (photo.stem, photo.name)] for path in texts}
+    masked = {
+        path: [photo.name for photo in photos if _unmasked(path) in (photo.stem, photo.name)] for path in mask_files
+    }
     problems = [
-        Problem(FIELD, str(path), "is no picture, and the caption of none", "Name it after its photo, or remove it")
-        for path, owners in captions.items()
-        if not owners
+        Problem(FIELD, str(path), message, "Name it after its photo, or remove it")
+        for owners, message in (
+            (captions, "is no picture, and the caption of none"),
+            (masked, "is the mask of no photo"),
+        )
+        for path, names in owners.items()
+        if not names
     ]
-    skipped = listed(path.name for path in files if path not in (*photos, *texts, table))
+    masks = {name: path for path, names in masked.items() for name in names}
+    skipped = listed(path.name for path in files if path not in (*photos, *texts, *mask_files, table))
     notes = [f"skipped, since they are no photos: {skipped}"] if skipped else []
     below = [path for path in entries if path.is_dir() and not path.name.startswith(".") and _holds_photos(path)]
     if not photos:
-        return Contents([], {}, None, [*problems, _no_photo(folder, below, skipped)], notes)
+        return Contents([], {}, None, {}, [*problems, _no_photo(folder, below, skipped)], notes)
     if below:
-        names = listed(path.name for path in below)
-        notes.append(f"photos in sub-folders are not used: {names}. Move those of the subject into the folder itself")
-    return Contents(photos, captions, table, problems, notes)
+        folders = listed(path.name for path in below)
+        notes.append(f"photos in sub-folders are not used: {folders}. Move those of the subject into the folder itself")
+    return Contents(photos, captions, table, masks, problems, notes)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -121,6 +135,11 @@ def kohya_folder(name: str) -> KohyaFolder | None:
 def _is_stray(path: Path) -> bool:
     name = path.name.lower()
     return name.startswith(".") or name in SYSTEM_FILES or path.suffix.lower() in COMPANIONS
+
+
+def _unmasked(path: Path) -> str:
+    """Name, or stem, of the photo of a mask."""
+    return path.name[: -len(MASK)]
 
 
 def _holds_photos(folder: Path) -> bool:

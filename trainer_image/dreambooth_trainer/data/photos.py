@@ -4,6 +4,7 @@ Called by the phase `prepare`, for the training, and by the command line, for th
 """
 
 import hashlib
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +15,18 @@ from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidData, Problem
 from dreambooth_api.printing import one_line
 from dreambooth_trainer.data.captions import read_captions
-from dreambooth_trainer.data.folder import FIELD, kohya_folder, read_folder
+from dreambooth_trainer.data.folder import FIELD, Contents, kohya_folder, listed, read_folder
+from dreambooth_trainer.data.masks import mask_square, read_mask
 from dreambooth_trainer.data.pictures import Unusable, open_upright
-from dreambooth_trainer.data.quality import Appearance, appearance, flaws, judged_square, likenesses, square
+from dreambooth_trainer.data.quality import (
+    Appearance,
+    appearance,
+    flaws,
+    judged_square,
+    near_duplicates,
+    same_background,
+    square,
+)
 from dreambooth_trainer.process.storage import digest_of, sha256_of
 
 SMALLEST_SHARE = 1 / 4
@@ -38,6 +48,8 @@ class Photo:
     """Width and height of the upright original in pixels."""
     image: Image.Image
     """The middle square, RGB, at the training resolution."""
+    mask: Image.Image | None
+    """Grey, in the same size, white where the subject is; None if the whole photo counts."""
 
 
 class Findings(NamedTuple):
@@ -74,23 +86,25 @@ def load_photos(folder: Path, fields: Fields, resolution: int) -> tuple[list[Pho
 
 
 def _examine(folder: Path, fields: Fields, resolution: int | None) -> tuple[list[Photo], Findings]:
-    photos: list[Photo] = []
     contents = read_folder(folder)
-    captions = read_captions(contents, fields)
+    captions, masks = read_captions(contents, fields), _masks(contents, fields)
     problems = [*contents.problems, *captions.problems]
     notes = [*contents.warnings, *_other_form(folder, fields), *captions.warnings]
-    seen: dict[bytes, str] = {}
+    photos: list[Photo] = []
     appearances: list[Appearance] = []
+    masked: list[str] = []
+    seen: dict[bytes, str] = {}
     for path in contents.photos:
         try:
             upright = open_upright(path)
             _refuse_tiny(upright, resolution)
+            mask = None if masks is None else read_mask(path, upright.size, masks.get(path.name))
         except Unusable as reason:
             problems.append(Problem(FIELD, str(path), *reason.args))
             continue
         # A file name may hold any bytes except NUL and slash. The name appears in messages and in JSON.
-        name = one_line(path.name)
-        middle = judged_square(upright)
+        name, middle = one_line(path.name), judged_square(upright)
+        masked += [path.name] if mask else []
         twin = seen.setdefault(hashlib.sha256(f"{upright.size}".encode() + upright.tobytes()).digest(), name)
         if twin == name:
             appearances.append(appearance(name, middle))
@@ -98,20 +112,48 @@ def _examine(folder: Path, fields: Fields, resolution: int | None) -> tuple[list
             notes.append(f"{name} shows the same picture as {twin}; it counts twice in training")
         notes += flaws(name, upright.size, middle, resolution)
         if resolution is not None:
-            caption = captions.by_photo.get(path.name)
-            photos.append(Photo(name, _digest(path, caption), caption, upright.size, square(upright, resolution)))
-    return photos, Findings(problems, [*notes, *likenesses(appearances)])
+            caption, image = captions.by_photo.get(path.name), square(upright, resolution)
+            digest = _digest(path, caption, (masks or {}).get(path.name))
+            cover = mask_square(mask, resolution) if mask else None
+            photos.append(Photo(name, digest, caption, upright.size, image, cover))
+    if masks is not None and contents.photos and not masked and not problems:
+        message = "has no effect, because no photo is transparent anywhere, or has a mask next to it"
+        remedy = "Save masks as photo.mask.png, or remove the field"
+        problems.append(Problem("spec.subject.mask", "loss", message, remedy))
+    notes += [*near_duplicates(appearances), *_notes_on_masks(contents, None if masks is None else masked)]
+    return photos, Findings(problems, [*notes, *([] if masked else same_background(appearances))])
+
+
+def _masks(contents: Contents, fields: Fields) -> Mapping[str, Path] | None:
+    """Masks by the names of their photos; None if masks have no effect."""
+    return contents.masks if fields.get("subject.mask") == "loss" else None
+
+
+def _notes_on_masks(contents: Contents, masked: Collection[str] | None) -> Iterator[str]:
+    """Warnings about masks that are not used, and about photos without one.
+
+    Args:
+        contents: the files of the folder.
+        masked: names of the photos with a mask; None if masks are not used.
+    """
+    if masked is None:
+        if contents.masks:
+            names = listed(sorted({path.name for path in contents.masks.values()}))
+            yield f"masks are not used: {names}. Set subject.mask to loss to learn the subject without its background"
+    elif missing := [path.name for path in contents.photos if path.name not in masked]:
+        yield f"photos without a mask are learned with their background: {listed(missing)}"
 
 
 def identities(folder: Path, fields: Fields) -> dict[str, str]:
-    """For each photo, by name, the SHA-256 of its file, or of its file and its caption: what the training learns."""
+    """What the training learns of each photo, by name: the SHA-256 of its file, or of file, caption and mask."""
     contents = read_folder(folder)
-    captions = read_captions(contents, fields).by_photo
-    return {path.name: _digest(path, captions.get(path.name)) for path in contents.photos}
+    captions, masks = read_captions(contents, fields).by_photo, _masks(contents, fields) or {}
+    return {path.name: _digest(path, captions.get(path.name), masks.get(path.name)) for path in contents.photos}
 
 
-def _digest(path: Path, caption: str | None) -> str:
-    return sha256_of(path) if caption is None else digest_of([sha256_of(path), caption])
+def _digest(photo: Path, caption: str | None, mask: Path | None) -> str:
+    content = sha256_of(photo)
+    return content if caption is None and mask is None else digest_of([content, caption, mask and sha256_of(mask)])
 
 
 def _other_form(folder: Path, fields: Fields) -> list[str]:

@@ -43,22 +43,39 @@ def open_upright(path: Path) -> Image.Image:
     Raises:
         Unusable: the file can't be used as a still picture.
     """
-    with _explained():
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise Unusable("is no regular file", "Remove it")
-        if status.st_size == 0:
-            raise Unusable("is empty", AGAIN)
-        if path.suffix.lower() in RAW:
+    with _explained(), _still(path) as image:
+        return to_rgb(ImageOps.exif_transpose(image))
+
+
+def open_alpha(path: Path) -> Image.Image | None:
+    """The opacity of a picture, upright, in grey; None for a picture that is nowhere transparent.
+
+    Raises:
+        Unusable: the file can't be used as a still picture.
+    """
+    with _explained(), _still(path) as image:
+        alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A") if image.has_transparency_data else None
+        return None if alpha is None or alpha.getextrema() == (255, 255) else alpha
+
+
+@contextmanager
+def _still(path: Path) -> Iterator[Image.Image]:
+    """Opens a file, and checks that it is a still picture of a size that can be decoded."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise Unusable("is no regular file", "Remove it")
+    if status.st_size == 0:
+        raise Unusable("is empty", AGAIN)
+    if path.suffix.lower() in RAW:
+        raise Unusable(*A_RAW_FILE)
+    with Image.open(path) as image:
+        if _is_preview(image):
             raise Unusable(*A_RAW_FILE)
-        with Image.open(path) as image:
-            if _is_preview(image):
-                raise Unusable(*A_RAW_FILE)
-            if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
-                raise Image.DecompressionBombError
-            if getattr(image, "is_animated", False) and image.format not in SEVERAL_FRAMES:
-                raise Unusable("has more than one frame", "Give one still picture")
-            return to_rgb(ImageOps.exif_transpose(image))
+        if image.width * image.height > MAX_MEGAPIXELS * 1_000_000:
+            raise Image.DecompressionBombError
+        if getattr(image, "is_animated", False) and image.format not in SEVERAL_FRAMES:
+            raise Unusable("has more than one frame", "Give one still picture")
+        yield image
 
 
 def _is_preview(image: Image.Image) -> bool:

@@ -119,16 +119,20 @@ def flaws(name: str, size: tuple[int, int], middle: Image.Image, resolution: int
         yield f"{name} looks blurred, and the model would learn that. Give a sharp photo instead"
 
 
-def likenesses(photos: Sequence[Appearance]) -> Iterator[str]:
-    """Warnings about what photos have in common that is not the subject."""
+def near_duplicates(photos: Sequence[Appearance]) -> Iterator[str]:
+    """Warnings about photos that are almost the same."""
     for one, other in combinations(photos, 2):
         # Plain pictures have no bits, whatever their colour.
         if one.hash and (one.hash ^ other.hash).bit_count() <= NEAR:
             yield f"{other.name} shows almost the same as {one.name}; give a photo from another side or distance instead"
+
+
+def same_background(photos: Sequence[Appearance]) -> Iterator[str]:
+    """A warning if all photos have the same background."""
     if len(photos) >= ENOUGH and _deviation([photo.border for photo in photos]) < SAME_BACKGROUND:
         yield (
             "all photos have the same background, which the model would learn as a part of the subject. Take some of them "
-            "in other places"
+            "in other places, or mask it (subject.mask)"
         )
 
 

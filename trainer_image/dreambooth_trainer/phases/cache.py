@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.prompts import fill, words_of
@@ -72,6 +73,9 @@ def make_dataset(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedClas
             if any(captions)
             else None,
             caption_dropout=run.config.subject.caption_dropout,
+            photo_weight_P1HW=loss_weights(run.folder.masks, photos, moments.mean_BCHW)
+            if any(photo.masked for photo in photos)
+            else None,
         )
         require_finite("the autoencoder", moments.mean_BCHW, moments.std_BCHW)
         require_finite("the text encoder", *dataset.prompts.values())
@@ -80,6 +84,27 @@ def make_dataset(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedClas
         last = next((row for row, prompt in enumerate(prompts) if prompt == ""), None)
         prompt_RK = _prompts_of_noisings(dataset.class_prompt_K, noisings, last, len(others))
         return replace(dataset, class_pool=_class_pool(run, phase, dataset, prompt_RK))
+
+
+def loss_weights(masks: Path, photos: Sequence[PreparedPhoto], latents_PCHW: Tensor) -> Tensor:
+    """Weight of each place in the loss of each photo, [P, 1, H, W], of mean 1 over a photo.
+
+    A latent counts as the part of its area, in pixels, that is the subject's. Since the weights of a photo have mean 1,
+    subjects of all sizes count equally, also in relation to the class images.
+
+    Args:
+        masks: folder of the masks.
+        photos: the photos, in the order of their latents.
+        latents_PCHW: their latents.
+    """
+    weights_P1HW = torch.ones_like(latents_PCHW[:, :1])
+    for photo, weight_1HW in zip(photos, weights_P1HW, strict=True):
+        if photo.masked:
+            with Image.open(masks / photo.file) as mask:
+                pixels_1HW = torch.from_numpy(np.asarray(mask, np.float32)[None].copy())
+            cover_1HW = adaptive_avg_pool2d(pixels_1HW, weight_1HW.shape[1:])
+            weight_1HW.copy_(cover_1HW / cover_1HW.mean())
+    return weights_P1HW
 
 
 def framing_of(photo: PreparedPhoto, side: int) -> Framing:

@@ -1,9 +1,10 @@
 """Prepares the photos and chooses or checks the identifier; the first phase, called by `pipeline.py`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
+from PIL import Image
 from pydantic import BaseModel
 
 from dreambooth_api.contradictions import Fields
@@ -13,7 +14,7 @@ from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.data import identifier, prompts
 from dreambooth_trainer.data.folder import FIELD
 from dreambooth_trainer.data.identifier import Finding
-from dreambooth_trainer.data.photos import Photo, inspect_photos, load_photos
+from dreambooth_trainer.data.photos import inspect_photos, load_photos
 from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.process.storage import atomic_folder
@@ -37,6 +38,8 @@ class PreparedPhoto(BaseModel, frozen=True):
     """Height of the upright original in pixels."""
     caption: str | None = None
     """Its prompt, with the placeholders `{identifier}` and `{class}`; None for `subject.prompt`."""
+    masked: bool = False
+    """Whether it has a mask, of the same name."""
 
 
 class Prepared(BaseModel, frozen=True):
@@ -79,13 +82,22 @@ def prepare(run: Run) -> Prepared:
             raise InvalidConfig(problems)
         names = _file_names(len(photos))
         if run.distributed.is_main:
-            _write(photos, names, run.folder.photos)
+            masks = {name: photo.mask for name, photo in zip(names, photos, strict=True) if photo.mask}
+            if masks:
+                _write(masks, run.folder.masks)
+            # Last, since its existence marks the end of the phase.
+            _write({name: photo.image for name, photo in zip(names, photos, strict=True)}, run.folder.photos)
         return Prepared(
             identifier=finding.identifier,
             finding=finding,
             photos=[
                 PreparedPhoto(
-                    file=name, source=photo.name, width=photo.size[0], height=photo.size[1], caption=photo.caption
+                    file=name,
+                    source=photo.name,
+                    width=photo.size[0],
+                    height=photo.size[1],
+                    caption=photo.caption,
+                    masked=photo.mask is not None,
                 )
                 for name, photo in zip(names, photos, strict=True)
             ],
@@ -181,7 +193,7 @@ def _file_names(count: int) -> list[str]:
     return [f"{number:0{digits}}.png" for number in range(1, count + 1)]
 
 
-def _write(photos: list[Photo], names: list[str], target: Path) -> None:
+def _write(pictures: Mapping[str, Image.Image], target: Path) -> None:
     with atomic_folder(target) as folder:
-        for photo, name in zip(photos, names, strict=True):
-            photo.image.save(folder / name)
+        for name, picture in pictures.items():
+            picture.save(folder / name)

@@ -45,6 +45,8 @@ class ReportData:
     base_model: str
     """Source of the base model, with the commit if it comes from the hub."""
     photos: Sequence[Path]
+    captions: Mapping[Path, str]
+    """Captions of photos that have one, with identifier and class filled in."""
     warnings: Sequence[str]
     """Warnings about the photos, the identifier and the prompts."""
     samples: Sequence[Comparison]

@@ -35,6 +35,9 @@ class Dataset:
     caption_dropout: float = 0
     """Probability with which a photo has the subject's prompt instead of its caption."""
 
+    photo_weight_P1HW: Tensor | None = None
+    """Weight of each place in the loss of each photo, of mean 1 over a photo; None for equal weights."""
+
     def photo_prompts(self, randomness: StepRandomness) -> Tensor:
         """Row number in `tokens` of the prompt of each photo in a step, [G]."""
         if self.photo_prompt_P is None:

@@ -17,7 +17,13 @@ class Losses:
 
 
 def dreambooth_loss(
-    prediction_NCHW: Tensor, target_NCHW: Tensor, *, subjects: int, prior_weight: float, weight_N: Tensor | None = None
+    prediction_NCHW: Tensor,
+    target_NCHW: Tensor,
+    *,
+    subjects: int,
+    prior_weight: float,
+    place_weight_S1HW: Tensor | None = None,
+    weight_N: Tensor | None = None,
 ) -> Losses:
     """MSE(subject) + prior_weight * MSE(class) (Ruiz et al., arXiv:2208.12242, equation 2).
 
@@ -26,9 +32,13 @@ def dreambooth_loss(
         target_NCHW: target of the prediction.
         subjects: rows of the subject; the rest, if any, are class images.
         prior_weight: lambda of the paper.
+        place_weight_S1HW: weight of each place of the subject's rows, such as a mask's; None for equal weights.
         weight_N: weight of each row, such as min-SNR's; None for equal weights.
     """
-    error_N = (prediction_NCHW.float() - target_NCHW.float()).square().flatten(1).mean(1)
+    error_NCHW = (prediction_NCHW.float() - target_NCHW.float()).square()
+    if place_weight_S1HW is not None:
+        error_NCHW = torch.cat([error_NCHW[:subjects] * place_weight_S1HW, error_NCHW[subjects:]])
+    error_N = error_NCHW.flatten(1).mean(1)
     if weight_N is not None:
         error_N = error_N * weight_N
     subject = error_N[:subjects].mean()

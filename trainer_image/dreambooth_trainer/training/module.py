@@ -83,6 +83,7 @@ class DreamBoothModule(nn.Module):
             batch.target_NCHW,
             subjects=subjects,
             prior_weight=self.prior_weight,
+            place_weight_S1HW=None if dataset.photo_weight_P1HW is None else dataset.photo_weight_P1HW[chosen_G],
             weight_N=self.model.objective.loss_weight(batch.t_N, gamma) if gamma else None,
         )
 

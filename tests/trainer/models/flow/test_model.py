@@ -1,6 +1,7 @@
 """Each family against its stock pipeline: conditioning, loss and gradients, pictures."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -77,6 +78,10 @@ def test_the_loss_is_that_of_each_row_with_its_own_prompt(folder: Path, family: 
     wanted = error[:2].mean() + PRIOR_WEIGHT * error[2:].mean()
     torch.testing.assert_close(found.total, wanted, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found.subject, error[:2].mean(), rtol=1e-5, atol=1e-6)
+    places = torch.rand(clean[:3, :1].shape, generator=torch.Generator().manual_seed(1))
+    masked = module(random, replace(data, photo_weight_P1HW=places)).subject
+    squares = (prediction - (random.noise_NCHW - clean)).square()
+    torch.testing.assert_close(masked, (squares[:2] * places[random.subject_G]).mean(), rtol=1e-5, atol=1e-6)
     weights = [parameter for _, parameter in module.learning()]
     gradients = (torch.autograd.grad(loss, weights, allow_unused=True) for loss in (found.total, wanted))
     for mine, theirs in zip(*gradients, strict=True):
