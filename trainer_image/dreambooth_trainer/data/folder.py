@@ -1,13 +1,15 @@
-"""Sorts the files of a folder of photos: photos, files that other programs put next to them, and mistakes.
+"""Sorts the files of a folder of photos: photos, their captions and masks, files that other programs put next to them, and
+mistakes.
 
 Only the names of files count here; `pictures.py` opens the photos. Called by `photos.py`, and by `pipeline.py`, which
 identifies a run by its photos.
 """
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from dreambooth_api.failures import Problem
 from dreambooth_api.printing import one_line
@@ -65,27 +67,17 @@ def read_folder(folder: Path) -> Contents:
         message = f"can't be read: {error.strerror}"
         problem = Problem(FIELD, str(folder), message, "Give the path of a folder with photos")
         return Contents([], {}, None, {}, [problem], [])
-    table = next((path for path in files if path.name == TABLE), None)
-    texts = [path for path in files if path.suffix.lower() in CAPTIONS and not _is_stray(path)]
-    mask_files = [path for path in files if path.name.lower().endswith(MASK) and not _is_stray(path)]
-    candidates = [path for path in files if path not in (*texts, *mask_files, table) and not _is_stray(path)]
-    stems = {path.stem for path in candidates if path.suffix.lower() not in RAW}
-    photos = [path for path in candidates if path.suffix.lower() not in RAW or path.stem not in stems]
-    captions = {path: [photo.name for photo in photos if path.stem in (photo.stem, photo.name)] for path in texts}
-    masked = {
-        path: [photo.name for photo in photos if _unmasked(path) in (photo.stem, photo.name)] for path in mask_files
-    }
+    kinds: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        kinds[_kind(path)].append(path)
+    photos = list(_without_raw_twins(kinds["photo"]))
+    captions = {path: _owners(path.stem, photos) for path in kinds["caption"]}
+    masks = {path: _owners(path.name[: -len(MASK)], photos) for path in kinds["mask"]}
     problems = [
-        Problem(FIELD, str(path), message, "Name it after its photo, or remove it")
-        for owners, message in (
-            (captions, "is no picture, and the caption of none"),
-            (masked, "is the mask of no photo"),
-        )
-        for path, names in owners.items()
-        if not names
+        *_without_owner(captions, "is no picture, and the caption of none"),
+        *_without_owner(masks, "is the mask of no photo"),
     ]
-    masks = {name: path for path, names in masked.items() for name in names}
-    skipped = listed(path.name for path in files if path not in (*photos, *texts, *mask_files, table))
+    skipped = listed(path.name for path in files if path in kinds["stray"] or path in {*kinds["photo"]} - {*photos})
     notes = [f"skipped, since they are no photos: {skipped}"] if skipped else []
     below = [path for path in entries if path.is_dir() and not path.name.startswith(".") and _holds_photos(path)]
     if not photos:
@@ -93,7 +85,8 @@ def read_folder(folder: Path) -> Contents:
     if below:
         folders = listed(path.name for path in below)
         notes.append(f"photos in sub-folders are not used: {folders}. Move those of the subject into the folder itself")
-    return Contents(photos, captions, table, masks, problems, notes)
+    mask_of = {name: path for path, names in masks.items() for name in names}
+    return Contents(photos, captions, next(iter(kinds["table"]), None), mask_of, problems, notes)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -132,14 +125,32 @@ def kohya_folder(name: str) -> KohyaFolder | None:
     return KohyaFolder(int(found[1]), found[2], found[3]) if found else None
 
 
-def _is_stray(path: Path) -> bool:
-    name = path.name.lower()
-    return name.startswith(".") or name in SYSTEM_FILES or path.suffix.lower() in COMPANIONS
+def _kind(path: Path) -> Literal["stray", "caption", "mask", "table", "photo"]:
+    """What a file is, by its name: a photo, if nothing else."""
+    name, suffix = path.name.lower(), path.suffix.lower()
+    if name.startswith(".") or name in SYSTEM_FILES or suffix in COMPANIONS:
+        return "stray"
+    if suffix in CAPTIONS:
+        return "caption"
+    if name.endswith(MASK):
+        return "mask"
+    return "table" if name == TABLE else "photo"
 
 
-def _unmasked(path: Path) -> str:
-    """Name, or stem, of the photo of a mask."""
-    return path.name[: -len(MASK)]
+def _without_raw_twins(photos: Sequence[Path]) -> Iterator[Path]:
+    """Photos without the raw files of which there is also a picture of the same name."""
+    stems = {path.stem for path in photos if path.suffix.lower() not in RAW}
+    return (path for path in photos if path.suffix.lower() not in RAW or path.stem not in stems)
+
+
+def _owners(name: str, photos: Sequence[Path]) -> list[str]:
+    """Names of the photos to which a file belongs: it is named after them, with or without their endings."""
+    return [photo.name for photo in photos if name in (photo.stem, photo.name)]
+
+
+def _without_owner(owners: Mapping[Path, Sequence[str]], message: str) -> list[Problem]:
+    remedy = "Name it after its photo, or remove it"
+    return [Problem(FIELD, str(path), message, remedy) for path, names in owners.items() if not names]
 
 
 def _holds_photos(folder: Path) -> bool:
