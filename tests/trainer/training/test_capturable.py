@@ -4,6 +4,7 @@ What a CUDA graph can't record fails here too: a value that the host reads, a te
 depends on data. The backward pass needs a real device (see `test_gpu.py`).
 """
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -67,10 +68,13 @@ def dataset_of(
         class_prompt_K=pretended(8, dtype=index),
         **conditioning,
         class_pool=noised if class_pool else None,
-        photo_prompt_P=pretended(3, dtype=index),
-        caption_dropout=0.1,
-        photo_weight_P1HW=pretended(3, 1, *shape[1:]),
     )
+
+
+def with_captions_and_masks(data: Dataset, shape: torch.Size) -> Dataset:
+    """The same data, whose photos have captions, which are sometimes dropped, and masks."""
+    prompts, weights = pretended(3, dtype=torch.long), pretended(3, 1, *shape[1:])
+    return replace(data, photo_prompt_P=prompts, caption_dropout=0.1, photo_weight_P1HW=weights)
 
 
 def the_step_asks_the_device_for_nothing(pipeline: DiffusionPipeline, variant: str, class_pool: bool) -> None:
@@ -100,10 +104,12 @@ def the_step_asks_the_device_for_nothing(pipeline: DiffusionPipeline, variant: s
             caption_G=pretended(2),
         )
         conditioning = {name: like(tensors) for name, tensors in conditioning.items()}
-        losses = module(randomness, dataset_of(conditioning, shape, timesteps, class_pool))
-        assert losses.total.device.type == "cuda"
-        with pytest.raises(DataDependentOutputException):
-            losses.total.item()
+        plain = dataset_of(conditioning, shape, timesteps, class_pool)
+        for data in (plain, with_captions_and_masks(plain, shape)):
+            losses = module(randomness, data)
+            assert losses.total.device.type == "cuda"
+            with pytest.raises(DataDependentOutputException):
+                losses.total.item()
 
 
 @pytest.mark.parametrize(("variant", "class_pool"), [*((name, True) for name in VARIANTS), ("full", False)])
