@@ -89,6 +89,14 @@ def test_photos_that_are_almost_the_same(change: Callable[[Image.Image], Image.I
     assert warning.startswith("2.jpg shows almost the same as 0.jpg")
 
 
+def test_a_series_of_photos_has_one_warning_for_each_further_one() -> None:
+    series = [ImageChops.offset(scene(4), shift) for shift in range(4)]
+    warnings = [line for line in of_all(*series) if "almost the same" in line]
+    assert [line.partition(";")[0] for line in warnings] == [
+        f"{number}.jpg shows almost the same as 0.jpg" for number in (1, 2, 3)
+    ]
+
+
 def test_plain_pictures_are_not_compared() -> None:
     assert of_all(Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")) == []
 

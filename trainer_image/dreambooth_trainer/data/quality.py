@@ -5,7 +5,6 @@ warning about a good photo is worse than none about a bad one.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
 from math import sqrt
 from statistics import mean, median, pvariance
 from typing import NamedTuple
@@ -120,11 +119,12 @@ def flaws(name: str, size: tuple[int, int], middle: Image.Image, resolution: int
 
 
 def near_duplicates(photos: Sequence[Appearance]) -> Iterator[str]:
-    """Warnings about photos that are almost the same."""
-    for one, other in combinations(photos, 2):
+    """A warning for each photo that is almost the same as an earlier one."""
+    for number, photo in enumerate(photos):
         # Plain pictures have no bits, whatever their colour.
-        if one.hash and (one.hash ^ other.hash).bit_count() <= NEAR:
-            yield f"{other.name} shows almost the same as {one.name}; give a photo from another side or distance instead"
+        similar = (one.name for one in photos[:number] if one.hash and (one.hash ^ photo.hash).bit_count() <= NEAR)
+        if name := next(similar, None):
+            yield f"{photo.name} shows almost the same as {name}; give a photo from another side or distance instead"
 
 
 def same_background(photos: Sequence[Appearance]) -> Iterator[str]:
