@@ -1,6 +1,7 @@
 """Tests of dreambooth_trainer.data.captions."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def test_wrong_captions(tmp_path: Path, text: str, message: str) -> None:
         (b'{"file_name": "a.jpg"}', "line 1 has no file_name with a text or prompt or caption"),
         (b'{"text": "a"}', "line 1 has no file_name with a text or prompt or caption"),
         (b"\xff\xfe", "'utf-8' codec can't decode"),
+        (b"[" * 100_000, "line 1 is no JSON"),
     ],
 )
 def test_tables_that_are_none(tmp_path: Path, content: bytes, cause: str) -> None:
@@ -94,6 +96,23 @@ def test_files_in_another_encoding(tmp_path: Path) -> None:
     (problem,) = captions(tmp_path).problems
     assert problem.message.startswith("can't be read as captions: 'utf-8' codec")
     assert problem.remedy == "Save it as text in UTF-8, or remove it"
+
+
+def test_files_that_are_no_text(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    with (tmp_path / "b.txt").open("wb") as file:
+        file.truncate(10_000_001)
+    assert [problem.message for problem in captions(tmp_path).problems] == [
+        "can't be read as captions: it is no regular file",
+        "can't be read as captions: it has more than 10 MB",
+    ]
+
+
+def test_other_line_ends_inside_a_line(tmp_path: Path) -> None:
+    (tmp_path / "metadata.jsonl").write_bytes(
+        '{"file_name": "a.jpg", "text": "a {identifier}\u2028{class}"}\r\n\r\n'.encode()
+    )
+    assert captions(tmp_path).by_photo == {"a.jpg": "a {identifier} {class}"}
 
 
 def test_captions_of_photos_that_do_not_exist(tmp_path: Path) -> None:

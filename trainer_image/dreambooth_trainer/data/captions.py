@@ -13,6 +13,9 @@ from dreambooth_api.prompts import mentions
 from dreambooth_api.training import LONGEST_PROMPT
 from dreambooth_trainer.data.folder import FIELD, Contents, listed
 
+MAX_BYTES = 10_000_000
+"""Size of a file of captions: some ten thousand of the longest ones."""
+
 STATED = "subject.captions"
 """The field of the manifest with captions."""
 
@@ -70,7 +73,7 @@ def _entries(contents: Contents, fields: Fields, problems: list[Problem]) -> Ite
     entries = [_Entry(place.removeprefix(f"{STATED}."), f"spec.{place}", text) for place, text in stated]
     for path, photos in contents.captions.items():
         try:
-            text = " ".join(path.read_text("utf-8-sig").split())
+            text = " ".join(_content(path).split())
             entries += [_Entry(photo, f"{FIELD}, {path.name}", text) for photo in photos]
         except (OSError, ValueError) as error:
             problems.append(_unreadable(path, str(error)))
@@ -93,18 +96,33 @@ def _rows(table: Path) -> Iterator[_Entry]:
     Raises:
         ValueError: a line is something else; the message names it.
     """
-    for number, line in enumerate(table.read_text("utf-8-sig").splitlines(), 1):
+    # Other line ends than this one can be part of a text in JSON.
+    for number, line in enumerate(_content(table).split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"line {number} is no JSON: {error}") from error
         values: Mapping[str, object] = row if isinstance(row, dict) else {}
         name, text = values.get("file_name"), next((values[column] for column in COLUMNS if column in values), None)
         if not isinstance(name, str) or not isinstance(text, str):
             raise ValueError(f"line {number} has no file_name with a {' or '.join(COLUMNS)}")
         yield _Entry(name.removeprefix("./"), f"{FIELD}, {table.name}, line {number}", " ".join(text.split()))
+
+
+def _content(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is no text in UTF-8, no regular file, or too large to be one of captions.
+    """
+    if not path.is_file():
+        raise ValueError("it is no regular file")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES // 1_000_000} MB")
+    return path.read_text("utf-8-sig")
 
 
 def _unreadable(path: Path, cause: str) -> Problem:
