@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from benchmarks.programs import Base, Subject
-from dreambooth_api.training import TrainConfig
+from dreambooth_api.training import Evaluation, TrainConfig
 from dreambooth_trainer.process.storage import digest_of
 
 SETTINGS = Path(__file__).parent / "settings"
@@ -65,7 +65,7 @@ class Plan:
             update={
                 "subject": config.subject.model_copy(update={"identifier": identifier}),
                 "samples": config.samples.model_copy(update={"prompts": []}),
-                "evaluation": config.evaluation.model_copy(update={"enabled": False}),
+                "evaluation": Evaluation(enabled=False),
             }
         )
 
@@ -85,7 +85,7 @@ class Plan:
                     "identifier": subject.identifier,
                     "images": {"path": str(subject.photos)},
                 },
-                "prior": {**sections["prior"], "enabled": case.prior},
+                "prior": sections["prior"] if case.prior else {"enabled": False},
                 "training": {**sections["training"], **common},
                 "samples": SAMPLES,
                 "evaluation": {"perPrompt": self.per_prompt},

@@ -30,6 +30,7 @@ from dreambooth_trainer.run import RunFolder
 PHOTOS = Path(__file__).parents[1] / "examples" / "dog" / "photos"
 
 SETTINGS = {
+    "model": {"source": "embedded://emoji"},
     "subject": {"class": "dog", "identifier": "auto", "images": {"path": str(PHOTOS)}},
     "prior": {"images": 8, "batchSize": 4, "sampler": {"steps": 5}},
     "training": {"steps": 40, "batchSize": 2, "learningRate": 1e-4, "trainTextEncoder": True},

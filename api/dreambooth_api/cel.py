@@ -4,12 +4,17 @@ Read by `crd.py`. The operator validates again with `cluster_rules.py`. Validati
 fields with defaults are always there.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from functools import reduce
+from operator import getitem
+from typing import Any, NamedTuple
 
+from dreambooth_api.contradictions import DEFAULTS
+from dreambooth_api.dependent_fields import SWITCHES, Switch
 from dreambooth_api.job import NAME_LENGTH, DreamBoothJobSpec
-from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, QUALIFIED_NAME
-from dreambooth_api.training import Section
+from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, QUALIFIED_NAME, NewClaim, Resources
+from dreambooth_api.training import FOLDER_SCHEMES, SINGLE_FILE, Section
 
 
 class Rule(NamedTuple):
@@ -35,6 +40,42 @@ SECTIONS = [
 
 _SOURCE = f"self.{{field}}.matches('^({MODEL_SOURCE})$')"
 _SOURCES = "{field} must be embedded://emoji, hf://organisation/name or pvc://claim/path: pods see no other path"
+
+
+def _literal(value: Any) -> str:
+    """A value of JSON, which is also one of the expression language."""
+    return json.dumps(value)
+
+
+def _has_default(field: str, default: Any) -> str:
+    """The expression that a field has its default, and so have all fields inside."""
+    if isinstance(default, Mapping):
+        return " && ".join(_has_default(f"{field}.{name}", value) for name, value in default.items())
+    return f"!has(self.{field})" if default is None else f"self.{field} == {_literal(default)}"
+
+
+def _dependent_fields(section: str) -> list[Rule]:
+    """The rules that fields without effect are not set."""
+
+    def default_of(path: str) -> Any:
+        return reduce(getitem, path.split("."), DEFAULTS)
+
+    def rule(switch: Switch, field: str) -> Rule:
+        # A number needs the type of its field.
+        idle = type(default_of(switch.field))(switch.idle)
+        name, dependent = (path.removeprefix(f"{section}.") for path in (switch.field, field))
+        acts = f"self.{name} != {_literal(idle)}"
+        return Rule(
+            f"{acts} || {_has_default(dependent, default_of(field))}",
+            f"{field} {switch.message}. {switch.remedy}, or remove it",
+        )
+
+    return [
+        rule(switch, field)
+        for switch in SWITCHES
+        if switch.field.startswith(f"{section}.")
+        for field in switch.dependents
+    ]
 
 
 def _needs_hub(field: str) -> Rule:
@@ -76,8 +117,10 @@ _LABELS = [
     )
 ]
 _GPU_RESOURCE = Rule(
-    "!has(self.gpuResourceName) || !self.gpuResourceName.contains('kubernetes.io/')",
-    "gpuResourceName must be an extended resource, such as nvidia.com/gpu: Kubernetes reserves kubernetes.io/ for itself",
+    "!has(self.gpuResourceName) || "
+    "!(self.gpuResourceName.contains('kubernetes.io/') || self.gpuResourceName.startsWith('requests.'))",
+    "gpuResourceName must be an extended resource, such as nvidia.com/gpu: Kubernetes reserves kubernetes.io/ and requests. "
+    "for itself",
 )
 
 
@@ -114,12 +157,25 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
         _needs_hub("revision"),
         _needs_hub("tokenSecret"),
         Rule(
+            "!has(self.config) || !("
+            + " || ".join(f"self.source.startsWith('{scheme}')" for scheme in FOLDER_SCHEMES)
+            + ")",
+            "config has no effect, because source is a folder with its own configuration. Remove it, or give a single-file "
+            "checkpoint as source",
+        ),
+        Rule(
+            f"!has(self.variant) || !self.source.endsWith('{SINGLE_FILE}')",
+            "variant has no effect, because source is a single file. Remove it, or give a folder as source",
+        ),
+        Rule(
             f"!has(self.config) || self.config.matches('^({MODEL_CONFIG})$')",
             "config must be a hub repository (organisation/name) or pvc://claim/path: pods see no other path",
         ),
     ],
+    "spec.samples": _dependent_fields("samples"),
     "spec.evaluation": [
         Rule(_SOURCE.format(field="encoder"), _SOURCES.format(field="encoder")),
+        *_dependent_fields("evaluation"),
     ],
     "spec.subject": [
         Rule(
@@ -147,13 +203,11 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             "self.prompt.contains('{class}') && !self.prompt.contains('{identifier}')",
             'prompt must have {class} and not {identifier}, as in "a {class}": class images show any member of the class',
         ),
+        *_dependent_fields("prior"),
     ],
     "spec.training": [
         Rule("self.warmupSteps < self.steps", "warmupSteps must be less than steps"),
-        Rule(
-            "!has(self.textEncoderLearningRate) || self.trainTextEncoder",
-            "textEncoderLearningRate has no effect unless trainTextEncoder is true. Set it, or remove the rate",
-        ),
+        *_dependent_fields("training"),
     ],
     "spec.deepspeed": [_stage("optimizer", 1), _stage("parameters", 3)],
     "spec.resources": [
@@ -162,6 +216,16 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             "sharedMemory must not be more than memory, which it counts towards",
         ),
         _GPU_RESOURCE,
+        Rule(
+            f"self.gpusPerNode > 0 || {_has_default('gpuResourceName', Resources().gpu_resource_name)}",
+            "gpuResourceName has no effect, because gpusPerNode is 0. Set gpusPerNode, or remove it",
+        ),
+    ],
+    "spec.volumes.output": [
+        Rule(
+            f"!has(self.claimName) || {_has_default('create', NewClaim().model_dump(by_alias=True))}",
+            "create has no effect, because claimName names an existing claim. Remove one of them",
+        ),
     ],
     "spec.scheduling.nodeSelector": _LABELS,
     "spec.scheduling.tolerations[]": _TOLERATION,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from dreambooth_api.failures import Problem
 from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob, DreamBoothJobSpec, Metadata
 from dreambooth_api.quantities import amount
-from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE
+from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, NewClaim, Resources
 from dreambooth_api.validation import check_contradictions, check_fields
 
 VALIDATED_KEYS = "apiVersion", "kind", "metadata", "spec"
@@ -50,7 +50,7 @@ def check_cluster_sections(job: DreamBoothJob) -> list[Problem]:
 def readable(item: Mapping[str, Any]) -> DreamBoothJob:
     """What can be read of a DreamBoothJob with problems: fields that have one are left out.
 
-    It serves for decisions about attempts that have started, not to start one: a subject that can't be read is replaced.
+    It serves for decisions about attempts that have started, not to start one: a model or subject that can't be read is replaced.
 
     Args:
         item: the DreamBoothJob.
@@ -64,6 +64,7 @@ def readable(item: Mapping[str, Any]) -> DreamBoothJob:
 def _readable_spec(given: Any) -> DreamBoothJobSpec:
     spec: dict[str, Any] = deepcopy(dict(given)) if isinstance(given, Mapping) else {}
     while True:
+        spec = {**_UNREADABLE, **spec}
         try:
             return DreamBoothJobSpec.model_validate(spec, strict=True, by_alias=True, by_name=False)
         except ValidationError as error:
@@ -71,9 +72,8 @@ def _readable_spec(given: Any) -> DreamBoothJobSpec:
             # The last and deepest ones first, so that the other positions remain.
             for *section, name in sorted(filter(None, places), reverse=True):
                 del reduce(getitem, section, cast(Any, spec))[name]
-            if "subject" in spec and not any(places):
+            if not any(places):
                 spec.clear()
-            spec.setdefault("subject", _UNREADABLE_SUBJECT)
 
 
 def _existing(spec: dict[str, Any], place: tuple[int | str, ...]) -> tuple[int | str, ...]:
@@ -86,7 +86,11 @@ def _existing(spec: dict[str, Any], place: tuple[int | str, ...]) -> tuple[int |
     return place
 
 
-_UNREADABLE_SUBJECT: Mapping[str, Any] = {"class": "subject", "images": {"path": "unreadable"}}
+_UNREADABLE: Mapping[str, Any] = {
+    "model": {"source": "unreadable"},
+    "subject": {"class": "subject", "images": {"path": "unreadable"}},
+}
+"""Sections without which there is no spec."""
 
 
 def _pods_can_read_the_photos(job: DreamBoothJob) -> Iterator[Problem]:
@@ -141,10 +145,26 @@ def _size_of_the_output(job: DreamBoothJob) -> Iterator[Problem]:
         yield Problem("spec.volumes.output.create.size", size, "is not greater than 0", "Give a size, such as 20Gi")
 
 
+def _no_new_claim(job: DreamBoothJob) -> Iterator[Problem]:
+    output = job.spec.volumes.output
+    if output.claim_name and output.create != NewClaim():
+        given = output.create.model_dump(by_alias=True, exclude_defaults=True)
+        message = f"has no effect, because volumes.output.claimName names the claim {output.claim_name}"
+        yield Problem("spec.volumes.output.create", given, message, "Remove one of them")
+
+
+def _no_gpus(job: DreamBoothJob) -> Iterator[Problem]:
+    resources = job.spec.resources
+    if not resources.gpus_per_node and resources.gpu_resource_name != Resources().gpu_resource_name:
+        message = "has no effect, because resources.gpusPerNode is 0"
+        remedy = "Set resources.gpusPerNode, or remove it"
+        yield Problem("spec.resources.gpuResourceName", resources.gpu_resource_name, message, remedy)
+
+
 def _gpu_resource(job: DreamBoothJob) -> Iterator[Problem]:
     name = job.spec.resources.gpu_resource_name
-    if "kubernetes.io/" in name:
-        message = "is no extended resource: Kubernetes reserves kubernetes.io/ for itself"
+    if "kubernetes.io/" in name or name.startswith("requests."):
+        message = "is no extended resource: Kubernetes reserves kubernetes.io/ and requests. for itself"
         yield Problem("spec.resources.gpuResourceName", name, message, "Give another name, such as nvidia.com/gpu")
 
 
@@ -172,5 +192,7 @@ _SECTION_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
     _access_modes,
     _size_of_the_output,
     _gpu_resource,
+    _no_gpus,
+    _no_new_claim,
     _tolerations,
 ]

@@ -8,16 +8,26 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from dreambooth_api.dependent_fields import SWITCHES, Switch
 from dreambooth_api.failures import Problem
 from dreambooth_api.prompts import mentions, words_of
-from dreambooth_api.training import EMBEDDED_MODELS, SUBDOMAIN, Images, Subject, TrainConfig
+from dreambooth_api.training import (
+    EMBEDDED_MODELS,
+    FOLDER_SCHEMES,
+    SINGLE_FILE,
+    SUBDOMAIN,
+    Images,
+    Model,
+    Subject,
+    TrainConfig,
+)
 
 PLACEHOLDERS = {"identifier", "class"}
 
-DEFAULTS: Mapping[str, Any] = TrainConfig.model_construct(subject=Subject.model_construct(images=Images())).model_dump(
-    by_alias=True
-)
-"""Defaults of all fields."""
+DEFAULTS: Mapping[str, Any] = TrainConfig.model_construct(
+    model=Model.model_construct(), subject=Subject.model_construct(images=Images())
+).model_dump(by_alias=True)
+"""Defaults of all fields that have one."""
 
 
 class _NoValidValue(LookupError):
@@ -189,35 +199,14 @@ def _warm_up(fields: Fields) -> Iterator[Problem]:
         yield Problem("spec.training.warmupSteps", warm_up, message, f"Set it below {steps}, or raise training.steps")
 
 
-def _text_encoder(fields: Fields) -> Iterator[Problem]:
-    rate = fields["training.textEncoderLearningRate"]
-    if rate is not None and not fields["training.trainTextEncoder"]:
-        message = "has no effect, because training.trainTextEncoder is false"
-        yield Problem(
-            "spec.training.textEncoderLearningRate",
-            rate,
-            message,
-            "Set training.trainTextEncoder to true, or remove it",
-        )
+def _without_effect(switch: Switch) -> "Rule":
+    def rule(fields: Fields) -> Iterator[Problem]:
+        if fields[switch.field] != switch.idle:
+            return
+        for path in filter(fields.given, switch.dependents):
+            yield Problem(f"spec.{path}", fields[path], switch.message, f"{switch.remedy}, or remove it")
 
-
-def _lora(fields: Fields) -> Iterator[Problem]:
-    if fields.given("training.lora") and fields["training.method"] != "lora":
-        message = "has no effect, because training.method is full"
-        yield Problem(
-            "spec.training.lora", fields["training.lora"], message, "Set training.method to lora, or remove it"
-        )
-
-
-def _ema(fields: Fields) -> Iterator[Problem]:
-    if fields.given("training.ema.decay") and not fields["training.ema.enabled"]:
-        message = "has no effect, because training.ema.enabled is false"
-        yield Problem(
-            "spec.training.ema.decay",
-            fields["training.ema.decay"],
-            message,
-            "Set training.ema.enabled to true, or remove it",
-        )
+    return rule
 
 
 def _offload_of(part: str, lowest: int) -> "Rule":
@@ -264,18 +253,29 @@ def _source_of(path: str) -> "Rule":
     return rule
 
 
-def _revision(fields: Fields) -> Iterator[Problem]:
-    revision = fields["model.revision"]
-    if revision is not None and not fields["model.source"].startswith("hf://"):
-        message = "has no effect, because model.source is no repository of the hub"
-        yield Problem("spec.model.revision", revision, message, "Remove it, or give an hf:// source")
+def _needs_hub(name: str) -> "Rule":
+    def rule(fields: Fields) -> Iterator[Problem]:
+        field = f"model.{name}"
+        if fields.given(field) and not fields["model.source"].startswith("hf://"):
+            message = "has no effect, because model.source is no repository of the hub"
+            yield Problem(f"spec.{field}", fields[field], message, "Remove it, or give an hf:// source")
+
+    return rule
 
 
-def _token_secret(fields: Fields) -> Iterator[Problem]:
-    if fields.given("model.tokenSecret") and not fields["model.source"].startswith("hf://"):
-        message = "has no effect, because model.source is no repository of the hub"
-        secret = fields["model.tokenSecret"]
-        yield Problem("spec.model.tokenSecret", secret, message, "Remove it, or give an hf:// source")
+def _configuration(fields: Fields) -> Iterator[Problem]:
+    if fields.given("model.config") and fields["model.source"].startswith(FOLDER_SCHEMES):
+        message = "has no effect, because model.source is a folder with its own configuration"
+        remedy = "Remove it, or give a single-file checkpoint as model.source"
+        yield Problem("spec.model.config", fields["model.config"], message, remedy)
+
+
+def _variant(fields: Fields) -> Iterator[Problem]:
+    if fields.given("model.variant") and fields["model.source"].endswith(SINGLE_FILE):
+        message = "has no effect, because model.source is a single file"
+        yield Problem(
+            "spec.model.variant", fields["model.variant"], message, "Remove it, or give a folder as model.source"
+        )
 
 
 Rule = Callable[[Fields], Iterator[Problem]]
@@ -283,8 +283,10 @@ Rule = Callable[[Fields], Iterator[Problem]]
 RULES: list[Rule] = [
     _source_of("model.source"),
     _source_of("evaluation.encoder"),
-    _revision,
-    _token_secret,
+    _needs_hub("revision"),
+    _needs_hub("tokenSecret"),
+    _configuration,
+    _variant,
     _one_source_of_images,
     _identifier_is_no_word,
     *map(_placeholders_of, ["subject.prompt", "prior.prompt", "samples.prompts"]),
@@ -292,9 +294,7 @@ RULES: list[Rule] = [
     _captions,
     _prior_prompt,
     _warm_up,
-    _text_encoder,
-    _lora,
-    _ema,
+    *map(_without_effect, SWITCHES),
     _offload_of("optimizer", 1),
     _offload_of("parameters", 3),
     _half_precision,

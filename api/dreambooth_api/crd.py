@@ -34,6 +34,8 @@ KEPT = {
     "type",
 }
 """What pydantic's schema and a structural one have in common."""
+CATEGORY = "dreambooth"
+"""`kubectl get dreambooth` lists all kinds. They are not in the category `all`, whose kinds belong to Kubernetes itself."""
 LIST_KEYS = {"conditions": "type", "attempts": "number"}
 """Lists of the status whose entries have a name each."""
 
@@ -46,11 +48,12 @@ class Resource(NamedTuple):
     plural: str
     short_name: str
     scope: Literal["Namespaced", "Cluster"]
-    categories: Sequence[str]
     rules: Mapping[str, Sequence[Rule]]
     """CEL rules by the path of a field."""
     columns: Sequence[tuple[str, str, str, int, str]]
     """Columns of `kubectl get`: name, type, place, priority (1: only with `-o wide`), description."""
+    selectable: Sequence[str] = ()
+    """Places of the fields for `kubectl get --field-selector`."""
 
     @property
     def kind(self) -> str:
@@ -64,7 +67,6 @@ RESOURCES = (
         plural=PLURAL,
         short_name="dbj",
         scope="Namespaced",
-        categories=["all"],
         rules=RULES,
         columns=(
             ("Phase", "string", ".status.phase", 0, "Where the job stands"),
@@ -85,13 +87,13 @@ RESOURCES = (
             ("Queue", "string", ".spec.scheduling.queueName", 1, "Kueue's LocalQueue"),
             ("Message", "string", ".status.message", 1, "Why, and what to do"),
         ),
+        selectable=(".status.phase", ".status.runtime", ".spec.runtime", ".spec.scheduling.queueName"),
     ),
     Resource(
         model=DreamBoothRuntime,
         plural=RUNTIME_PLURAL,
         short_name="dbr",
         scope="Cluster",
-        categories=[],
         rules=RUNTIME_RULES,
         columns=(
             ("Default", "boolean", ".spec.default", 0, "Whether jobs that name no runtime get this one"),
@@ -122,9 +124,9 @@ def build_crd(resource: Resource) -> dict[str, Any]:
         "additionalPrinterColumns": [
             _without_zero(dict(zip(keys, column, strict=True))) for column in resource.columns
         ],
+        **({"selectableFields": [{"jsonPath": place} for place in resource.selectable]} if resource.selectable else {}),
         "schema": {"openAPIV3Schema": schema},
     }
-    categories = {"categories": list(resource.categories)} if resource.categories else {}
     definition = {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -137,7 +139,7 @@ def build_crd(resource: Resource) -> dict[str, Any]:
                 "plural": resource.plural,
                 "singular": resource.kind.lower(),
                 "shortNames": [resource.short_name],
-                **categories,
+                "categories": [CATEGORY],
             },
             "scope": resource.scope,
             "versions": [version],
@@ -204,6 +206,8 @@ def _structural(node: Mapping[str, Any], source: _Source, path: str) -> dict[str
         schema["x-kubernetes-int-or-string"] = True
     if target.get("format") == "date-time":
         schema["format"] = "date-time"
+    if schema.get("type") == "integer":
+        schema["format"] = "int64"
     # A status is what the operator wrote, no more.
     if node.get("default") is not None and not path.startswith("status"):
         schema["default"] = _without_nulls(node["default"])

@@ -6,11 +6,19 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from dreambooth_api.sections import QUALIFIED_NAME
+
 JobPhase = Literal["Pending", "Queued", "Starting", "Running", "Retrying", "Suspended", "Complete", "Failed"]
-"""Summary of where a DreamBoothJob is in its life; the conditions have the details."""
+"""Phases that this version of the operator writes."""
 
 ConditionType = Literal["Accepted", "Running", "Suspended", "Complete", "Failed", "Ready", "Reconciling", "Stalled"]
-"""Types of conditions; the last three are those by which tools such as Helm and Flux assess any kind of object."""
+"""Types of conditions that this version of the operator writes."""
+
+Reason = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
+"""A reason in CamelCase, as in the conditions of Kubernetes."""
+
+Message = Annotated[str, Field(max_length=32768)]
+"""A message for people. The longest one is that of a condition in Kubernetes; the operator writes at most 1000 characters."""
 
 NOT_OBSERVED = -1
 """`observedGeneration` before the operator has written a status: no generation of a spec has this number."""
@@ -45,13 +53,15 @@ class StatusSection(BaseModel):
 class Condition(StatusSection):
     """A condition, as the API conventions of Kubernetes define it."""
 
-    type: ConditionType
-    """Type of the condition."""
+    type: Annotated[str, Field(min_length=1, max_length=316, pattern=f"^{QUALIFIED_NAME}$")]
+    """Type of the condition. `Accepted`: the spec is valid. `Running`, `Suspended`, `Complete` and `Failed`: see `phase`.
+    `Ready`, `Reconciling` and `Stalled`: those by which tools such as Helm and Flux assess any kind of object. Further types
+    may be added."""
     status: Literal["True", "False", "Unknown"]
     """Whether the condition holds."""
-    reason: str
-    """CamelCase reason for the last transition: see `decide/status/reasons.py`."""
-    message: str
+    reason: Reason
+    """Reason for the last transition, in CamelCase. Reasons may be added."""
+    message: Message
     """What happened and what to do, for people."""
     last_transition_time: Moment
     """When `status` changed last."""
@@ -114,9 +124,9 @@ class Attempt(StatusSection):
     """When its first pod started."""
     completion_time: Moment | None = None
     """When its last pod terminated."""
-    reason: str | None = None
+    reason: Reason | None = None
     """How it ended: `Completed` or a class of failure."""
-    message: str | None = None
+    message: Message | None = None
     """Termination message of the trainer, or what the cluster reported."""
     exit_code: int | None = None
     """Exit code of the pod that decided how the attempt ended."""
@@ -148,9 +158,12 @@ class DreamBoothJobStatus(StatusSection):
 
     observed_generation: int | None = None
     """Generation of the spec that this status is about."""
-    phase: JobPhase | None = None
-    """Summary of where the DreamBoothJob is in its life."""
-    message: str | None = None
+    phase: Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z]*$")] | None = None
+    """Summary of where the DreamBoothJob is in its life; programs should read the conditions. `Pending`: it waits for what an
+    attempt needs. `Queued`: it waits for its admission by Kueue. `Starting`: pods are being started. `Running`: the trainer
+    runs. `Retrying`: it waits for the next attempt. `Suspended`: `spec.suspend` is true. `Complete`: the model exists.
+    `Failed`: no attempt follows. Further phases may be added."""
+    message: Message | None = None
     """Reason for the phase, and what to do: the message of the condition that decides it."""
     runtime: str | None = None
     """The DreamBoothRuntime of the last attempt."""

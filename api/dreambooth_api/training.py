@@ -43,6 +43,12 @@ EMBEDDED_MODELS = ("emoji",)
 """Models that ship with the trainer, by their name in `embedded://NAME`."""
 
 
+FOLDER_SCHEMES = ("embedded://", "hf://")
+"""Schemes of models that are folders with a configuration of their own."""
+SINGLE_FILE = ".safetensors"
+"""End of the path of a single-file checkpoint."""
+
+
 class TokenSecret(Section):
     """A key of a Secret of the same namespace."""
 
@@ -55,7 +61,7 @@ class TokenSecret(Section):
 class Model(Section):
     """The base model to personalise."""
 
-    source: Annotated[str, Field(min_length=1, max_length=1024)] = "embedded://emoji"
+    source: Annotated[str, Field(min_length=1, max_length=1024)]
     """`embedded://emoji` (shipped with the trainer), `hf://organisation/name` (a hub repository), `pvc://claim/path` (on a
     PersistentVolumeClaim of the same namespace; cluster only), or the path of a diffusers folder or of a single-file
     checkpoint (.safetensors; command line only)."""
@@ -371,7 +377,7 @@ class Output(Section):
 class TrainConfig(Section):
     """All settings of a run."""
 
-    model: Model = Model()
+    model: Model
     subject: Subject
     prior: Prior = Prior()
     training: Training = Training()

@@ -41,6 +41,8 @@ PATTERNS: Mapping[str, str] = {
     r"^[a-z]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and -, a letter first and no - at the end, such as my-dog",
     r"^[^/\x00][^\x00]*$": "a path inside the volume, without a slash at its beginning",
     r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$": "the reference of an image, such as registry.example.com/photos:v1",
+    r"^(\*|[A-Za-z0-9]([A-Za-z0-9._/:@-]*[/:@]\*|[A-Za-z0-9._/:@-]*))$": "the reference of an image, or the beginning of some "
+    "with /*, :* or @* at its end, such as registry.example.com/team/*",
     r"^[^\s{}][^{}\n]*$": "words in one line, without braces and without a space at the beginning",
     r"^[A-Za-z0-9_]{1,30}$": "1 to 30 letters, digits and _, such as fp16",
     r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?$": "an amount, such as 4, 500m or 16Gi",

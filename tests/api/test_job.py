@@ -13,7 +13,7 @@ def manifest(**metadata: Any) -> dict[str, Any]:
         "apiVersion": API_VERSION,
         "kind": KIND,
         "metadata": metadata,
-        "spec": {"subject": {"class": "dog", "images": {"path": "photos"}}},
+        "spec": {"model": {"source": "embedded://emoji"}, "subject": {"class": "dog", "images": {"path": "photos"}}},
     }
 
 

@@ -10,13 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.job import DreamBoothJobSpec, Metadata
 from dreambooth_api.model_families import FAMILIES
+from dreambooth_api.runtime import DreamBoothRuntimeSpec
 from dreambooth_api.training import TrainConfig
 from dreambooth_api.validation import PATTERNS, check_files, check_files_of, check_settings
 from dreambooth_trainer.data.photos import inspect_photos
 
-SOUND: dict[str, Any] = {"subject": {"class": "dog", "images": {"path": "photos"}}}
+SOUND: dict[str, Any] = {
+    "model": {"source": "embedded://emoji"},
+    "subject": {"class": "dog", "images": {"path": "photos"}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +115,9 @@ def test_every_yaml_document_gets_problems(spec: Any) -> None:
 
 
 def test_missing_fields_are_named() -> None:
-    _, problems = check_settings({"subject": {}})
+    _, problems = check_settings({"model": {}, "subject": {}})
     assert [(problem.field, problem.message) for problem in problems] == [
+        ("spec.model.source", "is missing"),
         ("spec.subject.class", "is missing"),
         ("spec.subject.images", "is missing"),
     ]
@@ -151,6 +156,14 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
     ({"training.steps": 10, "training.warmupSteps": 10}, "training.warmupSteps", "below 10"),
     ({"training.textEncoderLearningRate": 1e-5}, "training.textEncoderLearningRate", "trainTextEncoder is false"),
     ({"training.lora.rank": 4}, "training.lora", "training.method is full"),
+    ({"prior.enabled": False, "prior.images": 20}, "prior.images", "prior.enabled is false. Set prior.enabled to true"),
+    ({"prior.target": "noise", "prior.noisings": 2}, "prior.noisings", "prior.target is noise"),
+    ({"prior.unconditionalShare": 0, "prior.otherWords": 2}, "prior.otherWords", "prior.unconditionalShare is 0"),
+    ({"samples.prompts": [], "samples.perPrompt": 2}, "samples.perPrompt", "samples.prompts is []"),
+    ({"evaluation": {"enabled": False, "perPrompt": 2}}, "evaluation.perPrompt", "evaluation.enabled is false"),
+    ({"model": {"source": "hf://a/b", "config": "a/b"}}, "model.config", "with its own configuration"),
+    ({"model": {"source": "a.safetensors", "variant": "fp16"}}, "model.variant", "is a single file"),
+    ({"model.tokenSecret": {"name": "hub"}}, "model.tokenSecret", "no repository of the hub"),
     ({"training.ema.decay": 0.9}, "training.ema.decay", "training.ema.enabled is false"),
     (
         {"deepspeed.zeroStage": 0, "deepspeed.offload.optimizer": True},
@@ -244,7 +257,8 @@ def patterns_in(node: Any) -> set[str]:
 
 
 def test_no_message_asks_for_a_regular_expression() -> None:
-    assert patterns_in(DreamBoothJob.model_json_schema()) <= set(PATTERNS)
+    for model in (Metadata, DreamBoothJobSpec, DreamBoothRuntimeSpec):
+        assert patterns_in(model.model_json_schema()) <= set(PATTERNS)
 
 
 def test_settings_that_a_model_on_the_disk_does_not_support(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ apiVersion: dreambooth.io/v1alpha1
 kind: DreamBoothJob
 metadata: {name: rex}
 spec:
+  model: {source: "embedded://emoji"}
   subject: {class: dog, images: {path: photos}}
   training: {steps: 10}
 """
@@ -281,8 +282,8 @@ def test_run_refuses_a_wrong_manifest(manifest: Path, training: FakeTraining) ->
     [
         ("path: photos", "configMap: {name: photos}", "'configMap' is only at hand in the cluster"),
         ("path: photos", "image: {reference: photos}", "'image' is only at hand in the cluster"),
-        ("spec:", "spec:\n  model: {source: 'pvc://models/sd'}", "'pvc://models/sd' is only at hand in the cluster"),
-        ("spec:", "spec:\n  model: {source: 'hf://a/b', tokenSecret: {name: hub}}", "variable HF_TOKEN"),
+        ("embedded://emoji", "pvc://models/sd", "'pvc://models/sd' is only at hand in the cluster"),
+        ('"embedded://emoji"', "'hf://a/b', tokenSecret: {name: hub}", "variable HF_TOKEN"),
     ],
 )
 def test_run_needs_everything_on_this_machine(
@@ -390,7 +391,7 @@ def is_plain(output: str) -> bool:
         ("steps: 10", f"{json.dumps(CONTROLS)}: 10"),
         ("spec:", f"spec:\n  samples: {{prompts: [{json.dumps('a {' + CONTROLS + '}')}]}}"),
         ("path: photos", f"path: {json.dumps(CONTROLS)}"),
-        ("spec:", f"spec:\n  model: {{source: {json.dumps(CONTROLS)}}}"),
+        ('"embedded://emoji"', json.dumps(CONTROLS)),
         ("spec:", f"{json.dumps('spec' + CONTROLS)}:"),
         ("name: rex", f"name: {json.dumps(CONTROLS)}"),
     ],

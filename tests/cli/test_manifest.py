@@ -15,6 +15,7 @@ kind: DreamBoothJob
 metadata:
   name: dog
 spec:
+  model: {source: "embedded://emoji"}
   subject:
     class: dog
     images: {path: photos}
@@ -40,7 +41,7 @@ def problems_of(folder: Path, text: str | bytes) -> dict[str, str]:
 
 def test_paths_are_relative_to_the_manifest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "base").mkdir()
-    text = SOUND + "  model: {source: base, config: org/name}\n  evaluation: {encoder: ./base}\n"
+    text = SOUND.replace('"embedded://emoji"', "base, config: org/name") + "  evaluation: {encoder: ./base}\n"
     (folder / "job.yaml").write_text(text)
     monkeypatch.chdir(folder.parent)
     manifest = read(Path(folder.name) / "job.yaml")

@@ -16,7 +16,10 @@ from dreambooth_operator.settings import Settings
 START = datetime(2026, 1, 2, 3, 0, 0, tzinfo=UTC)
 SETTINGS = Settings(trainer_image="trainer:1")
 PHOTOS = "photos"
-MINIMAL: Mapping[str, Any] = {"subject": {"class": "dog", "images": {"configMap": {"name": PHOTOS}}}}
+MINIMAL: Mapping[str, Any] = {
+    "model": {"source": "embedded://emoji"},
+    "subject": {"class": "dog", "images": {"configMap": {"name": PHOTOS}}},
+}
 
 
 def stamp(time: datetime) -> str:

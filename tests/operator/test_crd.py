@@ -1,5 +1,6 @@
 """The CRD in an API server, which must refuse the same manifests as `cluster_rules.py`."""
 
+import json
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from dreambooth_api.cluster_rules import validate
 from dreambooth_api.job import API_VERSION, GROUP, PLURAL, VERSION
 from dreambooth_api.runtime import RUNTIME_KIND, DreamBoothRuntimeSpec, Runtime
 from dreambooth_operator.decide.policies.start import plan_start
+from dreambooth_operator.decide.status.stored import stored_status
 from dreambooth_operator.kube.client import Cluster, ClusterError
 from dreambooth_operator.settings import Settings
+from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job, with_cluster
 
 WRONG: list[tuple[str, Any, str]] = [
@@ -25,7 +28,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("prior.sampler.scheduler", "pndm", "Unsupported value"),
     ("model.source", "/models/sd", "pods see no other path"),
     ("model.source", "hf://nobody", "pods see no other path"),
+    ("model", {}, "spec.model.source"),
     ("model.revision", "main", "no effect unless source"),
+    ("model", {"source": "hf://a/b", "config": "a/b"}, "source is a folder with its own configuration"),
+    ("model", {"source": "pvc://a/b.safetensors", "variant": "fp16"}, "source is a single file"),
     ("model.tokenSecret", {"name": "hub"}, "no effect unless source"),
     ("model.config", "/models/sd", "pods see no other path"),
     ("model.config", "pvc://../sd", "pods see no other path"),
@@ -35,7 +41,20 @@ WRONG: list[tuple[str, Any, str]] = [
     ("subject.mask", "alpha", "Unsupported value"),
     ("training.warmupSteps", 400, "less than steps"),
     ("training.learningRate", 0, "should be greater than 0"),
-    ("training.textEncoderLearningRate", 1e-5, "no effect unless trainTextEncoder"),
+    ("training.textEncoderLearningRate", 1e-5, "no effect, because training.trainTextEncoder is false"),
+    ("training.lora", {"rank": 4}, "no effect, because training.method is full"),
+    ("training.lora", {"alpha": 4}, "no effect, because training.method is full"),
+    ("training.lora", {"targets": ["to_q"]}, "no effect, because training.method is full"),
+    ("training.ema.decay", 0.9, "no effect, because training.ema.enabled is false"),
+    ("prior", {"enabled": False, "weight": 2}, "no effect, because prior.enabled is false"),
+    ("prior", {"enabled": False, "sampler": {"steps": 5}}, "no effect, because prior.enabled is false"),
+    ("prior", {"target": "noise", "noisings": 2}, "no effect, because prior.target is noise"),
+    ("prior", {"target": "noise", "otherWords": 0}, "no effect, because prior.target is noise"),
+    ("prior", {"unconditionalShare": 0, "otherWords": 9}, "no effect, because prior.unconditionalShare is 0"),
+    ("samples", {"prompts": [], "perPrompt": 2}, "no effect, because samples.prompts is []"),
+    ("samples", {"prompts": [], "everySteps": 2}, "no effect, because samples.prompts is []"),
+    ("evaluation", {"enabled": False, "perPrompt": 2}, "no effect, because evaluation.enabled is false"),
+    ("evaluation", {"enabled": False, "contexts": ["a", "b"]}, "no effect, because evaluation.enabled is false"),
     ("training.resolution", 500, "multiple of 8"),
     ("deepspeed.zeroStage", 4, "Unsupported value"),
     ("deepspeed", {"zeroStage": 0, "offload": {"optimizer": True}}, "at least 1"),
@@ -59,6 +78,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("model", {"source": "hf://a/b", "tokenSecret": {"name": "a", "key": "."}}, "should match"),
     ("resources.gpuResourceName", "example.com/" + "g" * 64, "should match"),
     ("resources.gpuResourceName", "node.kubernetes.io/gpu", "extended resource"),
+    ("resources", {"gpuResourceName": "requests.example.com/gpu"}, "extended resource"),
+    ("resources.gpuResourceName", "amd.com/gpu", "no effect, because gpusPerNode is 0"),
+    ("volumes.output", {"claimName": "a", "create": {"deletionPolicy": "Delete"}}, "claimName names an existing claim"),
     ("resources.gpuResourceName", "example..com/gpu", "should match"),
     ("scheduling.tolerations", [{"effect": "NoSchedule"}], "needs the operator Exists"),
     ("scheduling.tolerations", [{}], "needs the operator Exists"),
@@ -83,8 +105,12 @@ SOUND: list[tuple[str, Any]] = [
     ("scheduling.queueName", "a.b-c"),
     ("model", {"source": "hf://a/b", "tokenSecret": {"name": "a.b", "key": ".token"}}),
     ("model", {"source": "pvc://a.b/sd"}),
-    ("resources.gpuResourceName", "gpu.example.com/mig-1g.5gb"),
-    ("resources.gpuResourceName", "requests.example.com/gpu"),
+    ("resources", {"gpuResourceName": "gpu.example.com/mig-1g.5gb"}),
+    ("training", {"method": "lora", "lora": {"rank": 4, "alpha": 4}, "ema": {"enabled": True, "decay": 0.9}}),
+    ("prior", {"enabled": False}),
+    ("prior", {"target": "noise", "unconditionalShare": 0}),
+    ("samples", {"prompts": [], "steps": 30}),
+    ("evaluation.enabled", False),
     ("resources", {"gpusPerNode": 16, "cpu": "0", "memory": "0.1", "sharedMemory": "0", "ephemeralStorage": "0"}),
     ("resources", {"cpu": "9" * 31 + "E", "memory": "0", "sharedMemory": "0", "ephemeralStorage": "1m"}),
     ("volumes.output.create", {"size": "1m", "storageClassName": "", "accessModes": ["ReadWriteOncePod"]}),
@@ -149,7 +175,7 @@ def test_the_volume_of_several_nodes_can_be_shared(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
         with pytest.raises(ClusterError, match="ReadWriteMany for several nodes"):
             await cluster.create(wrong)
-        wrong["spec"]["volumes"]["output"]["claimName"] = "shared"
+        wrong["spec"]["volumes"]["output"] = {"claimName": "shared"}
         await cluster.create(wrong)
 
     with_cluster(test)
@@ -230,6 +256,76 @@ def test_mutable_fields(namespace: str, change: dict[str, Any]) -> None:
         assert {name: changed["spec"][name] for name in change} == change
 
     with_cluster(test)
+
+
+def test_dreamboothjobs_are_selected_by_fields(cluster: Kubectl, namespace: str) -> None:
+    queued = applied_job(namespace, "queued")
+    queued["spec"] |= {"scheduling": {"queueName": "team"}, "runtime": "small"}
+    for job in (applied_job(namespace), queued):
+        cluster.kubectl("create", "--filename", "-", stdin=json.dumps(job))
+    status = {"phase": "Pending", "runtime": "big"}
+    patch = f"--patch={json.dumps({'status': status})}"
+    cluster.kubectl("patch", "dbj", "dog", "-n", namespace, "--subresource=status", "--type=merge", patch)
+
+    def names(selector: str) -> list[str]:
+        options = f"--namespace={namespace}", f"--field-selector={selector}"
+        return [item["metadata"]["name"] for item in cluster.items("dreamboothjobs", *options)]
+
+    assert names("status.phase=Pending,status.runtime=big") == ["dog"]
+    assert names("status.phase!=Pending") == ["queued"]
+    assert names("spec.scheduling.queueName=team,spec.runtime=small") == ["queued"]
+
+
+def test_the_category_has_all_kinds_and_all_has_none(cluster: Kubectl, namespace: str) -> None:
+    cluster.kubectl("create", "--filename", "-", stdin=json.dumps(applied_job(namespace)))
+    runtime = {"apiVersion": API_VERSION, "kind": RUNTIME_KIND, "metadata": {"name": namespace}, "spec": {}}
+    cluster.kubectl("create", "--filename", "-", stdin=json.dumps(runtime))
+    options = "--output=name", f"--namespace={namespace}"
+    try:
+        listed = cluster.kubectl("get", "dreambooth", *options)
+    finally:
+        cluster.kubectl("delete", "dbr", namespace)
+    assert "dreamboothjob.dreambooth.io/dog" in listed
+    assert f"dreamboothruntime.dreambooth.io/{namespace}" in listed
+    assert "dreambooth" not in cluster.kubectl("get", "all", *options)
+
+
+CONDITION = {
+    "type": "Accepted",
+    "status": "True",
+    "reason": "Sound",
+    "message": "",
+    "lastTransitionTime": "2030-01-01T00:00:00Z",
+    "observedGeneration": 1,
+}
+STATUSES: list[tuple[dict[str, Any], str | None]] = [
+    ({"phase": "Paused", "conditions": [{**CONDITION, "type": "example.com/Checked", "reason": "By_hand,1:a"}]}, None),
+    ({"phase": "two words"}, "status.phase"),
+    ({"message": "m" * 32769}, "status.message"),
+    ({"conditions": [{**CONDITION, "reason": "two words"}]}, "reason"),
+    ({"conditions": [{**CONDITION, "reason": ""}]}, "reason"),
+    ({"conditions": [{**CONDITION, "type": "a b"}]}, "type"),
+    ({"conditions": [{**CONDITION, "message": "m" * 32769}]}, "message"),
+    ({"attempts": [{"number": 0, "jobName": "dog-0", "reason": "no reason"}]}, "reason"),
+    ({"attempts": [{"number": 2**63, "jobName": "dog-0"}]}, "number"),
+]
+
+
+@pytest.mark.parametrize(("status", "refused"), STATUSES, ids=lambda value: str(value)[:60])
+def test_phases_and_types_are_open_and_texts_have_the_form_of_kubernetes(
+    cluster: Kubectl, namespace: str, status: dict[str, Any], refused: str | None
+) -> None:
+    cluster.kubectl("create", "--filename", "-", stdin=json.dumps(applied_job(namespace)))
+    patch = f"--patch={json.dumps({'status': status})}"
+    words = "patch", "dbj", "dog", "-n", namespace, "--subresource=status", "--type=merge", patch, "--output=json"
+    if refused is None:
+        stored = json.loads(cluster.kubectl(*words))["status"]
+        assert {name: stored[name] for name in status} == status
+        read = stored_status({"status": stored})
+        assert (read.phase, [one.type for one in read.conditions]) == ("Paused", ["example.com/Checked"])
+    else:
+        with pytest.raises(AssertionError, match=refused):
+            cluster.kubectl(*words)
 
 
 def _jobs(cluster: Cluster) -> client.CustomObjectsApi:

@@ -25,7 +25,9 @@ def test_a_run_in_a_folder_of_any_name(tmp_path: Path, capsys: pytest.CaptureFix
     photos, output = tmp_path / f"photos{CONTROLS}", tmp_path / f"run{CONTROLS}"
     output.mkdir()
     (output / "COMPLETE").touch()
-    config = TrainConfig.model_validate({"subject": {"class": "dog", "images": {"path": str(photos)}}})
+    config = TrainConfig.model_validate(
+        {"model": {"source": "embedded://emoji"}, "subject": {"class": "dog", "images": {"path": str(photos)}}}
+    )
     log = tmp_path / "termination.json"
     assert run_job(config, output, cache=tmp_path / "cache", termination_log=log) == 3
     said = capsys.readouterr()

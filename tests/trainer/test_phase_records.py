@@ -23,7 +23,8 @@ class Other(JsonModel):
 
 def config(**sections: dict[str, Any]) -> TrainConfig:
     subject = {"class": "dog", "images": {"path": "photos"}, **sections.pop("subject", {})}
-    return TrainConfig.model_validate({"subject": subject, **sections})
+    model = {"source": "embedded://emoji"}
+    return TrainConfig.model_validate({"model": model, "subject": subject, **sections})
 
 
 def changed(other: TrainConfig, **content: Any) -> set[str]:

@@ -85,7 +85,11 @@ def settings(model: Path, photos: Path, /, **sections: Mapping[str, Any]) -> dic
         "samples": {"prompts": ["a {identifier} {class}"], "perPrompt": 1, "steps": 2, "guidanceScale": 1},
         "evaluation": {"enabled": False},
     }
-    return {name: {**section, **sections.get(name, {})} for name, section in short.items()}
+    changed = {name: {**section, **sections.get(name, {})} for name, section in short.items()}
+    if not changed["samples"]["prompts"]:
+        changed["samples"].pop("perPrompt")
+    off = {"enabled": False}
+    return {name: off if section.get("enabled", True) is False else section for name, section in changed.items()}
 
 
 def hidden_gpus(processes: int) -> dict[str, str]:

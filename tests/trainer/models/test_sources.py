@@ -124,7 +124,7 @@ def test_an_unreachable_hub_is_reported_promptly(reach: Callable[[str], None]) -
 
 
 def test_embedded_models_and_paths_are_found(tmp_path: Path) -> None:
-    assert locate(Model()).path == embedded.path("emoji") / "pipeline"
+    assert locate(Model(source="embedded://emoji")).path == embedded.path("emoji") / "pipeline"
     assert locate(Model(source=str(tmp_path))).path == tmp_path
     assert locate(Model(source=str(tmp_path))).commit is None
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from dreambooth_api.failures import Interrupted
 from dreambooth_api.model_families import FAMILIES
-from dreambooth_api.training import Evaluation, Images, Sampler, Samples, Subject, TrainConfig
+from dreambooth_api.training import Evaluation, Images, Model, Sampler, Samples, Subject, TrainConfig
 from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.models.base import GeneratedPictures, Identity, ModelFamily
 from dreambooth_trainer.monitoring.progress import Progress
@@ -25,6 +25,7 @@ BACKGROUNDS = {"red": "#d62728", "blue": "#1f4fd6"}
 
 def configuration(**evaluation: object) -> TrainConfig:
     return TrainConfig(
+        model=Model(source="embedded://emoji"),
         subject=Subject(class_="dog", images=Images(path="photos")),
         evaluation=Evaluation(contexts=CONTEXTS, other_classes=["cat", "car"], per_prompt=2).model_copy(
             update=evaluation

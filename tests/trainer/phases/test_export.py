@@ -88,7 +88,7 @@ def test_the_exported_folder_generates_the_very_pictures(trained: Train, layout:
 
 
 def test_the_embedded_model_is_exported_as_one_file(tmp_path: Path) -> None:
-    model = load_model(Model(), torch.device("cpu"), torch.float32)
+    model = load_model(Model(source="embedded://emoji"), torch.device("cpu"), torch.float32)
     model.export(tmp_path, ["single-file"])
     assert not (tmp_path / "diffusers").exists()
     again = type(model).pipeline_class.from_single_file(

@@ -27,6 +27,7 @@ def photos(tmp_path: Path) -> Path:
 
 def run_of(photos: Path, *, rank: int = 0, training: Any = None, **subject: Any) -> Run:
     config = {
+        "model": {"source": "embedded://emoji"},
         "subject": {"class": "dog", "images": {"path": str(photos)}, **subject},
         "training": training or {},
     }

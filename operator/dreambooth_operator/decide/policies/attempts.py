@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dreambooth_api.status import Attempt
 from dreambooth_operator.decide.status.endings import INTERRUPTED, Ending, ending_of
-from dreambooth_operator.decide.status.reasons import RETRIES_USED_UP, Finding, failed, sentence
+from dreambooth_operator.decide.status.reasons import RETRIES_USED_UP, Finding, clean, failed, sentence
 from dreambooth_operator.decide.status.termination_message import COMPLETED, INTERNAL_ERROR, TerminationMessage
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object
@@ -94,7 +94,7 @@ def _ended(attempt: Attempt, ending: Ending, now: datetime) -> Attempt:
         update={
             "completion_time": ending.time or now,
             "reason": ending.reason,
-            "message": ending.message or None,
+            "message": clean(ending.message) or None,
             "exit_code": ending.exit_code,
             "disruption": ending.disruption,
         }

@@ -46,7 +46,7 @@ def conditions_of(
     """The new conditions for a finding.
 
     `Complete` and `Failed` are added when they become true. `Suspended` is added when it becomes true for the first time.
-    `Reconciling` and `Stalled` exist only while they are true.
+    `Reconciling` and `Stalled` exist only while they are true. Conditions of other types are kept.
 
     Args:
         before: the previous conditions.
@@ -68,7 +68,8 @@ def conditions_of(
     states["Ready"] = (finding.phase in READY, finding)
     if finding.phase not in READY:
         states["Stalled" if ended else "Reconciling"] = (True, finding)
-    return [_updated(find(before, type_), type_, *states[type_], generation, now) for type_ in ORDER if type_ in states]
+    own = [_updated(find(before, type_), type_, *states[type_], generation, now) for type_ in ORDER if type_ in states]
+    return own + [one for one in before if one.type not in ORDER]
 
 
 def _updated(

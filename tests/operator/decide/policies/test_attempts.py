@@ -15,6 +15,7 @@ from dreambooth_operator.decide.policies.attempts import (
     update_history,
     with_current_attempt,
 )
+from dreambooth_operator.decide.status.reasons import LENGTH
 from tests.operator.pieces import at, failed_pod, holding, job, pod, running
 
 FAILED, COMPLETE = holding("Failed", 60), holding("Complete", 60)
@@ -43,6 +44,19 @@ def test_the_end_of_a_job_is_recorded_with_the_termination_message() -> None:
     assert (found.start_time, found.completion_time) == (at(0), at(60))
     assert failures == 1
     assert word is not None and word.step == 7
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        failed_pod(9, json.dumps({"reason": "Interrupted", "message": "m" * 4000})),
+        failed_pod(137, "end of the log " * 300),
+        pod("Failed", reason="Evicted", message="exceeds the limit " * 300),
+    ],
+)
+def test_recorded_messages_are_bounded(broken: dict[str, Any]) -> None:
+    (found,), *_ = update_history([attempt()], 0, [job(0, FAILED)], [broken], at(100))
+    assert found.message and len(found.message) <= LENGTH
 
 
 def test_a_recorded_end_is_neither_changed_nor_counted_again() -> None:

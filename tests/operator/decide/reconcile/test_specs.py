@@ -28,7 +28,7 @@ def test_an_invalid_spec_fails_at_once_and_permanently() -> None:
         [],
         {},
         {"subject": 3},
-        {"subject": {}},
+        {"model": {"source": "embedded://emoji"}, "subject": {}},
         {"subject": {"class": "dog"}},
         {"subject": {"class": "dog", "images": {"configMap": {}}}},
         {"volumes": {"cache": {}}},

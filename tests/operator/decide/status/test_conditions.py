@@ -91,3 +91,12 @@ def test_a_condition_is_found_also_if_it_is_false() -> None:
     assert find(conditions, "Running") is not None and not holds(conditions, "Running")
     assert holds(conditions, "Accepted")
     assert find(conditions, "Failed") is None and not holds(conditions, "Failed")
+
+
+def test_conditions_of_other_types_are_kept() -> None:
+    """A newer operator or another controller has written them."""
+    own = after(STARTING)
+    other = own[0].model_copy(update={"type": "example.com/Checked"})
+    again = conditions_of([other, *own], TRAINING, accepted=True, generation=1, now=at(60))
+    assert again[-1] == other
+    assert summary(again[:-1]) == summary(after(STARTING, TRAINING))

@@ -28,7 +28,7 @@ def test_an_invalid_status_is_an_empty_one(status: Any) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"phase": "Lunch"},
+        {"phase": "two words"},
         {"conditions": {"Running": True}},
         {"attempts": None},
         {"progress": {"percent": "much"}},

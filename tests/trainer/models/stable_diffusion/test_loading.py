@@ -111,7 +111,7 @@ def test_a_single_file_is_the_same_model(
 
 
 def test_the_embedded_model_is_loaded() -> None:
-    model = load_model(Model(), CPU, torch.float32)
+    model = load_model(Model(source="embedded://emoji"), CPU, torch.float32)
     assert model.resolution == 64
     assert "dog" in model.vocabulary()
 
