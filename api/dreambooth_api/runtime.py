@@ -110,6 +110,9 @@ class DreamBoothRuntimeSpec(Section):
     `:*` or `@*`. Default: none."""
     allowed_photo_images: Annotated[list[AllowedImage], Field(max_length=100)] = []
     """Images that `subject.images.image` of a DreamBoothJob may name, in the same form. Default: none."""
+    token_secret_names: Annotated[list[ObjectName], Field(max_length=20)] = []
+    """Secrets that `model.tokenSecret` of a DreamBoothJob may name, in its namespace. Default: none, so that users who may only
+    create DreamBoothJobs can't use the Secrets of the namespace."""
     resources: RuntimeResources = RuntimeResources()
     node_selector: Labels = {}
     """Labels that a node must have; DreamBoothJobs may require more."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork
 
 from dreambooth_api.sections import AllowedImage
+from dreambooth_api.training import ObjectName
 
 PREFIX = "DREAMBOOTH_"
 
@@ -33,6 +34,8 @@ class Settings(BaseModel):
     allowed_images: Annotated[list[AllowedImage], BeforeValidator(_split)] = []
     """Images that `spec.image` may name in namespaces without a DreamBoothRuntime: complete references, or prefixes that end with
     `/*`, `:*` or `@*`. Default: none."""
+    token_secret_names: Annotated[list[ObjectName], BeforeValidator(_split)] = []
+    """Secrets that `model.tokenSecret` may name in namespaces without a DreamBoothRuntime. Default: none."""
     trainer_port: Annotated[int, Field(ge=1024, le=65535)] = 8080
     """Port of `/progress`, `/metrics` and `/healthz` in trainer pods."""
 

@@ -55,6 +55,7 @@ def test_each_setting_reaches_the_operator(render: Render) -> None:
     given: dict[str, Any] = {
         "imagePullSecrets": ["a", "b"],
         "allowedImages": ["registry/*", "other:1"],
+        "tokenSecretNames": ["hub"],
         "trainerPort": 9000,
         "hubNetworks": ["1.2.0.0/16"],
         "leaseSeconds": 20,

@@ -32,6 +32,7 @@ RUNTIME = {
     "spec": {
         "default": True,
         "allowedImages": ["registry.good/*"],
+        "tokenSecretNames": ["hub"],
         "nodeSelector": {"pool": "small"},
         "tolerations": [{"key": "pool", "value": "small"}],
         "priorityClassNames": ["low"],
@@ -317,6 +318,8 @@ BEYOND: list[tuple[str, Any, str]] = [
         {"configMap": None, "image": {"reference": "registry.of/others:1"}},
         "images.image.reference",
     ),
+    ("spec.model", {"source": "hf://a/b", "tokenSecret": {"name": "hub2"}}, "spec.model.tokenSecret.name"),
+    ("spec.model", {"source": "hf://a/b", "tokenSecret": {"name": "db", "key": "token"}}, "tokenSecretNames"),
     ("spec.scheduling", {"tolerations": [{"operator": "Exists"}]}, "spec.scheduling.tolerations[0]"),
     ("spec.scheduling", {"nodeSelector": {"pool": "large"}}, "spec.scheduling.nodeSelector.pool"),
     ("spec.scheduling", {"priorityClassName": "system-cluster-critical"}, "spec.scheduling.priorityClassName"),
@@ -342,6 +345,23 @@ def test_nothing_is_created_beyond_the_limits_of_the_runtime(
     plan = decision(kubeconfig, taken, runtimes=(RUNTIME,))
     assert (plan.status["phase"], [*plan.apply, *plan.create]) == ("Failed", [])
     assert field in plan.status["message"]
+
+
+DATABASE = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "database"}, "stringData": {"password": "p"}}
+
+
+@pytest.mark.parametrize("runtimes", [(), (RUNTIME,)], ids=["without a runtime", "with a runtime"])
+@pytest.mark.usefixtures("clean")
+def test_no_secret_of_the_namespace_reaches_a_pod(
+    tenant: Tenant, kubeconfig: Path, runtimes: tuple[Object, ...]
+) -> None:
+    """A trainer would send it to the hub, and a tenant's own image could print it."""
+    tenant.cluster.kubectl("apply", f"--namespace={tenant.namespace}", "--filename", "-", stdin=json.dumps(DATABASE))
+    secret = {"name": "database", "key": "password"}
+    taken = tenant.create(attacking("spec.model", {"source": "hf://a/b", "tokenSecret": secret}))
+    plan = decision(kubeconfig, taken, runtimes=runtimes)
+    assert (plan.status["phase"], [*plan.apply, *plan.create]) == ("Failed", [])
+    assert "spec.model.tokenSecret.name: 'database' is not among the Secrets" in plan.status["message"]
 
 
 @pytest.mark.usefixtures("clean")

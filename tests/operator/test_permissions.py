@@ -65,7 +65,9 @@ def test_the_permissions_are_exactly_the_used_ones_and_no_token_is_logged(
         token = {"stringData": {"token": CANARY}, "metadata": {"name": "hub"}}
         kubectl(cluster, namespace, "apply", {"apiVersion": "v1", "kind": "Secret", **token})
         kubectl(cluster, namespace, "apply", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "photos"}})
-        async with operator(restricted, namespace, lease_name=RELEASE, log_level="DEBUG") as one:
+        async with operator(
+            restricted, namespace, lease_name=RELEASE, log_level="DEBUG", token_secret_names="hub"
+        ) as one:
             await use_all_permissions(admin, cluster, namespace)
             _, metrics = await one.get("/metrics")
             seen.extend([*one.lines, metrics, *leftovers_of(cluster, namespace)])

@@ -8,22 +8,31 @@ from dreambooth_api.runtime import Runtime
 
 
 def violations(job: DreamBoothJob, runtime: Runtime) -> list[Problem]:
-    """The fields that the runtime does not allow, each with its value and a remedy. Without a runtime, only images are checked.
+    """The fields that the runtime does not allow, each with its value and a remedy. Without a runtime, only the image and
+    the Secret are checked.
 
     Args:
         job: the DreamBoothJob as it was applied.
         runtime: its runtime.
     """
-    rules = _RULES if runtime.name else [_image]
+    rules = _RULES if runtime.name else [_image, _token_secret]
     return [problem for rule in rules for problem in rule(job, runtime)]
 
 
 def _image(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
     image = job.spec.image
     if image is not None and not is_allowed(image, runtime.spec.allowed_images):
-        where = _title(runtime) if runtime.name else "operator"
-        remedy = f"Remove it, or ask an administrator to add it to allowedImages of the {where}"
+        remedy = f"Remove it, or ask an administrator to add it to allowedImages of the {_title(runtime)}"
         yield Problem("spec.image", image, "is not among the images that the administrator allows", remedy)
+
+
+def _token_secret(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
+    secret, allowed = job.spec.model.token_secret, runtime.spec.token_secret_names
+    if secret is not None and secret.name not in allowed:
+        choice = f"Choose {' or '.join(allowed)}" if allowed else "Remove it"
+        remedy = f"{choice}, or ask an administrator to add it to tokenSecretNames of the {_title(runtime)}"
+        message = "is not among the Secrets that the administrator allows"
+        yield Problem("spec.model.tokenSecret.name", secret.name, message, remedy)
 
 
 def _photos(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
@@ -105,11 +114,12 @@ def _matches(image: str, pattern: str) -> bool:
 
 
 def _title(runtime: Runtime) -> str:
-    return f"runtime {runtime.name}"
+    return f"runtime {runtime.name}" if runtime.name else "operator"
 
 
 _RULES: list[Callable[[DreamBoothJob, Runtime], Iterator[Problem]]] = [
     _image,
+    _token_secret,
     _photos,
     _amounts,
     _node_selector,

@@ -51,7 +51,8 @@ def choose_runtime(
     if served:
         names = ", ".join(sorted(str(runtime.name) for runtime in served))
         return reasons.RUNTIME_NOT_NAMED(namespace=space, names=names)
-    return Runtime(None, DreamBoothRuntimeSpec(allowed_images=settings.allowed_images))
+    spec = DreamBoothRuntimeSpec(allowed_images=settings.allowed_images, token_secret_names=settings.token_secret_names)
+    return Runtime(None, spec)
 
 
 def required_references(job: DreamBoothJob, runtimes: Sequence[Object]) -> set[Reference]:

@@ -36,6 +36,7 @@ def test_a_prefix_allows_what_is_below_a_name_and_no_other_name(image: str, allo
 
 
 GPU = {"key": "gpu", "operator": "Exists"}
+GATED = {"source": "hf://a/b", "tokenSecret": {"name": "hub"}}
 PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}}}
 
 
@@ -44,6 +45,9 @@ PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}
     [
         ({"image": "own:1"}, {}, "spec.image"),
         ({"image": "own:1"}, {"allowedImages": ["own:*"]}, None),
+        ({"model": GATED}, {}, "spec.model.tokenSecret.name"),
+        ({"model": GATED}, {"tokenSecretNames": ["hub-1"]}, "spec.model.tokenSecret.name"),
+        ({"model": GATED}, {"tokenSecretNames": ["other", "hub"]}, None),
         ({"subject": PHOTOS}, {"allowedImages": ["*"]}, "spec.subject.images.image.reference"),
         ({"subject": PHOTOS}, {"allowedPhotoImages": ["registry/photos:*"]}, None),
         ({"training": {"steps": 11}}, {"limits": {"steps": 10}}, "spec.training.steps"),
@@ -91,6 +95,8 @@ def test_all_violations_are_reported_at_once_with_value_and_limit() -> None:
     ]
 
 
-def test_without_a_runtime_only_images_are_checked() -> None:
-    free = read(scheduling={"priorityClassName": "a", "tolerations": [GPU]}, image="own:1")
-    assert [one.field for one in violations(free, Runtime(None, DreamBoothRuntimeSpec()))] == ["spec.image"]
+def test_without_a_runtime_only_the_image_and_the_secret_are_checked() -> None:
+    free = read(scheduling={"priorityClassName": "a", "tolerations": [GPU]}, image="own:1", model=GATED)
+    found = violations(free, Runtime(None, DreamBoothRuntimeSpec()))
+    assert [one.field for one in found] == ["spec.image", "spec.model.tokenSecret.name"]
+    assert found[1].remedy == "Remove it, or ask an administrator to add it to tokenSecretNames of the operator"
