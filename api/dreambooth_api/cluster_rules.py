@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from dreambooth_api.failures import Problem
 from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob, DreamBoothJobSpec, Metadata
 from dreambooth_api.quantities import amount
+from dreambooth_api.scheduling_rules import gpu_resource_problems, toleration_problems
 from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, NewClaim, Resources
 from dreambooth_api.validation import check_contradictions, check_fields
 
@@ -162,24 +163,11 @@ def _no_gpus(job: DreamBoothJob) -> Iterator[Problem]:
 
 
 def _gpu_resource(job: DreamBoothJob) -> Iterator[Problem]:
-    name = job.spec.resources.gpu_resource_name
-    if "kubernetes.io/" in name or name.startswith("requests."):
-        message = "is no extended resource: Kubernetes reserves kubernetes.io/ and requests. for itself"
-        yield Problem("spec.resources.gpuResourceName", name, message, "Give another name, such as nvidia.com/gpu")
+    return gpu_resource_problems(job.spec.resources.gpu_resource_name)
 
 
 def _tolerations(job: DreamBoothJob) -> Iterator[Problem]:
-    for number, one in enumerate(job.spec.scheduling.tolerations):
-        field, value = f"spec.scheduling.tolerations[{number}]", one.model_dump(by_alias=True, exclude_none=True)
-        if one.key is None and one.operator != "Exists":
-            remedy = "Add a key, or set the operator to Exists to tolerate all taints"
-            yield Problem(field, value, "has no key, which needs the operator Exists", remedy)
-        if one.operator == "Exists" and one.value:
-            remedy = "Remove it, or choose the operator Equal"
-            yield Problem(f"{field}.value", one.value, "has no effect for the operator Exists", remedy)
-        if one.toleration_seconds is not None and one.effect != "NoExecute":
-            remedy = "Set the effect to NoExecute, or remove the seconds"
-            yield Problem(f"{field}.tolerationSeconds", one.toleration_seconds, "needs the effect NoExecute", remedy)
+    return toleration_problems("spec.scheduling.tolerations", job.spec.scheduling.tolerations)
 
 
 _POD_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [

@@ -54,6 +54,8 @@ class Resource(NamedTuple):
     """Columns of `kubectl get`: name, type, place, priority (1: only with `-o wide`), description."""
     selectable: Sequence[str] = ()
     """Places of the fields for `kubectl get --field-selector`."""
+    status: Mapping[str, Any] | None = None
+    """Default of the status; None: a new object has none."""
 
     @property
     def kind(self) -> str:
@@ -87,6 +89,8 @@ RESOURCES = (
             ("Queue", "string", ".spec.scheduling.queueName", 1, "Kueue's LocalQueue"),
             ("Message", "string", ".status.message", 1, "Why, and what to do"),
         ),
+        # Without a status, tools would consider an object that no operator has seen to be ready.
+        status={"observedGeneration": NOT_OBSERVED},
         selectable=(".status.phase", ".status.runtime", ".spec.runtime", ".spec.scheduling.queueName"),
     ),
     Resource(
@@ -100,8 +104,22 @@ RESOURCES = (
             ("Nodes", "integer", ".spec.limits.nodes", 0, "Nodes of a job at most"),
             ("GPUs", "integer", ".spec.limits.gpus", 0, "GPUs of a job at most"),
             ("Steps", "integer", ".spec.limits.steps", 0, "Steps of a job at most"),
+            (
+                "Accepted",
+                "string",
+                ".status.conditions[?(@.type=='Accepted')].status",
+                0,
+                "Whether the spec is valid for the operator",
+            ),
             ("Age", "date", ".metadata.creationTimestamp", 0, "Time since the runtime was published"),
             ("Image", "string", ".spec.image", 1, "The trainer's image, where it is not the operator's"),
+            (
+                "Message",
+                "string",
+                ".status.conditions[?(@.type=='Accepted')].message",
+                1,
+                "What is wrong in the spec",
+            ),
         ),
     ),
 )
@@ -120,7 +138,7 @@ def build_crd(resource: Resource) -> dict[str, Any]:
         "name": VERSION,
         "served": True,
         "storage": True,
-        **({"subresources": {"status": {}}} if "status" in schema["properties"] else {}),
+        "subresources": {"status": {}},
         "additionalPrinterColumns": [
             _without_zero(dict(zip(keys, column, strict=True))) for column in resource.columns
         ],
@@ -173,9 +191,8 @@ def _schema(resource: Resource) -> dict[str, Any]:
         "kind": "Kind of this object.",
     }
     schema["properties"] |= {name: {"type": "string", "description": text} for name, text in texts.items()}
-    if "status" in schema["properties"]:
-        # Without a status, tools would consider an object that no operator has seen to be ready.
-        schema["properties"]["status"]["default"] = {"observedGeneration": NOT_OBSERVED}
+    if resource.status is not None:
+        schema["properties"]["status"]["default"] = dict(resource.status)
     schema["properties"]["metadata"] = {"type": "object"}
     schema["required"] = ["spec"]
     return schema

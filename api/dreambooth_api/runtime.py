@@ -18,6 +18,7 @@ from dreambooth_api.sections import (
     QueueName,
     Toleration,
 )
+from dreambooth_api.status import Condition, StatusSection
 from dreambooth_api.training import ObjectName, Section
 
 RUNTIME_KIND = "DreamBoothRuntime"
@@ -128,6 +129,15 @@ class DreamBoothRuntimeSpec(Section):
     defaults: RuntimeDefaults = RuntimeDefaults()
 
 
+class DreamBoothRuntimeStatus(StatusSection):
+    """Status of a DreamBoothRuntime."""
+
+    observed_generation: int | None = None
+    """Generation of the spec that this status is about."""
+    conditions: list[Condition] = []
+    """Conditions, by type. `Accepted`: the spec is valid for the operator, and DreamBoothJobs can use the runtime."""
+
+
 class DreamBoothRuntime(BaseModel):
     """What DreamBoothJobs run with, defined by an administrator."""
 
@@ -135,6 +145,8 @@ class DreamBoothRuntime(BaseModel):
 
     spec: DreamBoothRuntimeSpec
     """What pods get, what DreamBoothJobs may choose, and how much."""
+    status: DreamBoothRuntimeStatus | None = None
+    """Status, written by the operator."""
 
 
 class Runtime(NamedTuple):

@@ -54,9 +54,7 @@ class Condition(StatusSection):
     """A condition, as the API conventions of Kubernetes define it."""
 
     type: Annotated[str, Field(min_length=1, max_length=316, pattern=f"^{QUALIFIED_NAME}$")]
-    """Type of the condition. `Accepted`: the spec is valid. `Running`, `Suspended`, `Complete` and `Failed`: see `phase`.
-    `Ready`, `Reconciling` and `Stalled`: those by which tools such as Helm and Flux assess any kind of object. Further types
-    may be added."""
+    """Type of the condition."""
     status: Literal["True", "False", "Unknown"]
     """Whether the condition holds."""
     reason: Reason
@@ -168,7 +166,9 @@ class DreamBoothJobStatus(StatusSection):
     runtime: str | None = None
     """The DreamBoothRuntime of the last attempt."""
     conditions: list[Condition] = []
-    """Conditions, by type."""
+    """Conditions, by type. `Accepted`: the spec is valid. `Running`, `Suspended`, `Complete` and `Failed`: see `phase`. `Ready`,
+    `Reconciling` and `Stalled`: those by which tools such as Helm and Flux assess any kind of object. Further types may be
+    added."""
     start_time: Moment | None = None
     """When the first pod of the first attempt started."""
     completion_time: Moment | None = None

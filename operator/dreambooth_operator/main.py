@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from dreambooth_operator import logs
 from dreambooth_operator.control.controller import Controller
 from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
+from dreambooth_operator.control.runtime_statuses import RuntimeStatuses
 from dreambooth_operator.control.writer import Writer
 from dreambooth_operator.decide import reconcile
 from dreambooth_operator.kube.cache import Store
@@ -95,6 +96,7 @@ class Operator:
         self.controller = Controller(
             cluster, self.store, self.queue, self.progress, writer, settings, reconciler=reconcile
         )
+        self.runtimes = RuntimeStatuses(self.store, writer)
         self.server = HealthServer(settings.port, self.liveness_problem, self.readiness_problem)
         self.ending = asyncio.Event()
         """Stops kopf, and with it the process."""
@@ -181,6 +183,7 @@ class Operator:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._part("poller", self.progress.run()))
                 group.create_task(self._part("workers", self.controller.run()))
+                group.create_task(self._part("runtimes", self.runtimes.run()))
         finally:
             REGISTRY.unregister(self.metrics)
 

@@ -48,11 +48,15 @@ class Operator:
         async with aiohttp.ClientSession() as session, session.get(address) as answer:
             return answer.status, await answer.text()
 
-    async def metric(self, name: str) -> float:
-        """The sum of a metric over its labels."""
+    async def metric(self, name: str, but: str | None = None) -> float:
+        """The sum of a metric over its labels, but for those with a text in them."""
         _, text = await self.get("/metrics")
         lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
-        return sum(float(value) for key, _, value in lines if key.partition("{")[0] == f"dreambooth_operator_{name}")
+        return sum(
+            float(value)
+            for key, _, value in lines
+            if key.partition("{")[0] == f"dreambooth_operator_{name}" and (but is None or but not in key)
+        )
 
     async def _read(self) -> None:
         assert self.process.stderr is not None

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from dreambooth_api.job import API_VERSION
+from dreambooth_api.runtime import RUNTIME_KIND
 from tests.conftest import Cluster
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
@@ -19,16 +21,13 @@ from tests.operator.pretended_node import PretendedNode
 
 FIELD = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/notify"
 SCHEMA = {"type": "object", "properties": {"channel": {"type": "string"}}}
-"""Seconds: three operators start one after the other, while other tests run."""
-
 NEW = {"notify": {"channel": "team"}}
 
 
 @contextmanager
-def newer_definition(cluster: Cluster) -> Iterator[None]:
+def newer_definition(cluster: Cluster, plural: str = "dreamboothjobs") -> Iterator[None]:
     def patch(operation: dict[str, Any]) -> None:
-        name = "dreamboothjobs.dreambooth.io"
-        cluster.kubectl("patch", "crd", name, "--type=json", f"--patch={json.dumps([operation])}")
+        cluster.kubectl("patch", "crd", f"{plural}.dreambooth.io", "--type=json", f"--patch={json.dumps([operation])}")
 
     patch({"op": "add", "path": FIELD, "value": SCHEMA})
     try:
@@ -85,3 +84,34 @@ def test_an_older_operator_keeps_attempts_running_and_starts_none(
             assert [one["metadata"]["uid"] for one in found("pods")][-1] == pod["metadata"]["uid"]
 
     asyncio.run(test())
+
+
+def test_a_runtime_for_a_newer_operator_is_not_accepted(cluster: Cluster, kubeconfig: Path, namespace: str) -> None:
+    metadata = {"name": namespace}
+    runtime = {"apiVersion": API_VERSION, "kind": RUNTIME_KIND, "metadata": metadata, "spec": {"limits": {"steps": 9}}}
+    change = "patch", "dbr", namespace, "--type=merge"
+
+    def accepted() -> tuple[str, str, bool]:
+        item = json.loads(cluster.kubectl("get", "dbr", namespace, "--output=json"))
+        for one in item.get("status", {}).get("conditions", []):
+            assert one["type"] == "Accepted"
+            return one["status"], one["message"], one["observedGeneration"] == item["metadata"]["generation"]
+        return "", "", False
+
+    async def test() -> None:
+        cluster.kubectl("create", "--filename=-", stdin=json.dumps(runtime))
+        with newer_definition(cluster, "dreamboothruntimes"):
+            patch = f"--patch={json.dumps({'spec': NEW})}"
+            await until(lambda: '"notify"' in cluster.kubectl(*change, patch, "--output=json"))
+            async with operator(kubeconfig, namespace):
+                status, message, current = await until(lambda: accepted() if accepted()[0] else None)
+                assert message.startswith("spec.notify: {'channel': 'team'} is an unknown field.")
+                assert (status, current) == ("False", True)
+                cluster.kubectl(*change, '--patch={"spec":{"notify":null}}')
+                await until(lambda: accepted() == ("True", "The spec is valid.", True))
+                assert "True" in cluster.kubectl("get", "dbr", namespace, "--no-headers")
+
+    try:
+        asyncio.run(test())
+    finally:
+        cluster.kubectl("delete", "dbr", namespace, "--ignore-not-found")

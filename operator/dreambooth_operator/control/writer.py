@@ -92,6 +92,12 @@ class Writer:
         if written.get("status", {}) != status:
             log.error("the API server stored a different status for %s", dreamboothjob["metadata"]["name"])
 
+    async def write_runtime_status(self, runtime: Object, status: Object) -> None:
+        """Writes the status of a DreamBoothRuntime if it differs from the current one."""
+        if status != runtime.get("status", {}):
+            timeout = self._begin("DreamBoothRuntime", "status")
+            self._store.put(await self._cluster.write_status(runtime, status, self._manager, timeout))
+
     async def delete(self, reference: Reference, observed: Observed) -> None:
         """Deletes an object and its dependents, unless it is already being deleted."""
         known = _known(reference, observed)

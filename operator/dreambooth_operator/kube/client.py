@@ -200,16 +200,17 @@ class Cluster:
         )
 
     async def write_status(
-        self, dreamboothjob: Object, status: Object, manager: str, timeout: float = TIMEOUT_SECONDS
+        self, item: Object, status: Object, manager: str, timeout: float = TIMEOUT_SECONDS
     ) -> Object:
-        """Replaces the status of a DreamBoothJob, in the name of a field manager.
+        """Replaces the status of a DreamBoothJob or DreamBoothRuntime, in the name of a field manager.
 
-        This is an update, not a patch: it removes fields that `status` does not have, and if the DreamBoothJob has changed
-        since it was read, the error is a conflict (409).
+        This is an update, not a patch: it removes fields that `status` does not have, and if the object has changed since it
+        was read, the error is a conflict (409).
         """
-        metadata = {key: dreamboothjob["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
-        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": status}
-        path = _path(KIND, metadata["namespace"], metadata["name"]) + "/status"
+        kept = "name", "namespace", "uid", "resourceVersion"
+        metadata = {key: value for key, value in item["metadata"].items() if key in kept}
+        body = {"apiVersion": API_VERSION, "kind": item["kind"], "metadata": metadata, "status": status}
+        path = _path(item["kind"], metadata.get("namespace"), metadata["name"]) + "/status"
         return await self._request("PUT", path, query={"fieldManager": manager}, body=body, timeout=timeout)
 
     async def delete(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.runtime import DreamBoothRuntimeSpec, LabelSelector, Runtime
-from dreambooth_api.validation import check_fields
+from dreambooth_api.runtime_rules import validate_runtime
 from dreambooth_operator.decide.policies.apply_runtime import with_runtime
 from dreambooth_operator.decide.policies.preflight import required_objects
 from dreambooth_operator.decide.status import reasons
@@ -97,5 +97,5 @@ def _served(runtimes: Iterable[Object], labels: Mapping[str, str]) -> list[Runti
 
 def _read(item: Object) -> tuple[DreamBoothRuntimeSpec | None, str]:
     """The spec of a runtime, or what is wrong with it: a newer CustomResourceDefinition may have fields that are unknown here."""
-    spec, problems = check_fields(item.get("spec", {}), DreamBoothRuntimeSpec, "spec")
+    spec, problems = validate_runtime(item)
     return spec, " ".join(map(str, problems))

@@ -68,14 +68,14 @@ def conditions_of(
     states["Ready"] = (finding.phase in READY, finding)
     if finding.phase not in READY:
         states["Stalled" if ended else "Reconciling"] = (True, finding)
-    own = [_updated(find(before, type_), type_, *states[type_], generation, now) for type_ in ORDER if type_ in states]
+    own = [updated(find(before, type_), type_, *states[type_], generation, now) for type_ in ORDER if type_ in states]
     return own + [one for one in before if one.type not in ORDER]
 
 
-def _updated(
+def updated(
     before: Condition | None, type_: ConditionType, status: bool, finding: Finding, generation: int, now: datetime
 ) -> Condition:
-    """The new condition; `lastTransitionTime` changes only with the status."""
+    """The new condition about a finding; `lastTransitionTime` changes only with the status."""
     text = "True" if status else "False"
     return Condition(
         type=type_,

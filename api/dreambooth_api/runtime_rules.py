@@ -1,0 +1,61 @@
+"""Validates a DreamBoothRuntime: each field, and rules over several fields.
+
+The API server refuses the same with the rules in `cel.py`. The operator validates again, as the installed CRD may be older or
+newer than the operator.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from dreambooth_api.failures import Problem
+from dreambooth_api.quantities import amount
+from dreambooth_api.runtime import DreamBoothRuntimeSpec
+from dreambooth_api.scheduling_rules import gpu_resource_problems, toleration_problems
+from dreambooth_api.validation import check_fields
+
+
+def validate_runtime(item: Mapping[str, Any]) -> tuple[DreamBoothRuntimeSpec | None, list[Problem]]:
+    """Reads and validates a DreamBoothRuntime of the API server.
+
+    Args:
+        item: the DreamBoothRuntime.
+
+    Returns:
+        Its spec, or None if there are problems; and the problems.
+    """
+    spec, problems = check_fields(item.get("spec", {}), DreamBoothRuntimeSpec, "spec")
+    if spec is not None:
+        problems += [problem for rule in _RULES for problem in rule(spec)]
+    return (None if problems else spec), problems
+
+
+def _selector(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
+    for number, one in enumerate(spec.namespace_selector.match_expressions):
+        if (one.operator in ("In", "NotIn")) != bool(one.values):
+            message = f"must be given for the operators In and NotIn, and for no other; the operator is {one.operator}"
+            field = f"spec.namespaceSelector.matchExpressions[{number}].values"
+            yield Problem(field, one.values, message, "Correct the operator or the values")
+
+
+def _shared_memory(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
+    shared, memory = spec.resources.shared_memory, spec.resources.memory
+    if shared is not None and memory is not None and amount(shared) > amount(memory):
+        message = f"is more than resources.memory ({memory}), which includes it"
+        yield Problem("spec.resources.sharedMemory", shared, message, "Lower it, or raise resources.memory")
+
+
+def _gpu_resource(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
+    if spec.resources.gpu_resource_name is not None:
+        yield from gpu_resource_problems(spec.resources.gpu_resource_name)
+
+
+def _tolerations(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
+    return toleration_problems("spec.tolerations", spec.tolerations)
+
+
+_RULES: list[Callable[[DreamBoothRuntimeSpec], Iterator[Problem]]] = [
+    _selector,
+    _shared_memory,
+    _gpu_resource,
+    _tolerations,
+]

@@ -1,0 +1,28 @@
+"""Rules over fields that a DreamBoothJob and a DreamBoothRuntime have in common."""
+
+from collections.abc import Iterator, Sequence
+
+from dreambooth_api.failures import Problem
+from dreambooth_api.sections import Toleration
+
+
+def gpu_resource_problems(name: str) -> Iterator[Problem]:
+    """Problems of `resources.gpuResourceName`."""
+    if "kubernetes.io/" in name or name.startswith("requests."):
+        message = "is no extended resource: Kubernetes reserves kubernetes.io/ and requests. for itself"
+        yield Problem("spec.resources.gpuResourceName", name, message, "Give another name, such as nvidia.com/gpu")
+
+
+def toleration_problems(path: str, tolerations: Sequence[Toleration]) -> Iterator[Problem]:
+    """Problems of a list of tolerations, whose path is given."""
+    for number, one in enumerate(tolerations):
+        field, value = f"{path}[{number}]", one.model_dump(by_alias=True, exclude_none=True)
+        if one.key is None and one.operator != "Exists":
+            remedy = "Add a key, or set the operator to Exists to tolerate all taints"
+            yield Problem(field, value, "has no key, which needs the operator Exists", remedy)
+        if one.operator == "Exists" and one.value:
+            remedy = "Remove it, or choose the operator Equal"
+            yield Problem(f"{field}.value", one.value, "has no effect for the operator Exists", remedy)
+        if one.toleration_seconds is not None and one.effect != "NoExecute":
+            remedy = "Set the effect to NoExecute, or remove the seconds"
+            yield Problem(f"{field}.tolerationSeconds", one.toleration_seconds, "needs the effect NoExecute", remedy)
