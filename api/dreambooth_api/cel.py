@@ -31,12 +31,27 @@ IMMUTABLE = Rule(
     "can't be changed. Delete the job and apply a new one; with the same output, training goes on from its last checkpoint",
 )
 
-SECTIONS = [
+FIXED = [
     name
     for name, field in DreamBoothJobSpec.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section) and name != "scheduling"
 ]
-"""The sections of the spec: all stay as they were applied."""
+"""The sections of the spec that stay as they were applied."""
+WHILE_SUSPENDED = "queueName", "priorityClassName", "workloadPriorityClassName"
+"""Fields of `scheduling` that can be changed while nothing runs."""
+
+
+def _unchanged(field: str) -> str:
+    """The expression that an optional field has not changed."""
+    return f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+
+
+_TOPOLOGY = [
+    Rule(
+        "has(self.required) != has(self.preferred)",
+        "a topology needs either required or preferred",
+    )
+]
 
 _SOURCE = f"self.{{field}}.matches('^({MODEL_SOURCE})$')"
 _SOURCES = "{field} must be embedded://emoji, hf://organisation/name or pvc://claim/path: pods see no other path"
@@ -134,10 +149,18 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
     ],
     "spec": [
         Rule(
-            f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
+            _unchanged(field),
             f"{field} {IMMUTABLE.message}",
         )
-        for field in ("image", "runtime")
+        for field in ("image", "runtime", "scheduling.topology")
+    ]
+    + [
+        Rule(
+            f"self.suspend || ({_unchanged(f'scheduling.{field}')})",
+            f"scheduling.{field} can only be changed while suspend is true. Set suspend to true as well; running pods save a "
+            "checkpoint and end",
+        )
+        for field in WHILE_SUSPENDED
     ]
     + [
         Rule(
@@ -227,7 +250,9 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             "create has no effect, because claimName names an existing claim. Remove one of them",
         ),
     ],
-    "spec.scheduling.nodeSelector": _LABELS,
+    "spec.scheduling.topology": _TOPOLOGY,
+    "spec.scheduling.nodeSelector": [IMMUTABLE, *_LABELS],
+    "spec.scheduling.tolerations": [IMMUTABLE],
     "spec.scheduling.tolerations[]": _TOLERATION,
     "spec.volumes.output.create": [
         Rule("quantity(self.size).isGreaterThan(quantity('0'))", "size must be greater than 0"),
@@ -241,7 +266,7 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
 
 RULES: Mapping[str, Sequence[Rule]] = {
     **_FURTHER,
-    **{path: [IMMUTABLE, *_FURTHER.get(path, ())] for path in (f"spec.{section}" for section in SECTIONS)},
+    **{path: [IMMUTABLE, *_FURTHER.get(path, ())] for path in (f"spec.{section}" for section in FIXED)},
 }
 """By the path of a field of a DreamBoothJob: what must hold for it."""
 
@@ -265,6 +290,7 @@ RUNTIME_RULES: Mapping[str, Sequence[Rule]] = {
         ),
         _GPU_RESOURCE,
     ],
+    "spec.topology": _TOPOLOGY,
     "spec.nodeSelector": _LABELS,
     "spec.tolerations[]": _TOLERATION,
 }

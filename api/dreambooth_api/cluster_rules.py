@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from dreambooth_api.failures import Problem
 from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob, DreamBoothJobSpec, Metadata
 from dreambooth_api.quantities import amount
-from dreambooth_api.scheduling_rules import gpu_resource_problems, toleration_problems
+from dreambooth_api.scheduling_rules import gpu_resource_problems, toleration_problems, topology_problems
 from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, NewClaim, Resources
 from dreambooth_api.validation import check_contradictions, check_fields
 
@@ -170,6 +170,10 @@ def _tolerations(job: DreamBoothJob) -> Iterator[Problem]:
     return toleration_problems("spec.scheduling.tolerations", job.spec.scheduling.tolerations)
 
 
+def _topology(job: DreamBoothJob) -> Iterator[Problem]:
+    return topology_problems("spec.scheduling.topology", job.spec.scheduling.topology)
+
+
 _POD_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
     _pods_can_read_the_photos,
     _pods_can_read_the_models,
@@ -183,4 +187,5 @@ _SECTION_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
     _no_gpus,
     _no_new_claim,
     _tolerations,
+    _topology,
 ]

@@ -14,9 +14,11 @@ from dreambooth_api.sections import (
     GpuResourceName,
     ImageReference,
     LabelValue,
+    PriorityLabel,
     QualifiedName,
     QueueName,
     Toleration,
+    Topology,
 )
 from dreambooth_api.status import Condition, StatusSection
 from dreambooth_api.training import ObjectName, Section
@@ -124,6 +126,11 @@ class DreamBoothRuntimeSpec(Section):
     queue_names: Annotated[list[QueueName], Field(max_length=20)] = []
     """Kueue's LocalQueues that DreamBoothJobs may name; one that names none gets the first. Default: any of the namespace,
     or none."""
+    workload_priority_class_names: Annotated[list[PriorityLabel], Field(max_length=20)] = []
+    """Kueue's WorkloadPriorityClasses that DreamBoothJobs may name; one with a queue that names none gets the first. Default:
+    none."""
+    topology: Topology | None = None
+    """Where Kueue places the pods of DreamBoothJobs with a queue that set no `scheduling.topology`. Default: anywhere."""
     volumes: RuntimeVolumes = RuntimeVolumes()
     limits: RuntimeLimits = RuntimeLimits()
     defaults: RuntimeDefaults = RuntimeDefaults()

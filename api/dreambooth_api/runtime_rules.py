@@ -10,7 +10,7 @@ from typing import Any
 from dreambooth_api.failures import Problem
 from dreambooth_api.quantities import amount
 from dreambooth_api.runtime import DreamBoothRuntimeSpec
-from dreambooth_api.scheduling_rules import gpu_resource_problems, toleration_problems
+from dreambooth_api.scheduling_rules import gpu_resource_problems, toleration_problems, topology_problems
 from dreambooth_api.validation import check_fields
 
 
@@ -53,9 +53,14 @@ def _tolerations(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
     return toleration_problems("spec.tolerations", spec.tolerations)
 
 
+def _topology(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
+    return topology_problems("spec.topology", spec.topology)
+
+
 _RULES: list[Callable[[DreamBoothRuntimeSpec], Iterator[Problem]]] = [
     _selector,
     _shared_memory,
     _gpu_resource,
     _tolerations,
+    _topology,
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from dreambooth_api.failures import Problem
-from dreambooth_api.sections import Toleration
+from dreambooth_api.sections import Toleration, Topology
 
 
 def gpu_resource_problems(name: str) -> Iterator[Problem]:
@@ -26,3 +26,10 @@ def toleration_problems(path: str, tolerations: Sequence[Toleration]) -> Iterato
         if one.toleration_seconds is not None and one.effect != "NoExecute":
             remedy = "Set the effect to NoExecute, or remove the seconds"
             yield Problem(f"{field}.tolerationSeconds", one.toleration_seconds, "needs the effect NoExecute", remedy)
+
+
+def topology_problems(path: str, topology: Topology | None) -> Iterator[Problem]:
+    """Problems of a topology, whose path is given."""
+    if topology is not None and (topology.required is None) == (topology.preferred is None):
+        value = topology.model_dump(exclude_none=True)
+        yield Problem(path, value, "needs either required or preferred", "Give one of them, or remove it")

@@ -21,6 +21,9 @@ LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-
 QueueName = Annotated[str, Field(min_length=1, max_length=63, pattern=f"^{SUBDOMAIN}$")]
 """Name of a LocalQueue, which is the value of a label."""
 
+PriorityLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=f"^{SUBDOMAIN}$")]
+"""Name of a WorkloadPriorityClass, which is the value of a label."""
+
 StorageClassName = Annotated[str, Field(max_length=253, pattern=f"^({SUBDOMAIN})?$")]
 """Name of a StorageClass; an empty one requests a volume without a class."""
 
@@ -131,6 +134,16 @@ class Toleration(Section):
     """How long a taint with the effect `NoExecute`, which must be given, is tolerated. Default: for ever."""
 
 
+class Topology(Section):
+    """Where the pods of several nodes must run together, for Kueue's topology-aware scheduling: one level of a topology, by the
+    label of nodes that names it."""
+
+    required: QualifiedName | None = None
+    """All pods run within one domain of this level, or none of them."""
+    preferred: QualifiedName | None = None
+    """All pods run within one domain of this level if possible, else within few."""
+
+
 class Scheduling(Section):
     """Which nodes may run the pods, and when."""
 
@@ -139,7 +152,13 @@ class Scheduling(Section):
     tolerations: Annotated[list[Toleration], Field(max_length=20)] = []
     """Taints that the pods tolerate, where the runtime allows them. Default: the runtime's."""
     priority_class_name: ObjectName | None = None
-    """PriorityClass of the pods, where the runtime allows it. Default: the runtime's."""
+    """PriorityClass of the pods, where the runtime allows it. Default: the runtime's. It can be changed while `suspend` is
+    true."""
     queue_name: QueueName | None = None
     """Kueue's LocalQueue, of the same namespace, that admits the DreamBoothJob. Default: the runtime's; without one, it
-    starts at once."""
+    starts at once. It can be changed while `suspend` is true."""
+    workload_priority_class_name: PriorityLabel | None = None
+    """Kueue's WorkloadPriorityClass, where the runtime allows it: the order in the queue and preemption, independent of the
+    priority of the pods. It needs a queue. Default: the runtime's. It can be changed while `suspend` is true."""
+    topology: Topology | None = None
+    """Where the pods run together, if the queue has a topology. Default: the runtime's."""

@@ -17,10 +17,11 @@ TYPED_BY = {
         **dict.fromkeys(("make", "source", "dreambooth", "torchrun"), LAPTOP),
         **dict.fromkeys(("helm", "kubectl"), CLUSTER),
     },
+    "docs/api-policy.md": {"kubectl": "tests/operator/test_crd.py"},
     "docs/install.md": {"helm": CLUSTER, "kubectl": CLUSTER, "docker": "tests/cluster/images.py"},
     "docs/gitops.md": {"kubectl": "tests/gitops"},
     "docs/monitoring.md": {"helm": CLUSTER},
-    "docs/tenancy.md": {"kubectl": "tests/operator/test_deleted.py"},
+    "docs/tenancy.md": {"kubectl": "tests/operator/test_deleted.py and test_runtimes.py"},
     "charts/dreambooth-operator/README.md": {"helm": CLUSTER},
     # The recipe of the embedded model takes an hour on a GPU; its tests run each program with small inputs.
     "trainer_image/emoji_recipe/README.md": dict.fromkeys(("npm", "pip", "cd", "python"), "tests/emoji_recipe"),

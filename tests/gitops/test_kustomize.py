@@ -27,6 +27,7 @@ KINDS = {
     "PriorityClass": "scheduling.k8s.io/v1",
     "Secret": "v1",
     "StorageClass": "storage.k8s.io/v1",
+    "WorkloadPriorityClass": "kueue.x-k8s.io/v1beta2",
 }
 """Kinds of objects that are named, with their API versions."""
 

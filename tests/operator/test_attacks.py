@@ -324,6 +324,7 @@ BEYOND: list[tuple[str, Any, str]] = [
     ("spec.scheduling", {"nodeSelector": {"pool": "large"}}, "spec.scheduling.nodeSelector.pool"),
     ("spec.scheduling", {"priorityClassName": "system-cluster-critical"}, "spec.scheduling.priorityClassName"),
     ("spec.scheduling", {"queueName": "of-others"}, "spec.scheduling.queueName"),
+    ("spec.scheduling", {"workloadPriorityClassName": "urgent"}, "spec.scheduling.workloadPriorityClassName"),
     ("spec.training", {"steps": 100_000}, "spec.training.steps"),
     ("spec.resources", {"nodes": 2}, "spec.resources.nodes"),
     ("spec.resources", {"gpusPerNode": 16}, "spec.resources.gpusPerNode"),
@@ -400,9 +401,11 @@ def test_validated_fields_are_immutable(tenant: Tenant) -> None:
         {"runtime": "big"},
         {"image": "evil:1"},
         {"scheduling": {"queueName": "x"}},
+        {"scheduling": {"priorityClassName": "x"}},
+        {"scheduling": {"workloadPriorityClassName": "x"}},
         {"training": {"steps": 9}},
     ):
-        with pytest.raises(AssertionError, match="can't be changed"):
+        with pytest.raises(AssertionError, match=r"can't be changed|can only be changed while suspend is true"):
             tenant.kubectl("patch", "dreamboothjob", "dog", "--type=merge", f"--patch={json.dumps({'spec': spec})}")
 
 

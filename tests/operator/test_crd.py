@@ -1,6 +1,8 @@
 """The CRD in an API server, which must refuse the same manifests as `cluster_rules.py`."""
 
 import json
+import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from dreambooth_operator.decide.status.stored import stored_status
 from dreambooth_operator.kube.client import Cluster, ClusterError
 from dreambooth_operator.settings import Settings
 from tests.conftest import Cluster as Kubectl
+from tests.docs.written import commands
 from tests.operator.clusters import applied_job, with_cluster
 
 WRONG: list[tuple[str, Any, str]] = [
@@ -95,6 +98,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("scheduling.nodeSelector", {"a": "b c"}, "should match"),
     ("scheduling.priorityClassName", "a..b", "should match"),
     ("scheduling.queueName", "a" * 64, "Too long"),
+    ("scheduling.workloadPriorityClassName", "A", "should match"),
+    ("scheduling.topology", {}, "either required or preferred"),
+    ("scheduling.topology", {"required": "a", "preferred": "b"}, "either required or preferred"),
+    ("scheduling.topology", {"required": "a b"}, "should match"),
     ("runtime", "a..b", "should match"),
 ]
 SUBJECT = {"class": "dog", "images": {"configMap": {"name": "photos"}}}
@@ -103,6 +110,7 @@ SOUND: list[tuple[str, Any]] = [
     ("scheduling.tolerations", [{"key": "a.b/c", "value": "d", "effect": "NoExecute", "tolerationSeconds": 0}]),
     ("scheduling.nodeSelector", {"a": "", "node.kubernetes.io/A_b.c": "1.x_Y"}),
     ("scheduling.queueName", "a.b-c"),
+    ("scheduling", {"queueName": "a", "workloadPriorityClassName": "a.b", "topology": {"preferred": "a.b/rack"}}),
     ("model", {"source": "hf://a/b", "tokenSecret": {"name": "a.b", "key": ".token"}}),
     ("model", {"source": "pvc://a.b/sd"}),
     ("resources", {"gpuResourceName": "gpu.example.com/mig-1g.5gb"}),
@@ -185,6 +193,7 @@ RUNTIMES: list[tuple[dict[str, Any], str]] = [
     ({"tolerations": [{"effect": "NoSchedule"}]}, "needs the operator Exists"),
     ({"nodeSelector": {"a b": "c"}}, "key of a label"),
     ({"queueNames": ["a" * 64]}, "Too long"),
+    ({"topology": {}}, "either required or preferred"),
     ({"resources": {"gpuResourceName": "kubernetes.io/gpu"}}, "extended resource"),
     ({"volumes": {"cache": {"claimName": "a..b"}}}, "should match"),
 ]
@@ -231,7 +240,9 @@ def test_defaults_are_set_and_valid(namespace: str) -> None:
     [
         ("training.steps", 5),
         ("subject.class", "cat"),
-        ("scheduling.queueName", "other"),
+        ("scheduling.nodeSelector", {"gpu": "a100"}),
+        ("scheduling.tolerations", [{"operator": "Exists"}]),
+        ("scheduling.topology", {"required": "rack"}),
         ("image", "another"),
         ("runtime", "big"),
     ],
@@ -242,6 +253,20 @@ def test_the_spec_is_immutable(namespace: str, path: str, value: Any) -> None:
         changed = with_field(namespace, path, value)
         with pytest.raises(ApiException, match="can't be changed"):
             await _patch(cluster, namespace, changed["spec"])
+
+    with_cluster(test)
+
+
+@pytest.mark.parametrize("field", ["queueName", "priorityClassName", "workloadPriorityClassName"])
+def test_queue_and_priority_change_only_while_suspended(namespace: str, field: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        await cluster.create(applied_job(namespace))
+        for name in ("a", "b", None):
+            with pytest.raises(ApiException, match=f"{field} can only be changed while suspend is true"):
+                await _patch(cluster, namespace, {"scheduling": {field: name or "c"}})
+            changed = await _patch(cluster, namespace, {"suspend": True, "scheduling": {field: name}})
+            assert changed["spec"]["scheduling"].get(field) == name
+            await _patch(cluster, namespace, {"suspend": False})
 
     with_cluster(test)
 
@@ -274,6 +299,8 @@ def test_dreamboothjobs_are_selected_by_fields(cluster: Kubectl, namespace: str)
     assert names("status.phase=Pending,status.runtime=big") == ["dog"]
     assert names("status.phase!=Pending") == ["queued"]
     assert names("spec.scheduling.queueName=team,spec.runtime=small") == ["queued"]
+    for command in commands(Path("docs/api-policy.md")):
+        cluster.kubectl(*shlex.split(command)[1:])
 
 
 def test_the_category_has_all_kinds_and_all_has_none(cluster: Kubectl, namespace: str) -> None:

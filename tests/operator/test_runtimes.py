@@ -1,17 +1,20 @@
 """Runtimes and queues in a real control plane, with the operator as it runs in a cluster: limited to one namespace."""
 
 import asyncio
+import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dreambooth_operator.kube.client import Cluster
-from dreambooth_operator.objects.names import LABEL_QUEUE, LABEL_RUNTIME
+from dreambooth_operator.objects.names import LABEL_QUEUE, LABEL_RUNTIME, LABEL_WORKLOAD_PRIORITY
 from dreambooth_operator.objects.observed import Object, Reference
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster as Kubectl
+from tests.docs.written import commands
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
 
@@ -39,6 +42,9 @@ def runtime(namespace: str, **spec: Any) -> Object:
         "metadata": {"name": namespace},
         "spec": {**selector, **spec},
     }
+
+
+KUEUE: dict[str, Any] = {"queueNames": ["team", "urgent"], "workloadPriorityClassNames": ["high"]}
 
 
 def test_runtimes_are_watched_with_a_single_namespace(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
@@ -98,6 +104,34 @@ def test_the_job_has_the_fields_for_kueue_and_keeps_its_changes(
         await client.close()
 
     asyncio.run(test())
+
+
+def test_a_suspended_dreamboothjob_moves_to_another_queue(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
+    here = f"--namespace={namespace}"
+    cluster.kubectl(here, "create", "configmap", "photos")
+
+    move, resume = (shlex.split(command)[1:] for command in commands(Path("docs/tenancy.md")) if "patch" in command)
+
+    async def test() -> None:
+        client = await Cluster.connect()
+        job = applied_job(namespace)
+        job["spec"]["scheduling"] = {"queueName": "team"}
+        async with operator(kubeconfig, namespace):
+            await client.create(job)
+            await becomes(client, namespace, "Queued")
+            cluster.kubectl(here, *move)
+            await becomes(client, namespace, "Suspended")
+            cluster.kubectl(here, *resume)
+            await becomes(client, namespace, "Queued")
+        labels = cluster.items("jobs", here)[0]["metadata"]["labels"]
+        assert (labels[LABEL_QUEUE], labels[LABEL_WORKLOAD_PRIORITY]) == ("urgent", "high")
+        await client.close()
+
+    cluster.kubectl("create", "--filename=-", stdin=json.dumps(runtime(namespace, default=True, **KUEUE)))
+    try:
+        asyncio.run(test())
+    finally:
+        cluster.kubectl("delete", "dreamboothruntime", namespace)
 
 
 def test_the_api_server_accepts_the_examples_of_the_docs(namespace: str, cluster: Kubectl) -> None:

@@ -21,6 +21,11 @@ LABEL_INDEX = "batch.kubernetes.io/job-completion-index"
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 """Kueue's LocalQueue to which a Job is submitted."""
 
+LABEL_WORKLOAD_PRIORITY = "kueue.x-k8s.io/priority-class"
+"""Kueue's WorkloadPriorityClass of a Job."""
+ANNOTATION_TOPOLOGY = "kueue.x-k8s.io/podset-{mode}-topology"
+"""The level of the topology that Kueue requires or prefers for the pods; on pod templates."""
+
 ANNOTATION_DEADLINE = "dreambooth.io/active-deadline-seconds"
 """The runtime's limit on `activeDeadlineSeconds` when the attempt was created; on Jobs."""
 

@@ -40,6 +40,8 @@ def build_job(
     queue = job.spec.scheduling.queue_name
     if queue:
         meta["labels"][names.LABEL_QUEUE] = queue
+    if priority := job.spec.scheduling.workload_priority_class_name:
+        meta["labels"][names.LABEL_WORKLOAD_PRIORITY] = priority
     nodes = job.spec.resources.nodes
     spec = {
         "completions": nodes,

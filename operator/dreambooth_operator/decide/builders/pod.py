@@ -1,5 +1,6 @@
 """Builds the pod template: one container with the trainer, according to the `restricted` Pod Security Standard."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from dreambooth_api.job import DreamBoothJob
@@ -13,6 +14,8 @@ USER = 65532
 GRACE_SECONDS = 300
 """Time for the trainer to save a checkpoint after SIGTERM."""
 TERMINATION_LOG = "/dev/termination-log"
+HOSTNAME = "kubernetes.io/hostname"
+"""Label that distinguishes nodes."""
 MASTER_PORT = 29500
 """Port of the first pod where the processes of several nodes rendezvous; the default of torchrun."""
 
@@ -51,8 +54,28 @@ def build_pod_template(job: DreamBoothJob, attempt: str, labels: dict[str, str],
         "nodeSelector": scheduling.node_selector,
         "tolerations": [one.model_dump(by_alias=True, exclude_none=True) for one in scheduling.tolerations],
         "priorityClassName": scheduling.priority_class_name,
+        "topologySpreadConstraints": _spread(job, labels),
     }
-    return {"metadata": {"labels": labels}, "spec": spec | {key: value for key, value in optional.items() if value}}
+    metadata: dict[str, Any] = {"labels": labels}
+    if annotations := _topology(job):
+        metadata["annotations"] = annotations
+    return {"metadata": metadata, "spec": spec | {key: value for key, value in optional.items() if value}}
+
+
+def _topology(job: DreamBoothJob) -> dict[str, str]:
+    """The annotations by which Kueue places the pods."""
+    topology = job.spec.scheduling.topology
+    levels = topology.model_dump(exclude_none=True) if topology else {}
+    return {names.ANNOTATION_TOPOLOGY.format(mode=mode): level for mode, level in levels.items()}
+
+
+def _spread(job: DreamBoothJob, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Prefers another node for each pod of an attempt: pods of one node would share its network, and would fail with it."""
+    if job.spec.resources.nodes == 1:
+        return []
+    own = {key: labels[key] for key in (names.LABEL_UID, names.LABEL_ATTEMPT)}
+    constraint = {"maxSkew": 1, "topologyKey": HOSTNAME, "whenUnsatisfiable": "ScheduleAnyway"}
+    return [constraint | {"labelSelector": {"matchLabels": own}}]
 
 
 def _container(job: DreamBoothJob, attempt: str, settings: Settings) -> dict[str, Any]:

@@ -13,11 +13,17 @@ def with_runtime(job: DreamBoothJob, runtime: Runtime) -> DreamBoothJob:
     spec, given = job.spec, runtime.spec
     if runtime.name is None:
         return job
+    asked = spec.scheduling
+    queue = asked.queue_name or next(iter(given.queue_names), None)
+    # Without a queue, Kueue's fields of the runtime have no effect.
+    priorities, topology = (given.workload_priority_class_names, given.topology) if queue else ([], None)
     scheduling: dict[str, Any] = {
-        "node_selector": {**spec.scheduling.node_selector, **given.node_selector},
+        "node_selector": {**asked.node_selector, **given.node_selector},
         "tolerations": given.tolerations,
-        "priority_class_name": spec.scheduling.priority_class_name or next(iter(given.priority_class_names), None),
-        "queue_name": spec.scheduling.queue_name or next(iter(given.queue_names), None),
+        "priority_class_name": asked.priority_class_name or next(iter(given.priority_class_names), None),
+        "queue_name": queue,
+        "workload_priority_class_name": asked.workload_priority_class_name or next(iter(priorities), None),
+        "topology": asked.topology or topology,
     }
     resources = {name: value for name, value in given.resources if value is not None}
     update = {

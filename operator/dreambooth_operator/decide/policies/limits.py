@@ -8,14 +8,14 @@ from dreambooth_api.runtime import Runtime
 
 
 def violations(job: DreamBoothJob, runtime: Runtime) -> list[Problem]:
-    """The fields that the runtime does not allow, each with its value and a remedy. Without a runtime, only the image and
-    the Secret are checked.
+    """The fields that the runtime does not allow, each with its value and a remedy. Without a runtime, only the image,
+    the Secret and the fields for Kueue are checked.
 
     Args:
         job: the DreamBoothJob as it was applied.
         runtime: its runtime.
     """
-    rules = _RULES if runtime.name else [_image, _token_secret]
+    rules = _RULES if runtime.name else [_image, _token_secret, _queue_of_kueue]
     return [problem for rule in rules for problem in rule(job, runtime)]
 
 
@@ -87,12 +87,28 @@ def _names(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
     names = [
         ("priorityClassName", scheduling.priority_class_name, given.priority_class_names),
         ("queueName", scheduling.queue_name, queues),
+        (
+            "workloadPriorityClassName",
+            scheduling.workload_priority_class_name,
+            given.workload_priority_class_names,
+        ),
     ]
     for field, name, allowed in names:
         if name is not None and name not in allowed:
             message = f"is not allowed by the {_title(runtime)}"
             remedy = f"Choose {' or '.join(map(str, allowed))}" if allowed else "Remove it"
             yield Problem(f"spec.scheduling.{field}", name, message, remedy)
+
+
+def _queue_of_kueue(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
+    scheduling = job.spec.scheduling
+    if scheduling.queue_name or runtime.spec.queue_names:
+        return
+    given = scheduling.model_dump(by_alias=True, exclude_none=True)
+    for field in ("workloadPriorityClassName", "topology"):
+        if field in given:
+            message = "has no effect, because the DreamBoothJob has no queue of Kueue"
+            yield Problem(f"spec.scheduling.{field}", given[field], message, "Give scheduling.queueName, or remove it")
 
 
 def is_allowed(image: str, allowed: Iterable[str]) -> bool:
@@ -125,4 +141,5 @@ _RULES: list[Callable[[DreamBoothJob, Runtime], Iterator[Problem]]] = [
     _node_selector,
     _tolerations,
     _names,
+    _queue_of_kueue,
 ]

@@ -6,6 +6,7 @@ from dreambooth_api.runtime import DreamBoothRuntimeSpec, Runtime
 from dreambooth_operator.decide.policies.apply_runtime import with_runtime
 from tests.operator.pieces import read
 
+KUEUE = {"workloadPriorityClassNames": ["low", "high"], "topology": {"required": "rack"}}
 GPU = {"key": "gpu", "operator": "Exists"}
 
 
@@ -31,6 +32,16 @@ GPU = {"key": "gpu", "operator": "Exists"}
             "high",
         ),
         ({}, {"queueNames": ["team"]}, "scheduling.queueName", "team"),
+        ({}, {"queueNames": ["a"], **KUEUE}, "scheduling.workloadPriorityClassName", "low"),
+        ({}, {"queueNames": ["a"], **KUEUE}, "scheduling.topology.required", "rack"),
+        ({}, KUEUE, "scheduling.workloadPriorityClassName", None),
+        ({}, KUEUE, "scheduling.topology", None),
+        (
+            {"scheduling": {"queueName": "a", "topology": {"preferred": "b"}}},
+            KUEUE,
+            "scheduling.topology.preferred",
+            "b",
+        ),
         ({"scheduling": {"queueName": "own"}}, {}, "scheduling.queueName", "own"),
         ({}, {"volumes": {"cache": {"claimName": "a"}}}, "volumes.cache.claimName", "a"),
         (

@@ -79,6 +79,18 @@ PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}
         ),
         ({"scheduling": {"priorityClassName": "b"}}, {"priorityClassNames": ["a", "b"]}, None),
         ({"scheduling": {"queueName": "a"}}, {}, None),
+        ({"scheduling": {"topology": {"required": "rack"}}}, {}, "spec.scheduling.topology"),
+        ({"scheduling": {"topology": {"required": "rack"}}}, {"queueNames": ["a"]}, None),
+        (
+            {"scheduling": {"workloadPriorityClassName": "a"}},
+            {"workloadPriorityClassNames": ["a"]},
+            "spec.scheduling.workloadPriorityClassName",
+        ),
+        (
+            {"scheduling": {"workloadPriorityClassName": "a", "queueName": "q"}},
+            {"workloadPriorityClassNames": ["b"]},
+            "spec.scheduling.workloadPriorityClassName",
+        ),
         ({"scheduling": {"queueName": "a"}}, {"queueNames": ["b"]}, "spec.scheduling.queueName"),
     ],
 )
