@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from dreambooth_api.contradictions import DEFAULTS
 from dreambooth_api.dependent_fields import SWITCHES, Switch
 from dreambooth_api.job import NAME_LENGTH, DreamBoothJobSpec
+from dreambooth_api.runtime_pods import OWN_VARIABLES, RESERVED_KEYS
 from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, QUALIFIED_NAME, NewClaim, Resources
 from dreambooth_api.training import FOLDER_SCHEMES, SINGLE_FILE, Section
 
@@ -270,6 +271,11 @@ RULES: Mapping[str, Sequence[Rule]] = {
 }
 """By the path of a field of a DreamBoothJob: what must hold for it."""
 
+_RESERVED = Rule(
+    f"self.all(key, !key.matches(r'^({RESERVED_KEYS})$'))",
+    "keys of dreambooth.io, kueue.x-k8s.io, app.kubernetes.io and batch.kubernetes.io are reserved for the operator, the Job "
+    "controller and Kueue. Remove them",
+)
 _VALUES = "(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)"
 
 RUNTIME_RULES: Mapping[str, Sequence[Rule]] = {
@@ -288,7 +294,36 @@ RUNTIME_RULES: Mapping[str, Sequence[Rule]] = {
             "quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
             "sharedMemory must not be more than memory, which it counts towards",
         ),
+        Rule(
+            "!has(self.cpuLimit) || !has(self.cpu) || quantity(self.cpu).compareTo(quantity(self.cpuLimit)) <= 0",
+            "cpu must not be more than cpuLimit",
+        ),
+        Rule(
+            f"!((has(self.gpuResourceName) ? self.gpuResourceName : '{Resources().gpu_resource_name}') in self.extended)",
+            "extended must not have the resource that counts the GPUs, of which resources.gpusPerNode is the number. Remove it",
+        ),
         _GPU_RESOURCE,
+    ],
+    "spec.resources.extended": [
+        *_LABELS,
+        Rule(
+            "self.all(key, key.contains('/') && !key.contains('kubernetes.io/') && !key.startsWith('requests.'))",
+            "each key must be an extended resource, such as rdma/hca",
+        ),
+    ],
+    "spec.podLabels": [*_LABELS, _RESERVED],
+    "spec.podAnnotations": [*_LABELS, _RESERVED],
+    "spec.env": [
+        Rule(
+            "self.all(one, self.exists_one(other, other.name == one.name))",
+            "each variable must be set once. Remove one of them",
+        ),
+    ],
+    "spec.env[]": [
+        Rule(
+            f"!(self.name in {json.dumps(OWN_VARIABLES)})",
+            f"the operator sets {', '.join(OWN_VARIABLES)}. Remove the variable",
+        ),
     ],
     "spec.topology": _TOPOLOGY,
     "spec.nodeSelector": _LABELS,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from dreambooth_api.quantities import Quantity
+from dreambooth_api.runtime_pods import Annotations, CaBundle, ExtendedResources, Labels, UserPolicy, Variable
 from dreambooth_api.sections import (
     AllowedImage,
     CacheVolume,
@@ -25,8 +26,6 @@ from dreambooth_api.training import ObjectName, Section
 
 RUNTIME_KIND = "DreamBoothRuntime"
 RUNTIME_PLURAL = "dreamboothruntimes"
-
-Labels = Annotated[dict[QualifiedName, LabelValue], Field(max_length=20)]
 
 
 class LabelRequirement(Section):
@@ -54,6 +53,8 @@ class RuntimeResources(Section):
 
     cpu: Quantity | None = None
     """CPU cores (request)."""
+    cpu_limit: Quantity | None = None
+    """CPU cores (limit). Default: no limit."""
     memory: Quantity | None = None
     """Memory (request and limit)."""
     shared_memory: Quantity | None = None
@@ -62,6 +63,8 @@ class RuntimeResources(Section):
     """Disk of the node for temporary files and logs (request and limit)."""
     gpu_resource_name: GpuResourceName | None = None
     """Extended resource by which the cluster counts the GPUs."""
+    extended: ExtendedResources = {}
+    """Further extended resources of each pod, such as network devices for RDMA, each with its number."""
 
 
 class RuntimeVolumes(Section):
@@ -121,6 +124,23 @@ class DreamBoothRuntimeSpec(Section):
     """Labels that a node must have; DreamBoothJobs may require more."""
     tolerations: Annotated[list[Toleration], Field(max_length=20)] = []
     """Taints that the pods tolerate; DreamBoothJobs can't add any."""
+    pod_labels: Labels = {}
+    """Further labels of the pods."""
+    pod_annotations: Annotations = {}
+    """Further annotations of the pods."""
+    scheduler_name: ObjectName | None = None
+    """Scheduler of the pods. Default: that of the cluster."""
+    runtime_class_name: ObjectName | None = None
+    """RuntimeClass of the pods, such as `nvidia`. Default: none."""
+    image_pull_secret_names: Annotated[list[ObjectName], Field(max_length=20)] = []
+    """Secrets in each namespace with which nodes pull the images. Default: those of the operator's settings."""
+    pod_user: UserPolicy = "Fixed"
+    """User of the pods. `Fixed`: user and group 65532. `Assigned`: the pods name none, and the platform assigns one, as
+    OpenShift does; else it is that of the image."""
+    env: Annotated[list[Variable], Field(max_length=50)] = []
+    """Further variables of the environment, such as `HF_ENDPOINT` and `HTTPS_PROXY`."""
+    ca_bundle: CaBundle | None = None
+    """Certificates of the authorities that pods trust. Default: those of the image."""
     priority_class_names: Annotated[list[ObjectName], Field(max_length=20)] = []
     """PriorityClasses that DreamBoothJobs may name; one that names none gets the first. Default: none."""
     queue_names: Annotated[list[QueueName], Field(max_length=20)] = []

@@ -4,13 +4,16 @@ The API server refuses the same with the rules in `cel.py`. The operator validat
 newer than the operator.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dreambooth_api.failures import Problem
 from dreambooth_api.quantities import amount
 from dreambooth_api.runtime import DreamBoothRuntimeSpec
+from dreambooth_api.runtime_pods import OWN_VARIABLES, is_reserved
 from dreambooth_api.scheduling_rules import gpu_resource_problems, toleration_problems, topology_problems
+from dreambooth_api.sections import Resources
 from dreambooth_api.validation import check_fields
 
 
@@ -53,6 +56,39 @@ def _tolerations(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
     return toleration_problems("spec.tolerations", spec.tolerations)
 
 
+def _resources(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
+    resources = spec.resources
+    if (
+        resources.cpu is not None
+        and resources.cpu_limit is not None
+        and amount(resources.cpu) > amount(resources.cpu_limit)
+    ):
+        message = f"is more than resources.cpuLimit ({resources.cpu_limit})"
+        yield Problem("spec.resources.cpu", resources.cpu, message, "Lower it, or raise resources.cpuLimit")
+    for name in resources.extended:
+        if name == (resources.gpu_resource_name or Resources().gpu_resource_name):
+            message, remedy = "counts the GPUs, of which resources.gpusPerNode is the number", "Remove it"
+            yield Problem(f"spec.resources.extended.{name}", resources.extended[name], message, remedy)
+        for problem in gpu_resource_problems(name):
+            yield dataclasses.replace(problem, field=f"spec.resources.extended.{name}")
+
+
+def _reserved(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
+    for field, given in {"podLabels": spec.pod_labels, "podAnnotations": spec.pod_annotations}.items():
+        for key in filter(is_reserved, given):
+            message = "is reserved for the operator, the Job controller and Kueue"
+            yield Problem(f"spec.{field}.{key}", given[key], message, "Remove it")
+
+
+def _variables(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
+    for number, one in enumerate(spec.env):
+        field = f"spec.env[{number}].name"
+        if one.name in OWN_VARIABLES:
+            yield Problem(field, one.name, "is set by the operator", "Remove it")
+        if one.name in [other.name for other in spec.env[:number]]:
+            yield Problem(field, one.name, "is set twice", "Remove one of them")
+
+
 def _topology(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
     return topology_problems("spec.topology", spec.topology)
 
@@ -62,5 +98,8 @@ _RULES: list[Callable[[DreamBoothRuntimeSpec], Iterator[Problem]]] = [
     _shared_memory,
     _gpu_resource,
     _tolerations,
+    _resources,
+    _reserved,
+    _variables,
     _topology,
 ]

@@ -46,6 +46,7 @@ PATTERNS: Mapping[str, str] = {
     r"^[^\s{}][^{}\n]*$": "words in one line, without braces and without a space at the beginning",
     r"^[A-Za-z0-9_]{1,30}$": "1 to 30 letters, digits and _, such as fp16",
     r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?$": "an amount, such as 4, 500m or 16Gi",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "letters, digits and _, but no digit first, such as HTTPS_PROXY",
     f"^{SUBDOMAIN}/{NAME}$": "a name with its domain, such as nvidia.com/gpu",
     r"^(auto|[^\s{}]{1,40})$": "auto, or a word of up to 40 characters without spaces and braces",
     r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$": "letters, digits, -, _ and ., but not two dots at the beginning",

@@ -47,8 +47,10 @@ class Settings(BaseModel):
         IPv4Network("0.0.0.0/0"),
         IPv6Network("::/0"),
     ]
-    """Networks in which trainers may connect to a model hub on port 443, if their spec names one. Private networks inside are
+    """Networks in which trainers may connect to a model hub on `hubPorts`, if their spec names one. Private networks inside are
     excluded, unless they are listed themselves. With an empty list, no connections are allowed."""
+    hub_ports: Annotated[list[Annotated[int, Field(ge=1, le=65535)]], BeforeValidator(_split)] = [443]
+    """Ports of the model hub, or of the proxy to it, to which trainers may connect."""
     trainer_networks: Annotated[list[IPvAnyNetwork], BeforeValidator(_split)] = []
     """Networks (CIDR) in which trainers are polled for their progress. Default: all except loopback and link-local networks."""
 

@@ -96,3 +96,12 @@ def test_the_operator_may_create_network_policies_only_if_they_are_enabled(rende
 
 def test_the_chart_works_as_a_subchart(render: Render) -> None:
     assert json.dumps(render({"global": {"any": "thing"}, "enabled": True})) == json.dumps(render({}))
+
+
+def test_labels_of_pods_take_precedence_over_those_of_all_objects(render: Render) -> None:
+    given = {"commonLabels": {"team": "platform", "tier": "1"}, "podLabels": {"team": "vision"}}
+    (deployment,) = of_kind(render(given), "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert (labels["team"], labels["tier"]) == ("vision", "1")
+    assert labels.items() >= deployment["spec"]["selector"]["matchLabels"].items()
+    assert deployment["metadata"]["labels"]["team"] == "platform"

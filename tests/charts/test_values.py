@@ -37,6 +37,10 @@ def test_the_committed_files_match_the_comments() -> None:
         ({"settings": {"namespace": "other"}}, "/settings", "additional properties 'namespace' not allowed"),
         ({"settings": {"workers": 0}}, "/settings/workers", "minimum: got 0, want 1"),
         ({"settings": {"logLevel": "LOUD"}}, "/settings/logLevel", "must be one of"),
+        ({"fullnameOverride": "My Name"}, "/fullnameOverride", "does not match pattern"),
+        ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "/commonLabels/app.kubernetes.io~1name", "false"),
+        ({"podLabels": {"helm.sh/chart": "x"}}, "/podLabels/helm.sh~1chart", "false"),
+        ({"extraEnv": [{"name": "DREAMBOOTH_PORT", "value": "1"}]}, "/extraEnv/0/name", "'not' failed"),
     ],
 )
 def test_values_outside_of_the_schema_are_rejected(given: dict[str, Any], place: str, words: str, helm: Helm) -> None:
@@ -58,6 +62,7 @@ def test_each_setting_reaches_the_operator(render: Render) -> None:
         "tokenSecretNames": ["hub"],
         "trainerPort": 9000,
         "hubNetworks": ["1.2.0.0/16"],
+        "hubPorts": [443, 3128],
         "leaseSeconds": 20,
         "logFormat": "plain",
         "logLevel": "DEBUG",

@@ -17,7 +17,7 @@ CONFIGURATION = ROOT / "docs" / "gitops" / "name-references.yaml"
 PAGE = Path("docs/gitops.md")
 NAMES = "name", "Name", "Names", "runtime"
 """What the names of fields end with that may name another object."""
-OTHER = {"spec/resources/gpuResourceName"}
+OTHER = {"spec/resources/gpuResourceName", "spec/schedulerName"}
 """Fields that name something else than an object."""
 KINDS = {
     "ConfigMap": "v1",
@@ -25,6 +25,7 @@ KINDS = {
     "LocalQueue": "kueue.x-k8s.io/v1beta2",
     "PersistentVolumeClaim": "v1",
     "PriorityClass": "scheduling.k8s.io/v1",
+    "RuntimeClass": "node.k8s.io/v1",
     "Secret": "v1",
     "StorageClass": "storage.k8s.io/v1",
     "WorkloadPriorityClass": "kueue.x-k8s.io/v1beta2",

@@ -1,5 +1,9 @@
 {{- define "dreambooth.name" -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | default .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "dreambooth.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (include "dreambooth.name" .) -}}
 {{- end -}}
 
 {{- define "dreambooth.selector" -}}
@@ -18,6 +22,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "dreambooth.image" -}}

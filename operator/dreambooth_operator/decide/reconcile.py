@@ -286,7 +286,15 @@ def _start(context: Context) -> Decision:
     reported = {*orphaned, *(Reference("Job", name_of(one)) for one in blocking)}
     if blockers := [
         *earlier_objects(observed.dreamboothjob, blocking, observed.pods, orphaned),
-        *preflight_failures(observed.dreamboothjob, job, number, observed.referenced, context.settings, reported),
+        *preflight_failures(
+            observed.dreamboothjob,
+            job,
+            number,
+            observed.referenced,
+            context.settings,
+            runtime.spec.ca_bundle,
+            reported,
+        ),
     ]:
         return _blocked(context, blockers)
     start = plan_start(observed.dreamboothjob, job, number, observed.referenced, runtime, context.settings)

@@ -36,7 +36,7 @@ def build_job(
     }
     if annotations := {name: str(value) for name, value in seconds.items() if value}:
         meta["annotations"] = annotations
-    template = build_pod_template(job, name, dict(meta["labels"]), settings)
+    template = build_pod_template(job, name, dict(meta["labels"]), runtime.spec, settings)
     queue = job.spec.scheduling.queue_name
     if queue:
         meta["labels"][names.LABEL_QUEUE] = queue

@@ -15,7 +15,6 @@ from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.settings import Settings
 
 HUB_SCHEME = "hf://"
-HUB_PORT = 443
 DNS_PORT = 53
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 """Label that Kubernetes sets on each namespace to its name."""
@@ -55,7 +54,7 @@ def build_network_policy(dreamboothjob: Object, job: DreamBoothJob, settings: Se
         egress.append({"to": peers})
     if _uses_hub(job) and settings.hub_networks:
         networks = [_without_private(str(network)) for network in settings.hub_networks]
-        egress.append({"to": networks, "ports": [_port("TCP", HUB_PORT)]})
+        egress.append({"to": networks, "ports": [_port("TCP", port) for port in settings.hub_ports]})
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

@@ -5,12 +5,22 @@ from typing import Any
 
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.quantities import amount
-from dreambooth_operator.decide.builders.volumes import CONFIG, CONFIG_FILE, cache_folder, mounts, run_folder, volumes
+from dreambooth_api.runtime import DreamBoothRuntimeSpec, RuntimeResources
+from dreambooth_operator.decide.builders.volumes import (
+    CA_FILE,
+    CONFIG,
+    CONFIG_FILE,
+    cache_folder,
+    mounts,
+    run_folder,
+    volumes,
+)
 from dreambooth_operator.objects import names
 from dreambooth_operator.settings import Settings
 
 USER = 65532
 """User ID and group ID of the trainer; also the `fsGroup` of its volumes."""
+_FIXED_USER = {"runAsUser": USER, "runAsGroup": USER, "fsGroup": USER}
 GRACE_SECONDS = 300
 """Time for the trainer to save a checkpoint after SIGTERM."""
 TERMINATION_LOG = "/dev/termination-log"
@@ -20,13 +30,16 @@ MASTER_PORT = 29500
 """Port of the first pod where the processes of several nodes rendezvous; the default of torchrun."""
 
 
-def build_pod_template(job: DreamBoothJob, attempt: str, labels: dict[str, str], settings: Settings) -> dict[str, Any]:
+def build_pod_template(
+    job: DreamBoothJob, attempt: str, labels: dict[str, str], runtime: DreamBoothRuntimeSpec, settings: Settings
+) -> dict[str, Any]:
     """The pod template of an attempt.
 
     Args:
         job: the DreamBoothJob.
         attempt: name of the Job.
         labels: labels of the pods.
+        runtime: the spec of the runtime.
         settings: the settings of the operator.
     """
     spec: dict[str, Any] = {
@@ -38,26 +51,26 @@ def build_pod_template(job: DreamBoothJob, attempt: str, labels: dict[str, str],
         "shareProcessNamespace": True,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
+            **(_FIXED_USER if runtime.pod_user == "Fixed" else {}),
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumes": volumes(job),
-        "containers": [_container(job, attempt, settings)],
+        "volumes": volumes(job, runtime.ca_bundle),
+        "containers": [_container(job, attempt, runtime, settings)],
     }
     scheduling = job.spec.scheduling
     optional = {
         "subdomain": names.service(job.metadata.name) if job.spec.resources.nodes > 1 else None,
-        "imagePullSecrets": [{"name": name} for name in settings.image_pull_secrets],
+        "imagePullSecrets": [{"name": name} for name in runtime.image_pull_secret_names or settings.image_pull_secrets],
+        "schedulerName": runtime.scheduler_name,
+        "runtimeClassName": runtime.runtime_class_name,
         "nodeSelector": scheduling.node_selector,
         "tolerations": [one.model_dump(by_alias=True, exclude_none=True) for one in scheduling.tolerations],
         "priorityClassName": scheduling.priority_class_name,
         "topologySpreadConstraints": _spread(job, labels),
     }
-    metadata: dict[str, Any] = {"labels": labels}
-    if annotations := _topology(job):
+    metadata: dict[str, Any] = {"labels": {**runtime.pod_labels, **labels}}
+    if annotations := {**runtime.pod_annotations, **_topology(job)}:
         metadata["annotations"] = annotations
     return {"metadata": metadata, "spec": spec | {key: value for key, value in optional.items() if value}}
 
@@ -78,16 +91,16 @@ def _spread(job: DreamBoothJob, labels: Mapping[str, str]) -> list[dict[str, Any
     return [constraint | {"labelSelector": {"matchLabels": own}}]
 
 
-def _container(job: DreamBoothJob, attempt: str, settings: Settings) -> dict[str, Any]:
+def _container(job: DreamBoothJob, attempt: str, runtime: DreamBoothRuntimeSpec, settings: Settings) -> dict[str, Any]:
     container = {
         "name": names.CONTAINER,
         "image": job.spec.image or settings.trainer_image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": _command(job, attempt, settings.trainer_port),
-        "env": _environment(job),
+        "env": _environment(job, runtime),
         "ports": [{"name": names.PORT, "containerPort": settings.trainer_port}],
-        "resources": _resources(job),
-        "volumeMounts": mounts(job),
+        "resources": _resources(job, runtime.resources),
+        "volumeMounts": mounts(job, runtime.ca_bundle),
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -116,7 +129,7 @@ def _command(job: DreamBoothJob, attempt: str, port: int) -> list[str]:
     return ["python", "-m", "dreambooth_trainer.launch", *map(_literal, [*launch, "--", *arguments])]
 
 
-def _environment(job: DreamBoothJob) -> list[dict[str, Any]]:
+def _environment(job: DreamBoothJob, runtime: DreamBoothRuntimeSpec) -> list[dict[str, Any]]:
     threads = amount(job.spec.resources.cpu) / _processes(job)
     # The root file system is read-only and the user has no entry in /etc/passwd, so libraries need HOME and USER.
     values = {
@@ -126,6 +139,9 @@ def _environment(job: DreamBoothJob) -> list[dict[str, Any]]:
         "HF_HOME": f"{cache_folder(job)}/huggingface",
         "OMP_NUM_THREADS": str(max(1, int(threads))),
     }
+    if runtime.ca_bundle:
+        values |= dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), CA_FILE)
+    values |= {one.name: one.value for one in runtime.env}
     environment: list[dict[str, Any]] = [{"name": name, "value": _literal(value)} for name, value in values.items()]
     if secret := job.spec.model.token_secret:
         reference = {"name": secret.name, "key": secret.key}
@@ -138,14 +154,16 @@ def _literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def _resources(job: DreamBoothJob) -> dict[str, Any]:
+def _resources(job: DreamBoothJob, runtime: RuntimeResources) -> dict[str, Any]:
     resources = job.spec.resources
     limits = {"memory": resources.memory}
     if resources.ephemeral_storage is not None:
         limits["ephemeral-storage"] = resources.ephemeral_storage
+    limits |= {name: str(number) for name, number in runtime.extended.items()}
     if resources.gpus_per_node:
         limits[resources.gpu_resource_name] = str(resources.gpus_per_node)
-    return {"requests": {"cpu": resources.cpu, **limits}, "limits": limits}
+    cpu = {"cpu": runtime.cpu_limit} if runtime.cpu_limit is not None else {}
+    return {"requests": {"cpu": resources.cpu, **limits}, "limits": {**cpu, **limits}}
 
 
 def _probes() -> dict[str, Any]:

@@ -5,21 +5,25 @@
 /input/claims/NAME  a claim with photos or models
 /output             the claim for the output; the run has a folder in it
 /cache              the claim for the cache, if there is one
+/etc/ca-bundle      certificates of authorities
 /tmp                temporary files and the home directory
 /dev/shm            shared memory for the processes of a pod
 """
 
 from collections.abc import Mapping
-from posixpath import join, normpath
+from posixpath import basename, join, normpath
 from typing import Any
 
 from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.runtime_pods import CaBundle
 from dreambooth_operator.objects import names
 
 CONFIG = "/config"
 CONFIG_FILE = "train.json"
 OUTPUT = "/output"
 PHOTOS = "/input/photos"
+CA_FOLDER = "/etc/ca-bundle"
+CA_FILE = f"{CA_FOLDER}/ca.crt"
 CLAIM_SCHEME = "pvc://"
 
 
@@ -76,7 +80,7 @@ def claims_read(job: DreamBoothJob) -> Mapping[str, str]:
     return named
 
 
-def volumes(job: DreamBoothJob) -> list[dict[str, Any]]:
+def volumes(job: DreamBoothJob, ca_bundle: CaBundle | None) -> list[dict[str, Any]]:
     """The volumes of a pod; each claim is one volume, even if it is mounted several times."""
     images = job.spec.subject.images
     shared = {"medium": "Memory", "sizeLimit": job.spec.resources.shared_memory}
@@ -91,10 +95,13 @@ def volumes(job: DreamBoothJob) -> list[dict[str, Any]]:
     if images.image:
         image = {"reference": images.image.reference, "pullPolicy": images.image.pull_policy}
         items.append({"name": "photos", "image": image})
+    if ca_bundle:
+        file = {"key": ca_bundle.key, "path": basename(CA_FILE)}
+        items.append({"name": "ca-bundle", "configMap": {"name": ca_bundle.config_map_name, "items": [file]}})
     return items
 
 
-def mounts(job: DreamBoothJob) -> list[dict[str, Any]]:
+def mounts(job: DreamBoothJob, ca_bundle: CaBundle | None) -> list[dict[str, Any]]:
     """The volume mounts of the trainer's container."""
     claims, images, cache = _claims(job), job.spec.subject.images, job.spec.volumes.cache
     items: list[dict[str, Any]] = [
@@ -108,6 +115,8 @@ def mounts(job: DreamBoothJob) -> list[dict[str, Any]]:
     items += [{"name": claims[claim], "mountPath": _input(claim), "readOnly": True} for claim in claims_read(job)]
     if images.config_map or images.image:
         items.append({"name": "photos", "mountPath": PHOTOS, "readOnly": True})
+    if ca_bundle:
+        items.append({"name": "ca-bundle", "mountPath": CA_FOLDER, "readOnly": True})
     return items
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.runtime import Runtime
+from dreambooth_api.sections import Resources
 
 
 def with_runtime(job: DreamBoothJob, runtime: Runtime) -> DreamBoothJob:
@@ -25,7 +26,7 @@ def with_runtime(job: DreamBoothJob, runtime: Runtime) -> DreamBoothJob:
         "workload_priority_class_name": asked.workload_priority_class_name or next(iter(priorities), None),
         "topology": asked.topology or topology,
     }
-    resources = {name: value for name, value in given.resources if value is not None}
+    resources = {name: value for name, value in given.resources if value is not None and name in Resources.model_fields}
     update = {
         "image": spec.image or given.image,
         "resources": spec.resources.model_copy(update=resources),

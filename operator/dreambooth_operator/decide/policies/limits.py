@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from dreambooth_api.failures import Problem
 from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.quantities import amount
 from dreambooth_api.runtime import Runtime
 
 
@@ -58,10 +59,17 @@ def _amounts(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
             limits.active_deadline_seconds,
         ),
     ]
-    for field, value, amount, limit in amounts:
-        if amount is not None and limit is not None and amount > limit:
+    for field, value, number, limit in amounts:
+        if number is not None and limit is not None and number > limit:
             message = f"exceeds the limit of the {_title(runtime)}: {limit}"
             yield Problem(f"spec.{field}", value, message, "Reduce it, or choose another runtime")
+
+
+def _cpu(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
+    asked, given = job.spec.resources.cpu, runtime.spec.resources
+    if given.cpu is None and given.cpu_limit is not None and amount(asked) > amount(given.cpu_limit):
+        message = f"exceeds the CPU limit of the {_title(runtime)}: {given.cpu_limit}"
+        yield Problem("spec.resources.cpu", asked, message, "Reduce it, or choose another runtime")
 
 
 def _node_selector(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
@@ -138,6 +146,7 @@ _RULES: list[Callable[[DreamBoothJob, Runtime], Iterator[Problem]]] = [
     _token_secret,
     _photos,
     _amounts,
+    _cpu,
     _node_selector,
     _tolerations,
     _names,

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from dreambooth_api.job import KIND, DreamBoothJob
+from dreambooth_api.runtime_pods import CaBundle
 from dreambooth_operator.decide.builders.volumes import claims_read, output_claim
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.reasons import Finding
@@ -16,8 +17,13 @@ CLAIM: Final = "PersistentVolumeClaim"
 Referenced = Mapping[Reference, Object | None]
 
 
-def required_objects(job: DreamBoothJob) -> Mapping[Reference, str]:
-    """The objects that users must create, and the field of the spec that names each."""
+def required_objects(job: DreamBoothJob, ca_bundle: CaBundle | None) -> Mapping[Reference, str]:
+    """The objects that users must create, and the field of the spec that names each.
+
+    Args:
+        job: the DreamBoothJob, with the fields that its runtime sets.
+        ca_bundle: the certificates of its runtime.
+    """
     named = {Reference(CLAIM, claim): field for claim, field in claims_read(job).items()}
     volumes, photos = job.spec.volumes, job.spec.subject.images.config_map
     if volumes.output.claim_name:
@@ -26,6 +32,8 @@ def required_objects(job: DreamBoothJob) -> Mapping[Reference, str]:
         named.setdefault(Reference(CLAIM, volumes.cache.claim_name), "volumes.cache.claimName (or its runtime)")
     if photos:
         named[Reference("ConfigMap", photos.name)] = "subject.images.configMap.name"
+    if ca_bundle:
+        named.setdefault(Reference("ConfigMap", ca_bundle.config_map_name), "caBundle.configMapName of its runtime")
     return named
 
 
@@ -48,6 +56,7 @@ def preflight_failures(
     number: int,
     referenced: Referenced,
     settings: Settings,
+    ca_bundle: CaBundle | None = None,
     reported: Collection[Reference] = (),
 ) -> list[Finding]:
     """The checks that fail.
@@ -58,13 +67,14 @@ def preflight_failures(
         number: number of the attempt.
         referenced: the objects of `required_objects` and `created_objects`, as far as they exist.
         settings: the settings of the operator.
+        ca_bundle: the certificates of the runtime.
         reported: objects whose names are needed, but that have been reported.
     """
     own = created_objects(job, number, settings)
     # Photos and models may be on the claim that the operator creates, but never in the ConfigMap that it creates.
     required = {
         reference: field
-        for reference, field in required_objects(job).items()
+        for reference, field in required_objects(job, ca_bundle).items()
         if reference not in own or reference.kind != CLAIM
     }
     found = [_missing(one, referenced.get(one), field, dreamboothjob) for one, field in required.items()]

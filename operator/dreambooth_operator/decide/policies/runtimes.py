@@ -58,12 +58,16 @@ def choose_runtime(
 def required_references(job: DreamBoothJob, runtimes: Sequence[Object]) -> set[Reference]:
     """The objects that `choose_runtime` and the preflight checks with any of its results depend on, except the runtimes."""
     read = [spec for item in _candidates(job, runtimes) if (spec := _read(item)[0])]
-    references = {reference for spec in read for reference in required_objects(with_runtime(job, Runtime("", spec)))}
+    references = {
+        reference
+        for spec in read
+        for reference in required_objects(with_runtime(job, Runtime("", spec)), spec.ca_bundle)
+    }
     # If the named runtime does not exist, the message has those that the namespace may use.
     offered = read or [spec for item in runtimes if (spec := _read(item)[0])]
     if any(spec.namespace_selector != LabelSelector() for spec in offered):
         references.add(Reference("Namespace", job.metadata.namespace or ""))
-    return references | set(required_objects(job))
+    return references | set(required_objects(job, None))
 
 
 def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:

@@ -64,7 +64,8 @@ def test_an_api_server_accepts_the_objects(case: str, cluster: Any) -> None:
             cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename", "-", stdin=text)
             if document["kind"] == "Job":
                 template = document["spec"]["template"]
-                template["spec"].pop("priorityClassName", None)  # there is no such class
+                for name in ("priorityClassName", "runtimeClassName"):
+                    template["spec"].pop(name, None)  # there is no such class
                 pod = {
                     **template,
                     "apiVersion": "v1",

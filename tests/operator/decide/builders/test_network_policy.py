@@ -120,3 +120,8 @@ def test_hub_networks(networks: str, address: str, expected: bool) -> None:
 def test_pods_of_one_dreamboothjob_reach_each_other_at_any_port() -> None:
     assert {"to": [{"podSelector": {"matchLabels": PEER}}]} in policy(TWO_NODES)["egress"]
     assert all("podSelector" not in peer for rule in policy({})["egress"] for peer in rule.get("to", ()))
+
+
+def test_a_hub_behind_a_proxy_has_another_port() -> None:
+    assert not may_reach(HUB, "8.8.8.8", 3128)
+    assert may_reach(HUB, "8.8.8.8", 3128, hub_ports="443,3128")

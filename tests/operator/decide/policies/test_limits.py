@@ -50,6 +50,8 @@ PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}
         ({"model": GATED}, {"tokenSecretNames": ["other", "hub"]}, None),
         ({"subject": PHOTOS}, {"allowedImages": ["*"]}, "spec.subject.images.image.reference"),
         ({"subject": PHOTOS}, {"allowedPhotoImages": ["registry/photos:*"]}, None),
+        ({"resources": {"cpu": "9"}}, {"resources": {"cpuLimit": "8"}}, "spec.resources.cpu"),
+        ({"resources": {"cpu": "9"}}, {"resources": {"cpuLimit": "8", "cpu": "7"}}, None),
         ({"training": {"steps": 11}}, {"limits": {"steps": 10}}, "spec.training.steps"),
         ({"training": {"steps": 10}}, {"limits": {"steps": 10}}, None),
         ({"resources": {"nodes": 3}}, {"limits": {"nodes": 2}}, "spec.resources.nodes"),

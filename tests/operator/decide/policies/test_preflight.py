@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from dreambooth_api.runtime_pods import CaBundle
 from dreambooth_operator.decide.policies.preflight import CLAIM, created_objects, preflight_failures, required_objects
 from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.objects.observed import Reference
@@ -39,7 +40,7 @@ def photos(**images: Any) -> dict[str, Any]:
     ],
 )
 def test_required_objects(spec: dict[str, Any], expected: dict[Any, str]) -> None:
-    assert required_objects(read(**spec)) == expected
+    assert required_objects(read(**spec), None) == expected
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_a_failed_check(spec: dict[str, Any], present: dict[Reference, Any], exp
 
 def test_all_failed_checks_are_reported_at_once() -> None:
     found = preflight_failures(
-        OWNER, read(**SHELF), 3, {PHOTOS: None, CONFIG: item(), POLICY: item()}, SETTINGS, {POLICY}
+        OWNER, read(**SHELF), 3, {PHOTOS: None, CONFIG: item(), POLICY: item()}, SETTINGS, reported={POLICY}
     )
     assert [one.reason for one in found] == ["ClaimNotFound", "ConfigMapNotFound", "NameTaken"]
 
@@ -114,3 +115,11 @@ def test_the_message_names_the_field_or_the_owner() -> None:
     owner = {"kind": "Deployment", "name": "web", "uid": "x", "controller": True}
     (taken,) = preflight_failures(OWNER, read(), 3, {PHOTOS: item(), CONFIG: item(owner)}, SETTINGS)
     assert "belongs to Deployment web" in taken.message
+
+
+def test_the_certificates_of_the_runtime_must_exist() -> None:
+    bundle = CaBundle(config_map_name="trusted")
+    (missing,) = preflight_failures(OWNER, read(), 3, {PHOTOS: item()}, SETTINGS, bundle)
+    assert missing.message.startswith("ConfigMap trusted (spec.caBundle.configMapName of its runtime) does not exist")
+    trusted = Reference("ConfigMap", "trusted")
+    assert preflight_failures(OWNER, read(), 3, {PHOTOS: item(), trusted: item()}, SETTINGS, bundle) == []

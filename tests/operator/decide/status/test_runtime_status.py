@@ -40,6 +40,17 @@ def test_a_valid_runtime_is_accepted() -> None:
         ({"allowedImages": ["registry.io*"]}, "spec.allowedImages[0]: 'registry.io*' has the wrong form"),
         ({"tolerations": [{"effect": "NoSchedule"}]}, "spec.tolerations[0]: "),
         ({"resources": {"memory": "1Gi", "sharedMemory": "2Gi"}}, "spec.resources.sharedMemory: '2Gi'"),
+        ({"resources": {"cpu": "2", "cpuLimit": "1"}}, "spec.resources.cpu: '2' is more than resources.cpuLimit (1)"),
+        (
+            {"resources": {"extended": {"nvidia.com/gpu": 1}}},
+            "spec.resources.extended.nvidia.com/gpu: 1 counts the GPUs",
+        ),
+        ({"resources": {"extended": {"requests.a/b": 1}}}, "spec.resources.extended.requests.a/b: "),
+        ({"podLabels": {"dreambooth.io/job": "cat"}}, "spec.podLabels.dreambooth.io/job: 'cat' is reserved"),
+        ({"podAnnotations": {"kueue.x-k8s.io/x": "y"}}, "spec.podAnnotations.kueue.x-k8s.io/x: 'y' is reserved"),
+        ({"env": [{"name": "HOME", "value": "/"}]}, "spec.env[0].name: 'HOME' is set by the operator"),
+        ({"env": [{"name": "A", "value": ""}] * 2}, "spec.env[1].name: 'A' is set twice"),
+        ({"topology": {}}, "spec.topology: "),
         ({"resources": {"gpuResourceName": "kubernetes.io/gpu"}}, "spec.resources.gpuResourceName: "),
         (
             {"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}},
