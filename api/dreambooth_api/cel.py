@@ -1,31 +1,15 @@
-"""What the API server refuses at once, in the Common Expression Language: the rules that need no look at the cluster.
+"""What the API server refuses of a DreamBoothJob, in the Common Expression Language: rules that need no look at the cluster.
 
 Read by `crd.py`. The operator validates again with `cluster_rules.py`. Validation follows defaulting, so sections and
 fields with defaults are always there.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from functools import reduce
-from operator import getitem
-from typing import Any, NamedTuple
 
-from dreambooth_api.contradictions import DEFAULTS
-from dreambooth_api.dependent_fields import SWITCHES, Switch
+from dreambooth_api.cel_parts import GPU_RESOURCE, LABELS, TOLERATION, TOPOLOGY, Rule, dependent_fields, has_default
 from dreambooth_api.job import NAME_LENGTH, DreamBoothJobSpec
-from dreambooth_api.runtime_pods import OWN_VARIABLES, RESERVED_KEYS
-from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, QUALIFIED_NAME, NewClaim, Resources
+from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, NewClaim, Resources
 from dreambooth_api.training import FOLDER_SCHEMES, SINGLE_FILE, Section
-
-
-class Rule(NamedTuple):
-    """A validation rule of a field."""
-
-    rule: str
-    """The expression that must hold."""
-    message: str
-    """What is wrong where it does not, and the remedy."""
-
 
 IMMUTABLE = Rule(
     "self == oldSelf",
@@ -47,51 +31,8 @@ def _unchanged(field: str) -> str:
     return f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
 
 
-_TOPOLOGY = [
-    Rule(
-        "has(self.required) != has(self.preferred)",
-        "a topology needs either required or preferred",
-    )
-]
-
 _SOURCE = f"self.{{field}}.matches('^({MODEL_SOURCE})$')"
 _SOURCES = "{field} must be embedded://emoji, hf://organisation/name or pvc://claim/path: pods see no other path"
-
-
-def _literal(value: Any) -> str:
-    """A value of JSON, which is also one of the expression language."""
-    return json.dumps(value)
-
-
-def _has_default(field: str, default: Any) -> str:
-    """The expression that a field has its default, and so have all fields inside."""
-    if isinstance(default, Mapping):
-        return " && ".join(_has_default(f"{field}.{name}", value) for name, value in default.items())
-    return f"!has(self.{field})" if default is None else f"self.{field} == {_literal(default)}"
-
-
-def _dependent_fields(section: str) -> list[Rule]:
-    """The rules that fields without effect are not set."""
-
-    def default_of(path: str) -> Any:
-        return reduce(getitem, path.split("."), DEFAULTS)
-
-    def rule(switch: Switch, field: str) -> Rule:
-        # A number needs the type of its field.
-        idle = type(default_of(switch.field))(switch.idle)
-        name, dependent = (path.removeprefix(f"{section}.") for path in (switch.field, field))
-        acts = f"self.{name} != {_literal(idle)}"
-        return Rule(
-            f"{acts} || {_has_default(dependent, default_of(field))}",
-            f"{field} {switch.message}. {switch.remedy}, or remove it",
-        )
-
-    return [
-        rule(switch, field)
-        for switch in SWITCHES
-        if switch.field.startswith(f"{section}.")
-        for field in switch.dependents
-    ]
 
 
 def _needs_hub(field: str) -> Rule:
@@ -110,34 +51,6 @@ def _stage(part: str, lowest: int) -> Rule:
         f"!self.offload.{part} || {_at_least('self.zeroStage', lowest)}",
         f"offload.{part} needs a zeroStage of at least {lowest}, or auto",
     )
-
-
-_TOLERATION = [
-    Rule(
-        "has(self.key) || self.operator == 'Exists'",
-        "a toleration without key needs the operator Exists: it tolerates all taints. Add a key, or set the operator",
-    ),
-    Rule(
-        "self.operator == 'Equal' || !has(self.value) || self.value == ''",
-        "value has no effect for the operator Exists. Remove it, or choose the operator Equal",
-    ),
-    Rule(
-        "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
-        "tolerationSeconds needs the effect NoExecute. Set it, or remove the seconds",
-    ),
-]
-_LABELS = [
-    Rule(
-        f"self.all(key, size(key) <= 317 && key.matches('^{QUALIFIED_NAME}$'))",
-        "each key must be the key of a label, [domain/]name, such as example.com/gpu",
-    )
-]
-_GPU_RESOURCE = Rule(
-    "!has(self.gpuResourceName) || "
-    "!(self.gpuResourceName.contains('kubernetes.io/') || self.gpuResourceName.startsWith('requests.'))",
-    "gpuResourceName must be an extended resource, such as nvidia.com/gpu: Kubernetes reserves kubernetes.io/ and requests. "
-    "for itself",
-)
 
 
 _FURTHER: Mapping[str, Sequence[Rule]] = {
@@ -196,10 +109,10 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             "config must be a hub repository (organisation/name) or pvc://claim/path: pods see no other path",
         ),
     ],
-    "spec.samples": _dependent_fields("samples"),
+    "spec.samples": dependent_fields("samples"),
     "spec.evaluation": [
         Rule(_SOURCE.format(field="encoder"), _SOURCES.format(field="encoder")),
-        *_dependent_fields("evaluation"),
+        *dependent_fields("evaluation"),
     ],
     "spec.subject": [
         Rule(
@@ -227,11 +140,11 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             "self.prompt.contains('{class}') && !self.prompt.contains('{identifier}')",
             'prompt must have {class} and not {identifier}, as in "a {class}": class images show any member of the class',
         ),
-        *_dependent_fields("prior"),
+        *dependent_fields("prior"),
     ],
     "spec.training": [
         Rule("self.warmupSteps < self.steps", "warmupSteps must be less than steps"),
-        *_dependent_fields("training"),
+        *dependent_fields("training"),
     ],
     "spec.deepspeed": [_stage("optimizer", 1), _stage("parameters", 3)],
     "spec.resources": [
@@ -239,22 +152,22 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             "quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
             "sharedMemory must not be more than memory, which it counts towards",
         ),
-        _GPU_RESOURCE,
+        GPU_RESOURCE,
         Rule(
-            f"self.gpusPerNode > 0 || {_has_default('gpuResourceName', Resources().gpu_resource_name)}",
+            f"self.gpusPerNode > 0 || {has_default('gpuResourceName', Resources().gpu_resource_name)}",
             "gpuResourceName has no effect, because gpusPerNode is 0. Set gpusPerNode, or remove it",
         ),
     ],
     "spec.volumes.output": [
         Rule(
-            f"!has(self.claimName) || {_has_default('create', NewClaim().model_dump(by_alias=True))}",
+            f"!has(self.claimName) || {has_default('create', NewClaim().model_dump(by_alias=True))}",
             "create has no effect, because claimName names an existing claim. Remove one of them",
         ),
     ],
-    "spec.scheduling.topology": _TOPOLOGY,
-    "spec.scheduling.nodeSelector": [IMMUTABLE, *_LABELS],
+    "spec.scheduling.topology": TOPOLOGY,
+    "spec.scheduling.nodeSelector": [IMMUTABLE, *LABELS],
     "spec.scheduling.tolerations": [IMMUTABLE],
-    "spec.scheduling.tolerations[]": _TOLERATION,
+    "spec.scheduling.tolerations[]": TOLERATION,
     "spec.volumes.output.create": [
         Rule("quantity(self.size).isGreaterThan(quantity('0'))", "size must be greater than 0"),
         Rule(
@@ -270,63 +183,3 @@ RULES: Mapping[str, Sequence[Rule]] = {
     **{path: [IMMUTABLE, *_FURTHER.get(path, ())] for path in (f"spec.{section}" for section in FIXED)},
 }
 """By the path of a field of a DreamBoothJob: what must hold for it."""
-
-_RESERVED = Rule(
-    f"self.all(key, !key.matches(r'^({RESERVED_KEYS})$'))",
-    "keys of dreambooth.io, kueue.x-k8s.io, app.kubernetes.io and batch.kubernetes.io are reserved for the operator, the Job "
-    "controller and Kueue. Remove them",
-)
-_VALUES = "(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)"
-
-RUNTIME_RULES: Mapping[str, Sequence[Rule]] = {
-    "": [
-        Rule(
-            "size(self.metadata.name) <= 63",
-            "metadata.name must have at most 63 characters, since it is a label of what runs with it",
-        )
-    ],
-    "spec.namespaceSelector.matchExpressions[]": [
-        Rule(_VALUES, "values must be given for the operators In and NotIn, and for no other"),
-    ],
-    "spec.resources": [
-        Rule(
-            "!has(self.sharedMemory) || !has(self.memory) || "
-            "quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
-            "sharedMemory must not be more than memory, which it counts towards",
-        ),
-        Rule(
-            "!has(self.cpuLimit) || !has(self.cpu) || quantity(self.cpu).compareTo(quantity(self.cpuLimit)) <= 0",
-            "cpu must not be more than cpuLimit",
-        ),
-        Rule(
-            f"!((has(self.gpuResourceName) ? self.gpuResourceName : '{Resources().gpu_resource_name}') in self.extended)",
-            "extended must not have the resource that counts the GPUs, of which resources.gpusPerNode is the number. Remove it",
-        ),
-        _GPU_RESOURCE,
-    ],
-    "spec.resources.extended": [
-        *_LABELS,
-        Rule(
-            "self.all(key, key.contains('/') && !key.contains('kubernetes.io/') && !key.startsWith('requests.'))",
-            "each key must be an extended resource, such as rdma/hca",
-        ),
-    ],
-    "spec.podLabels": [*_LABELS, _RESERVED],
-    "spec.podAnnotations": [*_LABELS, _RESERVED],
-    "spec.env": [
-        Rule(
-            "self.all(one, self.exists_one(other, other.name == one.name))",
-            "each variable must be set once. Remove one of them",
-        ),
-    ],
-    "spec.env[]": [
-        Rule(
-            f"!(self.name in {json.dumps(OWN_VARIABLES)})",
-            f"the operator sets {', '.join(OWN_VARIABLES)}. Remove the variable",
-        ),
-    ],
-    "spec.topology": _TOPOLOGY,
-    "spec.nodeSelector": _LABELS,
-    "spec.tolerations[]": _TOLERATION,
-}
-"""By the path of a field of a DreamBoothRuntime: what must hold for it."""

@@ -12,7 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel
 
-from dreambooth_api.cel import RULES, RUNTIME_RULES, Rule
+from dreambooth_api.cel import RULES
+from dreambooth_api.cel_parts import Rule
+from dreambooth_api.cel_runtime import RUNTIME_RULES
 from dreambooth_api.job import GROUP, PLURAL, VERSION, DreamBoothJob
 from dreambooth_api.runtime import RUNTIME_PLURAL, DreamBoothRuntime
 from dreambooth_api.status import NOT_OBSERVED

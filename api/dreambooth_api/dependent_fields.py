@@ -1,6 +1,7 @@
 """Fields that have an effect only with some values of another field.
 
-Read by `contradictions.py`, and by `cel.py` for the API server. `cluster_rules.py` has those of the sections for the cluster.
+Read by `contradictions.py`, and by `cel_parts.py` for the API server. `cluster_rules.py` has those of the sections for the
+cluster.
 """
 
 import json

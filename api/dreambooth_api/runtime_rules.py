@@ -1,7 +1,7 @@
 """Validates a DreamBoothRuntime: each field, and rules over several fields.
 
-The API server refuses the same with the rules in `cel.py`. The operator validates again, as the installed CRD may be older or
-newer than the operator.
+The API server refuses the same with the rules in `cel_runtime.py`. The operator validates again, as the installed CRD may be
+older or newer than the operator.
 """
 
 import dataclasses
