@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
+from tests.patience import PATIENCE
 
 CHART = ROOT / "charts" / "dreambooth-operator"
 RELEASE = "dreambooth"
@@ -31,7 +32,7 @@ def install(cluster: Cluster, images: Mapping[str, str], *arguments: str) -> Non
         *("upgrade", "--install", RELEASE, CHART),
         *("--namespace", NAMESPACE, "--create-namespace", "--values", "-"),
         # They have been applied separately.
-        *("--set", "crds.install=false", "--wait", "--timeout", "3m", *arguments),
+        *("--set", "crds.install=false", "--wait", "--timeout", f"{PATIENCE}s", *arguments),
         stdin=json.dumps(values),
     )
     restrict(cluster, NAMESPACE)
