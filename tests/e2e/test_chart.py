@@ -8,6 +8,7 @@ from tests.conftest import Cluster
 from tests.e2e.installation import CHART, NAMESPACE, RELEASE, install
 from tests.e2e.tenant import Tenant, small
 from tests.e2e.test_interruptions import LONG, in_training
+from tests.patience import PATIENCE
 
 
 def steps_on(tenant: Tenant, before: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,10 +22,10 @@ def test_a_job_trains_through_install_upgrade_rollback_and_uninstall(
     uninstalled: Tenant, named_by_default: None, node: Cluster, loaded: Mapping[str, str]
 ) -> None:
     tenant, release = uninstalled, (RELEASE, "--namespace", NAMESPACE)
-    waits = "--wait", "--timeout", "3m"
+    waits = "--wait", "--timeout", f"{PATIENCE}s"
 
     node.helm("install", *release, CHART, *waits)
-    node.helm("test", *release, "--logs", "--timeout", "2m")
+    node.helm("test", *release, "--logs", "--timeout", f"{PATIENCE}s")
     tenant.apply(small(training=LONG))
     status = in_training(tenant)
     (pod,) = tenant.pods()
@@ -33,7 +34,7 @@ def test_a_job_trains_through_install_upgrade_rollback_and_uninstall(
 
     install(node, loaded, "--set", "crds.install=true")
     status = steps_on(tenant, status)
-    node.helm("test", *release, "--logs", "--timeout", "2m")
+    node.helm("test", *release, "--logs", "--timeout", f"{PATIENCE}s")
 
     node.helm("rollback", *release, "1", *waits)
     status = steps_on(tenant, status)
