@@ -5,20 +5,19 @@ Objects are passed and returned as JSON. Each error of the network or the API se
 
 import asyncio
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import aiohttp
-from kubernetes.aio import client, config
+from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
 from dreambooth_api.job import API_VERSION, KIND, PLURAL
 from dreambooth_api.runtime import RUNTIME_KIND, RUNTIME_PLURAL
+from dreambooth_operator.kube.connection import load_configuration
 from dreambooth_operator.metrics.counters import API_SECONDS
 from dreambooth_operator.objects.names import OPERATOR
 from dreambooth_operator.objects.observed import InvalidField, Object, Reference
@@ -96,14 +95,8 @@ class Cluster:
 
     @classmethod
     async def connect(cls) -> "Cluster":
-        """Creates a client with credentials from `KUBECONFIG` if it is set, else from the pod, else from `~/.kube/config`."""
-        configuration = client.Configuration()
-        if not os.environ.get("KUBECONFIG"):
-            with suppress(config.ConfigException):
-                config.load_incluster_config(client_configuration=configuration)
-                return cls(client.ApiClient(configuration))
-        await config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
-        return cls(client.ApiClient(configuration))
+        """Creates a client of the API server that the environment names; see `load_configuration`."""
+        return cls(client.ApiClient(await load_configuration()))
 
     async def close(self) -> None:
         """Closes the connections."""

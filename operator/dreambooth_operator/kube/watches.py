@@ -35,6 +35,20 @@ class _RetryForever:
         return itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1]))
 
 
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """kopf compares each object with its last handled state, also if only event handlers are registered, and copies it several
+    times to do so. Here, the states are empty."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Stores nothing."""
+
+
 def _settings() -> kopf.OperatorSettings:
     """Settings of kopf."""
     settings = kopf.OperatorSettings()
@@ -49,6 +63,7 @@ def _settings() -> kopf.OperatorSettings:
     # kopf keeps complete objects until their handlers are done and for the idle time after that.
     settings.watching.chunk_size = FIRST_PAGE_SIZE
     settings.queueing.idle_timeout = 0.1
+    settings.persistence.diffbase_storage = _NoDiffBase()
     settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_JOB
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_JOB
     return settings
@@ -128,6 +143,6 @@ async def _connection(cluster: Cluster, attempt: int) -> kopf.ConnectionInfo:
         private_key_path=configuration.key_file,
         scheme=scheme or None,
         token=token or None,
-        trust_env=True,
+        proxy_url=configuration.proxy,
         priority=attempt,
     )

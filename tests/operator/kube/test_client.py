@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 
 from dreambooth_operator.kube import client as module
 from dreambooth_operator.kube.client import Cluster, ClusterError
+from dreambooth_operator.kube.watches import _connection
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.clusters import applied_job, network, with_cluster
 
@@ -241,6 +242,50 @@ def test_an_unavailable_or_hanging_server_is_an_error_within_the_timeout(
             wire.heal()
             assert await cluster.get("ConfigMap", namespace, "settings") is None
             await cluster.close()
+
+    asyncio.run(test())
+
+
+def test_credentials_for_other_programs_are_not_used(
+    namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password secret")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    async def test(cluster: Cluster) -> None:
+        assert await cluster.get("ConfigMap", namespace, "settings") is None
+
+    with_cluster(test)
+
+
+def test_the_proxy_of_the_environment_is_used_except_for_excluded_hosts(
+    namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        writer.close()
+
+    async def test() -> None:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        monkeypatch.setenv("no_proxy", "elsewhere.example")
+        proxied = await Cluster.connect()
+        with pytest.raises(ClusterError):
+            await proxied.get("ConfigMap", namespace, "settings")
+        address = proxied.configuration.host.removeprefix("https://")
+        assert [line.split()[:2] for line in asked] == [[b"CONNECT", address.encode()]]
+        assert (await _connection(proxied, 0)).proxy_url == proxied.configuration.proxy
+        await proxied.close()
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        direct = await Cluster.connect()
+        assert await direct.get("ConfigMap", namespace, "settings") is None
+        await direct.close()
+        server.close()
 
     asyncio.run(test())
 
