@@ -24,6 +24,7 @@ from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.objects.names import LABEL_INDEX, LABEL_JOB
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.poll.poller import Poller
+from dreambooth_operator.queueing.adaptive_limit import AdaptiveLimit
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 
@@ -59,7 +60,7 @@ async def _poll(trainers: int, finished: int, seconds: float, port: int) -> floa
         for item in _objects(f"job-{number}", f"team-{number % NAMESPACES}", address):
             store.put(item)
     values = {"trainer_image": "trainer", "trainer_port": port, "trainer_networks": "127.0.0.0/8"}
-    queue = WorkQueue()
+    queue = WorkQueue(AdaptiveLimit(8))
     poller = asyncio.create_task(Poller(store, queue, Settings.model_validate(values)).run())
     begun, used = time.monotonic(), time.process_time()
     while time.monotonic() < begun + seconds:

@@ -27,10 +27,16 @@ from dreambooth_operator.kube.client import TIMEOUT_SECONDS, Cluster, ClusterErr
 from dreambooth_operator.kube.lease import Leadership
 from dreambooth_operator.kube.relist import Resync
 from dreambooth_operator.kube.watches import handlers, watch
-from dreambooth_operator.metrics.counters import BUSY_WORKERS, QUEUE_DEPTH, QUEUE_LONGEST_WAIT
+from dreambooth_operator.metrics.counters import (
+    BUSY_WORKERS,
+    LARGEST_BUSY_WORKERS,
+    QUEUE_DEPTH,
+    QUEUE_LONGEST_WAIT,
+)
 from dreambooth_operator.metrics.server import HealthServer
 from dreambooth_operator.poll.poller import Poller
-from dreambooth_operator.queueing.work_queue import WorkQueue, limit_per_namespace
+from dreambooth_operator.queueing.adaptive_limit import AdaptiveLimit
+from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import PREFIX, Settings, settings_from
 
 log = logging.getLogger(__name__)
@@ -87,7 +93,9 @@ class Operator:
         self.settings = settings
         self.cluster = cluster
         self.store = Store()
-        self.queue = WorkQueue(limit_per_namespace(settings.workers))
+        limit = AdaptiveLimit(settings.workers)
+        cluster.on_answer = limit.answered
+        self.queue = WorkQueue(limit)
         self.leadership = Leadership(cluster, settings)
         self.resync = Resync(cluster, self.store, self.queue, settings)
         self.progress = Poller(self.store, self.queue, settings)
@@ -107,6 +115,7 @@ class Operator:
         self._parts: asyncio.Task[None] | None = None
         self._stopped = False
         BUSY_WORKERS.set_function(self.queue.busy)
+        LARGEST_BUSY_WORKERS.set_function(lambda: limit.value)
 
     async def serve(self) -> None:
         """Starts the server for probes and metrics, before all other parts."""

@@ -72,7 +72,8 @@ class Settings(BaseModel):
     """Minimum level of log lines."""
 
     workers: Annotated[int, Field(ge=1, le=100)] = 8
-    """Number of DreamBoothJobs that are reconciled at the same time."""
+    """Number of DreamBoothJobs that are reconciled at the same time; up to eight times as many while the API server responds
+    within a second."""
     resync_seconds: Annotated[float, Field(gt=0)] = 300
     """Interval in seconds between two complete lists of all watched kinds."""
     poll_seconds: Annotated[float, Field(gt=0)] = 5

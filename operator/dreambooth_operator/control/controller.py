@@ -1,12 +1,17 @@
-"""Runs the workers. Each takes a key, observes the DreamBoothJob, calls `decide/reconcile.py`, and `writer.py` writes the plan.
+"""Runs a worker for each key of the queue: it observes the DreamBoothJob, calls `decide/reconcile.py`, and `writer.py` writes the
+plan.
 
 The order of writes allows a crash between any two of them: objects are created, the status is written, objects are deleted (the
 status may contain facts that were read from them), and Events are recorded. The next reconciliation repeats missing writes.
+
+After a worker has created a Job, the same DreamBoothJob is reconciled again, after all those that wait: so if many are created at
+once, all Jobs are created before the API server is busy with their statuses, which are its most expensive writes.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -19,6 +24,7 @@ from dreambooth_operator.control.event_lookups import (
     pods_lacking_volumes,
 )
 from dreambooth_operator.control.other_operators import OtherOperators
+from dreambooth_operator.control.shared_reads import SharedReads
 from dreambooth_operator.control.writer import Writer, WriteRefused
 from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.kube.client import Cluster, ClusterError
@@ -65,41 +71,38 @@ class Controller:
         self._reconciler = reconciler
         self._refusals: dict[Key, WriteRefused] = {}
         self._others = OtherOperators(settings)
+        self._reads = SharedReads(cluster)
 
     async def run(self) -> None:
         """Runs until the queue is closed."""
         self._others.start()
         async with asyncio.TaskGroup() as workers:
-            for _ in range(self._settings.workers):
-                workers.create_task(self._work())
+            with suppress(QueueClosed):
+                while True:
+                    workers.create_task(self._work(await self._queue.get()))
 
-    async def _work(self) -> None:
-        while True:
-            try:
-                key = await self._queue.get()
-            except QueueClosed:
-                return
-            requeue_after, failure, least = None, None, 0.0
-            try:
-                with RECONCILE_SECONDS.time():
-                    requeue_after = await self._reconcile(key)
-                failure = "refused" if key in self._refusals else None
-            except ClusterError as error:
-                failure = "conflict" if error.status == 409 else "cluster"
-                least = error.retry_after or 0.0
-                # After a change or deletion in the meantime, the watch delivers the new state.
-                level = logging.DEBUG if error.status in (404, 409) else logging.WARNING
-                log.log(level, "%s/%s: reconciliation failed and will be retried: %s", *key, error)
-            except Exception:
-                failure = "bug"
-                log.exception("%s/%s: reconciliation failed and will be retried", *key)
-            finally:
-                # Also if the worker is cancelled: otherwise, the key would remain in progress.
-                if failure is None:
-                    self._queue.done(key, requeue_after)
-                else:
-                    RECONCILE_ERRORS.labels(failure).inc()
-                    self._queue.failed(key, requeue_after, least)
+    async def _work(self, key: Key) -> None:
+        requeue_after, failure, least = None, None, 0.0
+        try:
+            with RECONCILE_SECONDS.time():
+                requeue_after = await self._reconcile(key)
+            failure = "refused" if key in self._refusals else None
+        except ClusterError as error:
+            failure = "conflict" if error.status == 409 else "cluster"
+            least = error.retry_after or 0.0
+            # After a change or deletion in the meantime, the watch delivers the new state.
+            level = logging.DEBUG if error.status in (404, 409) else logging.WARNING
+            log.log(level, "%s/%s: reconciliation failed and will be retried: %s", *key, error)
+        except Exception:
+            failure = "bug"
+            log.exception("%s/%s: reconciliation failed and will be retried", *key)
+        finally:
+            # Also if the worker is cancelled: otherwise, the key would remain in progress.
+            if failure is None:
+                self._queue.done(key, requeue_after)
+            else:
+                RECONCILE_ERRORS.labels(failure).inc()
+                self._queue.failed(key, requeue_after, least)
 
     async def _reconcile(self, key: Key) -> float | None:
         """Reconciles a DreamBoothJob; returns the seconds after which to reconcile it again."""
@@ -113,8 +116,10 @@ class Controller:
         plan = self._reconciler.reconcile(observed, now, self._settings)
         retry_after = None
         try:
-            retry_after = await self._writer.write_objects(plan)
+            retry_after = await self._writer.write_objects(dreamboothjob, plan)
             self._refusals.pop(key, None)
+            if retry_after == 0:
+                return 0.0
         except WriteRefused as refused:
             self._refusals[key] = refused
         after = self._with_refusal(key, observed)
@@ -146,7 +151,7 @@ class Controller:
         slow_jobs = jobs_lacking_pods(dreamboothjob["metadata"]["uid"], observed.jobs, own, now)
         message = self._cluster.latest_event_message
         referenced, mounts, claims, creations = await asyncio.gather(
-            asyncio.gather(*(self._cluster.get(kind, key.namespace, name) for kind, name in references)),
+            asyncio.gather(*(self._reads.get(kind, key.namespace, name) for kind, name in references)),
             asyncio.gather(*(self._mount_failure(key.namespace, name) for name in slow_pods)),
             asyncio.gather(*(self._unbound(key.namespace, name) for name in slow_claims)),
             asyncio.gather(

@@ -6,10 +6,11 @@ next reconciliation sees them even if the watch is delayed.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
 from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
+from dreambooth_operator.control.valid_objects import ValidObjects
 from dreambooth_operator.decide.status.refusals import is_namespace_deleted
 from dreambooth_operator.kube.cache import WATCHED, Store
 from dreambooth_operator.kube.client import TIMEOUT_SECONDS, Cluster, ClusterError
@@ -53,23 +54,23 @@ class Writer:
         self._store = store
         self._leadership = leadership
         self._metrics = metrics
+        self._valid = ValidObjects()
         self._identity = settings.identity
         self._manager = status_manager(settings.namespace, settings.lease_name)
 
-    async def write_objects(self, plan: Plan) -> float | None:
+    async def write_objects(self, dreamboothjob: Object, plan: Plan) -> float | None:
         """Checks, applies and creates the objects of a plan, in this order. An object to create that exists is left unchanged.
 
         Returns:
-            Seconds after which to reconcile again; None: no need.
+            Seconds after which to reconcile again; None: no need; 0: an object was created that the next reconciliation sees.
 
         Raises:
             WriteRefused: The API server refused an object.
             ClusterError: A transient error.
         """
-        await asyncio.gather(*(self._check(item) for item in plan.check))
+        await _together(self._check(item, dreamboothjob) for item in plan.check)
+        await _together(self._write(item, "apply", self._cluster.apply) for item in plan.apply)
         due = None
-        for item in plan.apply:
-            await self._write(item, "apply", self._cluster.apply)
         for item in plan.create:
             try:
                 await self._write(item, "create", self._cluster.create)
@@ -113,19 +114,29 @@ class Writer:
         log.log(_LEVELS[event.type], "%s/%s: %s: %s", namespace, name, event.reason, event.message)
         item = event_object(dreamboothjob, event, now, self._identity)
         try:
-            known = await self._cluster.get("Event", namespace, item["metadata"]["name"])
-            timeout = self._begin("Event", "emit")
-            await (
-                self._cluster.replace(repeated(known, now), timeout) if known else self._cluster.create(item, timeout)
-            )
+            await self._emit(item, now)
         except ClusterError as error:
             level = logging.DEBUG if is_namespace_deleted(error.message) else logging.WARNING
             log.log(level, "%s/%s: Event %s was not recorded: %s", namespace, name, event.reason, error)
 
-    async def _check(self, item: Object) -> None:
+    async def _emit(self, item: Object, now: datetime) -> None:
+        """Creates an Event, or increases the count of the one that exists."""
+        try:
+            await self._cluster.create(item, self._begin("Event", "emit"))
+        except ClusterError as error:
+            if error.status != 409:
+                raise
+            known = await self._cluster.get("Event", item["metadata"]["namespace"], item["metadata"]["name"])
+            if known:
+                await self._cluster.replace(repeated(known, now), self._begin("Event", "emit"))
+
+    async def _check(self, item: Object, dreamboothjob: Object) -> None:
         """Lets the API server validate an object. Other errors, such as an exceeded quota, are those of the write."""
+        if self._valid.has(item, dreamboothjob):
+            return
         try:
             await self._cluster.check(item)
+            self._valid.add(item, dreamboothjob)
         except ClusterError as error:
             if error.invalid_fields:
                 raise WriteRefused(item, error) from error
@@ -151,6 +162,17 @@ class Writer:
             raise ClusterError(0, "the Lease has expired, nothing was written")
         WRITES.labels(kind, verb).inc()
         return timeout
+
+
+async def _together(writes: Iterable[Awaitable[object]]) -> None:
+    """Waits for all writes, also if one fails, so that none of them runs any more when the worker continues.
+
+    Raises:
+        WriteRefused, ClusterError: The error of the first one that failed.
+    """
+    for outcome in await asyncio.gather(*writes, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 def _known(reference: Reference, observed: Observed) -> Object | None:

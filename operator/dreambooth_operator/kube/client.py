@@ -92,6 +92,9 @@ class Cluster:
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
         self._running: dict[object, float] = {}
+        self.on_answer: Callable[[float, int], None] = lambda begun, status: None
+        """Called after each request about a single object: when it was sent, by `time.monotonic`, and the status code of the
+        response; 0 if there was none."""
 
     @classmethod
     async def connect(cls) -> "Cluster":
@@ -240,7 +243,7 @@ class Cluster:
         """
         fields = f"involvedObject.kind={kind},involvedObject.name={name},reason={reason}"
         query = {"limit": str(PAGE_SIZE), "fieldSelector": fields}
-        page = await self._request("GET", _path("Event", namespace), query=query)
+        _, page = await self._request_page(_path("Event", namespace), query, None)
         latest = max(page["items"], key=_last_seen, default=None)
         if latest is None or (since and datetime.fromisoformat(_last_seen(latest)) < since):
             return None
@@ -256,7 +259,15 @@ class Cluster:
         return len(text), json.loads(text)
 
     async def _request(self, method: str, path: str, **more: Any) -> Any:
-        return json.loads(await self._send(method, path, **more))
+        begun, status = time.monotonic(), 200
+        try:
+            text = await self._send(method, path, **more)
+        except ClusterError as error:
+            status = error.status
+            raise
+        finally:
+            self.on_answer(begun, status)
+        return json.loads(text)
 
     async def _send(
         self,

@@ -17,6 +17,10 @@ QUEUE_LONGEST_WAIT = Gauge(
     "Time that the oldest DreamBoothJob in the work queue has waited for a worker.",
 )
 BUSY_WORKERS = Gauge(PREFIX + "busy_workers", "Workers that are reconciling a DreamBoothJob.")
+LARGEST_BUSY_WORKERS = Gauge(
+    PREFIX + "largest_busy_workers",
+    "Number of workers that may be busy at the same time, by the answers of the API server.",
+)
 STORED_OBJECTS = Gauge(PREFIX + "stored_objects", "Objects in the cache.")
 API_SECONDS = Histogram(
     PREFIX + "api_request_seconds",

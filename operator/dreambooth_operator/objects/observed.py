@@ -82,14 +82,15 @@ class Event:
 
 @dataclass(frozen=True)
 class Plan:
-    """The writes for one DreamBoothJob, in this order: check, apply, create, write the status, delete, record Events."""
+    """The writes for one DreamBoothJob, in this order: check, apply, create, write the status, delete, record Events. If a Job is
+    created, the other writes are left to the next plan, which follows at once."""
 
     status: Object
     """The whole status; written if it differs from the one in `Observed.dreamboothjob`."""
     check: Sequence[Object] = ()
     """Objects to create that the API server validates first: if one is invalid, nothing is written."""
     apply: Sequence[Object] = ()
-    """Objects to apply (server-side), in this order."""
+    """Objects to apply (server-side), in any order."""
     create: Sequence[Object] = ()
     """Objects to create, in this order. An object that exists is left unchanged: it is immutable, or other controllers write
     to it as well."""

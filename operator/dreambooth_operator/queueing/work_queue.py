@@ -8,12 +8,12 @@ workers, so slow DreamBoothJobs of one tenant can't delay those of another. The 
 
 import asyncio
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
 
 from dreambooth_operator.objects.observed import Key
+from dreambooth_operator.queueing.adaptive_limit import AdaptiveLimit
 from dreambooth_operator.queueing.fair_queue import FairQueue
 
 FIRST_DELAY = 0.2
@@ -46,11 +46,11 @@ class WorkQueue:
     """A work queue of unique keys.
 
     Args:
-        namespace_limit: Number of workers that one namespace may use at the same time.
+        limit: Number of keys that are processed at the same time.
     """
 
-    def __init__(self, namespace_limit: int = sys.maxsize) -> None:
-        self._namespace_limit = namespace_limit
+    def __init__(self, limit: AdaptiveLimit) -> None:
+        self._limit = limit
         self._waiting: FairQueue[Key] = FairQueue()
         self._queued: dict[Key, float] = {}
         self._in_progress: Counter[str] = Counter()
@@ -86,7 +86,8 @@ class WorkQueue:
             QueueClosed: The queue has been closed.
         """
         while not self._closed:
-            key = self._waiting.pop(lambda namespace: self._in_progress[namespace] < self._namespace_limit)
+            key = self._next()
+            self._limit.reached = key is None and len(self._waiting) > 0
             if key is not None:
                 del self._queued[key]
                 self._cancel_timer(key)
@@ -150,6 +151,12 @@ class WorkQueue:
         self._wake.set()
         for key in list(self._timers):
             self._cancel_timer(key)
+
+    def _next(self) -> Key | None:
+        if len(self._started) >= self._limit.value:
+            return None
+        share = limit_per_namespace(self._limit.value)
+        return self._waiting.pop(lambda namespace: self._in_progress[namespace] < share)
 
     def _end(self, key: Key, requeue_after: float | None) -> None:
         del self._started[key]

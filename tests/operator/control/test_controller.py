@@ -1,12 +1,13 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from kubernetes.aio import client
@@ -15,7 +16,7 @@ from dreambooth_api.status import NOT_OBSERVED
 from dreambooth_operator.control import event_lookups
 from dreambooth_operator.control.controller import Controller, Reconciler
 from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
-from dreambooth_operator.control.writer import EXISTED_SECONDS, Writer
+from dreambooth_operator.control.writer import EXISTED_SECONDS, Writer, WriteRefused
 from dreambooth_operator.decide import reconcile
 from dreambooth_operator.decide.status import diagnosis
 from dreambooth_operator.kube.cache import Store
@@ -24,6 +25,7 @@ from dreambooth_operator.kube.lease import Leadership
 from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.objects.observed import Event, Key, Object, Observed, Plan, Reference
 from dreambooth_operator.poll.poller import Poller
+from dreambooth_operator.queueing.adaptive_limit import AdaptiveLimit
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 from tests.conftest import Cluster as Kubectl
@@ -71,7 +73,7 @@ class Running:
         settings = Settings(trainer_image="trainer", workers=2)
         self.cluster = cluster
         self.key = Key(namespace, "dog")
-        self.store, self.queue, self.lease = Store(), WorkQueue(), HeldLease()
+        self.store, self.queue, self.lease = Store(), WorkQueue(AdaptiveLimit(2)), HeldLease()
         writer = Writer(cluster, self.store, self.lease, DreamBoothJobMetrics(self.store), settings)
         progress = Poller(self.store, self.queue, settings)
         self.controller = Controller(cluster, self.store, self.queue, progress, writer, settings, reconciler)
@@ -131,7 +133,8 @@ def test_a_plan_is_carried_out_and_its_results_are_cached(namespace: str) -> Non
         if not observed.jobs:
             making = {"apply": [config_map(observed, a="b")], "create": [attempt(observed)]}
             return Plan(status={"phase": "Pending"}, events=[Event("Normal", "Accepted", "It begins.")], **making)
-        return Plan(status={"phase": "Starting"})
+        begins = observed.dreamboothjob["status"] == UNSEEN
+        return Plan(status={"phase": "Starting"}, events=[Event("Normal", "Starting", "It begins.")] if begins else [])
 
     async def test(cluster: Cluster) -> None:
         script = Script(decide)
@@ -143,7 +146,82 @@ def test_a_plan_is_carried_out_and_its_results_are_cached(namespace: str) -> Non
         assert await cluster.get("ConfigMap", namespace, "settings") is not None
         events, _ = await cluster.list("Event", namespace)
         own = [event for event in events if event["involvedObject"]["kind"] == "DreamBoothJob"]
-        assert [(event["reason"], event["count"]) for event in own] == [("Accepted", 1)]
+        assert [(event["reason"], event["count"]) for event in own] == [("Starting", 1)]
+
+    with_cluster(test)
+
+
+@contextmanager
+def recorded(cluster: Cluster) -> Iterator[list[str]]:
+    """The requests of the block: `GET jobs/dog-0`, and `DRY-RUN jobs` for one that stores nothing."""
+    requests: list[str] = []
+    original = cluster._send
+
+    async def send(method: str, path: str, **more: Any) -> bytes:
+        verb = "DRY-RUN" if (more.get("query") or {}).get("dryRun") else method
+        requests.append(f"{verb} {path.partition('/namespaces/')[2].partition('/')[2]}")
+        return await original(method, path, **more)
+
+    with patch.object(cluster, "_send", send):
+        yield requests
+
+
+def test_jobs_are_created_before_any_status_is_written_with_as_few_requests_as_necessary(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        parts = Running(cluster, namespace, reconcile)
+        keys = [Key(namespace, f"dog-{number}") for number in range(3)]
+        for key in keys:
+            parts.store.put(await cluster.create(applied_job(namespace, key.name)))
+        await cluster.create(config_map(Observed(dreamboothjob=applied_job(namespace)), "photos", a="b"))
+        parts.queue.add_all(keys)
+        with recorded(cluster) as requests:
+            task = asyncio.create_task(parts.controller.run())
+            statuses = [f"PUT dreamboothjobs/{key.name}/status" for key in keys]
+            await until(lambda: set(statuses) < set(requests))
+            await parts.idle()
+        parts.queue.close()
+        await task
+        jobs = [index for index, request in enumerate(requests) if request == "POST jobs"]
+        assert len(jobs) == len(keys) and max(jobs) < min(map(requests.index, statuses)), requests
+        first, second = (requests[: jobs[0]], requests[jobs[0] + 1 : jobs[1]])
+        assert sorted(set(first) - set(second)) == [
+            "DRY-RUN jobs",
+            "DRY-RUN persistentvolumeclaims",
+            *(request.replace("dog-1", "dog-0") for request in sorted(second) if "dog-1" in request),
+        ]
+        assert sorted(second) == [
+            "GET configmaps/dog-1-config",
+            "GET configmaps/photos",
+            "GET jobs/dog-1-0",
+            "GET networkpolicies/dog-1",
+            "GET persistentvolumeclaims/dog-1",
+            "PATCH configmaps/dog-1-config",
+            "PATCH networkpolicies/dog-1",
+            "POST persistentvolumeclaims",
+        ]
+        assert sorted(requests[jobs[-1] + 1 :]) == sorted([*statuses, *["POST events"] * len(keys)])
+
+    with_cluster(test)
+
+
+def test_all_objects_are_written_before_a_refusal_is_reported(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        dreamboothjob = await cluster.create(applied_job(namespace))
+        observed = Observed(dreamboothjob=dreamboothjob)
+        parts = Running(cluster, namespace, reconcile)
+        original = cluster.apply
+
+        async def late(item: Object, timeout: float) -> Object:
+            if item["metadata"]["name"] == "second":
+                await asyncio.sleep(0.5)
+            return await original(item, timeout)
+
+        with patch.object(cluster, "apply", late), pytest.raises(WriteRefused, match="ConfigMap Not A Name: "):
+            await parts.controller._writer.write_objects(
+                dreamboothjob,
+                Plan(status={}, apply=[config_map(observed, "Not A Name"), config_map(observed, "second")]),
+            )
+        assert await cluster.get("ConfigMap", namespace, "second") is not None
 
     with_cluster(test)
 
@@ -237,9 +315,12 @@ def test_an_object_that_can_never_be_created_is_final_and_no_other_is_kept(names
     async def test(cluster: Cluster) -> None:
         parts = Running(cluster, namespace, reconcile)
         job = applied_job(namespace)
+        await cluster.create(config_map(Observed(dreamboothjob=job), "photos", a="b"))
+        # Objects that differ in more than the name have to be checked again.
+        parts.store.put(await cluster.create(applied_job(namespace, "cat")))
+        assert await parts.controller._reconcile(Key(namespace, "cat")) == 0
         job["spec"][section] = value
         parts.store.put(await cluster.create(job))
-        await cluster.create(config_map(Observed(dreamboothjob=job), "photos", a="b"))
         await parts.controller._reconcile(parts.key)
         status = (await parts.job())["status"]
         reasons = {one["type"]: one["reason"] for one in status["conditions"]}
@@ -534,8 +615,8 @@ def test_a_write_ends_before_the_lease_expires(
             parts.lease.seconds = 2.0
             wire.hang()
             writes: list[Callable[[], Coroutine[Any, Any, Any]]] = [
-                lambda: writer.write_objects(Plan(status={}, apply=[item])),
-                lambda: writer.write_objects(Plan(status={}, create=[item])),
+                lambda: writer.write_objects(dreamboothjob, Plan(status={}, apply=[item])),
+                lambda: writer.write_objects(dreamboothjob, Plan(status={}, create=[item])),
                 lambda: writer.write_status(dreamboothjob, {"phase": "Pending"}),
                 lambda: writer.delete(Reference("ConfigMap", "settings"), Observed(dreamboothjob=dreamboothjob)),
             ]

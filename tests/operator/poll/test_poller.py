@@ -14,6 +14,7 @@ from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.metrics.counters import POLLS
 from dreambooth_operator.objects.observed import Key
 from dreambooth_operator.poll.poller import REJECTION_THRESHOLD, Poller, running_trainers
+from dreambooth_operator.queueing.adaptive_limit import AdaptiveLimit
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 from tests.operator.clusters import until
@@ -55,7 +56,7 @@ class Trainers:
 
     def __init__(self, **settings: Any) -> None:
         self.store = Store()
-        self.queue = WorkQueue()
+        self.queue = WorkQueue(AdaptiveLimit(8))
         self.settings = settings
 
     def add(self, name: str, address: str) -> Key:

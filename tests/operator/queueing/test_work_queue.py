@@ -4,6 +4,7 @@ import time
 import pytest
 
 from dreambooth_operator.objects.observed import Key
+from dreambooth_operator.queueing.adaptive_limit import AdaptiveLimit
 from dreambooth_operator.queueing.work_queue import (
     FIRST_DELAY,
     LONGEST_DELAY,
@@ -18,7 +19,7 @@ A, B, C = (Key("space", name) for name in "abc")
 
 def test_keys_are_unique_and_in_order() -> None:
     async def test() -> None:
-        queue = WorkQueue()
+        queue = WorkQueue(AdaptiveLimit(8))
         queue.add_all([A, B, A, C, B])
         assert len(queue) == 3
         assert [await queue.get() for _ in range(3)] == [A, B, C]
@@ -29,7 +30,7 @@ def test_keys_are_unique_and_in_order() -> None:
 
 def test_a_key_that_is_added_while_processed_is_queued_again_but_never_has_two_workers() -> None:
     async def test() -> None:
-        queue = WorkQueue()
+        queue = WorkQueue(AdaptiveLimit(8))
         queue.add(A)
         await queue.get()
         queue.add(A)
@@ -45,7 +46,7 @@ def test_a_key_that_is_added_while_processed_is_queued_again_but_never_has_two_w
 
 def test_the_longest_wait_is_that_of_the_oldest_key() -> None:
     async def test() -> None:
-        queue = WorkQueue()
+        queue = WorkQueue(AdaptiveLimit(8))
         assert queue.longest_wait() == 0
         queue.add(A)
         await asyncio.sleep(0.05)
@@ -62,7 +63,7 @@ def test_the_longest_wait_is_that_of_the_oldest_key() -> None:
 
 def test_an_idle_worker_is_woken() -> None:
     async def test() -> None:
-        queue = WorkQueue()
+        queue = WorkQueue(AdaptiveLimit(8))
         waiting = asyncio.create_task(queue.get())
         await asyncio.sleep(0.01)
         queue.add(B)
@@ -73,7 +74,7 @@ def test_an_idle_worker_is_woken() -> None:
 
 def test_a_key_is_requeued_after_the_latest_delay() -> None:
     async def test() -> None:
-        queue = WorkQueue()
+        queue = WorkQueue(AdaptiveLimit(8))
         queue.add(A)
         queue.done(await queue.get(), 0.05)
         begun = time.monotonic()
@@ -90,7 +91,7 @@ def test_a_key_is_requeued_after_the_latest_delay() -> None:
 
 def test_the_delay_grows_with_each_failure_until_a_success() -> None:
     async def test() -> None:
-        queue = WorkQueue()
+        queue = WorkQueue(AdaptiveLimit(8))
         delays = []
         for _ in range(6):
             queue.add(A)
@@ -106,7 +107,7 @@ def test_the_delay_grows_with_each_failure_until_a_success() -> None:
 
 def test_a_retry_waits_no_longer_than_requeue_after() -> None:
     async def test() -> None:
-        queue = WorkQueue()
+        queue = WorkQueue(AdaptiveLimit(8))
         for _ in range(12):
             queue.add(A)
             delay = queue.failed(await queue.get(), requeue_after=0.5)
@@ -131,10 +132,10 @@ def test_backoff(failures: int, jitter: float, seconds: float) -> None:
 
 def test_a_closed_queue_returns_nothing_and_lets_workers_finish() -> None:
     async def test() -> None:
-        queue = WorkQueue()
+        queue = WorkQueue(AdaptiveLimit(8))
         queue.add_all([A, B])
         key = await queue.get()
-        idle = asyncio.create_task(WorkQueue().get())
+        idle = asyncio.create_task(WorkQueue(AdaptiveLimit(8)).get())
         queue.close()
         with pytest.raises(QueueClosed):
             await queue.get()
@@ -149,7 +150,7 @@ def test_a_closed_queue_returns_nothing_and_lets_workers_finish() -> None:
 
 def test_closing_wakes_idle_workers() -> None:
     async def test() -> None:
-        queue = WorkQueue()
+        queue = WorkQueue(AdaptiveLimit(8))
         workers = [asyncio.create_task(queue.get()) for _ in range(3)]
         await asyncio.sleep(0.01)
         queue.close()
@@ -161,7 +162,7 @@ def test_closing_wakes_idle_workers() -> None:
 
 def test_longest_run() -> None:
     async def test() -> None:
-        queue = WorkQueue()
+        queue = WorkQueue(AdaptiveLimit(8))
         assert queue.longest_run() == 0
         queue.add_all([A, B])
         await queue.get()
@@ -176,7 +177,7 @@ def test_longest_run() -> None:
 
 def test_no_key_is_processed_by_two_workers() -> None:
     async def test() -> None:
-        queue, seen, held = WorkQueue(), [], set()
+        queue, seen, held = WorkQueue(AdaptiveLimit(8)), [], set()
 
         async def work() -> None:
             while True:
@@ -208,7 +209,7 @@ def test_no_key_is_processed_by_two_workers() -> None:
 
 def test_a_namespace_with_many_keys_delays_one_with_few_by_a_single_key() -> None:
     async def test() -> None:
-        queue = WorkQueue()
+        queue = WorkQueue(AdaptiveLimit(8))
         queue.add_all(Key("loud", str(number)) for number in range(1000))
         queue.add_all([A, B])
         assert [(await queue.get()).namespace for _ in range(6)] == ["loud", "space", "loud", "space", "loud", "loud"]
@@ -218,7 +219,7 @@ def test_a_namespace_with_many_keys_delays_one_with_few_by_a_single_key() -> Non
 
 def test_a_namespace_uses_no_more_workers_than_its_limit() -> None:
     async def test() -> None:
-        queue = WorkQueue(limit_per_namespace(4))
+        queue = WorkQueue(AdaptiveLimit(4))
         loud = [Key("loud", str(number)) for number in range(10)]
         queue.add_all(loud)
         assert [await queue.get() for _ in range(2)] == loud[:2]
@@ -234,6 +235,29 @@ def test_a_namespace_uses_no_more_workers_than_its_limit() -> None:
         assert await fourth == loud[2]
 
     asyncio.run(test())
+
+
+def test_the_number_of_keys_in_progress_follows_the_limit() -> None:
+    async def test() -> None:
+        limit = AdaptiveLimit(2)
+        queue = WorkQueue(limit)
+        keys = [Key(f"space-{number}", "a") for number in range(10)]
+        queue.add_all(keys[:2])
+        assert [await queue.get() for _ in range(2)] == keys[:2]
+        third = asyncio.create_task(queue.get())
+        await asyncio.sleep(0.01)
+        assert not limit.reached, "nothing waits"
+        queue.add_all(keys[2:])
+        await asyncio.sleep(0.01)
+        assert limit.reached and not third.done()
+        for _ in range(4):
+            limit.answered(time.monotonic(), 200)
+        assert limit.value == 3
+        queue.done(keys[0], None)
+        assert [await third, await queue.get()] == keys[2:4]
+        assert queue.busy() == 3
+
+    run(test())
 
 
 @pytest.mark.parametrize(("workers", "share"), [(1, 1), (2, 1), (3, 1), (8, 4)])

@@ -1,0 +1,39 @@
+"""Remembers which objects the API server has validated, so that `writer.py` requests a dry run once for DreamBoothJobs that only
+differ in their names and in what the trainer alone reads.
+"""
+
+import hashlib
+import json
+from collections import OrderedDict
+
+from dreambooth_operator.objects.observed import Object
+
+CAPACITY = 10_000
+"""Largest number of objects that are remembered."""
+
+
+class ValidObjects:
+    """The objects that were valid lately.
+
+    The name and UID of a DreamBoothJob don't count, but the length of the name does: it is part of other names, whose length is
+    limited. If an object that was valid is invalid now, for example after an update of the cluster, its creation is refused.
+    """
+
+    def __init__(self) -> None:
+        self._digests: OrderedDict[bytes, None] = OrderedDict()
+
+    def add(self, item: Object, dreamboothjob: Object) -> None:
+        """Remembers that an object of a DreamBoothJob is valid."""
+        self._digests[_digest(item, dreamboothjob)] = None
+        if len(self._digests) > CAPACITY:
+            self._digests.popitem(last=False)
+
+    def has(self, item: Object, dreamboothjob: Object) -> bool:
+        """Whether an object, or the same one of another DreamBoothJob, was valid."""
+        return _digest(item, dreamboothjob) in self._digests
+
+
+def _digest(item: Object, dreamboothjob: Object) -> bytes:
+    name, uid = dreamboothjob["metadata"]["name"], dreamboothjob["metadata"]["uid"]
+    text = json.dumps(item).replace(uid, "").replace(name, "\n" * len(name))
+    return hashlib.sha256(text.encode()).digest()
