@@ -29,6 +29,7 @@ SET_BY_THE_CHART = {
     "lease_name",
     "monitoring_namespaces",
     "namespace",
+    "namespace_selector",
     "namespaces",
     "network_policies",
     "port",

@@ -68,7 +68,14 @@ async def run(settings: Settings) -> int:
     operator = Operator(settings, await Cluster.connect())
     try:
         await operator.serve()
-        registry = handlers(operator.store, operator.queue, operator.cluster, operator.start, operator.stop)
+        registry = handlers(
+            operator.store,
+            operator.queue,
+            operator.cluster,
+            operator.start,
+            operator.stop,
+            operator.resync.namespace_changed if settings.namespace_selector else None,
+        )
         stopped = asyncio.create_task(operator.stopped.wait())
         watching = asyncio.create_task(watch(registry, settings, operator.ending))
         await asyncio.wait((watching, stopped), return_when=asyncio.FIRST_COMPLETED)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, ValidationInfo, field_validator
 
 from dreambooth_api.sections import AllowedImage
 from dreambooth_api.training import ObjectName
@@ -56,6 +56,9 @@ class Settings(BaseModel):
 
     namespaces: Annotated[list[str], BeforeValidator(_split)] = []
     """Namespaces that the operator watches. Default: all."""
+    namespace_selector: str = ""
+    """Label selector of the namespaces that the operator watches, instead of their names: `team=vision`, `env in (a,b)`. It
+    follows changes of labels."""
     namespace: str = "default"
     """Namespace of the operator and its Lease."""
     identity: str = Field(default_factory=lambda: os.environ.get("HOSTNAME", "operator"))
@@ -87,6 +90,13 @@ class Settings(BaseModel):
     """Seconds after its end when a DreamBoothJob is deleted, if neither it nor its runtime sets this. Default: it is kept."""
     status_writes_per_second: Annotated[float, Field(gt=0)] = 10
     """Largest rate of status updates for progress, over all DreamBoothJobs. Changes of phases and conditions are not limited."""
+
+    @field_validator("namespace_selector")
+    @classmethod
+    def _alone(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("namespaces"):
+            raise ValueError(f"{value!r} can't be combined with {PREFIX}NAMESPACES: set one of them")
+        return value
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:

@@ -88,6 +88,17 @@ def test_each_setting_reaches_the_operator(render: Render) -> None:
     assert environment.keys() >= {f"{PREFIX}{name}" for name in ("IDENTITY", "NAMESPACE", "LEASE_NAME")}
 
 
+def test_namespaces_have_names_or_a_selector(render: Render, helm: Helm) -> None:
+    objects = render({"namespaceSelector": "team in (a, b)"})
+    (deployment,) = of_kind(objects, "Deployment")
+    environment = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "DREAMBOOTH_NAMESPACE_SELECTOR", "value": "team in (a, b)"} in environment
+    both = {"namespaceSelector": "team=a", "namespaces": ["b"]}
+    ended = helm("template", str(CHART), "--values", "-", stdin=json.dumps(both))
+    assert ended.returncode != 0
+    assert "namespaces and namespaceSelector can't be combined: set one of them" in ended.stderr
+
+
 def test_a_value_without_a_comment_is_an_error() -> None:
     with pytest.raises(CommentMissing, match=r"image\.tag of values\.yaml has no comment"):
         read_values("# An image.\nimage:\n  # Its name.\n  name: a\n  tag: b\n")
@@ -115,13 +126,11 @@ def test_a_section_is_closed_and_a_mapping_with_a_schema_is_not() -> None:
 
 
 def test_the_table_has_a_row_for_each_value_section_and_setting() -> None:
-    text = (
-        "# A section.\nsection:\n  # A | B.\n  # schema: {enum: [a, b]}\n  inner: a\n# Set.\nsettings:\n  workers: 3\n"
-    )
+    text = "# A section.\nsection:\n  # A | B.\n  # schema: {enum: [a, b]}\n  inner: a\n# Set.\nsettings:\n  trainerPort: 1234\n"
     rows = table_of(read_values(text)).splitlines()
     assert rows[2:4] == ["| `section` |  |  | A section. |", '| `section.inner` | `a`, `b` | `"a"` | A &#124; B. |']
     assert (
-        "| `settings.workers` | integer | `3` | Number of DreamBoothJobs that are reconciled at the same time. |"
+        "| `settings.trainerPort` | integer | `1234` | Port of `/progress`, `/metrics` and `/healthz` in trainer pods. |"
         in rows
     )
 

@@ -50,6 +50,15 @@ def test_invalid_settings_are_reported_on_one_line_each() -> None:
     assert sorted(lines) == ["DREAMBOOTH_NO_SUCH_SETTING", "DREAMBOOTH_TRAINER_IMAGE", "DREAMBOOTH_WORKERS"]
 
 
+def test_namespaces_have_names_or_a_selector() -> None:
+    given = {"TRAINER_IMAGE": "trainer", "NAMESPACES": "team-a", "NAMESPACE_SELECTOR": "team=b"}
+    environment = {**os.environ, **{f"DREAMBOOTH_{name}": value for name, value in given.items()}}
+    ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    problem = "'team=b' can't be combined with DREAMBOOTH_NAMESPACES: set one of them"
+    assert ended.stderr == f"DREAMBOOTH_NAMESPACE_SELECTOR: Value error, {problem}\n"
+
+
 @pytest.mark.timed
 def test_a_job_is_created_and_the_operator_stops_gracefully(kubeconfig: Path, namespace: str) -> None:
     async def test() -> None:

@@ -1,4 +1,4 @@
-"""An operator for two namespaces, one of which it may not read or is deleted, with the permissions of the chart."""
+"""An operator for two namespaces, with the permissions of the chart: it may not read one, one is deleted, labels change."""
 
 import asyncio
 import uuid
@@ -41,6 +41,51 @@ def restricted(
     here = [one for one in access if one["metadata"].get("namespace") != other]
     cluster.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(here))
     return kubeconfig_of(cluster, RELEASE, namespace, tmp_path)
+
+
+@pytest.fixture
+def selecting(cluster: SharedCluster, namespace: str, tmp_path: Path) -> Iterator[Path]:
+    """A kubeconfig of an operator that watches the namespaces with a label; the account has the name of the namespace."""
+    access = access_of(cluster, namespace, namespace, f"namespaceSelector=team={namespace}")
+    cluster.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(access))
+    yield kubeconfig_of(cluster, namespace, namespace, tmp_path)
+    shared = [one for one in access if "namespace" not in one["metadata"]]
+    cluster.kubectl("delete", "--filename", "-", stdin=yaml.safe_dump_all(shared))
+
+
+def test_namespaces_that_begin_or_cease_to_match_a_selector_are_followed(
+    cluster: SharedCluster, namespace: str, other: str, selecting: Path
+) -> None:
+    def label(space: str, change: str) -> None:
+        cluster.kubectl("label", "namespace", space, change)
+
+    async def test() -> None:
+        admin = await Cluster.connect()
+        for space in (namespace, other):
+            await photos(admin, space)
+            await admin.create(applied_job(space))
+        label(namespace, f"team={namespace}")
+        settings = {"namespaces": "", "namespace_selector": f"team={namespace}", "lease_name": namespace}
+        async with operator(selecting, namespace, **settings) as one:
+            await until(has_job(admin, namespace, "dog"))
+            assert not await has_job(admin, other, "dog")()
+            label(other, f"team={namespace}")
+            await until(has_job(admin, other, "dog"))
+
+            label(namespace, "team-")
+            await one.said(f"namespace {namespace} ceases to match the selector")
+            for space in (namespace, other):
+                await admin.create(applied_job(space, "cat"))
+            await until(has_job(admin, other, "cat"))
+            assert not await has_job(admin, namespace, "cat")()
+            assert await has_job(admin, namespace, "dog")(), "it continues"
+            label(namespace, f"team={namespace}")
+            await until(has_job(admin, namespace, "cat"))
+            assert await one.metric("missed_changes_total") == 0
+            assert not [line for line in one.lines if "forbidden" in line.lower()]
+        await admin.close()
+
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 async def _unlisted(one: Operator, number: int) -> bool:

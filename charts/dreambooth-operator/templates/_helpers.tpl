@@ -112,5 +112,5 @@ tolerations:
   verbs: [update]
 - apiGroups: [""]
   resources: [namespaces]
-  verbs: [get]
+  verbs: [get{{ if .Values.namespaceSelector }}, list, watch{{ end }}]
 {{- end -}}

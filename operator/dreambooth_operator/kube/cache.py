@@ -5,7 +5,7 @@ version wins. It is used by one event loop, without locks. Objects in it are nev
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import NamedTuple
 
 from dreambooth_api.job import KIND
@@ -53,6 +53,7 @@ class Store:
         self._children: defaultdict[Key, set[_Name]] = defaultdict(set)
         self._deleted: dict[_Name, int] = {}
         self._listed: dict[tuple[str, str], int] = {}
+        self._namespaces: Set[str] | None = None
         self._changes: list[set[Key]] = []
 
     def subscribe(self) -> set[Key]:
@@ -64,6 +65,17 @@ class Store:
     def unsubscribe(self, changes: set[Key]) -> None:
         """Adds no more keys to a set of `subscribe`."""
         self._changes = [one for one in self._changes if one is not changes]
+
+    def restrict(self, namespaces: Set[str]) -> None:
+        """Stores only objects in these namespaces and cluster-scoped ones from now on, and removes all others."""
+        self._namespaces = namespaces
+        for objects in self._objects.values():
+            for name in [one for one in objects if not self.holds(one.namespace)]:
+                self._drop(name)
+
+    def holds(self, namespace: str) -> bool:
+        """Whether objects in a namespace are stored; empty: cluster-scoped objects."""
+        return not namespace or self._namespaces is None or namespace in self._namespaces
 
     def __len__(self) -> int:
         return sum(map(len, self._objects.values()))
@@ -107,6 +119,8 @@ class Store:
 
     def _put(self, item: Object, listed: int) -> bool:
         name = _name(item)
+        if not self.holds(name.namespace):
+            return False
         known = self._objects[name.kind].get(name)
         newest = max(resource_version(known) if known else listed, self._deleted.get(name, -1))
         if resource_version(item) <= newest:

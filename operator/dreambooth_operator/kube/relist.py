@@ -4,12 +4,14 @@ A watch does not report objects that were deleted while it was interrupted: kopf
 finds the changes that the watches missed and queues the keys of their DreamBoothJobs.
 
 If the operator watches some namespaces only, each is listed by itself. One that can't be listed keeps its objects in the cache
-and does not affect the others.
+and does not affect the others. If the namespaces are chosen by a label selector, everything is listed, but only the objects in
+namespaces that match are stored.
 """
 
 import asyncio
 import logging
 import time
+from contextlib import suppress
 
 from dreambooth_api.job import KIND
 from dreambooth_api.runtime import RUNTIME_KIND
@@ -45,6 +47,8 @@ class Resync:
         self._settings = settings
         self._listing = asyncio.Lock()
         self._unlisted: dict[str, str] = {}
+        self._selected: frozenset[str] | None = None
+        self._outdated = asyncio.Event()
         self.synced = asyncio.Event()
         """Set when the cache is complete for the first time."""
         self.leads = False
@@ -59,7 +63,14 @@ class Resync:
         while True:
             await self.once()
             interval = self._settings.resync_seconds
-            await asyncio.sleep(min(interval, PARTIAL_SECONDS) if self._unlisted else interval)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(interval, PARTIAL_SECONDS) if self._unlisted else interval):
+                    await self._outdated.wait()
+
+    def namespace_changed(self, name: str, matches: bool) -> None:
+        """Makes `run` list at once if a namespace begins or ceases to match the selector."""
+        if matches != self._store.holds(name):
+            self._outdated.set()
 
     async def once(self) -> None:
         """Lists all watched kinds; retries until it succeeds for at least one namespace.
@@ -82,15 +93,18 @@ class Resync:
                     await asyncio.sleep(max(RETRY_SECONDS, error.retry_after or 0.0))
 
     async def _list_all(self) -> None:
+        self._outdated.clear()
+        selected, self._selected = self._selected, await self._select()
+        changed = self._selected != selected
         everywhere = [kind for kind in WATCHED if kind in CLUSTER_SCOPED or not self._settings.namespaces]
         for kind in everywhere:
-            await self._list(kind, "")
+            await self._list(kind, "", changed)
         failures: dict[str, ClusterError] = {}
         for namespace in self._settings.namespaces:
             try:
                 for kind in WATCHED:
                     if kind not in everywhere:
-                        await self._list(kind, namespace)
+                        await self._list(kind, namespace, changed)
             except ClusterError as error:
                 if error.status == 0:
                     raise  # the API server does not respond at all
@@ -102,6 +116,21 @@ class Resync:
         STORED_OBJECTS.set(len(self._store))
         self.synced.set()
 
+    async def _select(self) -> frozenset[str] | None:
+        """The namespaces that match the selector, to which the cache is restricted; None without a selector."""
+        selector = self._settings.namespace_selector
+        if not selector:
+            return None
+        found, _ = await self._cluster.list("Namespace", None, selector, lambda item: item["metadata"])
+        names = frozenset(metadata["name"] for metadata in found)
+        if self._selected is None:
+            log.info("%d namespaces match the selector %s", len(names), selector)
+        else:
+            for name in sorted(names ^ self._selected):
+                log.info("namespace %s %s to match the selector", name, "begins" if name in names else "ceases")
+        self._store.restrict(names)
+        return names
+
     def _report(self, failures: dict[str, ClusterError]) -> None:
         """Logs each namespace once that can't be listed, and once when it can be listed again."""
         UNLISTED_NAMESPACES.set(len(failures))
@@ -112,10 +141,10 @@ class Resync:
             log.info("namespace %s can be listed again", namespace)
         self._unlisted = {namespace: error.message for namespace, error in failures.items()}
 
-    async def _list(self, kind: str, namespace: str) -> None:
+    async def _list(self, kind: str, namespace: str, selection_changed: bool) -> None:
         labels = "" if kind in (KIND, RUNTIME_KIND) else LABEL_JOB
         items, version = await self._cluster.list(kind, namespace or None, labels, trimmed)
         changed = self._store.replace(kind, items, version, namespace)
-        if self.synced.is_set():
+        if self.synced.is_set() and not selection_changed:
             MISSED_CHANGES.inc(len(changed))
         self._queue.add_all(changed)

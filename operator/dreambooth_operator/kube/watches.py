@@ -49,7 +49,7 @@ class _NoDiffBase(kopf.DiffBaseStorage):
         """Stores nothing."""
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(namespace_selector: str) -> kopf.OperatorSettings:
     """Settings of kopf."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
@@ -64,6 +64,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.chunk_size = FIRST_PAGE_SIZE
     settings.queueing.idle_timeout = 0.1
     settings.persistence.diffbase_storage = _NoDiffBase()
+    settings.watching.label_selectors["", "v1", "namespaces"] = namespace_selector
     settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_JOB
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_JOB
     return settings
@@ -73,7 +74,7 @@ async def watch(registry: kopf.OperatorRegistry, settings: Settings, ending: asy
     """Watches until the flag is set, the process receives a signal, or a watched kind does not exist any more."""
     await kopf.operator(
         registry=registry,
-        settings=_settings(),
+        settings=_settings(settings.namespace_selector),
         # By default, kopf uses the name of the user, and the user in the pod has no name.
         identity=Identity(settings.identity),
         clusterwide=not settings.namespaces,
@@ -88,6 +89,7 @@ def handlers(
     cluster: Cluster,
     start: Callable[[], Awaitable[None]],
     stop: Callable[[], Awaitable[None]],
+    namespace_changed: Callable[[str, bool], None] | None,
 ) -> kopf.OperatorRegistry:
     """Registers all handlers.
 
@@ -97,6 +99,7 @@ def handlers(
         cluster: The client whose credentials kopf uses.
         start: Called before the watches start.
         stop: Called after the watches have ended, before the process exits.
+        namespace_changed: Called with the name of a namespace, and whether it matches the selector; None: there is no selector.
     """
     registry = kopf.OperatorRegistry()
     logins = itertools.count()
@@ -108,6 +111,13 @@ def handlers(
     async def on_event(event: Any, **_: Any) -> None:
         if (store.remove if event["type"] == "DELETED" else store.put)(event["object"]):
             queue.add_all(filter(None, [key_of(event["object"])]))
+
+    if namespace_changed:
+
+        @kopf.on.event("", "v1", "namespaces", registry=registry)
+        async def on_namespace(event: Any, **_: Any) -> None:
+            # The API server reports a namespace as deleted as well if it does not match any more.
+            namespace_changed(event["object"]["metadata"]["name"], event["type"] != "DELETED")
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.ConnectionInfo:

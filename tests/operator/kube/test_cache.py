@@ -46,6 +46,24 @@ def test_own_pods_are_those_of_jobs_that_the_dreamboothjob_controls() -> None:
     assert filled(job(dog), pod(job(dog))).own_pods(DOG) == []
 
 
+def test_only_objects_in_the_chosen_namespaces_are_stored() -> None:
+    dog = dreambooth_job()
+    metadata = {"name": "big", "uid": "uid-big", "resourceVersion": "3"}
+    big = {"kind": "DreamBoothRuntime", "metadata": metadata, "spec": {}}
+    store = filled(dog, job(dog), pod(job(dog)), big)
+    changes = store.subscribe()
+    changes.clear()
+    store.restrict({"elsewhere"})
+    assert (list(store.keys()), store.jobs(DOG), store.pods(DOG), store.runtimes()) == ([], [], [], [big])
+    assert changes == {DOG}
+    assert not store.put(dreambooth_job(version=9))
+    assert store.replace("DreamBoothJob", [dog], listed=10) == set()
+    assert list(store.keys()) == []
+    store.restrict({"space"})
+    assert store.replace("DreamBoothJob", [dog], listed=11) == {DOG}
+    assert store.dreamboothjob(DOG) == dog
+
+
 def test_runtimes_have_no_key_and_no_namespace() -> None:
     metadata = {"name": "big", "uid": "uid-big", "resourceVersion": "3"}
     big = {"kind": "DreamBoothRuntime", "metadata": metadata, "spec": {}}
