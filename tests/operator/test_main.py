@@ -59,6 +59,27 @@ def test_namespaces_have_names_or_a_selector() -> None:
     assert ended.stderr == f"DREAMBOOTH_NAMESPACE_SELECTOR: Value error, {problem}\n"
 
 
+def test_more_workers_are_used_while_the_api_server_answers_quickly(kubeconfig: Path, namespace: str) -> None:
+    async def test() -> None:
+        cluster = await Cluster.connect()
+        await photos(cluster, namespace)
+        async with operator(kubeconfig, namespace, workers=1) as one:
+            await one.said(LEADS)
+            assert await one.metric("largest_busy_workers") == 1
+            names = [f"dog-{number}" for number in range(20)]
+            await asyncio.gather(*(cluster.create(applied_job(namespace, name)) for name in names))
+
+            async def more() -> bool:
+                return await one.metric("largest_busy_workers") > 1
+
+            await until(more)
+            for name in names:
+                await until(has_job(cluster, namespace, name))
+        await cluster.close()
+
+    run(test())
+
+
 @pytest.mark.timed
 def test_a_job_is_created_and_the_operator_stops_gracefully(kubeconfig: Path, namespace: str) -> None:
     async def test() -> None:

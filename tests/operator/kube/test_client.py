@@ -1,4 +1,5 @@
 import asyncio
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,27 @@ def test_answers_are_counted_by_verb_and_code(namespace: str) -> None:
             await cluster.get("ConfigMap", namespace, "settings", timeout=0.0001)
         after = count("GET", "404"), count("POST", "201"), count("GET", "none")
         assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1, 1]
+
+    with_cluster(test)
+
+
+def test_answers_about_single_objects_are_reported(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        answers: list[tuple[float, int]] = []
+        cluster.on_answer = lambda begun, status: answers.append((begun, status))
+        begun = time.monotonic()
+        await cluster.get("ConfigMap", namespace, "settings")
+        await cluster.create(config_map(namespace))
+        with pytest.raises(ClusterError):
+            await cluster.create(config_map(namespace))
+        with pytest.raises(ClusterError):
+            await cluster.get("ConfigMap", namespace, "settings", timeout=0.0001)
+        assert [status for _, status in answers] == [404, 200, 409, 0]
+        assert begun <= answers[0][0] < answers[-1][0] <= time.monotonic()
+        # Longer lists take more time, which shows no overload.
+        await cluster.list("ConfigMap", namespace)
+        await cluster.latest_event_message(namespace, "Pod", "dog", "FailedMount")
+        assert len(answers) == 4
 
     with_cluster(test)
 
