@@ -53,7 +53,7 @@ def test_invalid_settings_are_reported_on_one_line_each() -> None:
 def test_namespaces_have_names_or_a_selector() -> None:
     given = {"TRAINER_IMAGE": "trainer", "NAMESPACES": "team-a", "NAMESPACE_SELECTOR": "team=b"}
     environment = {**os.environ, **{f"DREAMBOOTH_{name}": value for name, value in given.items()}}
-    ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 2
     problem = "'team=b' can't be combined with DREAMBOOTH_NAMESPACES: set one of them"
     assert ended.stderr == f"DREAMBOOTH_NAMESPACE_SELECTOR: Value error, {problem}\n"
@@ -77,7 +77,7 @@ def test_more_workers_are_used_while_the_api_server_answers_quickly(kubeconfig: 
                 await until(has_job(cluster, namespace, name))
         await cluster.close()
 
-    run(test())
+    asyncio.run(test())
 
 
 @pytest.mark.timed

@@ -257,7 +257,7 @@ def test_the_number_of_keys_in_progress_follows_the_limit() -> None:
         assert [await third, await queue.get()] == keys[2:4]
         assert queue.busy() == 3
 
-    run(test())
+    asyncio.run(test())
 
 
 @pytest.mark.parametrize(("workers", "share"), [(1, 1), (2, 1), (3, 1), (8, 4)])
