@@ -125,7 +125,8 @@ class FakeCluster:
         steps += [("delete", (reference, known.get(reference.name))) for reference in plan.delete]
         steps += [("event", event) for event in plan.events]
         for verb, what in steps[:writes]:
-            getattr(self, f"_{verb}")(what)
+            if getattr(self, f"_{verb}")(what):
+                break  # as `control/controller.py`: the next reconciliation sees the Job
 
     def reconcile(self) -> Plan:
         """Decides and carries it out."""
@@ -148,10 +149,13 @@ class FakeCluster:
         known = self.objects.get(reference) or self.add(*reference)
         self.objects[reference] = {**deepcopy(dict(item)), "metadata": {**known["metadata"], **item["metadata"]}}
 
-    def _create(self, item: Mapping[str, Any]) -> None:
+    def _create(self, item: Mapping[str, Any]) -> bool:
+        """Creates an object, unless it exists or is refused; returns whether it is a Job."""
         reference = Reference(item["kind"], item["metadata"]["name"])
-        if reference not in self.objects and reference not in self.refusals:
-            self._apply(item)
+        if reference in self.objects or reference in self.refusals:
+            return False
+        self._apply(item)
+        return reference.kind == "Job"
 
     def _status(self, status: Mapping[str, Any]) -> None:
         self.job["status"] = deepcopy(dict(status))
