@@ -74,7 +74,9 @@ class Cluster(NamedTuple):
 
     def _run(self, name: str, *arguments: str | Path, stdin: str | None = None) -> str:
         command = [self.binary(name), f"--kubeconfig={self.kubeconfig}", *map(str, arguments)]
-        ended = subprocess.run(command, capture_output=True, text=True, input=stdin)
+        # In the home directory, kubectl finds what another cluster with the same address has answered hours ago.
+        environment = {**os.environ, "KUBECACHEDIR": str(self.kubeconfig.parent / "cache")}
+        ended = subprocess.run(command, capture_output=True, text=True, input=stdin, env=environment)
         assert ended.returncode == 0, ended.stderr + ended.stdout
         return ended.stdout
 
