@@ -128,5 +128,7 @@ spec:
         capture_output=True,
         timeout=PATIENCE,
     )
-    assert (ended.returncode, ended.stderr) == (0, b"")
+    # The photos of this test are noise, of which there are warnings.
+    others = [line for line in ended.stderr.splitlines() if not line.startswith(b"warning: ")]
+    assert (ended.returncode, others) == (0, [])
     assert (tmp_path / "runs" / "rex" / "COMPLETE").exists()
