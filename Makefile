@@ -22,12 +22,11 @@ demo: .venv/trainer  ## Trains the example dog on this machine and ends with a r
 test: .venv/developer  ## Runs the tests that take minutes; lists the slowest at the end.
 	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build
 	$(PYTEST) $(PARALLEL) -m "not (slow or containers or timed)"
-	$(PYTEST) -m "timed and not slow"
 
-test-slow: .venv/developer  ## Runs the tests that take longer: complete trainings, kills, outages, Prometheus.
+test-slow: .venv/developer  ## Runs the tests that take longer: complete trainings, kills, outages, Prometheus; and those of times.
 	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build --slow
 	$(PYTEST) $(PARALLEL) -m "slow and not (containers or timed)"
-	$(PYTEST) -m "timed and slow"
+	$(PYTEST) -m timed
 
 test-containers: .venv/developer  ## Runs the tests with real pods; as root on Linux.
 	$(BIN)/pytest -m containers

@@ -106,6 +106,7 @@ async def _is(answer: Awaitable[tuple[int, str]], status: int) -> bool:
     return (await answer)[0] == status
 
 
+@pytest.mark.slow
 def test_a_killed_leader_is_replaced_when_its_lease_expires(kubeconfig: Path, namespace: str) -> None:
     async def test() -> None:
         cluster = await Cluster.connect()

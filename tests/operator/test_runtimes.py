@@ -47,6 +47,7 @@ def runtime(namespace: str, **spec: Any) -> Object:
 KUEUE: dict[str, Any] = {"queueNames": ["team", "urgent"], "workloadPriorityClassNames": ["high"]}
 
 
+@pytest.mark.slow
 def test_runtimes_are_watched_with_a_single_namespace(kubeconfig: Path, namespace: str, cluster: Kubectl) -> None:
     cluster.kubectl("--namespace", namespace, "create", "configmap", "photos")
 
