@@ -8,9 +8,15 @@ def fill(prompt: str, *, identifier: str, class_: str) -> str:
     return prompt.format_map({"identifier": identifier, "class": class_})
 
 
+def end_of_mention(text: str, name: str) -> int | None:
+    """Where a text has first named something, as words of its own, in any case: the characters up to there; None: nowhere."""
+    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE)
+    return found.end() if found else None
+
+
 def mentions(text: str, name: str) -> bool:
     """Whether a text has a name as words of its own, in any case."""
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
+    return end_of_mention(text, name) is not None
 
 
 def words_of(*texts: str) -> set[str]:

@@ -47,6 +47,8 @@ STUCK_SECONDS = 20 * TIMEOUT_SECONDS
 """A worker that processes one key for longer is considered stuck; it makes about fifteen requests, one after the other."""
 STOP_SECONDS = 10.0
 """Time for workers to finish their current keys when the process exits."""
+KINDS_SECONDS = 5.0
+"""Time for the API server to say whether a watched kind was deleted, when the process exits."""
 INSTALLED_SECONDS = 5.0
 """Interval between two checks whether the CustomResourceDefinitions are installed."""
 
@@ -60,11 +62,11 @@ def main() -> None:
             print(f"{PREFIX}{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}", file=sys.stderr)
         sys.exit(2)
     logs.configure(settings)
-    sys.exit(asyncio.run(run(settings)))
+    asyncio.run(run(settings))
 
 
-async def run(settings: Settings) -> int:
-    """Runs the operator; returns the exit status, or exits with 1 if a part has failed."""
+async def run(settings: Settings) -> None:
+    """Runs the operator; exits with 1 if a part has failed."""
     operator = Operator(settings, await Cluster.connect())
     try:
         await operator.serve()
@@ -86,7 +88,6 @@ async def run(settings: Settings) -> int:
         await watching
     finally:
         await operator.stop()
-    return 0
 
 
 class PartEnded(Exception):
@@ -219,7 +220,7 @@ class Operator:
     async def _lacks_kinds(self) -> bool:
         """Whether a CustomResourceDefinition was deleted, as far as the API server says so in time."""
         try:
-            return not await asyncio.wait_for(self.cluster.crds_installed(), INSTALLED_SECONDS)
+            return not await asyncio.wait_for(self.cluster.crds_installed(), KINDS_SECONDS)
         except (ClusterError, TimeoutError):
             return False
 

@@ -1,11 +1,10 @@
 """Finds prompts that are longer than the text encoder reads. Called by `prepare` and by `generate`."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dreambooth_api.failures import Problem
-from dreambooth_api.prompts import fill
+from dreambooth_api.prompts import end_of_mention, fill
 from dreambooth_api.training import TrainConfig
 
 ReadLength = Callable[[str], int]
@@ -73,8 +72,8 @@ def check(prompts: Iterable[Prompt], read_length: ReadLength) -> tuple[list[Prob
 
 def _is_lost(name: str, text: str, length: int) -> bool:
     """Whether a name is in a text, but not completely within its first `length` characters."""
-    ends = [found.end() for found in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE)]
-    return bool(ends) and min(ends) > length
+    end = end_of_mention(text, name)
+    return end is not None and end > length
 
 
 def _end(text: str, length: int) -> str:
