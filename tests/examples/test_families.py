@@ -11,6 +11,7 @@ import pytest
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from dreambooth_api.cluster_rules import validate
+from dreambooth_api.validation import check_settings
 from dreambooth_cli.manifest import documents_of
 from tests.trainer.tiny_flow import FlowFamily, build_flow
 from tests.trainer.tiny_models import build
@@ -26,7 +27,6 @@ SMALL = {
     "prior": {"images": 2, "sampler": {"steps": 2}},
     "training": {"steps": 2, "resolution": 64, "mixedPrecision": "fp32"},
     "samples": {"prompts": ["a {identifier} {class}"], "perPrompt": 1, "steps": 2},
-    "evaluation": {"enabled": False},
 }
 
 
@@ -47,17 +47,30 @@ def test_the_manifest_is_valid(family: str) -> None:
     assert problems == []
 
 
+def small(family: str, folder: Path) -> dict[str, Any]:
+    """The manifest's settings for the trainer, for a small model and few steps."""
+    spec = manifest(family)["spec"]
+    # The trainer does not get the sections of the cluster.
+    config = {name: spec[name] for name in spec.keys() - {"resources", "volumes"}}
+    config |= {name: {**spec.get(name, {}), **section} for name, section in SMALL.items()}
+    config["evaluation"] = {"enabled": False}
+    config["model"] = {"source": str(folder / "model")}
+    config["subject"] = {**spec["subject"], "images": {"path": str(folder / "photos")}}
+    return config
+
+
+@pytest.mark.parametrize("family", SMALL_MODELS)
+def test_the_settings_for_a_small_model_are_valid(family: str, tmp_path: Path) -> None:
+    _, problems = check_settings(small(family, tmp_path))
+    assert problems == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", SMALL_MODELS)
 def test_the_manifest_trains_a_small_model(family: str, tmp_path: Path) -> None:
     SMALL_MODELS[family]().save_pretrained(tmp_path / "model")
     write_photos(tmp_path / "photos")
-    spec = manifest(family)["spec"]
-    # The trainer does not get the sections of the cluster.
-    config = {name: spec[name] for name in spec.keys() - {"resources", "volumes"}}
-    config |= {name: {**spec.get(name, {}), **section} for name, section in SMALL.items()}
-    config["model"] = {"source": str(tmp_path / "model")}
-    config["subject"] = {**spec["subject"], "images": {"path": str(tmp_path / "photos")}}
+    config = small(family, tmp_path)
     job = Job(tmp_path / "job", config, tmp_path / "cache")
     assert job.finish() == 0, job.log.read_text()
     exported = job.output.model / "diffusers"
@@ -65,9 +78,9 @@ def test_the_manifest_trains_a_small_model(family: str, tmp_path: Path) -> None:
     pipeline = getattr(diffusers, name).from_pretrained(exported)
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline(prompt="a dog", num_inference_steps=1, height=64, width=64).images[0].size == (64, 64)
-    if spec["training"]["method"] == "lora":
+    if config["training"]["method"] == "lora":
         comfyui = {"comfyui.safetensors"} & {
-            f"{name}.safetensors" for name in spec.get("output", {}).get("formats", [])
+            f"{name}.safetensors" for name in config.get("output", {}).get("formats", [])
         }
         assert {"pytorch_lora_weights.safetensors"} | comfyui == {
             file.name for file in (job.output.model / "lora").iterdir()
