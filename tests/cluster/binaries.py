@@ -33,8 +33,8 @@ PACKAGES = {
     "promtool": "github.com/prometheus/prometheus/cmd/promtool",
 }
 """Package of each binary."""
-CONTROL_PLANE = "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"
-NODE = "kubelet", "kube-proxy", "coredns", "pause"
+CONTROL_PLANE = "etcd", "kube-apiserver", "kube-controller-manager", "kubectl"
+NODE = "kube-scheduler", "kubelet", "kube-proxy", "coredns", "pause"
 TOOLS = ("helm",)
 """Of `make test`."""
 SLOW_TOOLS = "helm3", "gitops", "prometheus", "promtool"
@@ -52,6 +52,8 @@ OWN_MODULES = {
 """Folder of the module of each binary whose dependencies conflict with the others."""
 TAGS = "remove_all_sd,enable_kubernetes_sd"
 """Excludes the service discoveries of Prometheus for clouds, which take most of the build time."""
+COMPILER_FLAGS = "all=-dwarf=false"
+"""Generates no debug information, which the linker leaves out: a seventh less work for the same binaries."""
 LINKER_FLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES}"
 
 
@@ -148,7 +150,7 @@ def _prefix(name: str) -> str:
 
 def _build(name: str, target: Path) -> None:
     staging = target / f".{name}"
-    flags = ["-trimpath", "-tags", TAGS, "-ldflags", LINKER_FLAGS]
+    flags = ["-trimpath", "-tags", TAGS, "-gcflags", COMPILER_FLAGS, "-ldflags", LINKER_FLAGS]
     command = [toolchain(), "build", *flags, "-o", str(staging), PACKAGES[name]]
     environment = {**os.environ, "CGO_ENABLED": "0"}
     with (LOGS / "build.log").open("ab") as log:
