@@ -1,7 +1,7 @@
 """Reads manifests as kubectl does, and reports everything that is wrong with one; used by `validate` and `run`."""
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,11 +83,16 @@ def documents_of(file: Path) -> list[Any] | Problem:
         return Problem("FILE", str(file), f"is no valid YAML: {error}", "Save it as YAML in UTF-8")
 
 
+def jobs_among(documents: Sequence[Any]) -> list[dict[Any, Any]]:
+    """The documents of kind DreamBoothJob."""
+    return [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
+
+
 def _job_among(documents: list[Any], file: Path) -> dict[Any, Any] | Problem:
     """The document that is, or was probably meant to be, the DreamBoothJob."""
     example = f"Write a manifest that begins with apiVersion: {API_VERSION} and kind: {KIND}"
     if len(documents) > 1:
-        documents = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
+        documents = jobs_among(documents)
     if not documents:
         return Problem("FILE", str(file), f"holds no {KIND}", example)
     if len(documents) > 1:

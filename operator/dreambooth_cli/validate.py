@@ -1,4 +1,4 @@
-"""`dreambooth validate`: everything wrong with a manifest and its photos, before anything is loaded."""
+"""`dreambooth validate`: everything wrong with a manifest and its photos, before anything is loaded or applied."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,19 +10,40 @@ from rich.text import Text
 
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.printing import one_line, printable
-from dreambooth_cli.manifest import Manifest, read
+from dreambooth_cli.manifest import Manifest, documents_of, jobs_among, read
 from dreambooth_cli.output import say
+from dreambooth_cli.runtimes import check_runtimes
 
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="The manifest: YAML of a DreamBoothJob.", show_default=False)
 ]
+AnyFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="The manifest: YAML of a DreamBoothJob or of DreamBoothRuntimes.", show_default=False
+    ),
+]
 
 
-def validate(file: File) -> None:
+def validate(file: AnyFile) -> None:
     """Check a manifest and its photos.
 
     Prints everything that is wrong, with its field, value and remedy, and exits with 2; exits with 0 if all is well.
     """
+    found = documents_of(file)
+    documents = found if isinstance(found, list) else []
+    runtimes, problems = check_runtimes(documents)
+    if problems:
+        _print_problems(file, problems)
+    if not runtimes or jobs_among(documents):
+        _validate_job(file)
+    if problems:
+        raise typer.Exit(InvalidConfig.exit_code)
+    if runtimes:
+        say(f"{file} is valid: DreamBoothRuntime {', '.join(runtimes)}")
+
+
+def _validate_job(file: Path) -> None:
     manifest = read_or_exit(file)
     spec = manifest.config
     denoiser = "all weights" if spec.training.method == "full" else f"LoRA of rank {spec.training.lora.rank}"
@@ -36,16 +57,20 @@ def validate(file: File) -> None:
 def read_or_exit(file: Path) -> Manifest:
     """Reads a manifest; prints its warnings, or its problems and exits with 2."""
     manifest = read(file)
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
     if isinstance(manifest, list):
-        _print_problems(console, file, manifest)
+        _print_problems(file, manifest)
         raise typer.Exit(InvalidConfig.exit_code)
     for warning in manifest.warnings:
-        console.print(Text.assemble(("warning: ", "yellow"), printable(warning)))
+        _console().print(Text.assemble(("warning: ", "yellow"), printable(warning)))
     return manifest
 
 
-def _print_problems(console: Console, file: Path, problems: Sequence[Problem]) -> None:
+def _console() -> Console:
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def _print_problems(file: Path, problems: Sequence[Problem]) -> None:
+    console = _console()
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     console.print(Text.assemble((one_line(f"{file} has {count}:"), "bold")))
     for problem in problems:
