@@ -24,6 +24,8 @@ BEGIN, END = "<!-- values: made by `make chart` -->\n", "<!-- end of values -->\
 SCHEMA_LINE = "schema: "
 SETTINGS = "settings"
 SET_BY_THE_CHART = {
+    "dns_namespaces",
+    "dns_networks",
     "identity",
     "image_pull_policy",
     "lease_name",

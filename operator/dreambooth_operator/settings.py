@@ -43,6 +43,10 @@ class Settings(BaseModel):
     """Whether to create a NetworkPolicy for the pods of each DreamBoothJob."""
     monitoring_namespaces: Annotated[list[str], BeforeValidator(_split)] = []
     """Namespaces from which pods, such as Prometheus, may connect to the port of trainers. Default: only the operator may."""
+    dns_namespaces: Annotated[list[str], BeforeValidator(_split)] = []
+    """Namespaces to whose pods trainers may send DNS requests. Without namespaces and networks, they may send them anywhere."""
+    dns_networks: Annotated[list[IPvAnyNetwork], BeforeValidator(_split)] = []
+    """Networks (CIDR) to which trainers may send DNS requests, such as the address of a cache on each node."""
     hub_networks: Annotated[list[IPvAnyNetwork], BeforeValidator(_split)] = [
         IPv4Network("0.0.0.0/0"),
         IPv6Network("::/0"),

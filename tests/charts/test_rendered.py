@@ -55,7 +55,12 @@ def test_the_crds_are_those_of_the_project_and_are_kept(render: Render) -> None:
         item["metadata"]["name"]: item["spec"] for item in committed
     }
     assert {item["metadata"]["annotations"]["helm.sh/resource-policy"] for item in installed.values()} == {"keep"}
-    assert of_kind(render({"crds": {"install": False}}), CRD) == []
+    assert of_kind(render({"crds": {"enabled": False}}), CRD) == []
+
+
+def test_the_crds_need_not_be_kept(render: Render) -> None:
+    installed = of_kind(render({"crds": {"keep": False}}), CRD)
+    assert installed and not any("annotations" in item["metadata"] for item in installed)
 
 
 def test_selectors_match_the_operator_and_not_the_test_pod(render: Render) -> None:
@@ -83,6 +88,16 @@ def test_a_digest_overrides_a_tag(render: Render) -> None:
     digest = f"sha256:{'0' * 64}"
     (deployment,) = of_kind(render({"image": {"tag": "1", "digest": digest}}), "Deployment")
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == f"dreambooth-operator@{digest}"
+
+
+@pytest.mark.parametrize("registry", ["registry.example:5000", "registry.example:5000/"])
+def test_a_registry_comes_before_the_repositories(registry: str, render: Render) -> None:
+    given = {"image": {"registry": registry, "tag": "1"}, "trainerImage": {"registry": registry, "tag": "2"}}
+    (deployment,) = of_kind(render(given), "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example:5000/dreambooth-operator:1"
+    trainer = {"name": "DREAMBOOTH_TRAINER_IMAGE", "value": "registry.example:5000/dreambooth-trainer:2"}
+    assert trainer in container["env"]
 
 
 def test_the_operator_may_create_network_policies_only_if_they_are_enabled(render: Render) -> None:

@@ -75,7 +75,8 @@ def test_each_setting_reaches_the_operator(render: Render) -> None:
     }
     settings = schema_of(read_values(VALUES.read_text()))["properties"]["settings"]["properties"]
     assert set(settings) >= set(given)
-    policies = {"enabled": False, "monitoringNamespaces": ["one", "two"]}
+    dns = {"namespaces": ["kube-system"], "networks": ["169.254.20.10/32"]}
+    policies = {"enabled": False, "monitoringNamespaces": ["one", "two"], "dns": dns}
     objects = render({"settings": given, "namespaces": ["team"], "networkPolicies": policies})
     (deployment,) = of_kind(objects, "Deployment")
     container = deployment["spec"]["template"]["spec"]["containers"][0]
@@ -85,6 +86,7 @@ def test_each_setting_reaches_the_operator(render: Render) -> None:
     values = read.model_dump(mode="json")
     assert {name: values[name] for name in map(_snake, given)} == {_snake(name): value for name, value in given.items()}
     assert (read.namespaces, read.network_policies, read.monitoring_namespaces) == (["team"], False, ["one", "two"])
+    assert (read.dns_namespaces, [*map(str, read.dns_networks)]) == (dns["namespaces"], dns["networks"])
     assert environment.keys() >= {f"{PREFIX}{name}" for name in ("IDENTITY", "NAMESPACE", "LEASE_NAME")}
 
 

@@ -32,7 +32,7 @@ def install(cluster: Cluster, images: Mapping[str, str], *arguments: str) -> Non
         *("upgrade", "--install", RELEASE, CHART),
         *("--namespace", NAMESPACE, "--create-namespace", "--values", "-"),
         # They have been applied separately.
-        *("--set", "crds.install=false", "--wait", "--timeout", f"{PATIENCE}s", *arguments),
+        *("--set", "crds.enabled=false", "--wait", "--timeout", f"{PATIENCE}s", *arguments),
         stdin=json.dumps(values),
     )
     restrict(cluster, NAMESPACE)

@@ -32,7 +32,7 @@ def test_a_job_trains_through_install_upgrade_rollback_and_uninstall(
     (policy,) = tenant.items("networkpolicies")
     assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
 
-    install(node, loaded, "--set", "crds.install=true")
+    install(node, loaded, "--set", "crds.enabled=true")
     status = steps_on(tenant, status)
     node.helm("test", *release, "--logs", "--timeout", f"{PATIENCE}s")
 

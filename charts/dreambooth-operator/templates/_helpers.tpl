@@ -29,6 +29,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{- define "dreambooth.image" -}}
 {{- $image := index . 0 -}}{{- $chart := index . 1 -}}
+{{- with $image.registry }}{{ trimSuffix "/" . }}/{{ end -}}
 {{- if $image.digest -}}
 {{- $image.repository }}@{{ $image.digest -}}
 {{- else -}}

@@ -13,7 +13,7 @@ ALL = {"serviceMonitor", "podMonitor", "rules", "dashboard"}
 def rendered(cluster: Cluster, **values: Any) -> dict[str, dict[str, Any]]:
     """The rendered objects, by kind and name."""
     chart = ROOT / "charts" / "dreambooth-operator"
-    given = json.dumps({"crds": {"install": False}, **values})
+    given = json.dumps({"crds": {"enabled": False}, **values})
     text = cluster.helm("template", "dreambooth", chart, "--values", "-", stdin=given)
     documents = [document for document in yaml.safe_load_all(text) if document]
     return {f"{document['kind']}/{document['metadata']['name']}": document for document in documents}

@@ -47,7 +47,7 @@ def build_network_policy(dreamboothjob: Object, job: DreamBoothJob, settings: Se
     readers = [_operator(settings.namespace), *map(_namespace, settings.monitoring_namespaces)]
     ingress: list[dict[str, Any]] = [{"from": readers, "ports": [_port("TCP", settings.trainer_port)]}]
     # Without DNS, a library that resolves a name would block until a timeout.
-    egress: list[dict[str, Any]] = [{"ports": [_port("UDP", DNS_PORT), _port("TCP", DNS_PORT)]}]
+    egress: list[dict[str, Any]] = [_dns(settings)]
     if peers:
         # NCCL and Gloo use random ports.
         ingress.append({"from": peers})
@@ -66,6 +66,13 @@ def build_network_policy(dreamboothjob: Object, job: DreamBoothJob, settings: Se
             "egress": egress,
         },
     }
+
+
+def _dns(settings: Settings) -> dict[str, Any]:
+    blocks = [{"ipBlock": {"cidr": str(network)}} for network in settings.dns_networks]
+    servers = [*map(_namespace, settings.dns_namespaces), *blocks]
+    ports = {"ports": [_port("UDP", DNS_PORT), _port("TCP", DNS_PORT)]}
+    return {"to": servers, **ports} if servers else ports
 
 
 def _uses_hub(job: DreamBoothJob) -> bool:

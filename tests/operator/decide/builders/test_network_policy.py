@@ -117,6 +117,28 @@ def test_hub_networks(networks: str, address: str, expected: bool) -> None:
     assert may_reach(HUB, address, 443, hub_networks=networks) == expected
 
 
+@pytest.mark.parametrize(
+    ("settings", "namespace", "address", "expected"),
+    [
+        ({"dns_networks": "169.254.20.10/32"}, "kube-system", "169.254.20.10", (False, True)),
+        ({"dns_networks": "169.254.20.10/32"}, "kube-system", "10.96.0.10", (False, False)),
+        ({"dns_namespaces": "kube-system"}, "kube-system", "169.254.20.10", (True, False)),
+        ({"dns_namespaces": "kube-system"}, "space", "169.254.20.10", (False, False)),
+        (
+            {"dns_namespaces": "a,openshift-dns", "dns_networks": "fd00::a/128,10.0.0.0/8"},
+            "openshift-dns",
+            "10.96.0.10",
+            (True, True),
+        ),
+    ],
+)
+def test_dns_servers(settings: dict[str, str], namespace: str, address: str, expected: tuple[bool, bool]) -> None:
+    rules = policy({}, **settings)["egress"]
+    to_pods = any(allows_port(rule, 53) and any(is_peer(one, namespace, {}) for one in rule["to"]) for rule in rules)
+    assert (to_pods, may_reach({}, address, 53, **settings)) == expected
+    assert not may_reach({}, address, 443, **settings)
+
+
 def test_pods_of_one_dreamboothjob_reach_each_other_at_any_port() -> None:
     assert {"to": [{"podSelector": {"matchLabels": PEER}}]} in policy(TWO_NODES)["egress"]
     assert all("podSelector" not in peer for rule in policy({})["egress"] for peer in rule.get("to", ()))
