@@ -17,6 +17,14 @@ _RESERVED = Rule(
 )
 _VALUES = "(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)"
 
+_NODES = "spec.affinity.nodeAffinity"
+_NODE_REQUIREMENT = [
+    Rule(
+        "self.operator in ['Gt', 'Lt'] ? size(self.values) == 1 && self.values[0].matches('^[0-9]+$') : " + _VALUES,
+        "values must be given for the operators In and NotIn, be one whole number for Gt and Lt, and not be given for others",
+    ),
+]
+
 RUNTIME_RULES: Mapping[str, Sequence[Rule]] = {
     "": [
         Rule(
@@ -67,5 +75,7 @@ RUNTIME_RULES: Mapping[str, Sequence[Rule]] = {
     "spec.topology": TOPOLOGY,
     "spec.nodeSelector": LABELS,
     "spec.tolerations[]": TOLERATION,
+    f"{_NODES}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[].matchExpressions[]": _NODE_REQUIREMENT,
+    f"{_NODES}.preferredDuringSchedulingIgnoredDuringExecution[].preference.matchExpressions[]": _NODE_REQUIREMENT,
 }
 """By the path of a field of a DreamBoothRuntime: what must hold for it."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dreambooth_api.affinity import Affinity
 from dreambooth_api.quantities import Quantity
 from dreambooth_api.runtime_pods import Annotations, CaBundle, ExtendedResources, Labels, UserPolicy, Variable
 from dreambooth_api.sections import (
@@ -124,6 +125,8 @@ class DreamBoothRuntimeSpec(Section):
     """Labels that a node must have; DreamBoothJobs may require more."""
     tolerations: Annotated[list[Toleration], Field(max_length=20)] = []
     """Taints that the pods tolerate; DreamBoothJobs can't add any."""
+    affinity: Affinity | None = None
+    """Further conditions and preferences for nodes. Default: none."""
     pod_labels: Labels = {}
     """Further labels of the pods."""
     pod_annotations: Annotations = {}

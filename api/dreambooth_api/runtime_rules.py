@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from dreambooth_api.affinity import affinity_problems
 from dreambooth_api.failures import Problem
 from dreambooth_api.quantities import amount
 from dreambooth_api.runtime import DreamBoothRuntimeSpec
@@ -56,6 +57,10 @@ def _tolerations(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
     return toleration_problems("spec.tolerations", spec.tolerations)
 
 
+def _affinity(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
+    return affinity_problems("spec.affinity", spec.affinity) if spec.affinity else iter(())
+
+
 def _resources(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
     resources = spec.resources
     if (
@@ -98,6 +103,7 @@ _RULES: list[Callable[[DreamBoothRuntimeSpec], Iterator[Problem]]] = [
     _shared_memory,
     _gpu_resource,
     _tolerations,
+    _affinity,
     _resources,
     _reserved,
     _variables,

@@ -189,7 +189,26 @@ def test_the_volume_of_several_nodes_can_be_shared(namespace: str) -> None:
     with_cluster(test)
 
 
+def required_nodes(*requirements: dict[str, Any]) -> dict[str, Any]:
+    """A spec whose affinity requires nodes."""
+    terms = {"nodeSelectorTerms": [{"matchExpressions": list(requirements)}]}
+    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
+
+
+def preferred_nodes(*requirements: dict[str, Any], weight: int = 1) -> dict[str, Any]:
+    """A spec whose affinity prefers nodes."""
+    term = {"weight": weight, "preference": {"matchExpressions": list(requirements)}}
+    return {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}}}
+
+
 RUNTIMES: list[tuple[dict[str, Any], str]] = [
+    ({"affinity": {}}, "nodeAffinity: Required value"),
+    (required_nodes(), "at least 1 items"),
+    (required_nodes({"key": "a", "operator": "In"}), "values must be given"),
+    (required_nodes({"key": "a", "operator": "Gt", "values": ["x"]}), "one whole number"),
+    (preferred_nodes({"key": "a", "operator": "Exists", "values": ["b"]}), "values must be given"),
+    (preferred_nodes({"key": "a", "operator": "Lt", "values": ["1", "2"]}), "one whole number"),
+    (preferred_nodes({"key": "a", "operator": "Exists"}, weight=101), "less than or equal to 100"),
     ({"tolerations": [{"effect": "NoSchedule"}]}, "needs the operator Exists"),
     ({"nodeSelector": {"a b": "c"}}, "key of a label"),
     ({"queueNames": ["a" * 64]}, "Too long"),

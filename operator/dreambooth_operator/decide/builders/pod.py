@@ -66,6 +66,7 @@ def build_pod_template(
         "runtimeClassName": runtime.runtime_class_name,
         "nodeSelector": scheduling.node_selector,
         "tolerations": [one.model_dump(by_alias=True, exclude_none=True) for one in scheduling.tolerations],
+        "affinity": runtime.affinity and runtime.affinity.model_dump(by_alias=True, exclude_none=True),
         "priorityClassName": scheduling.priority_class_name,
         "topologySpreadConstraints": _spread(job, labels),
     }

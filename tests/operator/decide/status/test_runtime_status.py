@@ -32,6 +32,12 @@ def test_a_valid_runtime_is_accepted() -> None:
     }
 
 
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+GREATER = {"key": "memory", "operator": "Gt", "values": ["x"]}
+ONE_OF = {"key": "zone", "operator": "In"}
+
+
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
@@ -50,6 +56,14 @@ def test_a_valid_runtime_is_accepted() -> None:
         ({"podAnnotations": {"kueue.x-k8s.io/x": "y"}}, "spec.podAnnotations.kueue.x-k8s.io/x: 'y' is reserved"),
         ({"env": [{"name": "HOME", "value": "/"}]}, "spec.env[0].name: 'HOME' is set by the operator"),
         ({"env": [{"name": "A", "value": ""}] * 2}, "spec.env[1].name: 'A' is set twice"),
+        (
+            {"affinity": {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [GREATER]}]}}}},
+            f"spec.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms[0].matchExpressions[0].values: ['x'] must be one whole",
+        ),
+        (
+            {"affinity": {"nodeAffinity": {PREFERRED: [{"weight": 1, "preference": {"matchExpressions": [ONE_OF]}}]}}},
+            f"spec.affinity.nodeAffinity.{PREFERRED}[0].preference.matchExpressions[0].values: [] must be given",
+        ),
         ({"topology": {}}, "spec.topology: "),
         ({"resources": {"gpuResourceName": "kubernetes.io/gpu"}}, "spec.resources.gpuResourceName: "),
         (
