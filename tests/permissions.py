@@ -1,8 +1,8 @@
 """The permissions of the operator in its chart and its requests in the API server's audit log, for tests that compare them."""
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from tests.operator.clusters import applied_job, until
 
 CHART = ROOT / "charts" / "dreambooth-operator"
 Check = Callable[[], Awaitable[Any]]
+POLICY = "ValidatingAdmissionPolicy"
 KINDS = "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"
 
 
@@ -51,6 +52,20 @@ def access_of(cluster: Cluster, release: str, namespace: str, *values: str) -> l
     bindings = [one for one in documents if "roleRef" in one and _binds(one, namespace, release)]
     names = {name for one in bindings for name in (one["metadata"]["name"], one["roleRef"]["name"])}
     return [one for one in documents if one["metadata"]["name"] in {*names, release}]
+
+
+@contextmanager
+def admission_policies(cluster: Cluster, release: str, namespace: str, values: str) -> Iterator[None]:
+    """Applies the permissions of a release that watches its own namespace, and the admission policies of some values."""
+    options = "--set", f"namespaces={{{namespace}}},{values}"
+    text = cluster.helm("template", release, CHART, "--namespace", namespace, *options)
+    policies = [one for one in yaml.safe_load_all(text) if one and one["kind"].startswith(POLICY)]
+    access = access_of(cluster, release, namespace, f"namespaces={{{namespace}}}")
+    cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all([*access, *policies]))
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "--filename=-", "--wait=false", stdin=yaml.safe_dump_all(policies))
 
 
 def kubeconfig_of(cluster: Cluster, account: str, namespace: str, folder: Path) -> Path:

@@ -7,29 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from dreambooth_operator.objects.names import LABEL_JOB
 from tests.conftest import Cluster
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator
-from tests.permissions import CHART, access_of, kubeconfig_of
+from tests.permissions import admission_policies, kubeconfig_of
 
 RESERVED = {LABEL_JOB: "dog"}
-POLICY = "ValidatingAdmissionPolicy"
 
 
 @pytest.fixture
 def release(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Path]:
     """A kubeconfig of the operator's ServiceAccount, and the policy in its namespace."""
-    name = f"labels-{namespace}"
-    values = "--set", f"namespaces={{{namespace}}},reservedLabels.enabled=true"
-    text = cluster.helm("template", name, CHART, "--namespace", namespace, *values)
-    policy = [one for one in yaml.safe_load_all(text) if one and one["kind"].startswith(POLICY)]
-    access = access_of(cluster, name, namespace, f"namespaces={{{namespace}}}")
-    cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all([*access, *policy]))
-    yield kubeconfig_of(cluster, name, namespace, tmp_path)
-    cluster.kubectl("delete", "--filename=-", "--wait=false", stdin=yaml.safe_dump_all(policy))
+    with admission_policies(cluster, f"labels-{namespace}", namespace, "reservedLabels.enabled=true"):
+        yield kubeconfig_of(cluster, f"labels-{namespace}", namespace, tmp_path)
 
 
 def pod(name: str, labels: dict[str, str]) -> dict[str, Any]:
