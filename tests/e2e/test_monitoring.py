@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.charts.monitoring.fake_dcgm import fake_dcgm_exporter
 from tests.charts.monitoring.prometheus import prometheus, queries
 from tests.cluster import binaries
 from tests.e2e.installation import NAMESPACE
@@ -31,7 +32,7 @@ def test_each_query_of_the_dashboard_has_data(tenant: Tenant, tmp_path: Path) ->
     ]
     # Debian's package on the PATH is built without discovery in Kubernetes.
     binary = str(binaries.built("prometheus") / "prometheus") if tenant.cluster.binaries else "prometheus"
-    with prometheus(binary, tmp_path, scrapes) as watching:
+    with fake_dcgm_exporter(tenant.name) as gpus, prometheus(binary, tmp_path, [*scrapes, *gpus]) as watching:
         asked = queries(tenant.name)
         waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
         # It waits while its photos are missing, so that later counters are scraped at 0 before.

@@ -91,13 +91,14 @@ def prometheus(binary: str, folder: Path, scrapes: Sequence[Mapping[str, Any]]) 
 
 
 def queries(namespace: str) -> dict[str, str]:
-    """The queries of the dashboard for one namespace, by the title of the panel."""
+    """The queries of the dashboard for one namespace and all clusters, by the title of the panel."""
     panels = json.loads(DASHBOARD.read_text())["panels"]
     targets = [(panel["title"], target) for panel in panels for target in panel.get("targets", ())]
     return {
         f"{title} {target['refId']}": target["expr"]
         .replace("$__rate_interval", RATE_INTERVAL)
         .replace("$namespace", namespace)
+        .replace("$cluster", ".*")
         for title, target in targets
     }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.charts.monitoring.fake_dcgm import fake_dcgm_exporter
 from tests.charts.monitoring.prometheus import Prometheus, prometheus, queries
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
@@ -104,5 +105,9 @@ def test_each_query_has_data_and_the_metrics_are_clean(tenant: Tenant, tmp_path:
         async with operator(cluster.kubeconfig, tenant.name, **settings):
             await asyncio.to_thread(story, watching)
 
-    with prometheus(cluster.binary("prometheus"), tmp_path, scrapes) as watching, trainer(tmp_path, port):
+    with (
+        fake_dcgm_exporter(tenant.name) as gpus,
+        prometheus(cluster.binary("prometheus"), tmp_path, [*scrapes, *gpus]) as watching,
+        trainer(tmp_path, port),
+    ):
         asyncio.run(test())
