@@ -20,7 +20,7 @@ from tests.cluster.layout import CACHE
 from tests.cluster.processes import NotReady
 
 MODULE = "k8s.io/kubernetes"
-RELEASES = ("v1.31.14", "v1.32.13", "v1.33.13", "v1.34.4")
+RELEASES = ("v1.31.14", "v1.32.13", "v1.33.13", "v1.34.4", "v1.35.4", "v1.36.3", "v1.37.2")
 DOCUMENT = Path("api") / "openapi-spec" / "swagger.json"
 QUANTITIES = {"io.k8s.apimachinery.pkg.api.resource.Quantity", "io.k8s.apimachinery.pkg.util.intstr.IntOrString"}
 """Strings as in the document, and numbers as the API server accepts them."""

@@ -90,6 +90,11 @@ def test_a_digest_overrides_a_tag(render: Render) -> None:
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == f"dreambooth-operator@{digest}"
 
 
+def test_pods_without_a_user_for_platforms_that_assign_one(render: Render) -> None:
+    contexts = [pod["spec"]["securityContext"] for pod in pods_of(render({"podUser": "Assigned"})).values()]
+    assert contexts == [{"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}] * 2
+
+
 @pytest.mark.parametrize("registry", ["registry.example:5000", "registry.example:5000/"])
 def test_a_registry_comes_before_the_repositories(registry: str, render: Render) -> None:
     given = {"image": {"registry": registry, "tag": "1"}, "trainerImage": {"registry": registry, "tag": "2"}}

@@ -39,8 +39,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{- define "dreambooth.podSecurity" -}}
 runAsNonRoot: true
+{{- if eq .Values.podUser "Fixed" }}
 runAsUser: 65532
 runAsGroup: 65532
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
