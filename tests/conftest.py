@@ -127,7 +127,7 @@ def loaded(node: Cluster) -> Mapping[str, str]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Marks tests by what they need, and puts files first that can run while the programs of the cluster are built.
+    """Marks tests by what they need. In parallel runs, files are first that can run while the cluster's programs are built.
 
     `-m "not cluster"` leaves out what needs a cluster.
     """
@@ -138,6 +138,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
         if "node" in needs:
             item.add_marker(pytest.mark.containers)
     yield  # removes what `-m` leaves out
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
     sizes = Counter(item.path for item in items)
     waiting = {item.path for item in items if not PROGRAMS.isdisjoint(getattr(item, "fixturenames", ()))}
     # The largest first: no process is left with a large file at the end.

@@ -5,9 +5,10 @@ import os
 import re
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -69,7 +70,14 @@ class Operator:
 
 
 @asynccontextmanager
-async def operator(kubeconfig: Path, namespace: str, **settings: Any) -> AsyncIterator[Operator]:
+async def operator(
+    kubeconfig: Path | None,
+    namespace: str,
+    *,
+    command: Sequence[str] = COMMAND,
+    variables: Mapping[str, str] = MappingProxyType({}),
+    **settings: Any,
+) -> AsyncIterator[Operator]:
     """An operator for one namespace, whose settings are given in lower case; killed in the end if it still runs."""
     values = {
         "trainer_image": "trainer",
@@ -81,10 +89,11 @@ async def operator(kubeconfig: Path, namespace: str, **settings: Any) -> AsyncIt
     }
     environment = {**os.environ, **{f"DREAMBOOTH_{name.upper()}": str(value) for name, value in values.items()}}
     environment |= {
-        "KUBECONFIG": str(kubeconfig),
+        **variables,
+        "KUBECONFIG": str(kubeconfig or ""),
         "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT / "trainer_image"), *_inherited()]),
     }
-    process = await asyncio.create_subprocess_exec(*COMMAND, env=environment, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=PIPE)
     try:
         yield Operator(process)
     finally:
