@@ -81,13 +81,26 @@ def test_selectors_match_the_operator_and_not_the_test_pod(render: Render) -> No
 
 @pytest.mark.parametrize(("replicas", "budgets"), [(1, 0), (2, 1), (3, 1)])
 def test_a_single_replica_has_no_disruption_budget(replicas: int, budgets: int, render: Render) -> None:
-    assert len(of_kind(render({"replicas": replicas}), "PodDisruptionBudget")) == budgets
+    assert len(of_kind(render({"replicaCount": replicas}), "PodDisruptionBudget")) == budgets
 
 
 def test_a_digest_overrides_a_tag(render: Render) -> None:
     digest = f"sha256:{'0' * 64}"
     (deployment,) = of_kind(render({"image": {"tag": "1", "digest": digest}}), "Deployment")
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == f"dreambooth-operator@{digest}"
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"nameOverride": "operator"}, "dreambooth-operator"),
+        ({"nameOverride": "operator", "fullnameOverride": "trainings"}, "trainings"),
+    ],
+)
+def test_names(given: Mapping[str, str], name: str, render: Render) -> None:
+    (before,), (deployment,) = (of_kind(render(values), "Deployment") for values in ({}, given))
+    assert deployment["metadata"]["name"] == name
+    assert deployment["spec"]["selector"] == before["spec"]["selector"]
 
 
 def test_pods_without_a_user_for_platforms_that_assign_one(render: Render) -> None:

@@ -1,5 +1,6 @@
 {{- define "dreambooth.name" -}}
-{{- .Values.fullnameOverride | default .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- $parts := compact (list .Release.Name .Values.nameOverride) | join "-" -}}
+{{- .Values.fullnameOverride | default $parts | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "dreambooth.serviceAccount" -}}
