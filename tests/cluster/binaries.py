@@ -29,6 +29,7 @@ PACKAGES = {
     "helm3": "helm.sh/helm/v3/cmd/helm",
     "gitops": ".",
     "kueue": "sigs.k8s.io/kueue/cmd/kueue",
+    "kube-router": "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
     "prometheus": "github.com/prometheus/prometheus/cmd/prometheus",
     "promtool": "github.com/prometheus/prometheus/cmd/promtool",
 }
@@ -46,6 +47,7 @@ OWN_MODULES = {
     "helm3": "helm3",
     "gitops": "gitops",
     "kueue": "kueue",
+    "kube-router": "kube-router",
     "prometheus": "prometheus",
     "promtool": "prometheus",
 }

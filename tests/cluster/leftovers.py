@@ -13,6 +13,10 @@ from tests.cluster.processes import succeeds
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 CHAINS = "KUBE-", "CNI-"
 """Prefixes of the names of chains that kube-proxy, kubelet and CNI plugins create."""
+POLICY_CHAINS = "KUBE-ROUTER-", "KUBE-POD-FW-", "KUBE-NWPLCY-"
+"""Prefixes of the names of kube-router's chains for NetworkPolicies."""
+POLICY_SETS = "KUBE-", "kube-router-"
+"""Prefixes of the names of its sets of addresses."""
 
 
 def forward_packets() -> None:
@@ -39,7 +43,8 @@ def _sweep_node(forwarding: str) -> None:
     for interface in (BRIDGE, INTERFACE):
         subprocess.run(["ip", "link", "delete", interface], capture_output=True)
     for family in ("iptables", "ip6tables"):
-        _sweep_filters(family)
+        _sweep_filters(family, CHAINS)
+    _sweep_sets()
     for group in sorted(Path("/sys/fs/cgroup").glob("**/kubepods/**/"), key=lambda path: -len(path.parts)):
         with suppress(OSError):
             group.rmdir()
@@ -86,18 +91,32 @@ def _mounts() -> list[str]:
     return [point for point in points if point.startswith(f"{RUN}/")]
 
 
-def _sweep_filters(family: str) -> None:
-    """Restores the tables without the chains of the cluster and rules that refer to them."""
+def sweep_network_policies() -> None:
+    """Removes the packet filters for NetworkPolicies, so that all connections are allowed again."""
+    _sweep_filters("iptables", POLICY_CHAINS)
+    _sweep_sets()
+
+
+def _sweep_sets() -> None:
+    if shutil.which("ipset") is None:
+        return
+    for name in subprocess.run(["ipset", "list", "-name"], capture_output=True, text=True).stdout.split():
+        if name.startswith(POLICY_SETS):
+            subprocess.run(["ipset", "destroy", name], capture_output=True)
+
+
+def _sweep_filters(family: str, chains: tuple[str, ...]) -> None:
+    """Restores the tables without some chains and rules that refer to them."""
     saved = subprocess.run([f"{family}-save"], capture_output=True, text=True)
     lines = saved.stdout.splitlines()
-    kept = [line for line in lines if not is_ours(line)]
+    kept = [line for line in lines if not is_ours(line, chains)]
     if saved.returncode == 0 and len(kept) < len(lines):
         subprocess.run([f"{family}-restore"], input="\n".join(kept) + "\n", text=True, capture_output=True)
 
 
-def is_ours(line: str) -> bool:
+def is_ours(line: str, chains: tuple[str, ...] = CHAINS) -> bool:
     """Whether a line of `iptables-save` defines a chain of the cluster, or is a rule that refers to one."""
-    return any(word.startswith(CHAINS) for word in line.removeprefix(":").split())
+    return any(word.startswith(chains) for word in line.removeprefix(":").split())
 
 
 def found() -> list[str]:

@@ -28,7 +28,7 @@ from tests.cluster.processes import Processes, run, succeeds
 from tests.patience import PATIENCE
 from tests.ports import free_port
 
-PROGRAMS = "containerd", "runc", "buildah", "debootstrap", "iptables", "conntrack", "ip"
+PROGRAMS = "containerd", "runc", "buildah", "debootstrap", "iptables", "ipset", "conntrack", "ip"
 GPUS = 8
 """Number of fake GPUs of the node: the scheduler counts them, but pods get no device."""
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.cluster.leftovers import is_ours
+from tests.cluster.leftovers import POLICY_CHAINS, is_ours
 
 OURS = """
 :KUBE-SERVICES - [0:0]
@@ -36,3 +36,17 @@ def test_chains_of_the_node_and_all_rules_that_name_them_are_removed(line: str) 
 @pytest.mark.parametrize("line", OTHERS.splitlines())
 def test_rules_of_others_and_the_tables_are_kept(line: str) -> None:
     assert not is_ours(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (":KUBE-ROUTER-FORWARD - [0:0]", True),
+        ("-A INPUT -m comment --comment kube-router -j KUBE-ROUTER-INPUT", True),
+        ("-A KUBE-POD-FW-AB -j KUBE-NWPLCY-CD", True),
+        (":KUBE-SERVICES - [0:0]", False),
+        ("-A FORWARD -j KUBE-FORWARD", False),
+    ],
+)
+def test_rules_for_network_policies_are_removed_alone(line: str, expected: bool) -> None:
+    assert is_ours(line, POLICY_CHAINS) == expected

@@ -2,6 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import yaml
 
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
@@ -24,7 +27,9 @@ def install(cluster: Cluster, images: Mapping[str, str], *arguments: str) -> Non
     """
     allowed = {"allowedImages": [f"{UNREACHABLE_REGISTRY}/*"], "tokenSecretNames": ["hub", "none"]}
     settings = {"pollSeconds": 0.5, "logFormat": "plain", **allowed}
-    values: dict[str, object] = {"settings": settings}
+    server = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    ports = {443, urlsplit(server).port or 443}
+    values: dict[str, object] = {"settings": settings, "networkPolicies": {"apiServerPorts": sorted(ports)}}
     for key, target in {"image": "operator", "trainerImage": "trainer"}.items():
         repository, _, tag = images[target].rpartition(":")
         values[key] = {"repository": repository, "tag": tag}

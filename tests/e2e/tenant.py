@@ -11,8 +11,6 @@ from typing import Any
 from tests.conftest import Cluster
 from tests.patience import PATIENCE
 
-"""Seconds within which a small DreamBoothJob must end."""
-
 SMALL: Mapping[str, Any] = {
     "model": {"source": "embedded://emoji"},
     "subject": {"class": "dog", "identifier": "sks", "images": {"configMap": {"name": "photos"}}},
