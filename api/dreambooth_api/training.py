@@ -305,6 +305,9 @@ class Checkpoints(Section):
     bytes for each trained parameter, 16 with `ema`. 0: a checkpoint begins as soon as the one before is written."""
     keep: Annotated[int, Field(ge=1, le=100)] = 2
     """Number of newest checkpoints to keep."""
+    keep_last: bool = False
+    """Whether the state after the last step is kept when the run has finished, as one more checkpoint. Such a run can
+    continue with more `training.steps`, and can be exported in other formats without training again."""
 
 
 class Samples(Section):

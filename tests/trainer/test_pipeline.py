@@ -22,7 +22,7 @@ from dreambooth_trainer.pipeline import PhaseRunner
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import sha256_of, write_json
 from dreambooth_trainer.run import Run, RunFolder
-from tests.trainer.tiny_training import Job, job_of, signal_when, wait
+from tests.trainer.tiny_training import Job, interrupted, job_of, signal_when, wait, with_section
 
 SLOW: dict[str, dict[str, Any]] = {"training": {"steps": 100}, "checkpoints": {"intervalSeconds": 600}}
 """Sections of a training that can be stopped in its middle."""
@@ -49,12 +49,6 @@ def done_again(job: Job, code: int = 0) -> list[str]:
     before = {phase: (job.output.state / f"{phase}.json").stat().st_mtime_ns for phase in PHASES}
     assert job.finish() == code
     return [phase for phase, at in before.items() if (job.output.state / f"{phase}.json").stat().st_mtime_ns != at]
-
-
-def with_section(job: Job, **sections: dict[str, Any]) -> Job:
-    return Job(
-        job.folder, {name: {**section, **sections.get(name, {})} for name, section in job.config.items()}, job.cache
-    )
 
 
 @pytest.mark.slow
@@ -89,8 +83,8 @@ class TestAFinishedRun:
         changed = with_section(copy, training={"steps": 7}, prior={"weight": 0.5})
         assert done_again(changed, InvalidConfig.exit_code) == []
         message = copy.termination["message"]
-        assert "spec.training.steps: 7 differs from the 6" in message
         assert "spec.prior.weight: 0.5 differs from the 1" in message
+        assert "spec.training.steps: 7 can't continue the 6 steps of the run" in message
         assert copy.output.complete.exists()
 
     @pytest.mark.parametrize(
@@ -167,14 +161,6 @@ def own(tiny_training: Path, tmp_path: Path) -> Path:
     for name in ("model", "photos"):
         shutil.copytree(tiny_training / name, tmp_path / name)
     return tmp_path
-
-
-def interrupted(job: Job) -> Job:
-    """A run that was stopped after its first step."""
-    process = job.start()
-    signal_when(process, signal.SIGTERM, lambda: job.output.losses.exists() and job.output.losses.stat().st_size > 0)
-    assert wait(process) == Interrupted.exit_code
-    return job
 
 
 @pytest.mark.slow

@@ -22,6 +22,9 @@ MODEL, PHOTOS = "spec.model", "spec.subject.images"
 NEWER_DEFAULTS: Mapping[str, Any] = {"captionDropout": 0, "mask": "ignore"}
 """Fields of `subject` that the first version did not have, with the values that mean what it did."""
 
+STEPS = "spec.training.steps"
+"""The setting that may change during a run: it can rise."""
+
 PREPARED = ("spec.model", "spec.subject.", "spec.training.resolution")
 """Fields that the identifier and the cropped photos depend on."""
 
@@ -48,6 +51,10 @@ class Ledger:
             return kind.model_validate(entry["result"])
         except ValidationError:
             return None
+
+    def has(self, phase: str) -> bool:
+        """Whether a phase has been finished, with any input."""
+        return bool(self._read(phase))
 
     def rename(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
         """Replaces the keys of recorded phases: a key of `before` becomes the key of `now`."""
@@ -111,18 +118,40 @@ def _keys(config: TrainConfig, trained: Mapping[str, Any], scorer: Mapping[str, 
     }
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> list[Problem]:
-    """One problem for each field in which a manifest differs from the training in a folder."""
+def asks_for_more_steps(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a manifest has more steps than the training in a folder."""
+    return int(now[STEPS]) > int(before[STEPS])
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, *, continues: bool) -> list[Problem]:
+    """One problem for each field in which a manifest differs from the training in a folder, and can't.
+
+    Args:
+        before: what determines the weights of the training.
+        now: the same of the manifest.
+        folder: folder of the run.
+        continues: whether the training can go on from a checkpoint, or has not finished its steps.
+    """
+    fields = (field for field in sorted({*before, *now}) if before.get(field) != now.get(field))
     return [
-        Problem(
-            field,
-            now.get(field),
-            f"differs from the {before.get(field)!r} of the run in {folder}",
-            "Choose another output folder, or remove that one",
-        )
-        for field in sorted({*before, *now})
-        if before.get(field) != now.get(field)
+        _difference(field, before.get(field), now.get(field), folder)
+        for field in fields
+        if not (field == STEPS and continues and asks_for_more_steps(before, now))
     ]
+
+
+def _difference(field: str, before: Any, now: Any, folder: Path) -> Problem:
+    remedy = "Choose another output folder, or remove that one"
+    if field == STEPS and now > before:
+        message = f"can't continue the {before} steps of the run in {folder}, because no checkpoint of it is left"
+        remedy = (
+            f"Set it to {before} again. To train that model further, choose another output folder, and give the model as "
+            "model.source. To continue such runs, set checkpoints.keepLast before they finish"
+        )
+        return Problem(field, now, message, remedy)
+    if field == STEPS:
+        remedy = f"Give {before} or more, or choose another output folder"
+    return Problem(field, now, f"differs from the {before!r} of the run in {folder}", remedy)
 
 
 class Beginning(BaseModel, frozen=True):
@@ -141,13 +170,14 @@ class Beginning(BaseModel, frozen=True):
             determined=what_determines_the_weights(config, content), model=f"{source} at {commit}" if commit else source
         )
 
-    def problems(self, now: "Beginning", photos: Mapping[str, str], folder: Path) -> list[Problem]:
+    def problems(self, now: "Beginning", photos: Mapping[str, str], folder: Path, *, continues: bool) -> list[Problem]:
         """Reasons why a start can't continue the run in a folder: it would mix two trainings, or lose one.
 
         Args:
             now: this start.
             photos: what identifies every photo, by its name.
             folder: folder of the run.
+            continues: see `differences`.
         """
         before, after = dict(self.determined), dict(now.determined)
         found = []
@@ -165,7 +195,7 @@ class Beginning(BaseModel, frozen=True):
                 "those are missing"
             )
             found.append(Problem("spec.subject.images", names, message, remedy))
-        return [*found, *differences(before, after, folder)]
+        return [*found, *differences(before, after, folder, continues=continues)]
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,20 @@ from dreambooth_api.progress import PhaseName
 from dreambooth_trainer.data.photos import identities
 from dreambooth_trainer.evaluation.clip import digest_of_clip_scorer
 from dreambooth_trainer.models import ModelFamily
-from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger, differences, phase_keys
+from dreambooth_trainer.phase_records import (
+    Beginning,
+    ByPath,
+    Content,
+    Ledger,
+    asks_for_more_steps,
+    differences,
+    phase_keys,
+)
 from dreambooth_trainer.phases import cache, evaluate, export, prepare, prior, sample, train
 from dreambooth_trainer.process.storage import write_atomically, write_json
 from dreambooth_trainer.result import RunResult, read_result, write_result
 from dreambooth_trainer.run import Run
+from dreambooth_trainer.training.checkpoints import keep_only_last, newest
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -154,8 +163,9 @@ def _conclude(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
     result = write_result(run, ledger, keys)
     # The weights are in the exported model now, and the pictures are in the report: the rest would only fill the
     # volume.
-    for leftover in (folder.weights, folder.checkpoints, folder.base_pictures, folder.hub):
+    for leftover in (folder.weights, folder.base_pictures, folder.hub):
         shutil.rmtree(leftover, ignore_errors=True)
+    keep_only_last(folder.checkpoints, last=run.config.training.steps if run.config.checkpoints.keep_last else None)
     write_atomically(folder.complete, "")
     return result
 
@@ -174,14 +184,24 @@ def _begin(run: Run, ledger: Ledger) -> dict[str, str]:
         write_json(path, now.model_dump())
         return keys
     before = json.loads(path.read_text())
+    determined = before.get("determined", before)
+    continues = not asks_for_more_steps(determined, now.determined) or _continues(run, ledger)
     if "determined" in before:
-        problems = Beginning.model_validate(before).problems(now, photos, run.folder.root)
+        problems = Beginning.model_validate(before).problems(now, photos, run.folder.root, continues=continues)
     else:
         old = ByPath(config, photos)
-        problems = differences(before, old.determined, run.folder.root)
+        problems = differences(before, old.determined, run.folder.root, continues=continues)
         if not problems:
             ledger.rename(old.keys, keys)
-            write_json(path, now.model_dump())
     if problems:
         raise InvalidConfig(problems)
+    if determined != now.determined:
+        write_json(path, now.model_dump())
     return keys
+
+
+def _continues(run: Run, ledger: Ledger) -> bool:
+    """Whether more steps would continue the training in the folder, instead of repeating finished steps."""
+    folder = run.folder
+    trained = ledger.has("train") and (folder.model.exists() or folder.weights.exists())
+    return not trained or newest(folder.checkpoints) is not None
