@@ -13,7 +13,8 @@ from dreambooth_api.training import FOLDER_SCHEMES, SINGLE_FILE, Section
 
 IMMUTABLE = Rule(
     "self == oldSelf",
-    "can't be changed. Delete the job and apply a new one; with the same output, training goes on from its last checkpoint",
+    "can't be changed. Delete the job and apply a new one; with the same output, training continues from its last checkpoint, "
+    "also with more training.steps",
 )
 
 FIXED = [
