@@ -1,5 +1,6 @@
 """What a start does with the folder of an earlier start: skip, repeat, refuse."""
 
+import html
 import json
 import shutil
 import signal
@@ -22,7 +23,7 @@ from dreambooth_trainer.pipeline import PhaseRunner
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import sha256_of, write_json
 from dreambooth_trainer.run import Run, RunFolder
-from tests.trainer.tiny_training import Job, interrupted, job_of, signal_when, wait, with_section
+from tests.trainer.tiny_training import ROOT, Job, interrupted, job_of, signal_when, wait, with_section
 
 SLOW: dict[str, dict[str, Any]] = {"training": {"steps": 100}, "checkpoints": {"intervalSeconds": 600}}
 """Sections of a training that can be stopped in its middle."""
@@ -142,6 +143,30 @@ def test_two_processes_generate_the_pictures_of_one(finished: Job, tmp_path: Pat
     one, two = results
     assert len(one[0]) > 40
     assert one == two
+
+
+@pytest.mark.slow
+def test_warnings_about_the_figures_are_in_every_result(tiny_training: Path) -> None:
+    evaluation = {"enabled": True, "contexts": ["at night", "at sea"], "otherClasses": ["cat", "car"], "perPrompt": 2}
+    # Too few steps to learn anything.
+    sections: dict[str, dict[str, Any]] = {
+        "model": {"source": "embedded://emoji"},
+        "subject": {"images": {"path": str(ROOT / "examples/dog/photos")}},
+        "training": {"steps": 1, "learningRate": 1e-7},
+        "prior": {"enabled": False},
+        "samples": {"prompts": []},
+        "evaluation": evaluation,
+    }
+    job = job_of(tiny_training, "hardly-learned", **sections)
+    assert job.finish() == 0, job.log.read_text()
+    found = json.loads((job.output.state / "evaluate.json").read_text())["result"]["warnings"]
+    assert [warning.split(":")[0] for warning in found] == ["the subject is hardly learned"]
+    warnings = json.loads(job.output.result.read_text())["warnings"]
+    assert warnings[: len(found)] == found
+    assert job.termination["warnings"] == warnings
+    report = html.unescape(job.output.report.read_text())
+    assert all(warning in report for warning in found)
+    assert f"warning: {found[0]}" in job.log.read_text()
 
 
 @pytest.mark.slow

@@ -52,8 +52,8 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
         class_images=config.prior.images if config.prior.enabled else None,
     )
     runner = PhaseRunner(run, Ledger(run.folder.state), _shared_keys(run))
-    _prepare_and_train(run, runner)
-    _export_and_evaluate(run, runner)
+    prepared = _prepare_and_train(run, runner)
+    _export_and_evaluate(run, runner, prepared)
     return _conclude(run, runner.ledger, runner.keys).in_short() if distributed.is_main else {}
 
 
@@ -106,7 +106,7 @@ class PhaseRunner:
         return distributed.share(result)
 
 
-def _prepare_and_train(run: Run, runner: PhaseRunner) -> None:
+def _prepare_and_train(run: Run, runner: PhaseRunner) -> prepare.Prepared:
     folder = run.folder
     prepared = runner.once("prepare", prepare.Prepared, folder.photos, lambda: prepare.prepare(run))
     run.identifier = prepared.identifier
@@ -116,9 +116,10 @@ def _prepare_and_train(run: Run, runner: PhaseRunner) -> None:
     exported = folder.model.exists() and runner.ledger.recall("export", runner.keys["export"], export.Exported)
     trained = folder.model if exported else folder.weights
     runner.once("train", train.Trained, trained, lambda: _train(run, prepared), "prior", "cache")
+    return prepared
 
 
-def _export_and_evaluate(run: Run, runner: PhaseRunner) -> None:
+def _export_and_evaluate(run: Run, runner: PhaseRunner, prepared: prepare.Prepared) -> None:
     folder = run.folder
     runner.once("export", export.Exported, folder.model, lambda: export.export(run))
 
@@ -127,7 +128,10 @@ def _export_and_evaluate(run: Run, runner: PhaseRunner) -> None:
 
     runner.once("sample", sample.Sampled, folder.samples, lambda: sample.sample(run, load_trained))
     if run.config.evaluation.enabled:
-        runner.once("evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.evaluate(run, load_trained))
+        evaluated = runner.once(
+            "evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.evaluate(run, load_trained)
+        )
+        run.progress.update(warnings=[*evaluated.warnings, *prepared.warnings])
     else:
         run.progress.skip("evaluate")
 
