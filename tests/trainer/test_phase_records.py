@@ -68,6 +68,9 @@ def test_an_unreadable_record_is_unfinished(tmp_path: Path) -> None:
         ({"evaluation": {"perPrompt": 5}}, {"evaluate"}),
         ({"evaluation": {"encoder": "/elsewhere/encoder"}}, set()),
         ({"checkpoints": {"intervalSeconds": 7}}, set()),
+        ({"checkpoints": {"keepLast": True}}, set()),
+        ({"training": {"lora": {"useDora": False}}}, set()),
+        ({"training": {"lora": {"useDora": True}}}, {"train"} | AFTER_TRAINING),
     ],
 )
 def test_a_phase_is_repeated_if_its_inputs_have_changed(sections: dict[str, Any], expected: set[str]) -> None:

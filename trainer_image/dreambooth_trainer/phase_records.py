@@ -19,8 +19,12 @@ Result = TypeVar("Result", bound=BaseModel)
 MODEL, PHOTOS = "spec.model", "spec.subject.images"
 """Fields that count by the content of their files, not by the names in the manifest."""
 
-NEWER_DEFAULTS: Mapping[str, Any] = {"captionDropout": 0, "mask": "ignore"}
-"""Fields of `subject` that the first version did not have, with the values that mean what it did."""
+NEWER_DEFAULTS: Mapping[str, Any] = {
+    "spec.subject.captionDropout": 0,
+    "spec.subject.mask": "ignore",
+    "spec.training.lora.useDora": False,
+}
+"""Settings that earlier versions did not have, with the values that mean what those did: their runs can be resumed."""
 
 STEPS = "spec.training.steps"
 """The setting that may change during a run: it can rise."""
@@ -90,15 +94,18 @@ class Content:
 def what_determines_the_weights(config: TrainConfig, content: Content) -> dict[str, Any]:
     """All settings and digests that a trained model depends on, by field path (`spec.training.steps`)."""
     sections = config.model_dump(mode="json", by_alias=True, include={"prior", "training"})
-    subject = {**_subject(config), "images": sorted(content.photos)}
-    return _flat("spec", {"model": content.model, "subject": subject, **sections})
+    return _settings({"model": content.model, "subject": _subject(config, sorted(content.photos)), **sections})
 
 
-def _subject(config: TrainConfig) -> dict[str, Any]:
-    """The section without what counts by the content of the photos, and without defaults of fields that earlier versions
-    did not have: their runs can be resumed."""
-    subject = config.subject.model_dump(mode="json", by_alias=True, exclude={"captions"})
-    return {name: value for name, value in subject.items() if NEWER_DEFAULTS.get(name, ...) != value}
+def _subject(config: TrainConfig, photos: Any) -> dict[str, Any]:
+    """The section with what identifies the photos instead of their places and captions."""
+    return {**config.subject.model_dump(mode="json", by_alias=True, exclude={"captions"}), "images": photos}
+
+
+def _settings(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their paths, without those that have a newer default."""
+    flat = _flat("spec", dict(sections))
+    return {path: value for path, value in flat.items() if NEWER_DEFAULTS.get(path, ...) != value}
 
 
 def phase_keys(config: TrainConfig, content: Content) -> dict[str, str]:
@@ -211,7 +218,7 @@ class ByPath:
     def determined(self) -> dict[str, Any]:
         """The settings of the weights in such records."""
         sections = self.config.model_dump(mode="json", by_alias=True, include={"model", "prior", "training"})
-        return _flat("spec", {"subject": {**_subject(self.config), "images": dict(self.photos)}, **sections})
+        return _settings({"subject": _subject(self.config, dict(self.photos)), **sections})
 
     @property
     def keys(self) -> dict[str, str]:
