@@ -29,13 +29,26 @@ def test_runs_are_followed_to_the_first_one(tmp_path: Path, monkeypatch: pytest.
     assert known_subjects("second/model/diffusers") == wanted
 
 
+def test_a_base_model_of_any_name_ends_the_walk(tmp_path: Path) -> None:
+    model = finished(tmp_path / "run", "xyz", "dog", "a\x00/model/b")
+    assert [one.identifier for one in known_subjects(str(model))] == ["xyz"]
+
+
 def test_two_runs_that_name_each_other_end(tmp_path: Path) -> None:
     first = finished(tmp_path / "first", "xyz", "dog", str(tmp_path / "second/model/diffusers"))
     finished(tmp_path / "second", "qrs", "cat", str(first))
     assert [one.identifier for one in known_subjects(str(first))] == ["xyz", "qrs"]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"identifier": "xyz"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"identifier": "xyz"}',
+        json.dumps({"identifier": "x" * 61, "class": "dog", "settings": {"model": {"source": "a"}}}),
+    ],
+)
 def test_other_models_know_no_subject(tmp_path: Path, content: str) -> None:
     model = finished(tmp_path / "run", "xyz", "dog", "embedded://emoji")
     for source in (

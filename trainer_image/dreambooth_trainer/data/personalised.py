@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from dreambooth_api.training import Subject
+
+LONGEST = 60
+"""Most characters of an identifier and of a class; see `training.Subject`."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class _Settings(BaseModel):
 class _Result(BaseModel):
     """What is read of a `result.json`, whatever version wrote it."""
 
-    identifier: str
-    class_: Annotated[str, Field(alias="class")]
+    identifier: Annotated[str, Field(max_length=LONGEST)]
+    class_: Annotated[str, Field(alias="class", max_length=LONGEST)]
     settings: _Settings
 
 
@@ -56,7 +59,7 @@ def _walk(source: str, seen: frozenset[Path]) -> Iterator[KnownSubject]:
         return
     try:
         result = _Result.model_validate_json((run / "result.json").read_bytes())
-    except (OSError, ValidationError):
+    except (OSError, ValueError):
         return
     yield KnownSubject(result.identifier, result.class_, run)
     yield from _walk(result.settings.model.source, seen | {run})

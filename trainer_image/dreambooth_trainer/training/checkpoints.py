@@ -166,7 +166,7 @@ def keep_only_last(folder: Path, *, last: int | None) -> None:
         return
     for path in folder.iterdir():
         if path != kept:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _name(step: int) -> str:
