@@ -13,7 +13,8 @@ from dreambooth_api.training import FOLDER_SCHEMES, SINGLE_FILE, Section
 
 IMMUTABLE = Rule(
     "self == oldSelf",
-    "can't be changed. Delete the job and apply a new one; with the same output, training goes on from its last checkpoint",
+    "can't be changed. Delete the job and apply a new one; with the same output, training continues from its last checkpoint, "
+    "also with more training.steps",
 )
 
 FIXED = [
@@ -83,6 +84,11 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             "Set it, or choose bf16 or fp32",
         ),
         Rule(
+            "!self.training.lora.useDora || !('comfyui' in self.output.formats)",
+            "training.lora.useDora is not supported for the format comfyui, which is written without learned magnitudes. Set it "
+            "to false, or remove comfyui from output.formats",
+        ),
+        Rule(
             "self.resources.nodes == 1 || has(self.volumes.output.claimName) || !has(self.volumes.output.create.accessModes) || "
             "'ReadWriteMany' in self.volumes.output.create.accessModes",
             "volumes.output.create.accessModes must have ReadWriteMany for several nodes (resources.nodes). Add it, or leave "
@@ -144,6 +150,11 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
     ],
     "spec.training": [
         Rule("self.warmupSteps < self.steps", "warmupSteps must be less than steps"),
+        Rule(
+            "!self.lora.useDora || !self.trainTextEncoder",
+            "lora.useDora is not supported for text encoders, whose library does not load the learned magnitudes. Set it to "
+            "false, or set trainTextEncoder to false",
+        ),
         *dependent_fields("training"),
     ],
     "spec.deepspeed": [_stage("optimizer", 1), _stage("parameters", 3)],

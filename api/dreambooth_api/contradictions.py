@@ -278,6 +278,20 @@ def _variant(fields: Fields) -> Iterator[Problem]:
         )
 
 
+def _dora_of_text_encoder(fields: Fields) -> Iterator[Problem]:
+    if fields["training.lora.useDora"] and fields["training.trainTextEncoder"]:
+        message = "is not supported for text encoders, whose library does not load the learned magnitudes"
+        remedy = "Set it to false, or set training.trainTextEncoder to false"
+        yield Problem("spec.training.lora.useDora", True, message, remedy)
+
+
+def _dora_for_comfyui(fields: Fields) -> Iterator[Problem]:
+    if fields["training.lora.useDora"] and "comfyui" in fields["output.formats"]:
+        message = "is not supported for the format comfyui, which is written without learned magnitudes"
+        remedy = "Set it to false, or remove comfyui from output.formats"
+        yield Problem("spec.training.lora.useDora", True, message, remedy)
+
+
 Rule = Callable[[Fields], Iterator[Problem]]
 
 RULES: list[Rule] = [
@@ -298,4 +312,6 @@ RULES: list[Rule] = [
     _offload_of("optimizer", 1),
     _offload_of("parameters", 3),
     _half_precision,
+    _dora_of_text_encoder,
+    _dora_for_comfyui,
 ]

@@ -91,7 +91,7 @@ class Snapshot(JsonModel):
     identifier: str | None
     """The word that means the subject; null until it is chosen."""
     warnings: list[str] = []
-    """The first warnings about photos, identifier and prompts."""
+    """The first warnings about figures, photos, identifier and prompts."""
     device: str | None
     """The device that computes."""
     memory_bytes: int

@@ -100,7 +100,7 @@ class TrainingProgress(StatusSection):
     identifier: str | None = None
     """The word that means the subject."""
     warnings: list[str] = []
-    """The first warnings about photos, identifier and prompts; the report has all of them."""
+    """The first warnings about figures, photos, identifier and prompts; the report has all of them."""
     device: str | None = None
     """The device that computes."""
     memory_bytes: Count | None = None

@@ -221,7 +221,11 @@ class Lora(Section):
     alpha: Annotated[float, Field(gt=0, le=1024)] | None = None
     """Scale of the update: alpha / rank. Default: the rank, a scale of 1."""
     targets: Annotated[list[Word], Field(min_length=1, max_length=30)] = ["to_q", "to_k", "to_v", "to_out.0"]
-    """Names of the denoiser's layers to adapt: each matches every layer whose path ends with it."""
+    """The denoiser's layers to adapt. A name matches every layer whose path ends with it; `attention` is all layers of the
+    attention blocks, `attention+ff` also those of the feed-forward blocks."""
+    use_dora: bool = False
+    """Whether the adapters learn the magnitude of the weights apart from their direction (DoRA: Liu et al.,
+    arXiv:2402.09353). Each step takes longer. Not for text encoders, and not for the format `comfyui`."""
 
 
 class Training(Section):
@@ -305,6 +309,9 @@ class Checkpoints(Section):
     bytes for each trained parameter, 16 with `ema`. 0: a checkpoint begins as soon as the one before is written."""
     keep: Annotated[int, Field(ge=1, le=100)] = 2
     """Number of newest checkpoints to keep."""
+    keep_last: bool = False
+    """Whether the state after the last step is kept when the run has finished, as one more checkpoint. Such a run can
+    continue with more `training.steps`, and can be exported in other formats without training again."""
 
 
 class Samples(Section):

@@ -15,6 +15,7 @@ from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob
 from dreambooth_api.training import TrainConfig
 from dreambooth_api.validation import check_contradictions, check_fields, check_files_of
 from dreambooth_cli.config_map import photos_of, unpacked
+from dreambooth_trainer.data.personalised import identifier_warnings, known_subjects
 from dreambooth_trainer.data.photos import inspect_photos
 from dreambooth_trainer.run import default_cache
 
@@ -49,7 +50,10 @@ def read(file: Path) -> Manifest | list[Problem]:
     missing, warnings = check_files_of(document.get("spec"), problems, file.parent, inspect_photos)
     problems += [*check_contradictions(document.get("spec"), problems), *missing]
     problems += check_cluster_sections(job) if job else []
-    return Manifest(job, resolved(job.spec.train_config, file.parent), warnings) if job and not problems else problems
+    if job is None or problems:
+        return problems
+    config = resolved(job.spec.train_config, file.parent)
+    return Manifest(job, config, [*warnings, *identifier_warnings(known_subjects(config.model.source), config.subject)])
 
 
 def _with_photos_at_hand(document: dict[Any, Any], documents: list[Any]) -> tuple[dict[Any, Any], list[Problem]]:

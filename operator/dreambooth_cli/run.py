@@ -43,7 +43,7 @@ def run(
     """Train a model on the photos of a manifest, on this machine.
 
     Leaves the model, pictures of the subject and a report in the output folder. After an interruption, the same command
-    goes on where it stopped.
+    goes on where it stopped, also with more training.steps in the manifest.
     """
     manifest = read_or_exit(file)
     if problems := list(out_of_reach(manifest.config)):

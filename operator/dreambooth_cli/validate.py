@@ -46,7 +46,9 @@ def validate(file: AnyFile) -> None:
 def _validate_job(file: Path) -> None:
     manifest = read_or_exit(file)
     spec = manifest.config
-    denoiser = "all weights" if spec.training.method == "full" else f"LoRA of rank {spec.training.lora.rank}"
+    lora = spec.training.lora
+    kind = "DoRA" if lora.use_dora else "LoRA"
+    denoiser = "all weights" if spec.training.method == "full" else f"{kind} of rank {lora.rank}"
     prior = f"{spec.prior.images} class images" if spec.prior.enabled else "no class images"
     say(
         f"{file} is valid: {manifest.job.metadata.name}, a {spec.subject.class_} on {spec.model.source}, "

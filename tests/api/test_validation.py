@@ -180,6 +180,17 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
         "training.mixedPrecision",
         "needs ZeRO stage 1 or higher, whose optimizers scale the loss",
     ),
+    (
+        {"training.method": "lora", "training.lora.useDora": True, "output.formats": ["comfyui"]},
+        "training.lora.useDora",
+        "or remove comfyui from output.formats",
+    ),
+    (
+        {"training.method": "lora", "training.lora.useDora": True, "training.trainTextEncoder": True},
+        "training.lora.useDora",
+        "or set training.trainTextEncoder to false",
+    ),
+    ({"training.lora.useDora": True}, "training.lora", "training.method is full"),
     ({"model.source": "ftp://host/x"}, "model.source", "unknown scheme ftp://"),
     ({"model.source": "hf://name"}, "model.source", "hf://organisation/name"),
     ({"model.source": "embedded://emojis"}, "model.source", "no embedded model is named 'emojis'"),

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from dreambooth_api.failures import ModelUnavailable, StorageUnavailable
 from dreambooth_api.training import TrainConfig
 from dreambooth_cli import app
+from dreambooth_trainer import embedded
 from dreambooth_trainer.run import default_cache
 from tests.trainer.data.scenes import scene
 
@@ -377,6 +379,18 @@ def test_a_real_process_exits_with_2(manifest: Path) -> None:
 
 CONTROLS = "\x1b[2J[red]\u202e"
 """A control sequence that clears a terminal, markup of rich, and a character that reverses the text direction."""
+
+
+def test_the_identifier_of_an_earlier_run_is_named(manifest: Path) -> None:
+    shutil.copytree(embedded.path("emoji") / "pipeline", "runs/rex/model/diffusers", symlinks=False)
+    result = {"identifier": "xyz", "class": "dog", "settings": {"model": {"source": "embedded://emoji"}}}
+    Path("runs/rex/result.json").write_text(json.dumps(result))
+    manifest.write_text(MANIFEST.replace('"embedded://emoji"', "runs/rex/model/diffusers"))
+    validated = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert validated.exit_code == 0
+    assert "set subject.identifier to xyz" in validated.stderr
+    manifest.write_text(manifest.read_text().replace("{class: dog", "{class: cat, identifier: xyz"))
+    assert "'xyz' means a dog in the base model" in RUNNER.invoke(app, ["validate", "job.yaml"]).stderr
 
 
 def is_plain(output: str) -> bool:

@@ -43,6 +43,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("subject.captionDropout", 1, "less than 1"),
     ("subject.mask", "alpha", "Unsupported value"),
     ("training.warmupSteps", 400, "less than steps"),
+    ("training.lora", {"useDora": True}, "no effect, because training.method is full"),
+    (
+        "training",
+        {"method": "lora", "lora": {"useDora": True}, "trainTextEncoder": True},
+        "useDora is not supported for text encoders",
+    ),
     ("training.learningRate", 0, "should be greater than 0"),
     ("training.textEncoderLearningRate", 1e-5, "no effect, because training.trainTextEncoder is false"),
     ("training.lora", {"rank": 4}, "no effect, because training.method is full"),
@@ -115,6 +121,7 @@ SOUND: list[tuple[str, Any]] = [
     ("model", {"source": "pvc://a.b/sd"}),
     ("resources", {"gpuResourceName": "gpu.example.com/mig-1g.5gb"}),
     ("training", {"method": "lora", "lora": {"rank": 4, "alpha": 4}, "ema": {"enabled": True, "decay": 0.9}}),
+    ("training", {"method": "lora", "lora": {"targets": ["attention+ff"], "useDora": True}}),
     ("prior", {"enabled": False}),
     ("prior", {"target": "noise", "unconditionalShare": 0}),
     ("samples", {"prompts": [], "steps": 30}),
@@ -154,6 +161,16 @@ def test_invalid_fields_are_refused_by_the_api_server_and_the_operator(
             await _jobs(cluster).create_namespaced_custom_object(GROUP, VERSION, namespace, PLURAL, wrong)
         assert error.value.status == 422
         assert words in str(error.value.body)
+
+    with_cluster(test)
+
+
+def test_dora_is_refused_for_comfyui(namespace: str) -> None:
+    async def test(cluster: Cluster) -> None:
+        wrong = with_field(namespace, "training", {"method": "lora", "lora": {"useDora": True}})
+        wrong["spec"]["output"] = {"formats": ["diffusers", "comfyui"]}
+        with pytest.raises(ApiException, match="useDora is not supported for the format comfyui"):
+            await _jobs(cluster).create_namespaced_custom_object(GROUP, VERSION, namespace, PLURAL, wrong)
 
     with_cluster(test)
 
@@ -290,7 +307,7 @@ def test_the_spec_is_immutable(namespace: str, path: str, value: Any) -> None:
     async def test(cluster: Cluster) -> None:
         await cluster.create(applied_job(namespace))
         changed = with_field(namespace, path, value)
-        with pytest.raises(ApiException, match="can't be changed"):
+        with pytest.raises(ApiException, match=r"can't be changed.* also with more training\.steps"):
             await _patch(cluster, namespace, changed["spec"])
 
     with_cluster(test)

@@ -188,6 +188,16 @@ def test_adapters_are_scaled(adapted: RunFolder, tmp_path: Path) -> None:
     assert json.loads(half.with_suffix(".json").read_text())["adapterScale"] == 0.5
 
 
+def test_dora_has_no_scale(adapted: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(adapted.root, run.root)
+    result = json.loads(run.result.read_text())
+    result["settings"]["training"]["lora"]["useDora"] = True
+    run.result.write_text(json.dumps(result))
+    message = refused(run, tmp_path / "pictures", "a dog", "--adapter-scale", "0.5")
+    assert "--adapter-scale: 0.5 can't be applied, because the run trained DoRA" in message
+
+
 def test_pictures_that_can_not_be_generated_are_refused(finished: RunFolder, tmp_path: Path) -> None:
     output = tmp_path / "pictures"
     assert "--size: '68x100'" in (said := refused(finished, output, "a dog", "--size", "68x100"))

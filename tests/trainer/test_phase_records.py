@@ -68,6 +68,9 @@ def test_an_unreadable_record_is_unfinished(tmp_path: Path) -> None:
         ({"evaluation": {"perPrompt": 5}}, {"evaluate"}),
         ({"evaluation": {"encoder": "/elsewhere/encoder"}}, set()),
         ({"checkpoints": {"intervalSeconds": 7}}, set()),
+        ({"checkpoints": {"keepLast": True}}, set()),
+        ({"training": {"lora": {"useDora": False}}}, set()),
+        ({"training": {"lora": {"useDora": True}}}, {"train"} | AFTER_TRAINING),
     ],
 )
 def test_a_phase_is_repeated_if_its_inputs_have_changed(sections: dict[str, Any], expected: set[str]) -> None:
@@ -90,12 +93,12 @@ def test_names_of_photos_do_not_matter() -> None:
     assert changed(config(), photos=["2" * 64, "1" * 64]) == set()
 
 
-def problems(tmp_path: Path, other: TrainConfig, photos: dict[str, str] = PHOTOS, **content: Any) -> list[str]:
+def problems(
+    tmp_path: Path, other: TrainConfig, photos: dict[str, str] = PHOTOS, *, continues: bool = True, **content: Any
+) -> list[str]:
     before = Beginning.of(config(), CONTENT, "c" * 40)
-    content = {"photos": list(photos.values()), **content}
-    return [
-        str(one) for one in before.problems(Beginning.of(other, replace(CONTENT, **content), None), photos, tmp_path)
-    ]
+    now = Beginning.of(other, replace(CONTENT, **{"photos": list(photos.values()), **content}), None)
+    return [str(one) for one in before.problems(now, photos, tmp_path, continues=continues)]
 
 
 def test_differences_are_named_one_by_one(tmp_path: Path) -> None:
@@ -113,7 +116,17 @@ def test_differences_are_named_one_by_one(tmp_path: Path) -> None:
     assert "name its commit in model.revision" in found[0]
     assert "['c.png'] are not among the photos" in found[1] and "1 of those are missing" in found[1]
     assert "spec.training.steps: 7 differs from the 400" in found[-1]
-    assert str(tmp_path) in found[-1] and "Choose another output folder" in found[-1]
+    assert str(tmp_path) in found[-1] and "Give 400 or more, or choose another output folder" in found[-1]
+
+
+def test_a_run_can_have_more_steps_while_a_checkpoint_is_left(tmp_path: Path) -> None:
+    more = config(training={"steps": 800})
+    assert problems(tmp_path, more) == []
+    (found,) = problems(tmp_path, more, continues=False)
+    assert found.startswith(f"spec.training.steps: 800 can't continue the 400 steps of the run in {tmp_path}")
+    assert "Set it to 400 again" in found and "set checkpoints.keepLast before they finish" in found
+    (found,) = problems(tmp_path, config(training={"steps": 800, "seed": 1}))
+    assert found.startswith("spec.training.seed: 1 differs from the 0")
 
 
 def test_records_by_path_are_renamed_where_they_fit(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a start does with the folder of an earlier start: skip, repeat, refuse."""
 
+import html
 import json
 import shutil
 import signal
@@ -22,7 +23,7 @@ from dreambooth_trainer.pipeline import PhaseRunner
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import sha256_of, write_json
 from dreambooth_trainer.run import Run, RunFolder
-from tests.trainer.tiny_training import Job, job_of, signal_when, wait
+from tests.trainer.tiny_training import ROOT, Job, interrupted, job_of, signal_when, wait, with_section
 
 SLOW: dict[str, dict[str, Any]] = {"training": {"steps": 100}, "checkpoints": {"intervalSeconds": 600}}
 """Sections of a training that can be stopped in its middle."""
@@ -49,12 +50,6 @@ def done_again(job: Job, code: int = 0) -> list[str]:
     before = {phase: (job.output.state / f"{phase}.json").stat().st_mtime_ns for phase in PHASES}
     assert job.finish() == code
     return [phase for phase, at in before.items() if (job.output.state / f"{phase}.json").stat().st_mtime_ns != at]
-
-
-def with_section(job: Job, **sections: dict[str, Any]) -> Job:
-    return Job(
-        job.folder, {name: {**section, **sections.get(name, {})} for name, section in job.config.items()}, job.cache
-    )
 
 
 @pytest.mark.slow
@@ -89,8 +84,8 @@ class TestAFinishedRun:
         changed = with_section(copy, training={"steps": 7}, prior={"weight": 0.5})
         assert done_again(changed, InvalidConfig.exit_code) == []
         message = copy.termination["message"]
-        assert "spec.training.steps: 7 differs from the 6" in message
         assert "spec.prior.weight: 0.5 differs from the 1" in message
+        assert "spec.training.steps: 7 can't continue the 6 steps of the run" in message
         assert copy.output.complete.exists()
 
     @pytest.mark.parametrize(
@@ -151,6 +146,30 @@ def test_two_processes_generate_the_pictures_of_one(finished: Job, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_warnings_about_the_figures_are_in_every_result(tiny_training: Path) -> None:
+    evaluation = {"enabled": True, "contexts": ["at night", "at sea"], "otherClasses": ["cat", "car"], "perPrompt": 2}
+    # Too few steps to learn anything.
+    sections: dict[str, dict[str, Any]] = {
+        "model": {"source": "embedded://emoji"},
+        "subject": {"images": {"path": str(ROOT / "examples/dog/photos")}},
+        "training": {"steps": 1, "learningRate": 1e-7},
+        "prior": {"enabled": False},
+        "samples": {"prompts": []},
+        "evaluation": evaluation,
+    }
+    job = job_of(tiny_training, "hardly-learned", **sections)
+    assert job.finish() == 0, job.log.read_text()
+    found = json.loads((job.output.state / "evaluate.json").read_text())["result"]["warnings"]
+    assert [warning.split(":")[0] for warning in found] == ["the subject is hardly learned"]
+    warnings = json.loads(job.output.result.read_text())["warnings"]
+    assert warnings[: len(found)] == found
+    assert job.termination["warnings"] == warnings
+    report = html.unescape(job.output.report.read_text())
+    assert all(warning in report for warning in found)
+    assert f"warning: {found[0]}" in job.log.read_text()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["COMPLETE", "COMPLETE and result.json"])
 def test_a_kill_at_the_very_end_loses_nothing(copy: Job, lost: str) -> None:
     """Weights and checkpoints are already removed; the mark or the result is not written yet."""
@@ -167,14 +186,6 @@ def own(tiny_training: Path, tmp_path: Path) -> Path:
     for name in ("model", "photos"):
         shutil.copytree(tiny_training / name, tmp_path / name)
     return tmp_path
-
-
-def interrupted(job: Job) -> Job:
-    """A run that was stopped after its first step."""
-    process = job.start()
-    signal_when(process, signal.SIGTERM, lambda: job.output.losses.exists() and job.output.losses.stat().st_size > 0)
-    assert wait(process) == Interrupted.exit_code
-    return job
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.warm_start import warm_start
+from dreambooth_api.failures import Interrupted
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.models.stable_diffusion.published import TEXT_MODEL
 from dreambooth_trainer.monitoring.progress import Progress
@@ -188,6 +189,20 @@ def weights_in(pipeline: Path) -> dict[str, Tensor]:
 def job_of(root: Path, name: str, **sections: Mapping[str, Any]) -> Job:
     """A short training of the model and the photos in a folder; arguments replace single fields of a section."""
     return Job(root / name, settings(root / "model", root / "photos", **sections), root / "cache")
+
+
+def with_section(job: Job, **sections: Mapping[str, Any]) -> Job:
+    """The same run with other settings; arguments replace single fields of a section."""
+    changed = {name: {**section, **sections.get(name, {})} for name, section in job.config.items()}
+    return Job(job.folder, changed, job.cache)
+
+
+def interrupted(job: Job) -> Job:
+    """A run that was stopped after its first step."""
+    process = job.start()
+    signal_when(process, signal.SIGTERM, lambda: job.output.losses.exists() and job.output.losses.stat().st_size > 0)
+    assert wait(process) == Interrupted.exit_code
+    return job
 
 
 def job_with_nan(root: Path, name: str) -> Job:

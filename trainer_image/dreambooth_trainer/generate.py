@@ -199,6 +199,11 @@ def _conflicts(wish: Wish, sampler: Sampler, result: RunResult, family: Family |
             "Remove it, or give a run of method lora",
         )
         yield Problem("--adapter-scale", wish.adapter_scale, message, remedy)
+    elif wish.adapter_scale is not None and result.config.training.lora.use_dora:
+        message = (
+            "can't be applied, because the run trained DoRA, whose change of the weights is no multiple of its adapters"
+        )
+        yield Problem("--adapter-scale", wish.adapter_scale, message, "Remove it")
     if wish.negative_prompt and family and family.embeds_guidance:
         message = f"has no effect, because {family.name} takes the guidance scale as an input"
         yield Problem("--negative-prompt", wish.negative_prompt, message, "Remove it")

@@ -58,7 +58,10 @@ def run_job(
             if folder.complete.exists():
                 say(console, f"checking the finished phases in {output}")
             result = _run(config, folder, cache, progress, stop)
-            outcome = Outcome("Completed", 0, f"the model is in {folder.model}", config.training.steps, result)
+            warnings = progress.snapshot().warnings
+            outcome = Outcome(
+                "Completed", 0, f"the model is in {folder.model}", config.training.steps, result, warnings
+            )
     except BaseException as error:
         outcome = replace(outcome_of(error, os.environ), step=progress.snapshot().step)
         _print_failure(outcome, error, rank)

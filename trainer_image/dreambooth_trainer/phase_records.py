@@ -19,8 +19,15 @@ Result = TypeVar("Result", bound=BaseModel)
 MODEL, PHOTOS = "spec.model", "spec.subject.images"
 """Fields that count by the content of their files, not by the names in the manifest."""
 
-NEWER_DEFAULTS: Mapping[str, Any] = {"captionDropout": 0, "mask": "ignore"}
-"""Fields of `subject` that the first version did not have, with the values that mean what it did."""
+NEWER_DEFAULTS: Mapping[str, Any] = {
+    "spec.subject.captionDropout": 0,
+    "spec.subject.mask": "ignore",
+    "spec.training.lora.useDora": False,
+}
+"""Settings that earlier versions did not have, with the values that mean what those did: their runs can be resumed."""
+
+STEPS = "spec.training.steps"
+"""The setting that may change during a run: it can rise."""
 
 PREPARED = ("spec.model", "spec.subject.", "spec.training.resolution")
 """Fields that the identifier and the cropped photos depend on."""
@@ -48,6 +55,10 @@ class Ledger:
             return kind.model_validate(entry["result"])
         except ValidationError:
             return None
+
+    def has(self, phase: str) -> bool:
+        """Whether a phase has been finished, with any input."""
+        return bool(self._read(phase))
 
     def rename(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
         """Replaces the keys of recorded phases: a key of `before` becomes the key of `now`."""
@@ -83,15 +94,18 @@ class Content:
 def what_determines_the_weights(config: TrainConfig, content: Content) -> dict[str, Any]:
     """All settings and digests that a trained model depends on, by field path (`spec.training.steps`)."""
     sections = config.model_dump(mode="json", by_alias=True, include={"prior", "training"})
-    subject = {**_subject(config), "images": sorted(content.photos)}
-    return _flat("spec", {"model": content.model, "subject": subject, **sections})
+    return _settings({"model": content.model, "subject": _subject(config, sorted(content.photos)), **sections})
 
 
-def _subject(config: TrainConfig) -> dict[str, Any]:
-    """The section without what counts by the content of the photos, and without defaults of fields that earlier versions
-    did not have: their runs can be resumed."""
-    subject = config.subject.model_dump(mode="json", by_alias=True, exclude={"captions"})
-    return {name: value for name, value in subject.items() if NEWER_DEFAULTS.get(name, ...) != value}
+def _subject(config: TrainConfig, photos: Any) -> dict[str, Any]:
+    """The section with what identifies the photos instead of their places and captions."""
+    return {**config.subject.model_dump(mode="json", by_alias=True, exclude={"captions"}), "images": photos}
+
+
+def _settings(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their paths, without those that have a newer default."""
+    flat = _flat("spec", dict(sections))
+    return {path: value for path, value in flat.items() if NEWER_DEFAULTS.get(path, ...) != value}
 
 
 def phase_keys(config: TrainConfig, content: Content) -> dict[str, str]:
@@ -111,18 +125,40 @@ def _keys(config: TrainConfig, trained: Mapping[str, Any], scorer: Mapping[str, 
     }
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> list[Problem]:
-    """One problem for each field in which a manifest differs from the training in a folder."""
+def asks_for_more_steps(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a manifest has more steps than the training in a folder."""
+    return int(now[STEPS]) > int(before[STEPS])
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, *, continues: bool) -> list[Problem]:
+    """One problem for each field in which a manifest differs from the training in a folder, and can't.
+
+    Args:
+        before: what determines the weights of the training.
+        now: the same of the manifest.
+        folder: folder of the run.
+        continues: whether the training can go on from a checkpoint, or has not finished its steps.
+    """
+    fields = (field for field in sorted({*before, *now}) if before.get(field) != now.get(field))
     return [
-        Problem(
-            field,
-            now.get(field),
-            f"differs from the {before.get(field)!r} of the run in {folder}",
-            "Choose another output folder, or remove that one",
-        )
-        for field in sorted({*before, *now})
-        if before.get(field) != now.get(field)
+        _difference(field, before.get(field), now.get(field), folder)
+        for field in fields
+        if not (field == STEPS and continues and asks_for_more_steps(before, now))
     ]
+
+
+def _difference(field: str, before: Any, now: Any, folder: Path) -> Problem:
+    remedy = "Choose another output folder, or remove that one"
+    if field == STEPS and now > before:
+        message = f"can't continue the {before} steps of the run in {folder}, because no checkpoint of it is left"
+        remedy = (
+            f"Set it to {before} again. To train that model further, choose another output folder, and give the model as "
+            "model.source. To continue such runs, set checkpoints.keepLast before they finish"
+        )
+        return Problem(field, now, message, remedy)
+    if field == STEPS:
+        remedy = f"Give {before} or more, or choose another output folder"
+    return Problem(field, now, f"differs from the {before!r} of the run in {folder}", remedy)
 
 
 class Beginning(BaseModel, frozen=True):
@@ -141,13 +177,14 @@ class Beginning(BaseModel, frozen=True):
             determined=what_determines_the_weights(config, content), model=f"{source} at {commit}" if commit else source
         )
 
-    def problems(self, now: "Beginning", photos: Mapping[str, str], folder: Path) -> list[Problem]:
+    def problems(self, now: "Beginning", photos: Mapping[str, str], folder: Path, *, continues: bool) -> list[Problem]:
         """Reasons why a start can't continue the run in a folder: it would mix two trainings, or lose one.
 
         Args:
             now: this start.
             photos: what identifies every photo, by its name.
             folder: folder of the run.
+            continues: see `differences`.
         """
         before, after = dict(self.determined), dict(now.determined)
         found = []
@@ -165,7 +202,7 @@ class Beginning(BaseModel, frozen=True):
                 "those are missing"
             )
             found.append(Problem("spec.subject.images", names, message, remedy))
-        return [*found, *differences(before, after, folder)]
+        return [*found, *differences(before, after, folder, continues=continues)]
 
 
 @dataclass(frozen=True)
@@ -181,7 +218,7 @@ class ByPath:
     def determined(self) -> dict[str, Any]:
         """The settings of the weights in such records."""
         sections = self.config.model_dump(mode="json", by_alias=True, include={"model", "prior", "training"})
-        return _flat("spec", {"subject": {**_subject(self.config), "images": dict(self.photos)}, **sections})
+        return _settings({"subject": _subject(self.config, dict(self.photos)), **sections})
 
     @property
     def keys(self) -> dict[str, str]:

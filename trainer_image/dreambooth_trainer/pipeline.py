@@ -18,11 +18,20 @@ from dreambooth_api.progress import PhaseName
 from dreambooth_trainer.data.photos import identities
 from dreambooth_trainer.evaluation.clip import digest_of_clip_scorer
 from dreambooth_trainer.models import ModelFamily
-from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger, differences, phase_keys
+from dreambooth_trainer.phase_records import (
+    Beginning,
+    ByPath,
+    Content,
+    Ledger,
+    asks_for_more_steps,
+    differences,
+    phase_keys,
+)
 from dreambooth_trainer.phases import cache, evaluate, export, prepare, prior, sample, train
 from dreambooth_trainer.process.storage import write_atomically, write_json
 from dreambooth_trainer.result import RunResult, read_result, write_result
 from dreambooth_trainer.run import Run
+from dreambooth_trainer.training.checkpoints import keep_only_last, newest
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -43,8 +52,8 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
         class_images=config.prior.images if config.prior.enabled else None,
     )
     runner = PhaseRunner(run, Ledger(run.folder.state), _shared_keys(run))
-    _prepare_and_train(run, runner)
-    _export_and_evaluate(run, runner)
+    prepared = _prepare_and_train(run, runner)
+    _export_and_evaluate(run, runner, prepared)
     return _conclude(run, runner.ledger, runner.keys).in_short() if distributed.is_main else {}
 
 
@@ -97,7 +106,7 @@ class PhaseRunner:
         return distributed.share(result)
 
 
-def _prepare_and_train(run: Run, runner: PhaseRunner) -> None:
+def _prepare_and_train(run: Run, runner: PhaseRunner) -> prepare.Prepared:
     folder = run.folder
     prepared = runner.once("prepare", prepare.Prepared, folder.photos, lambda: prepare.prepare(run))
     run.identifier = prepared.identifier
@@ -107,9 +116,10 @@ def _prepare_and_train(run: Run, runner: PhaseRunner) -> None:
     exported = folder.model.exists() and runner.ledger.recall("export", runner.keys["export"], export.Exported)
     trained = folder.model if exported else folder.weights
     runner.once("train", train.Trained, trained, lambda: _train(run, prepared), "prior", "cache")
+    return prepared
 
 
-def _export_and_evaluate(run: Run, runner: PhaseRunner) -> None:
+def _export_and_evaluate(run: Run, runner: PhaseRunner, prepared: prepare.Prepared) -> None:
     folder = run.folder
     runner.once("export", export.Exported, folder.model, lambda: export.export(run))
 
@@ -118,7 +128,10 @@ def _export_and_evaluate(run: Run, runner: PhaseRunner) -> None:
 
     runner.once("sample", sample.Sampled, folder.samples, lambda: sample.sample(run, load_trained))
     if run.config.evaluation.enabled:
-        runner.once("evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.evaluate(run, load_trained))
+        evaluated = runner.once(
+            "evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.evaluate(run, load_trained)
+        )
+        run.progress.update(warnings=[*evaluated.warnings, *prepared.warnings])
     else:
         run.progress.skip("evaluate")
 
@@ -154,8 +167,9 @@ def _conclude(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
     result = write_result(run, ledger, keys)
     # The weights are in the exported model now, and the pictures are in the report: the rest would only fill the
     # volume.
-    for leftover in (folder.weights, folder.checkpoints, folder.base_pictures, folder.hub):
+    for leftover in (folder.weights, folder.base_pictures, folder.hub):
         shutil.rmtree(leftover, ignore_errors=True)
+    keep_only_last(folder.checkpoints, last=run.config.training.steps if run.config.checkpoints.keep_last else None)
     write_atomically(folder.complete, "")
     return result
 
@@ -174,14 +188,24 @@ def _begin(run: Run, ledger: Ledger) -> dict[str, str]:
         write_json(path, now.model_dump())
         return keys
     before = json.loads(path.read_text())
+    determined = before.get("determined", before)
+    continues = not asks_for_more_steps(determined, now.determined) or _continues(run, ledger)
     if "determined" in before:
-        problems = Beginning.model_validate(before).problems(now, photos, run.folder.root)
+        problems = Beginning.model_validate(before).problems(now, photos, run.folder.root, continues=continues)
     else:
         old = ByPath(config, photos)
-        problems = differences(before, old.determined, run.folder.root)
+        problems = differences(before, old.determined, run.folder.root, continues=continues)
         if not problems:
             ledger.rename(old.keys, keys)
-            write_json(path, now.model_dump())
     if problems:
         raise InvalidConfig(problems)
+    if determined != now.determined:
+        write_json(path, now.model_dump())
     return keys
+
+
+def _continues(run: Run, ledger: Ledger) -> bool:
+    """Whether more steps would continue the training in the folder, instead of repeating finished steps."""
+    folder = run.folder
+    trained = ledger.has("train") and (folder.model.exists() or folder.weights.exists())
+    return not trained or newest(folder.checkpoints) is not None

@@ -58,6 +58,7 @@ class RunResult(JsonModel):
     files: dict[str, str]
     """SHA-256 of each exported file, by its path in `model/`."""
     warnings: list[str]
+    """Warnings about the figures, the photos, the identifier and the prompts."""
     device: str
     seconds: dict[str, float]
     """Duration of each phase in the start that finished it."""
@@ -114,7 +115,7 @@ def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
         figures=evaluated.figures if evaluated else None,
         sheet=sampled.sheet,
         files=_recall(ledger, keys, "export", export.Exported).files,
-        warnings=prepared.warnings,
+        warnings=[*(evaluated.warnings if evaluated else ()), *prepared.warnings],
         device=run.distributed.device_name,
         seconds={name: round(seconds[name], 1) for name in PHASES if name in seconds},
         versions=versions(),

@@ -14,8 +14,8 @@ from dreambooth_trainer.models.stable_diffusion.model import SCHEDULERS, StableD
 from dreambooth_trainer.phases import export
 from dreambooth_trainer.phases.export import exported_model, load_exported
 from tests.trainer.older_libraries import adapter_names
-from tests.trainer.tiny_models import Layout
-from tests.trainer.trained_models import TRAININGS, Train
+from tests.trainer.tiny_models import Layout, loaded
+from tests.trainer.trained_models import TRAININGS, Train, train
 
 PROMPTS, SEEDS = ["a sks dog", "a dog"], [3, 4]
 SAMPLER = Sampler(scheduler="ddim", steps=3, guidance_scale=3)
@@ -75,6 +75,27 @@ def test_stock_pipelines_generate_the_same_pictures(
             assert nearly(stock_pictures(base), expected), file
             assert len(adapter_names(base)) == len([name for name in adapters if not name.endswith(".alpha")]), file
             base.unload_lora_weights()
+
+
+@pytest.mark.slow
+def test_stock_pipelines_generate_the_same_pictures_with_dora(
+    tiny_folders: dict[Layout, Path], tmp_path: Path, layout: Layout
+) -> None:
+    lora = {"rank": 4, "alpha": 6, "targets": ["attention+ff"], "useDora": True}
+    training = {"method": "lora", "lora": lora}
+    run, model = train(loaded(tiny_folders[layout]), tmp_path, training, ["diffusers", "single-file"])
+    expected = pictures(model)
+    export.export(run)
+    folder, stock, nothing_else = run.folder.model, type(model).pipeline_class, type(model).without
+    assert not nearly(pictures(loaded(tiny_folders[layout])), expected)
+    assert nearly(stock_pictures(stock.from_pretrained(folder / "diffusers", **nothing_else)), expected)
+    base = stock.from_pretrained(tiny_folders[layout], **nothing_else)
+    base.load_lora_weights(folder / "lora")
+    assert nearly(stock_pictures(base), expected)
+    (file,) = (folder / "lora").iterdir()
+    adapters = load_file(file)
+    assert len([name for name in adapters if name.endswith("magnitude_vector")]) * 3 == len(adapters)
+    assert len(adapter_names(base)) == len(adapters)
 
 
 def test_the_exported_folder_generates_the_very_pictures(trained: Train, layout: Layout) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 from dreambooth_api.failures import InvalidConfig, InvalidData
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.data.identifier import FAINT
+from dreambooth_trainer.data.personalised import KnownSubject
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import prepare
 from dreambooth_trainer.phases.prepare import Prepared
@@ -203,3 +204,16 @@ def test_names_sort_like_the_photos() -> None:
     names = prepare._file_names(100)
     assert names == sorted(names)
     assert prepare._file_names(3) == ["01.png", "02.png", "03.png"]
+
+
+def test_no_identifier_of_an_earlier_run_is_chosen(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = prepare.prepare(run_of(photos))
+    known = KnownSubject(before.identifier, "dog", Path("runs/rex"))
+    monkeypatch.setattr(prepare, "known_subjects", lambda source: [known])
+    prepared = prepare.prepare(run_of(photos))
+    assert prepared.identifier != before.identifier
+    (warning,) = (text for text in prepared.warnings if "runs/rex" in text)
+    assert f"set subject.identifier to {before.identifier}" in warning
+    same = prepare.prepare(run_of(photos, identifier=before.identifier))
+    assert same.identifier == before.identifier
+    assert not any("runs/rex" in text for text in same.warnings)

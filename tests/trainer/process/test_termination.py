@@ -113,3 +113,20 @@ def test_a_token_that_contains_another_is_hidden_completely() -> None:
 
 def test_an_empty_token_hides_nothing() -> None:
     assert redact("all well", {"HF_TOKEN": " "}) == "all well"
+
+
+@pytest.mark.parametrize("letter", ["a", "🐕", "\x00"])
+def test_the_last_warnings_are_omitted_before_anything_else(letter: str) -> None:
+    warnings = [f"{number} {letter * 298}" for number in range(10)]
+    figures = {f"figure{number}": 0.123456789 for number in range(20)}
+    content = encode(Outcome("Completed", 0, "the model is in /output/dog/model", 400, figures, warnings))
+    read = json.loads(content)
+    assert len(content) <= LIMIT
+    assert (read["message"], read["result"]) == ("the model is in /output/dog/model", figures)
+    assert read["warnings"] == warnings[: len(read["warnings"])] and read["warnings"]
+
+
+def test_a_message_that_leaves_no_space_has_no_warnings() -> None:
+    read = json.loads(encode(Outcome("InternalError", 1, "x" * 10_000, warnings=["a"])))
+    assert "warnings" not in read
+    assert " ... " in read["message"]

@@ -194,6 +194,26 @@ def test_adapters_start_from_the_base_model_and_alone_train(folder: Path) -> Non
     assert {name.partition(".")[0] for name in names} == {"denoiser", *adapted.model.text_encoders}
 
 
+def adapted_layers(folder: Path, *targets: str) -> set[str]:
+    lora = {"rank": 2, "targets": list(targets)} if targets else {"rank": 2}
+    names = (name.partition(".lora_")[0] for name, _ in module(folder, method="lora", lora=lora).learning())
+    return {name.removeprefix("denoiser.") for name in names}
+
+
+def test_presets_are_all_layers_of_attention_and_feed_forward_blocks(folder: Path) -> None:
+    attention, both = adapted_layers(folder, "attention"), adapted_layers(folder, "attention+ff")
+    assert attention == adapted_layers(folder)
+    assert both - attention == adapted_layers(folder, "ff.net.0.proj", "ff.net.2")
+    assert attention < both == adapted_layers(folder, "attention+ff", "to_q")
+    assert adapted_layers(folder, "attention", "proj_in") - attention == adapted_layers(folder, "proj_in")
+
+
+def test_dora_starts_from_the_base_model(folder: Path) -> None:
+    adapted = module(folder, method="lora", lora={"rank": 2, "useDora": True})
+    torch.testing.assert_close(losses(adapted).total, losses(module(folder)).total)
+    assert any("lora_magnitude_vector" in name for name, _ in adapted.learning())
+
+
 def test_every_process_initialises_the_adapters_equally(folder: Path) -> None:
     first, second = (dict(module(folder, method="lora", seed=7).learning()) for _ in range(2))
     other = dict(module(folder, method="lora", seed=8).learning())

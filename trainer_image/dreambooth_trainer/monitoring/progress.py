@@ -201,7 +201,7 @@ class Progress:
 
         Args:
             identifier: the word that means the subject.
-            warnings: warnings about photos, identifier and prompts.
+            warnings: warnings about the figures, photos, identifier and prompts.
             device: the device that computes.
             total_steps: steps of the training.
             class_images: class images that the training needs.

@@ -23,6 +23,7 @@ from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.evaluation.figures import Embeddings, Figures, OtherClass, compute
 from dreambooth_trainer.evaluation.pictures import Comparison, sampler_of
+from dreambooth_trainer.evaluation.warnings import figure_warnings
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.monitoring.progress import RunningPhase
 from dreambooth_trainer.phases.generation import Compared, generate_together, write_comparisons
@@ -67,12 +68,16 @@ class Evaluated(JsonModel):
     """All figures."""
     comparisons: list[Comparison]
     """Pictures of the class and of the other classes."""
+    warnings: tuple[str, ...] = ()
+    """Warnings about the figures."""
 
 
 def evaluate(run: Run, load_trained: Callable[[], ModelFamily]) -> Evaluated:
     """Generates, embeds and compares pictures; see `embed`."""
     embeddings, comparisons = embed(run, load_trained)
-    return Evaluated(figures=compute(embeddings), comparisons=comparisons)
+    figures = compute(embeddings)
+    warnings = tuple(figure_warnings(figures, run.config))
+    return Evaluated(figures=figures, comparisons=comparisons, warnings=warnings)
 
 
 def embed(run: Run, load_trained: Callable[[], ModelFamily]) -> tuple[Embeddings, list[Comparison]]:

@@ -14,6 +14,7 @@ from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.data import identifier, prompts
 from dreambooth_trainer.data.folder import FIELD
 from dreambooth_trainer.data.identifier import Finding
+from dreambooth_trainer.data.personalised import identifier_warnings, known_subjects
 from dreambooth_trainer.data.photos import inspect_photos, load_photos
 from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.models.base import ModelFamily
@@ -75,7 +76,8 @@ def prepare(run: Run) -> Prepared:
         # The training depends on their order, which must not depend on their names.
         photos.sort(key=lambda photo: photo.digest)
         captions = {photo.name: photo.caption for photo in photos if photo.caption is not None}
-        finding = _identify(run, captions.values())
+        known = known_subjects(config.model.source)
+        finding = _identify(run, [*captions.values(), *(one.identifier for one in known)])
         texts = prompts.prompts_of(config, finding.identifier, captions)
         problems, cut = prompts.check(texts, run.model.read_length)
         if problems:
@@ -101,7 +103,7 @@ def prepare(run: Run) -> Prepared:
                 )
                 for name, photo in zip(names, photos, strict=True)
             ],
-            warnings=[*warnings, *finding.warnings, *cut],
+            warnings=[*warnings, *identifier_warnings(known, config.subject), *finding.warnings, *cut],
         )
 
 
@@ -143,12 +145,18 @@ def _folder_of(config: TrainConfig) -> Path:
     return Path(config.subject.images.path)
 
 
-def _identify(run: Run, captions: Iterable[str]) -> Finding:
+def _identify(run: Run, texts: Iterable[str]) -> Finding:
+    """Chooses or examines the identifier.
+
+    Args:
+        run: the run.
+        texts: further texts, whose words can't be chosen.
+    """
     subject, training = run.config.subject, run.config.training
     vocabulary, tokenize = run.model.vocabulary(), run.model.words_to_ids
     prompt = subject.prompt.replace("{class}", subject.class_)
     if subject.identifier == "auto":
-        finding = identifier.choose(vocabulary, tokenize, prompt, [*_texts(run.config), *captions], training.seed)
+        finding = identifier.choose(vocabulary, tokenize, prompt, [*_texts(run.config), *texts], training.seed)
     else:
         finding = identifier.examine(subject.identifier, vocabulary, tokenize, prompt)
     if finding is None:

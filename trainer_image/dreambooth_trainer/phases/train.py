@@ -84,6 +84,10 @@ def train(run: Run, dataset: Dataset) -> Trained:
                     _save(run, engine, checkpoints, done)
             if config.samples.every_steps and done % config.samples.every_steps == 0:
                 _generate_samples_so_far(run, module, done)
+        checkpoints.abandon()
+        if settings.keep_last and start < training.steps:
+            # Before the weights are gathered, which replaces them by their average, if there is one.
+            checkpoints.begin(training.steps, engine.state())
         weights = engine.gather()
         if broken := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
             raise NonFiniteLoss(
@@ -93,7 +97,8 @@ def train(run: Run, dataset: Dataset) -> Trained:
         if distributed.is_main:
             with atomic_folder(run.folder.weights) as folder:
                 save_file(weights, folder / "weights.safetensors")
-        checkpoints.abandon()
+        if checkpoints.pending:
+            checkpoints.complete()
     trained = Trained(
         steps=training.steps, resumed_at=start, zero_stage=engine.stage, processes=distributed.size, batch=batch
     )

@@ -1,14 +1,14 @@
 """The termination message of a run: a short JSON for the kubelet, written by `job.py` and `__main__`, read by the
 operator.
 
-    {"reason": "OutOfMemory", "exitCode": 5, "message": "...", "step": 120, "result": {"subj": 0.81}}
+    {"reason": "OutOfMemory", "exitCode": 5, "message": "...", "step": 120, "result": {"subj": 0.81}, "warnings": ["..."]}
 
 Kubernetes stores at most 4096 bytes of it in the pod's status, which is still available when the container has ended.
 """
 
 import bisect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class Outcome:
     """Optimizer steps done."""
     result: Mapping[str, float | int | str | None] = field(default_factory=dict)
     """Paths and figures of a finished run, in a short form."""
+    warnings: Sequence[str] = ()
+    """The first warnings of a finished run: the last ones become known when nobody may ask for its progress any more."""
 
 
 def outcome_of(error: BaseException, environment: Mapping[str, str]) -> Outcome:
@@ -63,11 +65,13 @@ def encode(outcome: Outcome) -> bytes:
     """The termination message: UTF-8 JSON of at most `LIMIT` bytes.
 
     A message that is too long loses its middle: the beginning names the failure, the end the remedy. A result that
-    leaves less than half of the space to the message is omitted.
+    leaves less than half of the space to the message is omitted, and so are the last warnings that leave none.
     """
     message = outcome.message.encode("utf-8", "replace").decode()
-    if len(_json(outcome, "")) > LIMIT // 2:
+    if len(_json(replace(outcome, warnings=()), "")) > LIMIT // 2:
         outcome = replace(outcome, result={})
+    while outcome.warnings and len(_json(outcome, message[:LIMIT])) > LIMIT:
+        outcome = replace(outcome, warnings=outcome.warnings[:-1])
     if len(message) <= LIMIT and len(content := _json(outcome, message)) <= LIMIT:
         return content
     kept = bisect.bisect_right(range(LIMIT), LIMIT, key=lambda kept: len(_json(outcome, _cut(message, kept)))) - 1
@@ -93,6 +97,7 @@ def _json(outcome: Outcome, message: str) -> bytes:
         "message": message,
         "step": outcome.step,
         "result": outcome.result,
+        **({"warnings": list(outcome.warnings)} if outcome.warnings else {}),
     }
     return to_json(content, inf_nan_mode="null")
 

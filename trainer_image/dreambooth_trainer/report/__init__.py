@@ -48,7 +48,7 @@ class ReportData:
     captions: Mapping[Path, str]
     """Captions of photos that have one, with identifier and class filled in."""
     warnings: Sequence[str]
-    """Warnings about the photos, the identifier and the prompts."""
+    """Warnings about the figures, the photos, the identifier and the prompts."""
     samples: Sequence[Comparison]
     comparisons: Sequence[Comparison]
     """Pictures of the class and of other classes."""

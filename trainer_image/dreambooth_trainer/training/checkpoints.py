@@ -92,7 +92,7 @@ class Checkpoints:
             step: optimizer steps done.
             state: this process's part of the state.
         """
-        distributed, staging = self._distributed, self._folder / f".step-{step:08d}"
+        distributed, staging = self._distributed, self._folder / f".{_name(step)}"
         self._begun = time.monotonic()
         if distributed.is_main:
             for leftover in self._folder.glob(".step-*"):
@@ -126,7 +126,7 @@ class Checkpoints:
             shutil.rmtree(target, ignore_errors=True)
             os.rename(write.staging, target)
             flush_folder(self._folder, contents=False)
-            stored = self._stored()
+            stored = _stored(self._folder)
             newest = stored.index(target) + 1
             # Later ones are damaged, since this run resumed from an earlier one: they must not count as kept.
             for superseded in [*stored[: max(0, newest - self._keep)], *stored[newest:]]:
@@ -143,10 +143,7 @@ class Checkpoints:
 
         The main process decides: on a network file system, another node can see an older state of the folder.
         """
-        found = None
-        if self._distributed.is_main:
-            found = next((checkpoint for folder in reversed(self._stored()) if (checkpoint := read(folder))), None)
-        return self._distributed.share(found)
+        return self._distributed.share(newest(self._folder) if self._distributed.is_main else None)
 
     def _end(self) -> _Write:
         """Waits for the write."""
@@ -155,8 +152,29 @@ class Checkpoints:
         write.thread.join()
         return write
 
-    def _stored(self) -> list[Path]:
-        return sorted(self._folder.glob("step-*"))
+
+def newest(folder: Path) -> Checkpoint | None:
+    """The newest complete checkpoint in a folder of checkpoints. Damaged ones are skipped."""
+    return next((checkpoint for path in reversed(_stored(folder)) if (checkpoint := read(path))), None)
+
+
+def keep_only_last(folder: Path, *, last: int | None) -> None:
+    """Removes all checkpoints but the one after step `last`; with None all of them."""
+    kept = folder / _name(last) if last is not None else None
+    if kept is None or not kept.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for path in folder.iterdir():
+        if path != kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _stored(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))
 
 
 def read(folder: Path) -> Checkpoint | None:

@@ -5,6 +5,7 @@ ZeRO, offloading and averaging thus treat denoiser, text encoder and adapters in
 """
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
@@ -30,6 +31,10 @@ Learner: TypeAlias = ModelMixin | PreTrainedModel
 
 ADAPTED = nn.Linear, nn.Conv2d
 """Kinds of layers that take adapters."""
+
+PRESETS = {"attention": r"attn\d*", "attention+ff": r"attn\d*|ff|ff_context"}
+"""Names for targets of adapters: patterns of the modules, in any block, whose layers are adapted. diffusers names the modules
+of all families so."""
 
 NO_GROWTH = "gaussian"
 """Initialisation of adapters: A normal, B zero, so that training starts from the base model."""
@@ -141,6 +146,7 @@ def _make_trainable(module: Learner, training: Training, targets: list[str]) -> 
                 lora_alpha=lora.alpha or lora.rank,
                 target_modules=[name for target in targets for name in _layers(module, target)],
                 init_lora_weights=NO_GROWTH,
+                use_dora=lora.use_dora,
             )
         )
     for parameter in module.parameters():
@@ -150,11 +156,10 @@ def _make_trainable(module: Learner, training: Training, targets: list[str]) -> 
 
 
 def _layers(module: nn.Module, target: str) -> list[str]:
-    """Paths of the layers that take adapters and whose path ends with a target."""
+    """Paths of the layers that take adapters and are a target: a preset, or the end of the path."""
+    pattern = rf"(.*\.)?({PRESETS[target]})\..*" if target in PRESETS else rf"(.*\.)?{re.escape(target)}"
     return [
-        name
-        for name, layer in module.named_modules()
-        if isinstance(layer, ADAPTED) and f".{name}".endswith(f".{target}")
+        name for name, layer in module.named_modules() if isinstance(layer, ADAPTED) and re.fullmatch(pattern, name)
     ]
 
 
@@ -173,7 +178,10 @@ def unfit_targets(module: nn.Module, targets: Sequence[str]) -> Iterator[Problem
         )
         close = difflib.get_close_matches(target, likely, n=3) or [name for name, _ in likely.most_common(8)]
         yield Problem(
-            "spec.training.lora.targets", target, message, f"Give names of its layers, such as {', '.join(close)}"
+            "spec.training.lora.targets",
+            target,
+            message,
+            f"Give {' or '.join(PRESETS)}, or names of its layers, such as {', '.join(close)}",
         )
 
 

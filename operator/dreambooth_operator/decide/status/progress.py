@@ -56,8 +56,15 @@ def completed(
     """The progress of a complete run."""
     known = stopped(before, termination) or TrainingProgress()
     identifier = text(termination.result.get("identifier")) if termination else None
+    warnings = list(termination.warnings) if termination else []
     steps = spec.training.steps
-    update = {"percent": 100, "step": steps, "total_steps": steps, "identifier": identifier or known.identifier}
+    update = {
+        "percent": 100,
+        "step": steps,
+        "total_steps": steps,
+        "identifier": identifier or known.identifier,
+        "warnings": warnings or known.warnings,
+    }
     return known.model_copy(update=update)
 
 

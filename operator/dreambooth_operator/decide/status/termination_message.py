@@ -3,10 +3,11 @@ untrusted."""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dreambooth_api import failures
+from dreambooth_api.progress import LONGEST_WARNING, MOST_WARNINGS
 from dreambooth_operator.decide.status.reasons import clean
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import state_of
@@ -48,6 +49,8 @@ class TerminationMessage(NamedTuple):
     """Number of completed optimizer steps."""
     result: Mapping[str, Any]
     """Figures and file names of a complete run; unvalidated."""
+    warnings: Sequence[str] = ()
+    """The first warnings of a complete run."""
 
 
 def termination_message_of(pod: Object) -> TerminationMessage | None:
@@ -66,6 +69,7 @@ def termination_message_of(pod: Object) -> TerminationMessage | None:
         message=clean(str(content.get("message") or "")),
         step=count(content.get("step")),
         result=result if isinstance(result, dict) else {},
+        warnings=_lines(content.get("warnings")),
     )
 
 
@@ -87,6 +91,12 @@ def rounded(value: Any, digits: int = 4) -> float | None:
 def text(value: Any, length: int = 200) -> str | None:
     """The value as a short text, if it is a string."""
     return clean(value, length) or None if isinstance(value, str) else None
+
+
+def _lines(value: Any) -> tuple[str, ...]:
+    """The short texts in a list; their count is limited."""
+    entries = value[:MOST_WARNINGS] if isinstance(value, list) else []
+    return tuple(line for entry in entries if (line := text(entry, LONGEST_WARNING)))
 
 
 def figures_of(result: Mapping[str, Any]) -> dict[str, float | None]:

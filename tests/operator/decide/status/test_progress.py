@@ -116,6 +116,13 @@ def test_a_complete_run_is_at_100_percent(
     assert done.identifier == identifier
 
 
+def test_the_last_warnings_come_with_the_termination_message() -> None:
+    known = after(warnings=["a.jpg looks blurred"])
+    assert progress.completed(known, WORD, SPEC).warnings == ["a.jpg looks blurred"]
+    last = WORD._replace(warnings=["the subject is hardly learned", "a.jpg looks blurred"])
+    assert progress.completed(known, last, SPEC).warnings == ["the subject is hardly learned", "a.jpg looks blurred"]
+
+
 def test_progress_is_bounded_by_the_spec() -> None:
     progress_told = after(step=10**12, total_steps=None, class_images=Count(done=10**12, total=None))
     assert progress_told.step == progress_told.total_steps

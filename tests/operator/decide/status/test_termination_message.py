@@ -55,6 +55,23 @@ def test_invalid_parts_do_not_affect_the_reason(said: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (["a\nb", 3, "", "c"], ("a b", "c")),
+        ("abc", ()),
+        (None, ()),
+        ({"a": 1}, ()),
+        (["x" * 5000], (f"{'x' * 195} ... {'x' * 100}",)),
+        (["x"] * 100, ("x",) * 10),
+    ],
+)
+def test_warnings_are_few_short_lines(said: Any, expected: tuple[str, ...]) -> None:
+    word = termination_message_of(failed_pod(0, json.dumps({"reason": "Completed", "warnings": said})))
+    assert word is not None
+    assert word.warnings == expected
+
+
+@pytest.mark.parametrize(
     ("value", "expected"),
     [(3, 3), (-3, 0), (10**30, LARGEST), (True, None), (1.5, None), ("3", None), (None, None)],
 )

@@ -23,6 +23,7 @@ SAMPLER = Sampler(scheduler="ddim", steps=2, guidance_scale=3)
 TRAININGS: dict[str, dict[str, Any]] = {
     "full": {},
     "lora": {"method": "lora", "lora": {"rank": 4, "alpha": 24}},
+    "dora": {"method": "lora", "lora": {"rank": 4, "alpha": 24, "targets": ["attention+ff"], "useDora": True}},
 }
 
 
