@@ -32,9 +32,11 @@ Learner: TypeAlias = ModelMixin | PreTrainedModel
 ADAPTED = nn.Linear, nn.Conv2d
 """Kinds of layers that take adapters."""
 
-PRESETS = {"attention": r"attn\d*", "attention+ff": r"attn\d*|ff|ff_context"}
-"""Names for targets of adapters: patterns of the modules, in any block, whose layers are adapted. diffusers names the modules
-of all families so."""
+_ATTENTION = r"(.*\.)?(attn\d*|attention)\..*"
+# The single-stream blocks of FLUX.1 and Chroma have no module for it; those of FLUX.2 do both in layers of `attn`.
+_FEED_FORWARD = r"(.*\.)?(ff|ff_context|feed_forward|img_mlp|txt_mlp)\..*|(.*\.)?single_transformer_blocks\.\d+\.(proj_mlp|proj_out)"
+PRESETS = {"attention": _ATTENTION, "attention+ff": f"{_ATTENTION}|{_FEED_FORWARD}"}
+"""Names for targets of adapters: patterns of the paths, in diffusers' models of all families, of the layers that are adapted."""
 
 NO_GROWTH = "gaussian"
 """Initialisation of adapters: A normal, B zero, so that training starts from the base model."""
@@ -144,7 +146,7 @@ def _make_trainable(module: Learner, training: Training, targets: list[str]) -> 
             LoraConfig(
                 r=lora.rank,
                 lora_alpha=lora.alpha or lora.rank,
-                target_modules=[name for target in targets for name in _layers(module, target)],
+                target_modules=[name for target in targets for name in layers_of(module, target)],
                 init_lora_weights=NO_GROWTH,
                 use_dora=lora.use_dora,
             )
@@ -155,9 +157,9 @@ def _make_trainable(module: Learner, training: Training, targets: list[str]) -> 
             parameter.data = parameter.data.float()
 
 
-def _layers(module: nn.Module, target: str) -> list[str]:
+def layers_of(module: nn.Module, target: str) -> list[str]:
     """Paths of the layers that take adapters and are a target: a preset, or the end of the path."""
-    pattern = rf"(.*\.)?({PRESETS[target]})\..*" if target in PRESETS else rf"(.*\.)?{re.escape(target)}"
+    pattern = PRESETS.get(target, rf"(.*\.)?{re.escape(target)}")
     return [
         name for name, layer in module.named_modules() if isinstance(layer, ADAPTED) and re.fullmatch(pattern, name)
     ]
@@ -168,7 +170,7 @@ def unfit_targets(module: nn.Module, targets: Sequence[str]) -> Iterator[Problem
     fitting = [name for name, layer in module.named_modules() if isinstance(layer, ADAPTED)]
     likely = Counter(_short(name) for name in fitting)
     for target in targets:
-        if _layers(module, target):
+        if layers_of(module, target):
             continue
         others = [layer for name, layer in module.named_modules() if f".{name}".endswith(f".{target}")]
         message = (
