@@ -21,7 +21,7 @@ from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.timed
 
-QUICK = Timeouts(holder=0.6, renewal=0.05, silence=2.0, server=6.0, look=0.02)
+QUICK = Timeouts(holder=0.6, renewal=0.05, silence=2.0, server=PATIENCE, look=0.02)
 
 
 class Watch:
@@ -61,7 +61,7 @@ def file(tmp_path: Path) -> Path:
 
 def hold_until_killed(file: Path) -> None:
     with Watch().hold(file):
-        time.sleep(60)
+        time.sleep(PATIENCE)
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def test_the_second_process_reports_who_holds_the_lock(file: Path, watch: Watch)
 def test_the_second_process_continues_if_the_first_ends_in_time(file: Path, watch: Watch) -> None:
     with holder(file) as process:
         threading.Timer(0.2, process.terminate).start()
-        with watch.hold(file, Timeouts(holder=20, look=0.02)):
+        with watch.hold(file, Timeouts(holder=PATIENCE, look=0.02)):
             assert json.loads(file.read_text())["pid"] == os.getpid()
 
 
@@ -150,7 +150,7 @@ def test_the_lock_of_a_killed_process_does_not_block(file: Path, watch: Watch) -
 
 def test_a_waiting_process_can_be_stopped(file: Path, watch: Watch) -> None:
     watch.stop = True
-    with holder(file), pytest.raises(Interrupted), watch.hold(file, Timeouts(holder=60)):
+    with holder(file), pytest.raises(Interrupted), watch.hold(file, Timeouts(holder=PATIENCE)):
         pass
 
 
@@ -207,7 +207,7 @@ def test_one_of_many_concurrent_processes_gets_the_lock(file: Path) -> None:
     inside, most = threading.Semaphore(0), []
 
     def enter() -> None:
-        with Watch().hold(file, Timeouts(holder=30, look=0.005)):
+        with Watch().hold(file, Timeouts(holder=PATIENCE, look=0.005)):
             inside.release()
             most.append(inside._value)
             time.sleep(0.01)
