@@ -101,6 +101,11 @@ class ModelFamily(Protocol):
     denoiser: ModelMixin
 
     @property
+    def fixed_shapes(self) -> bool:
+        """Whether a training step computes with the same shapes whatever its prompts are, as a CUDA graph must."""
+        ...
+
+    @property
     def objective(self) -> Objective:
         """The process that the denoiser was trained for."""
         ...

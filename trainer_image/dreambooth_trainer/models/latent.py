@@ -50,6 +50,9 @@ class LatentDiffusion:
     word_suffix: ClassVar[str] = ""
     """The tokenizer's mark at the end of a word."""
 
+    fixed_shapes: ClassVar[bool] = True
+    """See `ModelFamily`."""
+
     objective: Objective
     resolution: int
     size_multiple: int
@@ -312,13 +315,13 @@ class LatentDiffusion:
                 output_type="latent",
             ).images
         if not latents.isfinite().all():
-            finite = all(value.isfinite().all() for value in conditioning.values())
+            finite = all(row.isfinite().all() for value in conditioning.values() for row in value)
             self._refuse("denoiser" if finite else "text encoder")
         z_BCHW = self._from_pipeline(latents.float(), height, width)
         return GeneratedPictures(self.decode(z_BCHW), z_BCHW)
 
-    def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> Tensors:
-        """Arguments of the pipeline instead of prompts.
+    def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> dict[str, Any]:
+        """Arguments of the pipeline instead of prompts, each with one row for each prompt.
 
         Each prompt is encoded by itself, and once, so that a picture does not depend on the other prompts.
         """

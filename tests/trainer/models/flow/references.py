@@ -76,9 +76,18 @@ def _chroma(pipeline: Any, noisy_BCHW: Tensor, level_B: Tensor, prompts: list[st
     return unpacked
 
 
+def _z_image(pipeline: Any, noisy_BCHW: Tensor, level_B: Tensor, prompts: list[str]) -> Tensor:
+    embeddings, _ = pipeline.encode_prompt(list(prompts), device="cpu", do_classifier_free_guidance=False)
+    to_clean = pipeline.transformer(
+        [latents.unsqueeze(1) for latents in noisy_BCHW], 1 - level_B, embeddings, return_dict=False
+    )[0]
+    return torch.stack([-velocity[:, 0] for velocity in to_clean])
+
+
 PREDICTIONS: dict[FlowFamily, Predict] = {
     "flux2-klein": _flux2_klein,
     "sd3.5": _stable_diffusion_3_5,
     "flux1-dev": _flux1_dev,
     "chroma": _chroma,
+    "z-image": _z_image,
 }

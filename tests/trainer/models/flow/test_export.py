@@ -34,7 +34,8 @@ def pictures(model: FlowTransformer) -> np.ndarray[Any, Any]:
 def stock_pictures(pipeline: DiffusionPipeline, model: FlowTransformer) -> np.ndarray[Any, Any]:
     pipeline.set_progress_bar_config(disable=True)
     generated = pipeline(
-        prompt=PROMPTS,
+        # Z-Image's pipeline changes the list.
+        prompt=list(PROMPTS),
         height=SIZE,
         width=SIZE,
         num_inference_steps=SAMPLER.steps,

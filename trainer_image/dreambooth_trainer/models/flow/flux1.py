@@ -68,7 +68,7 @@ class Flux1(FlowTransformer):
         """Latents [B, C, H, W] of tokens, each of which is a square of them."""
         return pixel_shuffle(tokens_BND.transpose(1, 2).unflatten(2, (height, width)), self.patch)
 
-    def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> Tensors:
+    def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> dict[str, Any]:
         # A transformer that takes the guidance scale predicts once in each step.
         return super()._pipeline_conditioning(prompts, negative_prompt, guided and not self.family().embeds_guidance)
 

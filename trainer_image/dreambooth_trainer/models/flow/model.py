@@ -19,6 +19,9 @@ from dreambooth_trainer.models.sources import CONFIGURATION
 ANCESTRAL = ("ddpm", "euler-ancestral")
 """Values of `scheduler` that add fresh noise at each step."""
 
+NATIVE_SIDE = 128
+"""Latents of a side of the pictures, if the pipeline doesn't say how many."""
+
 
 class FlowTransformer(LatentDiffusion):
     """A loaded model; the common part of the families.
@@ -39,7 +42,8 @@ class FlowTransformer(LatentDiffusion):
             self.tokenizers[name].model_max_length = length
         self.objective = RectifiedFlow(self.pipeline.scheduler.config, self.density)
         self.size_multiple = self.patch * self.pipeline.vae_scale_factor
-        self.resolution = int(self.pipeline.default_sample_size) * self.pipeline.vae_scale_factor
+        side = getattr(self.pipeline, "default_sample_size", NATIVE_SIDE)
+        self.resolution = int(side) * self.pipeline.vae_scale_factor
 
     def _positions(self, *lengths: int) -> Tensor:
         """Coordinates of all tokens of a grid of these lengths, [N, axes]."""
