@@ -106,6 +106,12 @@ class ModelFamily(Protocol):
         ...
 
     @property
+    def unread_weights(self) -> tuple[str, ...]:
+        """Beginnings of the names of weights of the denoiser on which its prediction doesn't depend. They aren't
+        trained."""
+        ...
+
+    @property
     def objective(self) -> Objective:
         """The process that the denoiser was trained for."""
         ...

@@ -52,6 +52,8 @@ class LatentDiffusion:
 
     fixed_shapes: ClassVar[bool] = True
     """See `ModelFamily`."""
+    unread_layers: ClassVar[Sequence[str]] = ()
+    """Layers of the transformer's last block that only compute its text, which nothing reads after it."""
 
     objective: Objective
     resolution: int
@@ -133,6 +135,13 @@ class LatentDiffusion:
     def parts(self) -> dict[str, nn.Module]:
         """The modules by their names in the pipeline."""
         return {self.family().denoiser: self.denoiser, **self.text_encoders, "vae": self.vae}
+
+    @property
+    def unread_weights(self) -> tuple[str, ...]:
+        """Beginnings of the names of weights of the denoiser on which its prediction doesn't depend."""
+        return tuple(
+            f"transformer_blocks.{len(self.denoiser.transformer_blocks) - 1}.{layer}." for layer in self.unread_layers
+        )
 
     def refuse_what_is_not_finite(self, source: str) -> None:
         """Refuses weights that are NaN or infinite: the pictures would be black.
