@@ -65,6 +65,7 @@ FAMILIES = {
     "FluxPipeline": _flow("FLUX.1", *SECOND, distilled_from="FLUX.1-dev", embeds_guidance=True),
     "ChromaPipeline": _flow("Chroma"),
     "ZImagePipeline": _flow("Z-Image", distilled_from="Z-Image", distilled_shift=3),
+    "QwenImagePipeline": _flow("Qwen-Image"),
 }
 """Families whose models can be personalised, by the `_class_name` in `model_index.json`."""
 

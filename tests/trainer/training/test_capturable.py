@@ -55,6 +55,10 @@ def move_to_pretended_gpu(module: DreamBoothModule) -> None:
             part.register_parameter(name, nn.Parameter(pretended(*parameter.shape), parameter.requires_grad))
         for name, buffer in list(part.named_buffers(recurse=False)):
             part.register_buffer(name, pretended(*buffer.shape, dtype=buffer.dtype))
+        # The steps before the capture move them.
+        for name, constant in vars(part).items():
+            if isinstance(constant, Tensor):
+                setattr(part, name, pretended(*constant.shape, dtype=constant.dtype))
 
 
 def dataset_of(

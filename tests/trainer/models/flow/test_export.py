@@ -14,6 +14,7 @@ from dreambooth_api.training import Sampler
 from dreambooth_trainer.models.flow.model import FlowTransformer
 from dreambooth_trainer.phases import export
 from dreambooth_trainer.phases.export import load_exported
+from tests.trainer.models.flow.references import guidance
 from tests.trainer.older_libraries import adapter_names
 from tests.trainer.tiny_flow import SIZE, loaded_flow
 from tests.trainer.trained_models import train
@@ -39,7 +40,7 @@ def stock_pictures(pipeline: DiffusionPipeline, model: FlowTransformer) -> np.nd
         height=SIZE,
         width=SIZE,
         num_inference_steps=SAMPLER.steps,
-        **model._guidance(SAMPLER.guidance_scale),
+        **guidance(model, SAMPLER.guidance_scale, [""] * len(PROMPTS)),
         generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
     )
     return np.stack([np.asarray(image, dtype=int) for image in generated.images])

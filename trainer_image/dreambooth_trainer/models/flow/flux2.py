@@ -44,19 +44,15 @@ class Flux2Klein(ChatTransformer):
         return prediction_BND.transpose(1, 2).unflatten(2, (height, width))
 
     def _scaled(self, latents_BCHW: Tensor, *, is_deviation: bool = False) -> Tensor:
-        mean, std = self._statistics()
-        z_BCHW = pixel_unshuffle(latents_BCHW, self.patch)
-        return (z_BCHW if is_deviation else z_BCHW - mean) / std
+        return super()._scaled(pixel_unshuffle(latents_BCHW, self.patch), is_deviation=is_deviation)
 
     def _unscaled(self, z_BCHW: Tensor) -> Tensor:
-        mean, std = self._statistics()
-        return pixel_shuffle(z_BCHW * std + mean, self.patch)
+        return pixel_shuffle(super()._unscaled(z_BCHW), self.patch)
 
-    def _statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the latents, [C, 1, 1]."""
+    def _shift_and_scale(self) -> tuple[Tensor, Tensor]:
         norm = self.vae.bn
         variance = norm.running_var + self.vae.config.batch_norm_eps
-        return norm.running_mean[:, None, None], variance.sqrt()[:, None, None]
+        return norm.running_mean[:, None, None], variance.rsqrt()[:, None, None]
 
     def _from_pipeline(self, latents: Tensor, height: int, width: int) -> Tensor:
         return self._scaled(latents)
