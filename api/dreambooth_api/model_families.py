@@ -32,6 +32,8 @@ class Family:
     """Values of `output.formats` that are possible."""
     distilled_from: str = ""
     """The base model, for a pipeline whose models may be distilled to few steps."""
+    distilled_shift: float | None = None
+    """The scheduler's shift of noise levels by which distilled models are known, if nothing else in their files says so."""
     embeds_guidance: bool = False
     """Whether the guidance scale is an input of the denoiser: there is no negative prompt. Models without this input are
     distilled to few steps."""
@@ -40,7 +42,7 @@ class Family:
 STABLE_DIFFUSION = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
 
 
-def _flow(name: str, *further: str, distilled_from: str = "", embeds_guidance: bool = False) -> Family:
+def _flow(name: str, *further: str, **traits: Any) -> Family:
     """A family of transformers that were trained by flow matching, with further folders for its other text encoders."""
     return Family(
         name,
@@ -50,8 +52,7 @@ def _flow(name: str, *further: str, distilled_from: str = "", embeds_guidance: b
         has_min_snr=False,
         exports_float32=False,
         formats=("diffusers",),
-        distilled_from=distilled_from,
-        embeds_guidance=embeds_guidance,
+        **traits,
     )
 
 
@@ -63,6 +64,8 @@ FAMILIES = {
     "StableDiffusion3Pipeline": _flow("Stable Diffusion 3.5", *SECOND, *THIRD),
     "FluxPipeline": _flow("FLUX.1", *SECOND, distilled_from="FLUX.1-dev", embeds_guidance=True),
     "ChromaPipeline": _flow("Chroma"),
+    "ZImagePipeline": _flow("Z-Image", distilled_from="Z-Image", distilled_shift=3),
+    "QwenImagePipeline": _flow("Qwen-Image"),
 }
 """Families whose models can be personalised, by the `_class_name` in `model_index.json`."""
 

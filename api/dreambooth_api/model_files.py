@@ -60,15 +60,21 @@ def _of_folder(path: Path) -> str | None:
     family = FAMILIES.get(kind)
     if family is None:
         return f"is a {kind}, which is not supported. Supported are {', '.join(FAMILIES)}"
-    if family.distilled_from and _is_distilled(index, _read(path / family.denoiser / "config.json"), family):
+    if family.distilled_from and _is_distilled(path, index, family):
         return f"is distilled to few steps, which training undoes. Give the base model: {family.distilled_from}"
     if missing := [name for name in family.folders if not (path / name).is_dir()]:
         return f"lacks {', '.join(missing)}"
     return _conditioned(_read(path / "unet" / "config.json").get("in_channels"))
 
 
-def _is_distilled(index: dict[str, Any], denoiser: dict[str, Any], family: Family) -> bool:
-    return bool(index.get("is_distilled")) or (family.embeds_guidance and denoiser.get("guidance_embeds") is False)
+def _is_distilled(path: Path, index: dict[str, Any], family: Family) -> bool:
+    denoiser = _read(path / family.denoiser / "config.json")
+    shift = _read(path / "scheduler" / "scheduler_config.json").get("shift")
+    return (
+        bool(index.get("is_distilled"))
+        or (family.embeds_guidance and denoiser.get("guidance_embeds") is False)
+        or (family.distilled_shift is not None and shift == family.distilled_shift)
+    )
 
 
 def _of_file(path: Path) -> str | None:

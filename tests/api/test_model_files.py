@@ -76,6 +76,20 @@ def test_a_distilled_model(tmp_path: Path) -> None:
     assert why_no_base_model(tmp_path) is None
 
 
+def test_a_distilled_model_is_known_by_its_schedule(tmp_path: Path) -> None:
+    """Z-Image-Turbo has the same parts as Z-Image."""
+    kind = "ZImagePipeline"
+    for name in FAMILIES[kind].folders:
+        (tmp_path / name).mkdir()
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+    schedule = tmp_path / "scheduler" / "scheduler_config.json"
+    schedule.write_text(json.dumps({"shift": 3.0}))
+    reason = why_no_base_model(tmp_path) or ""
+    assert "is distilled to few steps" in reason and reason.endswith("Z-Image")
+    schedule.write_text(json.dumps({"shift": 6.0}))
+    assert why_no_base_model(tmp_path) is None
+
+
 def test_a_distilled_model_is_known_by_the_missing_guidance_embedding(tmp_path: Path) -> None:
     """FLUX.1 [schnell] has the same parts as FLUX.1 [dev]."""
     kind = "FluxPipeline"

@@ -101,6 +101,17 @@ class ModelFamily(Protocol):
     denoiser: ModelMixin
 
     @property
+    def fixed_shapes(self) -> bool:
+        """Whether a training step computes with the same shapes whatever its prompts are, as a CUDA graph must."""
+        ...
+
+    @property
+    def unread_weights(self) -> tuple[str, ...]:
+        """Beginnings of the names of weights of the denoiser on which its prediction doesn't depend. They aren't
+        trained."""
+        ...
+
+    @property
     def objective(self) -> Objective:
         """The process that the denoiser was trained for."""
         ...

@@ -50,6 +50,11 @@ class LatentDiffusion:
     word_suffix: ClassVar[str] = ""
     """The tokenizer's mark at the end of a word."""
 
+    fixed_shapes: ClassVar[bool] = True
+    """See `ModelFamily`."""
+    unread_layers: ClassVar[Sequence[str]] = ()
+    """Layers of the transformer's last block that only compute its text, which nothing reads after it."""
+
     objective: Objective
     resolution: int
     size_multiple: int
@@ -131,6 +136,13 @@ class LatentDiffusion:
         """The modules by their names in the pipeline."""
         return {self.family().denoiser: self.denoiser, **self.text_encoders, "vae": self.vae}
 
+    @property
+    def unread_weights(self) -> tuple[str, ...]:
+        """Beginnings of the names of weights of the denoiser on which its prediction doesn't depend."""
+        return tuple(
+            f"transformer_blocks.{len(self.denoiser.transformer_blocks) - 1}.{layer}." for layer in self.unread_layers
+        )
+
     def refuse_what_is_not_finite(self, source: str) -> None:
         """Refuses weights that are NaN or infinite: the pictures would be black.
 
@@ -199,8 +211,17 @@ class LatentDiffusion:
     @torch.no_grad()
     def encode_images(self, x_BCHW: Tensor) -> LatentMoments:
         """Moments of the latents of pictures in -1..1, in the denoiser's scale."""
-        gaussian = self.vae.encode(x_BCHW.to(self.device, memory_format=torch.channels_last)).latent_dist
-        return LatentMoments(self._scaled(gaussian.mean), self._scaled(gaussian.std, is_deviation=True))
+        mean, std = self._encode(x_BCHW.to(self.device, memory_format=torch.channels_last))
+        return LatentMoments(self._scaled(mean), self._scaled(std, is_deviation=True))
+
+    def _encode(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and standard deviations of the autoencoder's latents of pictures, both [B, C, H, W]."""
+        gaussian = self.vae.encode(x_BCHW).latent_dist
+        return gaussian.mean, gaussian.std
+
+    def _decode(self, latents_BCHW: Tensor) -> Tensor:
+        """Pictures in -1..1, [B, 3, H, W], of the autoencoder's latents."""
+        return cast(Tensor, self.vae.decode(latents_BCHW).sample)
 
     def _scaled(self, latents_BCHW: Tensor, *, is_deviation: bool = False) -> Tensor:
         """Latents of the autoencoder in the denoiser's scale.
@@ -209,16 +230,18 @@ class LatentDiffusion:
             latents_BCHW: latents, or their standard deviations.
             is_deviation: whether they are deviations, which a shift leaves unchanged.
         """
-        shift = 0 if is_deviation else self._shift
-        return (latents_BCHW - shift) * self.vae.config.scaling_factor
+        shift, scale = self._shift_and_scale()
+        return (latents_BCHW if is_deviation else latents_BCHW - shift) * scale
 
     def _unscaled(self, z_BCHW: Tensor) -> Tensor:
         """Latents for the autoencoder; the inverse of `_scaled`."""
-        return z_BCHW / self.vae.config.scaling_factor + self._shift
+        shift, scale = self._shift_and_scale()
+        return z_BCHW / scale + shift
 
-    @property
-    def _shift(self) -> float:
-        return getattr(self.vae.config, "shift_factor", None) or 0
+    def _shift_and_scale(self) -> tuple[Tensor | float, Tensor | float]:
+        """What is subtracted from the autoencoder's latents, and by what they are then multiplied; numbers or [C, 1, 1]."""
+        config = self.vae.config
+        return getattr(config, "shift_factor", None) or 0.0, config.scaling_factor
 
     def predict(self, z_BCHW: Tensor, t_B: Tensor, prompts: Tensors, images: Tensors) -> Tensor:
         """The denoiser's prediction, [B, C, H, W]."""
@@ -312,13 +335,13 @@ class LatentDiffusion:
                 output_type="latent",
             ).images
         if not latents.isfinite().all():
-            finite = all(value.isfinite().all() for value in conditioning.values())
+            finite = all(row.isfinite().all() for value in conditioning.values() for row in value)
             self._refuse("denoiser" if finite else "text encoder")
         z_BCHW = self._from_pipeline(latents.float(), height, width)
         return GeneratedPictures(self.decode(z_BCHW), z_BCHW)
 
-    def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> Tensors:
-        """Arguments of the pipeline instead of prompts.
+    def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> dict[str, Any]:
+        """Arguments of the pipeline instead of prompts, each with one row for each prompt.
 
         Each prompt is encoded by itself, and once, so that a picture does not depend on the other prompts.
         """
@@ -337,8 +360,7 @@ class LatentDiffusion:
         """Pictures of latents in the denoiser's scale."""
         latents = self._unscaled(z_BCHW.float())
         pictures = [
-            self.vae.decode(part.contiguous(memory_format=torch.channels_last)).sample
-            for part in latents.split(DECODED_AT_ONCE)
+            self._decode(part.contiguous(memory_format=torch.channels_last)) for part in latents.split(DECODED_AT_ONCE)
         ]
         decoded = torch.cat(pictures)
         if not decoded.isfinite().all():

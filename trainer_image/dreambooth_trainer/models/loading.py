@@ -16,7 +16,9 @@ from dreambooth_trainer.models.base import Identity
 from dreambooth_trainer.models.flow.chroma import Chroma
 from dreambooth_trainer.models.flow.flux1 import Flux1
 from dreambooth_trainer.models.flow.flux2 import Flux2Klein
+from dreambooth_trainer.models.flow.qwen_image import QwenImage
 from dreambooth_trainer.models.flow.sd3 import StableDiffusion3
+from dreambooth_trainer.models.flow.z_image import ZImage
 from dreambooth_trainer.models.latent import LatentDiffusion
 from dreambooth_trainer.models.sources import CONFIGURATION, Files, digests_of, locate, locate_configuration
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
@@ -35,6 +37,8 @@ MODELS: dict[str, type[LatentDiffusion]] = {
         StableDiffusion3,
         Flux1,
         Chroma,
+        ZImage,
+        QwenImage,
     )
 }
 """Classes of models by the pipeline that `model_index.json` names."""

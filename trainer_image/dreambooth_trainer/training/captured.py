@@ -1,5 +1,5 @@
-"""A training step on one device without sharding: forward, backward, clipping and AdamW; on a GPU a CUDA graph. Used by
-`engine.py`.
+"""A training step on one device without sharding: forward, backward, clipping and AdamW; on a GPU a CUDA graph, if its
+shapes are fixed. Used by `engine.py`.
 
 A step of Stable Diffusion launches some thousand kernels. A GPU finishes them faster than the host can launch them one
 by one. A graph launches all of them at once, with the same results.
@@ -81,7 +81,7 @@ class CapturedStep:
         self._names, self._learning = zip(*module.learning(), strict=True)
         self._passes = _ForwardAndBackward(module, 1 / len(division.parts))
         self._device = self._learning[0].device
-        self._captures = self._device.type == "cuda"
+        self._captures = self._device.type == "cuda" and module.model.fixed_shapes
         self._calls = 0
         self._aside: torch.cuda.Stream | None = None
         self._graph: Graph | None = None

@@ -56,6 +56,9 @@ class DreamBoothModule(nn.Module):
         self.denoiser = model.denoiser
         self.text_encoders = dict(model.text_encoders) if training.train_text_encoder else {}
         _make_trainable(model.denoiser, training, training.lora.targets)
+        for name, parameter in model.denoiser.named_parameters():
+            if name.startswith(model.unread_weights):
+                parameter.requires_grad_(False)
         for name, text_encoder in self.text_encoders.items():
             # Trained weights have the names of their parts.
             self.add_module(name, text_encoder)

@@ -14,6 +14,7 @@ from dreambooth_api.training import Sampler
 from dreambooth_trainer.models.flow.model import FlowTransformer
 from dreambooth_trainer.phases import export
 from dreambooth_trainer.phases.export import load_exported
+from tests.trainer.models.flow.references import guidance
 from tests.trainer.older_libraries import adapter_names
 from tests.trainer.tiny_flow import SIZE, loaded_flow
 from tests.trainer.trained_models import train
@@ -34,11 +35,12 @@ def pictures(model: FlowTransformer) -> np.ndarray[Any, Any]:
 def stock_pictures(pipeline: DiffusionPipeline, model: FlowTransformer) -> np.ndarray[Any, Any]:
     pipeline.set_progress_bar_config(disable=True)
     generated = pipeline(
-        prompt=PROMPTS,
+        # Z-Image's pipeline changes the list.
+        prompt=list(PROMPTS),
         height=SIZE,
         width=SIZE,
         num_inference_steps=SAMPLER.steps,
-        **model._guidance(SAMPLER.guidance_scale),
+        **guidance(model, SAMPLER.guidance_scale, [""] * len(PROMPTS)),
         generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
     )
     return np.stack([np.asarray(image, dtype=int) for image in generated.images])

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from dreambooth_trainer.models.base import Tensors
 from dreambooth_trainer.models.flow.model import FlowTransformer
@@ -44,7 +43,7 @@ class Flux1(FlowTransformer):
         dtype = next(self.denoiser.parameters()).dtype
         height, width = (side // self.patch for side in z_BCHW.shape[2:])
         embeddings_BLD = prompts["embeddings"].to(dtype)
-        tokens_BND = pixel_unshuffle(z_BCHW.to(dtype), self.patch).flatten(2).transpose(1, 2)
+        tokens_BND = self._packed(z_BCHW.to(dtype))
         prediction_BND = self.denoiser(
             tokens_BND,
             timestep=t_B / 1000,
@@ -64,13 +63,6 @@ class Flux1(FlowTransformer):
         pooled_BD = prompts["pooled"].to(tokens_BND.dtype)
         return {"pooled_projections": pooled_BD, "guidance": pooled_BD.new_ones(len(pooled_BD))}
 
-    def _unpacked(self, tokens_BND: Tensor, height: int, width: int) -> Tensor:
-        """Latents [B, C, H, W] of tokens, each of which is a square of them."""
-        return pixel_shuffle(tokens_BND.transpose(1, 2).unflatten(2, (height, width)), self.patch)
-
-    def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> Tensors:
+    def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> dict[str, Any]:
         # A transformer that takes the guidance scale predicts once in each step.
         return super()._pipeline_conditioning(prompts, negative_prompt, guided and not self.family().embeds_guidance)
-
-    def _from_pipeline(self, latents: Tensor, height: int, width: int) -> Tensor:
-        return self._unpacked(latents, height // self.size_multiple, width // self.size_multiple)

@@ -1,7 +1,6 @@
 """FLUX.2 klein: latents in squares of 2 x 2 that are normalised by the autoencoder's statistics, conditioned on hidden states
 of Qwen3."""
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -11,51 +10,22 @@ from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from dreambooth_trainer.models.base import Tensors
-from dreambooth_trainer.models.flow.model import FlowTransformer
+from dreambooth_trainer.models.flow.chat import ChatTransformer
 
 HIDDEN_LAYERS = (9, 18, 27)
 """Layers of the text encoder whose hidden states are the conditioning. The pipeline's default, which the models were trained
 for."""
 
 
-class Flux2Klein(FlowTransformer):
+class Flux2Klein(ChatTransformer):
     """A loaded FLUX.2 klein base model; implements `ModelFamily`."""
 
     pipeline_class: ClassVar[type[DiffusionPipeline]] = Flux2KleinPipeline
-    rounded_parts: ClassVar[Sequence[str]] = ("text_encoder",)
-    word_prefix: ClassVar[str] = "Ġ"
-
-    def tokenize(self, prompts: Sequence[str]) -> Tensors:
-        """Token ids and mask, both [B, L], of the prompts as messages of a chat, padded to the pipeline's length."""
-        encoded = self._first_tokenizer(
-            [self._message(prompt) for prompt in prompts],
-            padding="max_length",
-            truncation=True,
-            max_length=self.pipeline.tokenizer_max_length,
-            return_tensors="pt",
-        )
-        return {"ids": encoded.input_ids.to(self.device), "mask": encoded.attention_mask.to(self.device)}
-
-    def _message(self, prompt: str) -> str:
-        return str(
-            self._first_tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}],
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=False,
-            )
-        )
-
-    def _prompt_tokens(self) -> int:
-        return int(self.pipeline.tokenizer_max_length) - len(self.words_to_ids(self._message("")))
 
     def encode_prompts(self, tokens: Tensors) -> Tensors:
         """Hidden states of three layers, `embeddings` [B, L, 3 D], also of the padding, which the denoiser doesn't mask."""
-        # Without the head, which would compute a number for each word of the vocabulary.
-        output = self.text_encoders["text_encoder"].model(
-            input_ids=tokens["ids"], attention_mask=tokens["mask"], output_hidden_states=True, use_cache=False
-        )
-        return {"embeddings": torch.cat([output.hidden_states[layer] for layer in HIDDEN_LAYERS], dim=-1)}
+        states = self._hidden_states(tokens)
+        return {"embeddings": torch.cat([states[layer] for layer in HIDDEN_LAYERS], dim=-1)}
 
     def predict(self, z_BCHW: Tensor, t_B: Tensor, prompts: Tensors, images: Tensors) -> Tensor:
         """The transformer's prediction, [B, C, H, W]."""
@@ -74,19 +44,15 @@ class Flux2Klein(FlowTransformer):
         return prediction_BND.transpose(1, 2).unflatten(2, (height, width))
 
     def _scaled(self, latents_BCHW: Tensor, *, is_deviation: bool = False) -> Tensor:
-        mean, std = self._statistics()
-        z_BCHW = pixel_unshuffle(latents_BCHW, self.patch)
-        return (z_BCHW if is_deviation else z_BCHW - mean) / std
+        return super()._scaled(pixel_unshuffle(latents_BCHW, self.patch), is_deviation=is_deviation)
 
     def _unscaled(self, z_BCHW: Tensor) -> Tensor:
-        mean, std = self._statistics()
-        return pixel_shuffle(z_BCHW * std + mean, self.patch)
+        return pixel_shuffle(super()._unscaled(z_BCHW), self.patch)
 
-    def _statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the latents, [C, 1, 1]."""
+    def _shift_and_scale(self) -> tuple[Tensor, Tensor]:
         norm = self.vae.bn
         variance = norm.running_var + self.vae.config.batch_norm_eps
-        return norm.running_mean[:, None, None], variance.sqrt()[:, None, None]
+        return norm.running_mean[:, None, None], variance.rsqrt()[:, None, None]
 
     def _from_pipeline(self, latents: Tensor, height: int, width: int) -> Tensor:
         return self._scaled(latents)

@@ -4,12 +4,13 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from dreambooth_api.training import Sampler
 from dreambooth_trainer.models.latent import LatentDiffusion
@@ -18,6 +19,9 @@ from dreambooth_trainer.models.sources import CONFIGURATION
 
 ANCESTRAL = ("ddpm", "euler-ancestral")
 """Values of `scheduler` that add fresh noise at each step."""
+
+NATIVE_SIDE = 128
+"""Latents of a side of the pictures, if the pipeline doesn't say how many."""
 
 
 class FlowTransformer(LatentDiffusion):
@@ -39,15 +43,39 @@ class FlowTransformer(LatentDiffusion):
             self.tokenizers[name].model_max_length = length
         self.objective = RectifiedFlow(self.pipeline.scheduler.config, self.density)
         self.size_multiple = self.patch * self.pipeline.vae_scale_factor
-        self.resolution = int(self.pipeline.default_sample_size) * self.pipeline.vae_scale_factor
+        side = getattr(self.pipeline, "default_sample_size", NATIVE_SIDE)
+        self.resolution = int(side) * self.pipeline.vae_scale_factor
 
     def _positions(self, *lengths: int) -> Tensor:
         """Coordinates of all tokens of a grid of these lengths, [N, axes]."""
         return torch.cartesian_prod(*(torch.arange(length, device=self.device) for length in lengths))
 
+    def _packed(self, z_BCHW: Tensor) -> Tensor:
+        """Tokens [B, N, D] of latents, each of which is a square of them."""
+        return pixel_unshuffle(z_BCHW, self.patch).flatten(2).transpose(1, 2)
+
+    def _unpacked(self, tokens_BND: Tensor, height: int, width: int) -> Tensor:
+        """Latents [B, C, H, W] of tokens; the inverse of `_packed`.
+
+        Args:
+            tokens_BND: the tokens.
+            height: rows of tokens.
+            width: columns of tokens.
+        """
+        return pixel_shuffle(tokens_BND.transpose(1, 2).unflatten(2, (height, width)), self.patch)
+
+    def _from_pipeline(self, latents: Tensor, height: int, width: int) -> Tensor:
+        if latents.dim() > 3:
+            return latents
+        # Some pipelines return tokens.
+        return self._unpacked(latents, height // self.size_multiple, width // self.size_multiple)
+
     def _scheduler(self, sampler: Sampler, generators: Sequence[torch.Generator]) -> SchedulerMixin:
-        ancestral = sampler.scheduler in ANCESTRAL
-        scheduler = FlowMatchEulerDiscreteScheduler.from_config(self.objective.scheduler, stochastic_sampling=ancestral)
+        settings: dict[str, Any] = {"stochastic_sampling": sampler.scheduler in ANCESTRAL}
+        if sampler.steps == 1:
+            # The scheduler would stretch the noise levels after the first one, of which there are none, to NaN.
+            settings["shift_terminal"] = None
+        scheduler = FlowMatchEulerDiscreteScheduler.from_config(self.objective.scheduler, **settings)
         # The pipelines don't pass their generators on to the steps.
         scheduler.step = partial(scheduler.step, generator=list(generators))
         return scheduler

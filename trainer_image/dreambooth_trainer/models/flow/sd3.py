@@ -30,6 +30,7 @@ class StableDiffusion3(FlowTransformer):
         "embeddings": "prompt_embeds",
         "pooled": "pooled_prompt_embeds",
     }
+    unread_layers: ClassVar[Sequence[str]] = ("attn.add_q_proj", "attn.norm_added_q")
     word_suffix: ClassVar[str] = "</w>"
 
     def encode_prompts(self, tokens: Tensors) -> Tensors:
