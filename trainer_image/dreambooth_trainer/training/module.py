@@ -33,9 +33,13 @@ ADAPTED = nn.Linear, nn.Conv2d
 """Kinds of layers that take adapters."""
 
 _ATTENTION = r"(.*\.)?(attn\d*|attention)\..*"
-# The single-stream blocks of FLUX.1 and Chroma have no module for it; those of FLUX.2 do both in layers of `attn`.
-_FEED_FORWARD = r"(.*\.)?(ff|ff_context|feed_forward|img_mlp|txt_mlp)\..*|(.*\.)?single_transformer_blocks\.\d+\.(proj_mlp|proj_out)"
-PRESETS = {"attention": _ATTENTION, "attention+ff": f"{_ATTENTION}|{_FEED_FORWARD}"}
+_FEED_FORWARD = r"(.*\.)?(ff|ff_context|feed_forward|img_mlp|txt_mlp)\..*"
+# In FLUX.1 and Chroma, a single-stream block has no module for both; in FLUX.2, layers of its `attn` do both.
+_FEED_FORWARD_OF_SINGLE_STREAM = r"(.*\.)?single_transformer_blocks\.\d+\.(proj_mlp|proj_out)"
+PRESETS = {
+    "attention": _ATTENTION,
+    "attention+ff": "|".join([_ATTENTION, _FEED_FORWARD, _FEED_FORWARD_OF_SINGLE_STREAM]),
+}
 """Names for targets of adapters: patterns of the paths, in diffusers' models of all families, of the layers that are adapted."""
 
 NO_GROWTH = "gaussian"
