@@ -4,8 +4,7 @@ import json
 import os
 import subprocess
 import time
-from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +19,6 @@ from tests.patience import PATIENCE
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
-PROGRAMS = {"cluster", "own_cluster", "helm"}
-"""Fixtures that need programs which are built from source."""
 IMAGES = {"operator": "TEST_OPERATOR_IMAGE", "trainer": "TEST_TRAINER_IMAGE"}
 """Variables that name the project's images where the cluster is not the test cluster."""
 
@@ -125,25 +122,14 @@ def loaded(node: Cluster) -> Mapping[str, str]:
     return node.images or {target: images.load(target) for target in IMAGES}
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Marks tests by what they need. In parallel runs, files are first that can run while the cluster's programs are built.
-
-    `-m "not cluster"` leaves out what needs a cluster.
-    """
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by what they need: `-m "not cluster"` leaves out what needs a cluster."""
     for item in items:
         needs = getattr(item, "fixturenames", ())
         if "cluster" in needs or "own_cluster" in needs:
             item.add_marker(pytest.mark.cluster)
         if "node" in needs:
             item.add_marker(pytest.mark.containers)
-    yield  # removes what `-m` leaves out
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    sizes = Counter(item.path for item in items)
-    waiting = {item.path for item in items if not PROGRAMS.isdisjoint(getattr(item, "fixturenames", ()))}
-    # The largest first: no process is left with a large file at the end.
-    items.sort(key=lambda item: (item.path in waiting, -sizes[item.path], item.path))
 
 
 def pytest_xdist_auto_num_workers() -> int:
