@@ -34,8 +34,8 @@ PACKAGES = {
     "promtool": "github.com/prometheus/prometheus/cmd/promtool",
 }
 """Package of each binary."""
-CONTROL_PLANE = "etcd", "kube-apiserver", "kube-controller-manager", "kubectl"
-NODE = "kube-scheduler", "kubelet", "kube-proxy", "coredns", "pause"
+CONTROL_PLANE = "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"
+NODE = "kubelet", "kube-proxy", "coredns", "pause"
 TOOLS = ("helm",)
 """Of `make test`."""
 SLOW_TOOLS = "helm3", "gitops", "prometheus", "promtool"

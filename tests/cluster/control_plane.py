@@ -1,4 +1,4 @@
-"""The control plane: etcd, API server, controller manager, and where there is a node, scheduler. Runs as any user."""
+"""The control plane: etcd, API server, controller manager, scheduler. Runs as any user."""
 
 import secrets
 from collections.abc import Mapping
@@ -48,7 +48,6 @@ class ControlPlane:
     def __init__(self, processes: Processes, binaries: Path, *, with_node: bool) -> None:
         self._processes = processes
         self._binaries = binaries
-        self._with_node = with_node
         self._address = NODE_ADDRESS if with_node else "127.0.0.1"
         self._port = free_port()
         self._etcd = f"http://127.0.0.1:{free_port()}"
@@ -138,8 +137,7 @@ class ControlPlane:
             "use-service-account-credentials": "true",
         }
         self._start("kube-controller-manager", {**flags, **_client(manager)})
-        if self._with_node:
-            self._start("kube-scheduler", _client(self.kubeconfig("scheduler")))
+        self._start("kube-scheduler", _client(self.kubeconfig("scheduler")))
 
     def _start(self, name: str, flags: Mapping[str, object]) -> None:
         self._processes.start_with_flags(self._binaries / name, flags)

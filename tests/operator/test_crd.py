@@ -361,7 +361,9 @@ def test_dreamboothjobs_are_selected_by_fields(cluster: Kubectl, namespace: str)
 
 def test_the_category_has_all_kinds_and_all_has_none(cluster: Kubectl, namespace: str) -> None:
     cluster.kubectl("create", "--filename", "-", stdin=json.dumps(applied_job(namespace)))
-    runtime = {"apiVersion": API_VERSION, "kind": RUNTIME_KIND, "metadata": {"name": namespace}, "spec": {}}
+    # Without a selector, DreamBoothJobs of tests that run at the same time would have to name it.
+    spec = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    runtime = {"apiVersion": API_VERSION, "kind": RUNTIME_KIND, "metadata": {"name": namespace}, "spec": spec}
     cluster.kubectl("create", "--filename", "-", stdin=json.dumps(runtime))
     options = "--output=name", f"--namespace={namespace}"
     try:
