@@ -1,7 +1,4 @@
-"""An operator and a newer CustomResourceDefinition with a new field, which some DreamBoothJobs have.
-
-The field has no default: tests of other files, which run at the same time in the same cluster, must not get it.
-"""
+"""An operator and a newer CustomResourceDefinition with a new field, which some DreamBoothJobs have."""
 
 import asyncio
 import json
@@ -22,6 +19,18 @@ from tests.operator.pretended_node import PretendedNode
 FIELD = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/notify"
 SCHEMA = {"type": "object", "properties": {"channel": {"type": "string"}}}
 NEW = {"notify": {"channel": "team"}}
+
+
+@pytest.fixture
+def cluster(own_cluster: Cluster) -> Cluster:
+    """A control plane whose definitions may change, and where a runtime without a selector disturbs no other test."""
+    return own_cluster
+
+
+@pytest.fixture
+def kubeconfig(own_cluster: Cluster) -> Path:
+    """The kubeconfig of its administrator."""
+    return own_cluster.kubeconfig
 
 
 @contextmanager
