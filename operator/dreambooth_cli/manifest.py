@@ -38,7 +38,11 @@ def read(file: Path) -> Manifest | list[Problem]:
     Returns:
         The manifest, or everything that is wrong with it and with the files that it names.
     """
-    documents = documents_of(file)
+    return read_job(documents_of(file), file)
+
+
+def read_job(documents: list[Any] | Problem, file: Path) -> Manifest | list[Problem]:
+    """Reads the one DreamBoothJob among the documents of a file; see `read`."""
     if isinstance(documents, Problem):
         return [documents]
     document = _job_among(documents, file)
@@ -87,16 +91,16 @@ def documents_of(file: Path) -> list[Any] | Problem:
         return Problem("FILE", str(file), f"is no valid YAML: {error}", "Save it as YAML in UTF-8")
 
 
-def jobs_among(documents: Sequence[Any]) -> list[dict[Any, Any]]:
-    """The documents of kind DreamBoothJob."""
-    return [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
+def of_kind(documents: Sequence[Any], kind: str) -> list[dict[Any, Any]]:
+    """The documents of a kind."""
+    return [document for document in documents if isinstance(document, dict) and document.get("kind") == kind]
 
 
 def _job_among(documents: list[Any], file: Path) -> dict[Any, Any] | Problem:
     """The document that is, or was probably meant to be, the DreamBoothJob."""
     example = f"Write a manifest that begins with apiVersion: {API_VERSION} and kind: {KIND}"
     if len(documents) > 1:
-        documents = jobs_among(documents)
+        documents = of_kind(documents, KIND)
     if not documents:
         return Problem("FILE", str(file), f"holds no {KIND}", example)
     if len(documents) > 1:

@@ -11,6 +11,7 @@ from dreambooth_api.job import RuntimeName
 from dreambooth_api.runtime import RUNTIME_KIND, DreamBoothRuntime
 from dreambooth_api.runtime_rules import validate_runtime
 from dreambooth_api.validation import check_fields
+from dreambooth_cli.manifest import of_kind
 
 
 class _Metadata(BaseModel):
@@ -39,7 +40,7 @@ def check_runtimes(documents: Sequence[Any]) -> tuple[list[str], list[Problem]]:
     Returns:
         Their names, and the problems. If there are several documents, the fields of problems begin with the name.
     """
-    found = [document for document in documents if isinstance(document, dict) and document.get("kind") == RUNTIME_KIND]
+    found = of_kind(documents, RUNTIME_KIND)
     names = [_name(document) for document in found]
     problems = [
         dataclasses.replace(problem, field=f"{name} {problem.field}" if len(documents) > 1 else problem.field)

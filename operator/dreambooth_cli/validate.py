@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from dreambooth_api.failures import InvalidConfig, Problem
+from dreambooth_api.job import KIND
 from dreambooth_api.printing import one_line, printable
-from dreambooth_cli.manifest import Manifest, documents_of, jobs_among, read
+from dreambooth_cli.manifest import Manifest, documents_of, of_kind, read, read_job
 from dreambooth_cli.output import say
 from dreambooth_cli.runtimes import check_runtimes
 
@@ -35,16 +36,15 @@ def validate(file: AnyFile) -> None:
     runtimes, problems = check_runtimes(documents)
     if problems:
         _print_problems(file, problems)
-    if not runtimes or jobs_among(documents):
-        _validate_job(file)
+    if not runtimes or of_kind(documents, KIND):
+        _say_what_is_valid(file, _sound_or_exit(file, read_job(found, file)))
     if problems:
         raise typer.Exit(InvalidConfig.exit_code)
     if runtimes:
         say(f"{file} is valid: DreamBoothRuntime {', '.join(runtimes)}")
 
 
-def _validate_job(file: Path) -> None:
-    manifest = read_or_exit(file)
+def _say_what_is_valid(file: Path, manifest: Manifest) -> None:
     spec = manifest.config
     lora = spec.training.lora
     kind = "DoRA" if lora.use_dora else "LoRA"
@@ -58,7 +58,10 @@ def _validate_job(file: Path) -> None:
 
 def read_or_exit(file: Path) -> Manifest:
     """Reads a manifest; prints its warnings, or its problems and exits with 2."""
-    manifest = read(file)
+    return _sound_or_exit(file, read(file))
+
+
+def _sound_or_exit(file: Path, manifest: Manifest | list[Problem]) -> Manifest:
     if isinstance(manifest, list):
         _print_problems(file, manifest)
         raise typer.Exit(InvalidConfig.exit_code)
