@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dreambooth_api.failures import Problem
+from dreambooth_api.scheduling_rules import values_problems
 from dreambooth_api.sections import LabelValue, QualifiedName
 from dreambooth_api.training import Section
 
@@ -80,6 +81,5 @@ def _requirement_problems(field: str, one: NodeRequirement) -> Iterator[Problem]
     if one.operator in ("Gt", "Lt"):
         if len(one.values) != 1 or not one.values[0].isdecimal():
             yield Problem(field, one.values, f"must be one whole number for the operator {one.operator}", "Correct it")
-    elif (one.operator in ("In", "NotIn")) != bool(one.values):
-        message = f"must be given for the operators In and NotIn, and for no other; the operator is {one.operator}"
-        yield Problem(field, one.values, message, "Correct the operator or the values")
+    else:
+        yield from values_problems(field, one.operator, one.values)

@@ -13,7 +13,12 @@ from dreambooth_api.failures import Problem
 from dreambooth_api.quantities import amount
 from dreambooth_api.runtime import DreamBoothRuntimeSpec
 from dreambooth_api.runtime_pods import OWN_VARIABLES, is_reserved
-from dreambooth_api.scheduling_rules import gpu_resource_problems, toleration_problems, topology_problems
+from dreambooth_api.scheduling_rules import (
+    gpu_resource_problems,
+    toleration_problems,
+    topology_problems,
+    values_problems,
+)
 from dreambooth_api.sections import Resources
 from dreambooth_api.validation import check_fields
 
@@ -35,10 +40,9 @@ def validate_runtime(item: Mapping[str, Any]) -> tuple[DreamBoothRuntimeSpec | N
 
 def _selector(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:
     for number, one in enumerate(spec.namespace_selector.match_expressions):
-        if (one.operator in ("In", "NotIn")) != bool(one.values):
-            message = f"must be given for the operators In and NotIn, and for no other; the operator is {one.operator}"
-            field = f"spec.namespaceSelector.matchExpressions[{number}].values"
-            yield Problem(field, one.values, message, "Correct the operator or the values")
+        yield from values_problems(
+            f"spec.namespaceSelector.matchExpressions[{number}].values", one.operator, one.values
+        )
 
 
 def _shared_memory(spec: DreamBoothRuntimeSpec) -> Iterator[Problem]:

@@ -28,6 +28,13 @@ def toleration_problems(path: str, tolerations: Sequence[Toleration]) -> Iterato
             yield Problem(f"{field}.tolerationSeconds", one.toleration_seconds, "needs the effect NoExecute", remedy)
 
 
+def values_problems(field: str, operator: str, values: Sequence[str]) -> Iterator[Problem]:
+    """Problems of the values of a requirement on a label, whose field and operator are given."""
+    if (operator in ("In", "NotIn")) != bool(values):
+        message = f"must be given for the operators In and NotIn, and for no other; the operator is {operator}"
+        yield Problem(field, values, message, "Correct the operator or the values")
+
+
 def topology_problems(path: str, topology: Topology | None) -> Iterator[Problem]:
     """Problems of a topology, whose path is given."""
     if topology is not None and (topology.required is None) == (topology.preferred is None):
