@@ -105,7 +105,7 @@ async def works(cluster: Cluster, namespace: str, release: Path) -> None:
         await until(_has(job_names, "dog-"))
         assert not [line for line in running.lines if DENIED in line]
     kinds = "configmaps", "networkpolicies", "persistentvolumeclaims"
-    assert all(item for kind in kinds for item in [cluster.items(kind, here, f"--selector={LABEL_JOB}=dog")])
+    assert all(cluster.items(kind, here, f"--selector={LABEL_JOB}=dog") for kind in kinds)
 
 
 def _has(names: Callable[[], list[str]], beginning: str) -> Callable[[], bool]:
