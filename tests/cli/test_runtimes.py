@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from dreambooth_cli import app
+from tests.cli.test_commands import MANIFEST, RUNNER
 
 RUNTIME = """
 apiVersion: dreambooth.io/v1alpha1
@@ -22,14 +23,6 @@ metadata: {name: b200}
 spec:
   env: [{name: A, value: "1"}, {name: A, value: "2"}]
 """
-JOB = """
-apiVersion: dreambooth.io/v1alpha1
-kind: DreamBoothJob
-metadata: {name: rex}
-spec:
-  model: {source: "embedded://emoji"}
-  subject: {class: dog, images: {path: photos}}
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def validated(*documents: str) -> Result:
     Path("file.yaml").write_text("---".join(documents))
-    return CliRunner().invoke(app, ["validate", "file.yaml"])
+    return RUNNER.invoke(app, ["validate", "file.yaml"])
 
 
 def test_valid_runtimes() -> None:
@@ -81,19 +74,19 @@ def test_problems_name_the_runtime_in_a_file_with_several_documents() -> None:
 def test_a_file_with_a_job_and_a_runtime() -> None:
     Path("photos").mkdir()
     Image.new("RGB", (64, 64)).save("photos/1.png")
-    result = validated(JOB, RUNTIME)
+    result = validated(MANIFEST, RUNTIME)
     assert result.exit_code == 0
     assert [line.split(",")[0] for line in result.stdout.splitlines()] == [
         "file.yaml is valid: rex",
         "file.yaml is valid: DreamBoothRuntime a100",
     ]
-    result = validated(JOB, WRONG)
+    result = validated(MANIFEST, WRONG)
     assert result.exit_code == 2 and "b200 spec.env[1].name" in result.stderr and "valid: rex" in result.stdout
-    result = validated(JOB.replace("dog", '""'), RUNTIME)
+    result = validated(MANIFEST.replace("dog", '""'), RUNTIME)
     assert result.exit_code == 2 and "spec.subject.class" in result.stderr and result.stdout == ""
 
 
 def test_run_needs_a_job() -> None:
     Path("file.yaml").write_text(RUNTIME)
-    result = CliRunner().invoke(app, ["run", "file.yaml"])
+    result = RUNNER.invoke(app, ["run", "file.yaml"])
     assert result.exit_code == 2 and "kind: 'DreamBoothRuntime'" in result.stderr

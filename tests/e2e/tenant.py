@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.conftest import Cluster
@@ -103,38 +104,50 @@ class Tenant:
 
     def copied_out(self, claim: str, path: str, target: Path) -> Path:
         """Copies a folder of a claim's volume to this machine."""
-        with self._looking_into(claim):
+        with self.pod("look", "sleep", "300", claims={"/run-of-job": claim}):
             self.kubectl("cp", f"look:/run-of-job/{path}", target / "run")
         return target / "run"
 
     def read(self, claim: str, path: str) -> str:
         """Reads a file of a claim's volume."""
-        with self._looking_into(claim):
+        with self.pod("look", "sleep", "300", claims={"/run-of-job": claim}):
             return self.kubectl("exec", "look", "--", "cat", f"/run-of-job/{path}")
 
     @contextmanager
-    def _looking_into(self, claim: str) -> Iterator[None]:
-        """A pod that mounts a claim, to inspect its content."""
+    def pod(
+        self, name: str, *command: str, claims: Mapping[str, str] = MappingProxyType({})
+    ) -> Iterator[dict[str, Any]]:
+        """A pod that runs a command and no policy selects; it is deleted in the end.
+
+        Args:
+            name: its name.
+            command: what it runs.
+            claims: the claims that it mounts, by path.
+        """
+        volumes = {f"volume-{number}": (path, claim) for number, (path, claim) in enumerate(claims.items())}
         container = {
-            "name": "look",
+            "name": name,
             "image": self._image,
-            "command": ["sleep", "300"],
+            "command": command,
             "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-            "volumeMounts": [{"name": "run", "mountPath": "/run-of-job"}],
+            "volumeMounts": [{"name": volume, "mountPath": path} for volume, (path, _) in volumes.items()],
         }
         spec = {
             "containers": [container],
             "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-            "volumes": [{"name": "run", "persistentVolumeClaim": {"claimName": claim}}],
+            "volumes": [
+                {"name": volume, "persistentVolumeClaim": {"claimName": claim}}
+                for volume, (_, claim) in volumes.items()
+            ],
             "terminationGracePeriodSeconds": 0,
         }
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "look"}, "spec": spec}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
         self.kubectl("apply", "--filename", "-", stdin=json.dumps(pod))
         try:
-            self.kubectl("wait", "--for=condition=Ready", "pod/look", f"--timeout={PATIENCE}s")
-            yield
+            self.kubectl("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={PATIENCE}s")
+            yield self.get(f"pod/{name}")
         finally:
-            self.kubectl("delete", "pod", "look")
+            self.kubectl("delete", "pod", name)
 
     def story(self) -> str:
         """Information for debugging."""

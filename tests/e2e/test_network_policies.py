@@ -1,43 +1,19 @@
 """A network plugin that enforces NetworkPolicies: what must work works, and what they forbid is blocked."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.cluster.firewall import enforced_network_policies
+from tests.cluster.layout import API_SERVICE
 from tests.conftest import Cluster
 from tests.e2e.installation import NAMESPACE, RELEASE
 from tests.e2e.tenant import Tenant, small
 from tests.patience import PATIENCE
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
-SERVE = ["python", "-m", "http.server", "8000"]
+SERVE = "python", "-m", "http.server", "8000"
 METRICS, PROGRESS = 9090, 8080
-
-
-@contextmanager
-def server(tenant: Tenant, image: str) -> Iterator[str]:
-    """A pod of the tenant's that no policy selects, and that listens on port 8000; yields its address."""
-    container = {
-        "name": "other",
-        "image": image,
-        "command": SERVE,
-        "workingDir": "/tmp",
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-    }
-    spec = {
-        "containers": [container],
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-        "terminationGracePeriodSeconds": 0,
-    }
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "other"}, "spec": spec}
-    tenant.kubectl("apply", "--filename", "-", stdin=json.dumps(pod))
-    tenant.kubectl("wait", "--for=condition=Ready", "pod/other", f"--timeout={PATIENCE}s")
-    yield address_of(tenant.get("pod/other"))
-    tenant.kubectl("delete", "pod", "other", "--wait=false")
 
 
 def address_of(pod: dict[str, Any]) -> str:
@@ -54,7 +30,7 @@ def connects(cluster: Cluster, namespace: str, pod: str, host: str, port: int) -
     return True
 
 
-def test_enforced_network_policies(tenant: Tenant, loaded: dict[str, str]) -> None:
+def test_enforced_network_policies(tenant: Tenant) -> None:
     cluster = tenant.cluster
     if cluster.binaries is None:
         pytest.skip("only the test cluster may get another packet filter")
@@ -72,17 +48,17 @@ def test_enforced_network_policies(tenant: Tenant, loaded: dict[str, str]) -> No
         ]
         return pods[0]["metadata"]["name"], address_of(pods[0])
 
-    with server(tenant, loaded["operator"]) as other:
+    with tenant.pod("other", *SERVE) as other:
 
         def allowed() -> dict[str, bool]:
             own, (replica, at) = trainer["metadata"]["name"], operator()
             return {
                 "anyone to the trainer": connects(cluster, tenant.name, "other", address_of(trainer), PROGRESS),
                 "anyone to the operator": connects(cluster, tenant.name, "other", at, METRICS),
-                "the trainer to others": connects(cluster, tenant.name, own, other, 8000),
+                "the trainer to others": connects(cluster, tenant.name, own, address_of(other), 8000),
                 "the trainer to the API server": connects(cluster, tenant.name, own, "kubernetes.default", 443),
-                "the operator to others": connects(cluster, NAMESPACE, replica, other, 8000),
-                "the operator to the API server": connects(cluster, NAMESPACE, replica, "10.251.0.1", 443),
+                "the operator to others": connects(cluster, NAMESPACE, replica, address_of(other), 8000),
+                "the operator to the API server": connects(cluster, NAMESPACE, replica, API_SERVICE, 443),
                 "the operator to the trainer": connects(cluster, NAMESPACE, replica, address_of(trainer), PROGRESS),
             }
 

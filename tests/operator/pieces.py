@@ -86,3 +86,15 @@ def ended(code: int, message: str = "", after: float = 60, reason: str = "Error"
 def failed_pod(code: int, message: str = "", after: float = 60, reason: str = "Error", **more: Any) -> dict[str, Any]:
     """A pod whose trainer has failed."""
     return pod("Failed", ended(code, message, after, reason), **more)
+
+
+def required_nodes(*requirements: dict[str, Any]) -> dict[str, Any]:
+    """A spec whose affinity requires nodes."""
+    terms = {"nodeSelectorTerms": [{"matchExpressions": list(requirements)}]}
+    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
+
+
+def preferred_nodes(*requirements: dict[str, Any], weight: int = 1) -> dict[str, Any]:
+    """A spec whose affinity prefers nodes."""
+    term = {"weight": weight, "preference": {"matchExpressions": list(requirements)}}
+    return {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}}}

@@ -19,6 +19,7 @@ from dreambooth_operator.settings import Settings
 from tests.conftest import Cluster as Kubectl
 from tests.docs.written import commands
 from tests.operator.clusters import applied_job, with_cluster
+from tests.operator.pieces import preferred_nodes, required_nodes
 
 WRONG: list[tuple[str, Any, str]] = [
     ("subject.images", {}, "exactly one of"),
@@ -204,18 +205,6 @@ def test_the_volume_of_several_nodes_can_be_shared(namespace: str) -> None:
         await cluster.create(wrong)
 
     with_cluster(test)
-
-
-def required_nodes(*requirements: dict[str, Any]) -> dict[str, Any]:
-    """A spec whose affinity requires nodes."""
-    terms = {"nodeSelectorTerms": [{"matchExpressions": list(requirements)}]}
-    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
-
-
-def preferred_nodes(*requirements: dict[str, Any], weight: int = 1) -> dict[str, Any]:
-    """A spec whose affinity prefers nodes."""
-    term = {"weight": weight, "preference": {"matchExpressions": list(requirements)}}
-    return {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}}}
 
 
 RUNTIMES: list[tuple[dict[str, Any], str]] = [

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from dreambooth_operator.decide.status.runtime_status import status_of_runtime
-from tests.operator.pieces import at, moment
+from tests.operator.pieces import at, moment, preferred_nodes, required_nodes
 
 
 def runtime(generation: int = 1, status: Any = None, **spec: Any) -> dict[str, Any]:
@@ -34,8 +34,6 @@ def test_a_valid_runtime_is_accepted() -> None:
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
-GREATER = {"key": "memory", "operator": "Gt", "values": ["x"]}
-ONE_OF = {"key": "zone", "operator": "In"}
 
 
 @pytest.mark.parametrize(
@@ -57,11 +55,11 @@ ONE_OF = {"key": "zone", "operator": "In"}
         ({"env": [{"name": "HOME", "value": "/"}]}, "spec.env[0].name: 'HOME' is set by the operator"),
         ({"env": [{"name": "A", "value": ""}] * 2}, "spec.env[1].name: 'A' is set twice"),
         (
-            {"affinity": {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [GREATER]}]}}}},
+            required_nodes({"key": "memory", "operator": "Gt", "values": ["x"]}),
             f"spec.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms[0].matchExpressions[0].values: ['x'] must be one whole",
         ),
         (
-            {"affinity": {"nodeAffinity": {PREFERRED: [{"weight": 1, "preference": {"matchExpressions": [ONE_OF]}}]}}},
+            preferred_nodes({"key": "zone", "operator": "In"}),
             f"spec.affinity.nodeAffinity.{PREFERRED}[0].preference.matchExpressions[0].values: [] must be given",
         ),
         ({"topology": {}}, "spec.topology: "),
