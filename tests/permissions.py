@@ -118,9 +118,16 @@ def job(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
     return item
 
 
-async def use_all_permissions(admin: Client, cluster: Cluster, namespace: str) -> None:
-    """Makes the operator use all its permissions: two pods without a node, one that seems to wait for its volumes, two
-    suspensions, and a DreamBoothJob that violates a runtime of this namespace and has expired."""
+async def use_all_permissions(admin: Client, cluster: Cluster, namespace: str, manager: str) -> None:
+    """Makes an operator use all its permissions: two pods without a node, one that seems to wait for its volumes, two
+    suspensions, and a DreamBoothJob that violates a runtime of this namespace and has expired.
+
+    Args:
+        admin: a client of an administrator.
+        cluster: the cluster, in which there may be other operators.
+        namespace: of the DreamBoothJobs.
+        manager: the field manager of the operator's statuses.
+    """
     model = {"source": "hf://studio/tiny", "tokenSecret": {"name": "hub", "key": "token"}}
     nowhere = {"nodeSelector": {"no-such-label": "anywhere"}}
     spec = job(namespace, "dog", model=model, resources={"gpusPerNode": 0, "nodes": 2}, scheduling=nowhere)
@@ -137,11 +144,23 @@ async def use_all_permissions(admin: Client, cluster: Cluster, namespace: str) -
     runtime = _named("DreamBoothRuntime", namespace) | {"spec": {"namespaceSelector": selector, "limits": {"steps": 1}}}
     kubectl(cluster, namespace, "apply", {"apiVersion": API_VERSION, **runtime})
     try:
+        await until(lambda: judged(admin, cluster, namespace, manager))
         await admin.create(job(namespace, "bad", runtime=namespace, ttlSecondsAfterFinished=1))
         await until(gone(admin, namespace, "bad"))
     finally:
         cluster.kubectl("delete", "dreamboothruntime", namespace)
     kubectl(cluster, namespace, "delete", {"apiVersion": API_VERSION, **_named("DreamBoothJob", "dog")})
+
+
+async def judged(admin: Client, cluster: Cluster, runtime: str, manager: str) -> bool:
+    """Changes a runtime until one operator writes its status: each operator of the cluster may be the first to judge it."""
+    found = await admin.get("DreamBoothRuntime", "", runtime)
+    if manager in {entry["manager"] for entry in found["metadata"]["managedFields"]}:
+        return True
+    if found.get("status", {}).get("observedGeneration") == found["metadata"]["generation"]:
+        limits = {"spec": {"limits": {"nodes": found["metadata"]["generation"]}}}
+        cluster.kubectl("patch", "dreamboothruntime", runtime, "--type=merge", f"--patch={json.dumps(limits)}")
+    return False
 
 
 async def stuck(admin: Client, cluster: Cluster, namespace: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dreambooth_operator.kube.client import Cluster as Client
+from dreambooth_operator.objects.names import status_manager
 from tests.cluster.layout import AUDIT_LOG
 from tests.conftest import Cluster
 from tests.e2e.installation import NAMESPACE, RELEASE
@@ -36,6 +37,6 @@ async def _live(node: Cluster, namespace: str) -> None:
     """Permissions that no other test uses."""
     client = await Client.connect()
     try:
-        await use_all_permissions(client, node, namespace)
+        await use_all_permissions(client, node, namespace, status_manager(NAMESPACE, RELEASE))
     finally:
         await client.close()

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from dreambooth_operator.kube.client import Cluster, ClusterError
+from dreambooth_operator.objects.names import status_manager
 from tests.cluster.layout import AUDIT_LOG
 from tests.conftest import Cluster as SharedCluster
 from tests.operator.clusters import until
@@ -68,7 +69,7 @@ def test_the_permissions_are_exactly_the_used_ones_and_no_token_is_logged(
         async with operator(
             restricted, namespace, lease_name=RELEASE, log_level="DEBUG", token_secret_names="hub"
         ) as one:
-            await use_all_permissions(admin, cluster, namespace)
+            await use_all_permissions(admin, cluster, namespace, status_manager(namespace, RELEASE))
             _, metrics = await one.get("/metrics")
             seen.extend([*one.lines, metrics, *leftovers_of(cluster, namespace)])
             await no_complaint(one)
