@@ -7,17 +7,25 @@ from tests.conftest import Cluster
 
 
 class PretendedNode:
-    """A fake node that is ready, and a volume for the claim of the DreamBoothJob `dog`."""
+    """A fake node that is ready, and a volume for the claim of the DreamBoothJob `dog`; no other pods run on it."""
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self.name = f"pretended-{namespace}"
-        self.labels = {"pretended": namespace}
+        self._labels = {"pretended": namespace}
+        # The node controller soon taints a node whose kubelet sends no heartbeats.
+        self.scheduling = {"nodeSelector": self._labels, "tolerations": [{"operator": "Exists"}]}
+        """`spec.scheduling` of a DreamBoothJob whose pods run on the node."""
 
     def make(self) -> None:
         """Adds the node and the volume."""
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name, "labels": self.labels}}
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": self.name, "labels": self._labels},
+            "spec": {"taints": [{"key": "pretended", "effect": "NoSchedule"}]},
+        }
         volume = {
             "apiVersion": "v1",
             "kind": "PersistentVolume",

@@ -69,7 +69,7 @@ def test_an_older_operator_keeps_attempts_running_and_starts_none(
 
     async def test() -> None:
         job = applied_job(namespace)
-        job["spec"]["scheduling"] = {"nodeSelector": pretended.labels}
+        job["spec"]["scheduling"] = pretended.scheduling
         cluster.kubectl("create", "configmap", "photos", "--from-literal=dog.jpg=x", here)
         async with operator(kubeconfig, namespace):
             cluster.kubectl("create", "--filename=-", stdin=json.dumps(job))

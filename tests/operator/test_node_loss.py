@@ -22,7 +22,7 @@ def test_a_job_whose_node_is_deleted_gets_another_pod(
 
     async def test() -> None:
         job = applied_job(namespace)
-        job["spec"]["scheduling"] = {"nodeSelector": pretended.labels}
+        job["spec"]["scheduling"] = pretended.scheduling
         cluster.kubectl("create", "configmap", "photos", "--from-literal=dog.jpg=x", f"--namespace={namespace}")
         async with operator(kubeconfig, namespace):
             cluster.kubectl("create", "--filename=-", stdin=json.dumps(job))

@@ -24,7 +24,7 @@ def test_a_pod_that_is_evicted_for_its_own_limits_counts_as_a_failure(
 
     async def test() -> None:
         job = applied_job(namespace)
-        job["spec"] |= {"scheduling": {"nodeSelector": pretended.labels}, "retries": 0}
+        job["spec"] |= {"scheduling": pretended.scheduling, "retries": 0}
         cluster.kubectl("create", "configmap", "photos", "--from-literal=dog.jpg=x", f"--namespace={namespace}")
         async with operator(kubeconfig, namespace):
             cluster.kubectl("create", "--filename=-", stdin=json.dumps(job))
