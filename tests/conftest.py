@@ -123,13 +123,16 @@ def loaded(node: Cluster) -> Mapping[str, str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests by what they need: `-m "not cluster"` leaves out what needs a cluster."""
+    """Marks tests by what they need: `-m "not cluster"` leaves out what needs a cluster. Files without such tests come first:
+    the programs of the cluster may still be being built."""
     for item in items:
         needs = getattr(item, "fixturenames", ())
         if "cluster" in needs or "own_cluster" in needs:
             item.add_marker(pytest.mark.cluster)
         if "node" in needs:
             item.add_marker(pytest.mark.containers)
+    later = {item.path for item in items if item.get_closest_marker("cluster")}
+    items.sort(key=lambda item: item.path in later)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -56,6 +56,8 @@ TAGS = "remove_all_sd,enable_kubernetes_sd"
 """Excludes the service discoveries of Prometheus for clouds, which take most of the build time."""
 COMPILER_FLAGS = "all=-dwarf=false"
 """Generates no debug information, which the linker leaves out: a seventh less work for the same binaries."""
+GARBAGE_PERCENT = "400"
+"""Growth of the compiler's memory at which it collects garbage, by default 100 %: less work, and more memory."""
 LINKER_FLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES}"
 
 
@@ -154,7 +156,7 @@ def _build(name: str, target: Path) -> None:
     staging = target / f".{name}"
     flags = ["-trimpath", "-tags", TAGS, "-gcflags", COMPILER_FLAGS, "-ldflags", LINKER_FLAGS]
     command = [toolchain(), "build", *flags, "-o", str(staging), PACKAGES[name]]
-    environment = {**os.environ, "CGO_ENABLED": "0"}
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOGC": GARBAGE_PERCENT}
     with (LOGS / "build.log").open("ab") as log:
         ended = subprocess.run(command, cwd=_module(name), env=environment, stdout=log, stderr=log, check=False)
     if ended.returncode:
