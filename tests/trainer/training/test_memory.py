@@ -31,7 +31,7 @@ class Watched(Engine):
     def step(self, *arguments: Any) -> StepOutcome:
         """A step whose memory is recorded."""
         kind, model = type(self), self._module.model
-        modules = {"denoiser": model.denoiser, **model.text_encoders, "vae": model.vae}  # type: ignore[attr-defined]
+        modules = {"denoiser": model.denoiser, **model.text_encoders, "vae": model.autoencoder.module}  # type: ignore[attr-defined]
         kind.weights = {name: stored(module.parameters()) for name, module in modules.items()}
         kind.bf16 = sum(2 * parameter.numel() for module in modules.values() for parameter in module.parameters())
         held = {parameter.untyped_storage().data_ptr() for parameter in model.denoiser.parameters()}

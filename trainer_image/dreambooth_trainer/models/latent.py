@@ -18,10 +18,8 @@ from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.model_families import FAMILIES, Family
 from dreambooth_api.training import Sampler
 from dreambooth_trainer.models.adapters import adapter_layers, merge_adapters
+from dreambooth_trainer.models.autoencoder import Autoencoder
 from dreambooth_trainer.models.base import Framing, GeneratedPictures, LatentMoments, Objective, Size, Tensors
-
-DECODED_AT_ONCE = 8
-"""Pictures that the autoencoder decodes in one pass."""
 
 
 def tokenizer_of(text_encoder: str) -> str:
@@ -37,6 +35,7 @@ class LatentDiffusion:
     """
 
     pipeline_class: ClassVar[type[DiffusionPipeline]]
+    autoencoder_class: ClassVar[type[Autoencoder]] = Autoencoder
     text_parts: ClassVar[Sequence[str]] = ("text_encoder",)
     """Names of the text encoders in the pipeline."""
     rounded_parts: ClassVar[Sequence[str]] = ()
@@ -93,7 +92,7 @@ class LatentDiffusion:
         self.denoiser: ModelMixin = getattr(pipeline, self.family().denoiser)
         self.text_encoders: dict[str, PreTrainedModel] = {name: getattr(pipeline, name) for name in self.text_parts}
         self.tokenizers = {name: getattr(pipeline, tokenizer_of(name)) for name in self.text_parts}
-        self.vae: ModelMixin = pipeline.vae
+        self.autoencoder = self.autoencoder_class(pipeline.vae)
         for module in self.parts.values():
             module.requires_grad_(False).eval().to(device)
         pipeline.set_progress_bar_config(disable=True)
@@ -134,7 +133,7 @@ class LatentDiffusion:
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The modules by their names in the pipeline."""
-        return {self.family().denoiser: self.denoiser, **self.text_encoders, "vae": self.vae}
+        return {self.family().denoiser: self.denoiser, **self.text_encoders, "vae": self.autoencoder.module}
 
     @property
     def unread_weights(self) -> tuple[str, ...]:
@@ -208,40 +207,9 @@ class LatentDiffusion:
         """Nothing: most models know no framing."""
         return {}
 
-    @torch.no_grad()
     def encode_images(self, x_BCHW: Tensor) -> LatentMoments:
         """Moments of the latents of pictures in -1..1, in the denoiser's scale."""
-        mean, std = self._encode(x_BCHW.to(self.device, memory_format=torch.channels_last))
-        return LatentMoments(self._scaled(mean), self._scaled(std, is_deviation=True))
-
-    def _encode(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and standard deviations of the autoencoder's latents of pictures, both [B, C, H, W]."""
-        gaussian = self.vae.encode(x_BCHW).latent_dist
-        return gaussian.mean, gaussian.std
-
-    def _decode(self, latents_BCHW: Tensor) -> Tensor:
-        """Pictures in -1..1, [B, 3, H, W], of the autoencoder's latents."""
-        return cast(Tensor, self.vae.decode(latents_BCHW).sample)
-
-    def _scaled(self, latents_BCHW: Tensor, *, is_deviation: bool = False) -> Tensor:
-        """Latents of the autoencoder in the denoiser's scale.
-
-        Args:
-            latents_BCHW: latents, or their standard deviations.
-            is_deviation: whether they are deviations, which a shift leaves unchanged.
-        """
-        shift, scale = self._shift_and_scale()
-        return (latents_BCHW if is_deviation else latents_BCHW - shift) * scale
-
-    def _unscaled(self, z_BCHW: Tensor) -> Tensor:
-        """Latents for the autoencoder; the inverse of `_scaled`."""
-        shift, scale = self._shift_and_scale()
-        return z_BCHW / scale + shift
-
-    def _shift_and_scale(self) -> tuple[Tensor | float, Tensor | float]:
-        """What is subtracted from the autoencoder's latents, and by what they are then multiplied; numbers or [C, 1, 1]."""
-        config = self.vae.config
-        return getattr(config, "shift_factor", None) or 0.0, config.scaling_factor
+        return self.autoencoder.encode(x_BCHW.to(self.device))
 
     def predict(self, z_BCHW: Tensor, t_B: Tensor, prompts: Tensors, images: Tensors) -> Tensor:
         """The denoiser's prediction, [B, C, H, W]."""
@@ -355,14 +323,9 @@ class LatentDiffusion:
         negative = {ours: f"negative_{name}" for ours, name in names.items()}
         return {**of(prompts, names), **(of([negative_prompt] * len(prompts), negative) if guided else {})}
 
-    @torch.no_grad()
     def decode(self, z_BCHW: Tensor) -> list[Any]:
         """Pictures of latents in the denoiser's scale."""
-        latents = self._unscaled(z_BCHW.float())
-        pictures = [
-            self._decode(part.contiguous(memory_format=torch.channels_last)) for part in latents.split(DECODED_AT_ONCE)
-        ]
-        decoded = torch.cat(pictures)
+        decoded = self.autoencoder.decode(z_BCHW)
         if not decoded.isfinite().all():
             self._refuse("autoencoder")
         return cast(list[Any], self.pipeline.image_processor.postprocess(decoded, output_type="pil"))
@@ -378,7 +341,7 @@ class LatentDiffusion:
 
     def keep_trained_parts(self, *, text_encoders: bool) -> None:
         """Frees the autoencoder and, unless they are trained, the text encoders."""
-        for module in (self.vae, *(() if text_encoders else self.text_encoders.values())):
+        for module in (self.autoencoder.module, *(() if text_encoders else self.text_encoders.values())):
             module.to("meta")
 
     def export(self, folder: Path, formats: Sequence[str]) -> None:

@@ -95,8 +95,10 @@ def test_latents_have_the_denoisers_scale(model: FlowTransformer) -> None:
     moments = model.encode_images(pictures(2))
     assert moments.mean_BCHW.shape == moments.std_BCHW.shape
     decoded = torch.stack([torch.from_numpy(np.array(image)) for image in model.decode(moments.mean_BCHW)])
-    frames = pictures(2).unsqueeze(2) if isinstance(model.vae, AutoencoderKLQwenImage) else pictures(2)
-    expected = model.vae.decode(model.vae.encode(frames).latent_dist.mean).sample.view(2, 3, SIZE, SIZE)
+    frames = pictures(2).unsqueeze(2) if isinstance(model.autoencoder.module, AutoencoderKLQwenImage) else pictures(2)
+    expected = model.autoencoder.module.decode(model.autoencoder.module.encode(frames).latent_dist.mean).sample.view(
+        2, 3, SIZE, SIZE
+    )
     images = model.pipeline.image_processor.postprocess(expected.detach(), output_type="np")
     assert np.abs(decoded.numpy() / 255 - images).max() < 2 / 255
 

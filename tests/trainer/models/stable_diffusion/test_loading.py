@@ -50,7 +50,7 @@ def same_weights(one: StableDiffusion, other: StableDiffusion) -> bool:
 
 
 def modules(model: StableDiffusion) -> list[nn.Module]:
-    return [model.denoiser, *model.text_encoders.values(), model.vae]
+    return [model.denoiser, *model.text_encoders.values(), model.autoencoder.module]
 
 
 def refusal(source: Path | str, **settings: str) -> str:

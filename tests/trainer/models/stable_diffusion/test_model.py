@@ -70,7 +70,7 @@ def test_images_are_encoded_to_the_denoisers_scale(tiny_models: Models) -> None:
     model = tiny_models["1.x"]
     x_BCHW = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     moments = model.encode_images(x_BCHW)
-    gaussian = model.vae.encode(x_BCHW).latent_dist
+    gaussian = model.autoencoder.module.encode(x_BCHW).latent_dist
     assert moments.mean_BCHW.shape == moments.std_BCHW.shape == (2, 4, 8, 8)
     assert torch.allclose(moments.mean_BCHW, gaussian.mean * 0.18215, atol=1e-6)
     assert torch.allclose(moments.std_BCHW, gaussian.logvar.mul(0.5).exp() * 0.18215, atol=1e-6)

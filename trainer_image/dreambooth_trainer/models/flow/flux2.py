@@ -7,8 +7,8 @@ import torch
 from diffusers.pipelines.flux2.pipeline_flux2_klein import Flux2KleinPipeline
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from dreambooth_trainer.models.autoencoder import Autoencoder, PatchedAutoencoder
 from dreambooth_trainer.models.base import Tensors
 from dreambooth_trainer.models.flow.chat import ChatTransformer
 
@@ -21,6 +21,7 @@ class Flux2Klein(ChatTransformer):
     """A loaded FLUX.2 klein base model; implements `ModelFamily`."""
 
     pipeline_class: ClassVar[type[DiffusionPipeline]] = Flux2KleinPipeline
+    autoencoder_class: ClassVar[type[Autoencoder]] = PatchedAutoencoder
 
     def encode_prompts(self, tokens: Tensors) -> Tensors:
         """Hidden states of three layers, `embeddings` [B, L, 3 D], also of the padding, which the denoiser doesn't mask."""
@@ -43,16 +44,5 @@ class Flux2Klein(ChatTransformer):
         )[0]
         return prediction_BND.transpose(1, 2).unflatten(2, (height, width))
 
-    def _scaled(self, latents_BCHW: Tensor, *, is_deviation: bool = False) -> Tensor:
-        return super()._scaled(pixel_unshuffle(latents_BCHW, self.patch), is_deviation=is_deviation)
-
-    def _unscaled(self, z_BCHW: Tensor) -> Tensor:
-        return pixel_shuffle(super()._unscaled(z_BCHW), self.patch)
-
-    def _shift_and_scale(self) -> tuple[Tensor, Tensor]:
-        norm = self.vae.bn
-        variance = norm.running_var + self.vae.config.batch_norm_eps
-        return norm.running_mean[:, None, None], variance.rsqrt()[:, None, None]
-
     def _from_pipeline(self, latents: Tensor, height: int, width: int) -> Tensor:
-        return self._scaled(latents)
+        return self.autoencoder.scaled(latents)

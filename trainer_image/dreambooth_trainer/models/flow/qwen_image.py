@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.pipelines.qwenimage.pipeline_qwenimage import QwenImagePipeline
 from torch import Tensor
 
+from dreambooth_trainer.models.autoencoder import Autoencoder, VideoAutoencoder
 from dreambooth_trainer.models.base import Tensors
 from dreambooth_trainer.models.flow.chat import ChatTransformer
 
@@ -16,12 +16,10 @@ INSTRUCTION = 34
 
 
 class QwenImage(ChatTransformer):
-    """A loaded Qwen-Image model; implements `ModelFamily`.
-
-    Pictures are videos of one frame.
-    """
+    """A loaded Qwen-Image model; implements `ModelFamily`."""
 
     pipeline_class: ClassVar[type[DiffusionPipeline]] = QwenImagePipeline
+    autoencoder_class: ClassVar[type[Autoencoder]] = VideoAutoencoder
     text_lengths: ClassVar[Mapping[str, int]] = {"text_encoder": INSTRUCTION + 512}
     pipeline_arguments: ClassVar[Mapping[str, str]] = {
         "embeddings": "prompt_embeds",
@@ -58,21 +56,6 @@ class QwenImage(ChatTransformer):
             return_dict=False,
         )[0]
         return self._unpacked(prediction_BND, height, width)
-
-    def _encode(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        mean_BC1HW, std_BC1HW = super()._encode(x_BCHW.unsqueeze(2))
-        return mean_BC1HW.squeeze(2), std_BC1HW.squeeze(2)
-
-    def _decode(self, latents_BCHW: Tensor) -> Tensor:
-        return super()._decode(latents_BCHW.unsqueeze(2)).squeeze(2)
-
-    def _shift_and_scale(self) -> tuple[Tensor, Tensor]:
-        config = self.vae.config
-        mean_C11, std_C11 = (
-            torch.tensor(numbers, device=self.device)[:, None, None]
-            for numbers in (config.latents_mean, config.latents_std)
-        )
-        return mean_C11, 1 / std_C11
 
     def _guidance(self, scale: float) -> dict[str, float]:
         return {"true_cfg_scale": scale}

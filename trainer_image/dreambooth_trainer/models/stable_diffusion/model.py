@@ -65,7 +65,7 @@ class StableDiffusion(LatentDiffusion):
         self.size_multiple = math.lcm(8, self.pipeline.vae_scale_factor)
         self.resolution = int(self.denoiser.config.sample_size) * self.pipeline.vae_scale_factor
         self.denoiser.to(memory_format=torch.channels_last)
-        self.vae.to(memory_format=torch.channels_last)
+        self.autoencoder.module.to(memory_format=torch.channels_last)
         if self.device.type == "cpu":
             # At the sizes that a CPU can train, plain attention is faster than the fused kernel.
             self.denoiser.set_attn_processor(AttnProcessor())
