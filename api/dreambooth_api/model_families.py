@@ -66,6 +66,7 @@ FAMILIES = {
     "ChromaPipeline": _flow("Chroma"),
     "ZImagePipeline": _flow("Z-Image", distilled_from="Z-Image", distilled_shift=3),
     "QwenImagePipeline": _flow("Qwen-Image"),
+    "Krea2Pipeline": _flow("Krea 2", distilled_from="Krea-2-Raw"),
 }
 """Families whose models can be personalised, by the `_class_name` in `model_index.json`."""
 

@@ -65,13 +65,15 @@ def test_an_encoder(tmp_path: Path, config: Any, words: str | None) -> None:
     assert reason is None if words is None else words in (reason or "")
 
 
-def test_a_distilled_model(tmp_path: Path) -> None:
-    kind = "Flux2KleinPipeline"
+@pytest.mark.parametrize(
+    ("kind", "base"), [("Flux2KleinPipeline", "FLUX.2-klein-base-4B"), ("Krea2Pipeline", "Krea-2-Raw")]
+)
+def test_a_distilled_model(tmp_path: Path, kind: str, base: str) -> None:
     for name in FAMILIES[kind].folders:
         (tmp_path / name).mkdir()
     index = tmp_path / "model_index.json"
     index.write_text(json.dumps({"_class_name": kind, "is_distilled": True}))
-    assert "FLUX.2-klein-base-4B" in (why_no_base_model(tmp_path) or "")
+    assert base in (why_no_base_model(tmp_path) or "")
     index.write_text(json.dumps({"_class_name": kind, "is_distilled": False}))
     assert why_no_base_model(tmp_path) is None
 

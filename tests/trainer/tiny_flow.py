@@ -8,10 +8,10 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from dreambooth_trainer.models.flow.model import FlowTransformer
-from tests.trainer.tiny_chat import flux2_klein, qwen_image, z_image
+from tests.trainer.tiny_chat import flux2_klein, krea2, qwen_image, z_image
 from tests.trainer.tiny_t5 import chroma, flux1_dev, stable_diffusion_3_5
 
-FlowFamily = Literal["flux2-klein", "sd3.5", "flux1-dev", "chroma", "z-image", "qwen-image"]
+FlowFamily = Literal["flux2-klein", "sd3.5", "flux1-dev", "chroma", "z-image", "qwen-image", "krea2"]
 
 SIZE = 64
 """Side of the pictures in the tests."""
@@ -31,6 +31,7 @@ BUILDERS: dict[FlowFamily, Callable[[], DiffusionPipeline]] = {
     "chroma": chroma,
     "z-image": z_image,
     "qwen-image": qwen_image,
+    "krea2": krea2,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dreambooth_api.model_families import Family
@@ -84,6 +84,12 @@ class Objective(Protocol):
     def loss_weight(self, t_B: Tensor, min_snr_gamma: float) -> Tensor:
         """Weight of each timestep's loss under min-SNR weighting."""
         ...
+
+
+def exact_weights(module: nn.Module) -> set[str]:
+    """Names of the weights that are float32 in every arithmetic: diffusers loads them so, whatever the format of the others."""
+    kept = set(getattr(module, "_keep_in_fp32_modules", None) or ())
+    return {name for name, _ in module.named_parameters() if kept.intersection(name.split("."))}
 
 
 class ModelFamily(Protocol):

@@ -19,7 +19,15 @@ from dreambooth_api.model_families import FAMILIES, Family
 from dreambooth_api.training import Sampler
 from dreambooth_trainer.models.adapters import adapter_layers, merge_adapters
 from dreambooth_trainer.models.autoencoder import Autoencoder
-from dreambooth_trainer.models.base import Framing, GeneratedPictures, LatentMoments, Objective, Size, Tensors
+from dreambooth_trainer.models.base import (
+    Framing,
+    GeneratedPictures,
+    LatentMoments,
+    Objective,
+    Size,
+    Tensors,
+    exact_weights,
+)
 
 
 def tokenizer_of(text_encoder: str) -> str:
@@ -381,5 +389,9 @@ def _in_precision(module: ModelMixin, precision: torch.dtype) -> ModelMixin:
     """The module, or a copy with weights in that number format: autocast would convert the weights in every pass."""
     if module.dtype == precision:
         return module
-    converted = {id(weights): nn.Parameter(weights.to(precision), False) for weights in module.parameters()}
+    exact = exact_weights(module)
+    converted = {
+        id(weights): weights if name in exact else nn.Parameter(weights.to(precision), False)
+        for name, weights in module.named_parameters()
+    }
     return deepcopy(module, converted)

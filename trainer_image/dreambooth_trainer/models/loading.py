@@ -16,6 +16,7 @@ from dreambooth_trainer.models.base import Identity
 from dreambooth_trainer.models.flow.chroma import Chroma
 from dreambooth_trainer.models.flow.flux1 import Flux1
 from dreambooth_trainer.models.flow.flux2 import Flux2Klein
+from dreambooth_trainer.models.flow.krea2 import Krea2
 from dreambooth_trainer.models.flow.qwen_image import QwenImage
 from dreambooth_trainer.models.flow.sd3 import StableDiffusion3
 from dreambooth_trainer.models.flow.z_image import ZImage
@@ -39,6 +40,7 @@ MODELS: dict[str, type[LatentDiffusion]] = {
         Chroma,
         ZImage,
         QwenImage,
+        Krea2,
     )
 }
 """Classes of models by the pipeline that `model_index.json` names."""

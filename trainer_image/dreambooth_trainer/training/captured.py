@@ -78,7 +78,10 @@ class CapturedStep:
         self._division = division
         self._max_grad_norm = module.training_settings.max_grad_norm
         self._precision = precision
-        self._names, self._learning = zip(*module.learning(), strict=True)
+        learning = dict(module.learning())
+        self._learning = list(learning.values())
+        exact = module.exact_weights()
+        self._to_round = {f"module.{name}": weights for name, weights in learning.items() if name not in exact}
         self._passes = _ForwardAndBackward(module, 1 / len(division.parts))
         self._device = self._learning[0].device
         self._captures = self._device.type == "cuda" and module.model.fixed_shapes
@@ -122,8 +125,8 @@ class CapturedStep:
         """Adds to the gradients, and returns the losses, [2]."""
         if self._precision == torch.float32:
             return self._passes(rows, dataset)
-        rounded = _Rounded.apply(self._precision, *self._learning)
-        weights = {f"module.{name}": value for name, value in zip(self._names, rounded, strict=True)}
+        rounded = _Rounded.apply(self._precision, *self._to_round.values())
+        weights = dict(zip(self._to_round, rounded, strict=True))
         return torch.func.functional_call(self._passes, weights, (rows, dataset))
 
     def _take_aside(self, randomness: StepRandomness, dataset: Dataset) -> tuple[Tensor, Tensor]:

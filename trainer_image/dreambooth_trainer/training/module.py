@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from dreambooth_api.failures import Problem
 from dreambooth_api.training import Training
-from dreambooth_trainer.models.base import ModelFamily, Tensors
+from dreambooth_trainer.models.base import ModelFamily, Tensors, exact_weights
 from dreambooth_trainer.training.batch import Noised, add_noise, select
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.loss import Losses, dreambooth_loss
@@ -125,6 +125,10 @@ class DreamBoothModule(nn.Module):
     def learning(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters that are trained."""
         return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
+
+    def exact_weights(self) -> set[str]:
+        """Names of the weights that are float32 in every arithmetic."""
+        return {f"denoiser.{name}" for name in exact_weights(self.denoiser)}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for the optimizer, each with its peak learning rate."""

@@ -108,6 +108,22 @@ def _qwen_image(pipeline: Any, noisy_BCHW: Tensor, level_B: Tensor, prompts: lis
     return unpacked.squeeze(2)
 
 
+def _krea2(pipeline: Any, noisy_BCHW: Tensor, level_B: Tensor, prompts: list[str]) -> Tensor:
+    embeddings, mask = pipeline.encode_prompt(prompts, device="cpu")
+    rows, channels, height, width = noisy_BCHW.shape
+    predicted = pipeline.transformer(
+        hidden_states=pipeline._pack_latents(noisy_BCHW, rows, channels, height, width),
+        timestep=level_B,
+        encoder_hidden_states=embeddings,
+        position_ids=pipeline.prepare_position_ids(embeddings.shape[1], height // 2, width // 2, "cpu"),
+        encoder_attention_mask=mask,
+        return_dict=False,
+    )[0]
+    scale = pipeline.vae_scale_factor
+    unpacked: Tensor = pipeline._unpack_latents(predicted, scale * height, scale * width)
+    return unpacked.squeeze(2)
+
+
 PREDICTIONS: dict[FlowFamily, Predict] = {
     "flux2-klein": _flux2_klein,
     "sd3.5": _stable_diffusion_3_5,
@@ -115,4 +131,5 @@ PREDICTIONS: dict[FlowFamily, Predict] = {
     "chroma": _chroma,
     "z-image": _z_image,
     "qwen-image": _qwen_image,
+    "krea2": _krea2,
 }

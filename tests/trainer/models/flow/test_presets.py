@@ -22,6 +22,6 @@ def test_presets(family: FlowFamily, tmp_path: Path) -> None:
     in_blocks = [
         name for name, layer in denoiser.named_modules() if isinstance(layer, ADAPTED) and re.search(r"\.\d+\.", name)
     ]
-    blocks = {name for name in in_blocks if re.match(r"(\w+_)?(blocks|layers|refiner)\.", name)}
+    blocks = {name for name in in_blocks if re.match(r"(text_fusion\.)?(\w+_)?(blocks|layers|refiner)\.", name)}
     assert both <= blocks
     assert [name for name in sorted(blocks - both) if not re.search(OTHERS, name)] == []

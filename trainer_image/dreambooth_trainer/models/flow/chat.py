@@ -44,10 +44,19 @@ class ChatTransformer(FlowTransformer):
     def _prompt_tokens(self) -> int:
         return int(self._first_tokenizer.model_max_length) - len(self.words_to_ids(self._message("")))
 
-    def _hidden_states(self, tokens: Tensors) -> tuple[Tensor, ...]:
-        """Embeddings of the tokens and hidden states of all layers, each [B, L, D]."""
+    def _hidden_states(self, tokens: Tensors, **settings: Tensor) -> tuple[Tensor, ...]:
+        """Embeddings of the tokens and hidden states of all layers, each [B, L, D].
+
+        Args:
+            tokens: token ids and mask.
+            settings: further arguments of the text encoder.
+        """
         # Without the head, which would compute a number for each word of the vocabulary.
         output = self.text_encoders["text_encoder"].base_model(
-            input_ids=tokens["ids"], attention_mask=tokens["mask"], output_hidden_states=True, use_cache=False
+            input_ids=tokens["ids"],
+            attention_mask=tokens["mask"],
+            output_hidden_states=True,
+            use_cache=False,
+            **settings,
         )
         return cast(tuple[Tensor, ...], output.hidden_states)
