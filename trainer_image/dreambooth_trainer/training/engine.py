@@ -133,11 +133,8 @@ class Engine:
             # Else DeepSpeed copies all gradients into a bucket and back, even with one process, which takes a fifth of
             # a step.
             self._engine.enable_backward_allreduce = distributed.size > 1
-            exact_names = module.exact_weights()
-            for name, parameter in module.named_parameters():
-                # Else autocast rounds frozen weights in every step.
-                if not parameter.requires_grad and name not in exact_names:
-                    parameter.data = parameter.data.to(precision)
+            # Else autocast rounds them in every step.
+            module.round_frozen_weights(precision)
         learning = dict(module.learning())
         self._captured = CapturedStep(module, self._optimizer, self.division, precision) if captured else None
         self._masters = Masters(self._optimizer, learning, stage=self.stage, rank=distributed.rank)

@@ -130,6 +130,13 @@ class DreamBoothModule(nn.Module):
         """Names of the weights that are float32 in every arithmetic."""
         return {f"denoiser.{name}" for name in exact_weights(self.denoiser)}
 
+    def round_frozen_weights(self, precision: torch.dtype) -> None:
+        """Converts the frozen weights to the number format of the arithmetic."""
+        exact = self.exact_weights()
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad and name not in exact:
+                parameter.data = parameter.data.to(precision)
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for the optimizer, each with its peak learning rate."""
         training = self.training_settings

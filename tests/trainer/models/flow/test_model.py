@@ -15,7 +15,9 @@ from dreambooth_api.training import Sampler, Scheduler, Training
 from dreambooth_trainer.models.base import LatentMoments
 from dreambooth_trainer.models.flow.model import FlowTransformer
 from dreambooth_trainer.phases.prepare import reach_of
+from dreambooth_trainer.training.captured import CapturedStep
 from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.division import divide
 from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import StepRandomness, step_randomness
 from tests.trainer.models.flow.references import PREDICTIONS, guidance
@@ -220,3 +222,25 @@ def test_only_the_denoiser_trains(folder: Path) -> None:
         assert moved == learning.keys()
         after = model.pipeline.text_encoder.state_dict()
         assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_step_rounds_no_weights_that_the_family_keeps_exact(
+    folder: Path, family: FlowFamily, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = loaded_flow(folder)
+    module, data = trained_on(model, method=method), dataset(model, 4)
+    module.round_frozen_weights(torch.bfloat16)
+    formats: dict[str, torch.dtype] = {}
+    forward = model.denoiser.forward
+
+    def noted(*arguments: Any, **settings: Any) -> Any:
+        formats.update((f"denoiser.{name}", weights.dtype) for name, weights in model.denoiser.named_parameters())
+        return forward(*arguments, **settings)
+
+    monkeypatch.setattr(model.denoiser, "forward", noted)
+    optimizer = torch.optim.AdamW(module.parameter_groups())
+    step = CapturedStep(module, optimizer, divide(module.training_settings, rank=0, size=1), torch.bfloat16)
+    step(randomness(data), data)
+    exact = {name for name, dtype in formats.items() if dtype == torch.float32}
+    assert exact == module.exact_weights() and bool(exact) == (family == "krea2")
