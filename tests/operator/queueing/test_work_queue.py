@@ -50,11 +50,12 @@ def test_the_longest_wait_is_that_of_the_oldest_key() -> None:
         assert queue.longest_wait() == 0
         queue.add(A)
         await asyncio.sleep(0.05)
+        begun = time.monotonic()
         queue.add(B)
         queue.add(A)
-        assert queue.longest_wait() >= 0.05
+        assert queue.longest_wait() > 0.04
         await queue.get()
-        assert queue.longest_wait() < 0.05
+        assert queue.longest_wait() <= time.monotonic() - begun
         await queue.get()
         assert queue.longest_wait() == 0
 
@@ -167,10 +168,11 @@ def test_longest_run() -> None:
         queue.add_all([A, B])
         await queue.get()
         await asyncio.sleep(0.05)
+        begun = time.monotonic()
         await queue.get()
-        assert 0.04 < queue.longest_run() < 5
+        assert queue.longest_run() > 0.04
         queue.done(A, None)
-        assert queue.longest_run() < 0.04
+        assert queue.longest_run() <= time.monotonic() - begun
 
     asyncio.run(test())
 
