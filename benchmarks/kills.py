@@ -33,7 +33,7 @@ SETTINGS = {
     "model": {"source": "embedded://emoji"},
     "subject": {"class": "dog", "identifier": "auto", "images": {"path": str(PHOTOS)}},
     "prior": {"images": 8, "batchSize": 4, "sampler": {"steps": 5}},
-    "training": {"steps": 40, "batchSize": 2, "learningRate": 1e-4, "trainTextEncoder": True},
+    "training": {"steps": 40, "batchSize": 2, "learningRate": 1e-4, "trainTextEncoder": True, "stopping": "best"},
     "checkpoints": {"intervalSeconds": 0},
     "samples": {"prompts": ["a {identifier} {class}"], "perPrompt": 2, "steps": 5},
     "evaluation": {"contexts": ["on the beach", "at night"], "otherClasses": ["cat", "car"], "perPrompt": 2},

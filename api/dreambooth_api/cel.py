@@ -84,6 +84,10 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             "Set it, or choose bf16 or fp32",
         ),
         Rule(
+            "self.training.stopping != 'best' || self.evaluation.enabled",
+            "training.stopping best needs the figures of the evaluation. Set evaluation.enabled to true, or stopping to last",
+        ),
+        Rule(
             "!self.training.lora.useDora || !('comfyui' in self.output.formats)",
             "training.lora.useDora is not supported for the format comfyui, which is written without learned magnitudes. Set it "
             "to false, or remove comfyui from output.formats",
@@ -150,6 +154,10 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
     ],
     "spec.training": [
         Rule("self.warmupSteps < self.steps", "warmupSteps must be less than steps"),
+        Rule(
+            "self.stopping != 'best' || self.steps > 1",
+            "stopping best has nothing to choose from, because steps is 1. Raise it, or set stopping to last",
+        ),
         Rule(
             "!self.lora.useDora || !self.trainTextEncoder",
             "lora.useDora is not supported for text encoders, whose library does not load the learned magnitudes. Set it to "

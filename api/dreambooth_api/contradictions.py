@@ -199,6 +199,21 @@ def _warm_up(fields: Fields) -> Iterator[Problem]:
         yield Problem("spec.training.warmupSteps", warm_up, message, f"Set it below {steps}, or raise training.steps")
 
 
+def _steps_to_choose_from(fields: Fields) -> Iterator[Problem]:
+    if fields["training.stopping"] != "best":
+        return
+    if not fields["evaluation.enabled"]:
+        message = "needs the figures of the evaluation, but evaluation.enabled is false"
+        yield Problem(
+            "spec.training.stopping", "best", message, "Set evaluation.enabled to true, or training.stopping to last"
+        )
+    if fields["training.steps"] < 2:
+        message = "has nothing to choose from, because training.steps is 1"
+        yield Problem(
+            "spec.training.stopping", "best", message, "Raise training.steps, or set training.stopping to last"
+        )
+
+
 def _without_effect(switch: Switch) -> "Rule":
     def rule(fields: Fields) -> Iterator[Problem]:
         if fields[switch.field] != switch.idle:
@@ -308,6 +323,7 @@ RULES: list[Rule] = [
     _captions,
     _prior_prompt,
     _warm_up,
+    _steps_to_choose_from,
     *map(_without_effect, SWITCHES),
     _offload_of("optimizer", 1),
     _offload_of("parameters", 3),

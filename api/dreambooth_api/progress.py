@@ -6,7 +6,7 @@ from typing import Literal, Protocol, get_args
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-PhaseName = Literal["prepare", "prior", "cache", "train", "export", "sample", "evaluate"]
+PhaseName = Literal["prepare", "prior", "cache", "train", "choose", "export", "sample", "evaluate"]
 PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
 """The phases of a run in their order."""
 

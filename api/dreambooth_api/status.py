@@ -143,6 +143,8 @@ class JobResult(StatusSection):
     """Folder of the exported model, relative to `path`."""
     digest: str | None = None
     """SHA-256 digest of the exported files."""
+    step: int | None = None
+    """Step of the training whose weights the model has, see `spec.training.stopping`."""
     sheet: str | None = None
     """Contact sheet of the samples, relative to `path`."""
     report: str | None = None

@@ -266,6 +266,11 @@ class Training(Section):
     """Seed of all randomness in the run."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time."""
+    stopping: Literal["last", "best"] = "last"
+    """The step whose weights become the model. `best`: all steps are trained, and then the weights after two, three
+    and four quarters of them are compared by figures of the evaluation. Of those whose PRES, DIV and FOLLOW are within bounds,
+    the first is chosen whose SUBJ is within .01 of the highest. Until then, the weights take 12 bytes for each trained
+    parameter."""
     method: Literal["full", "lora"] = "full"
     """`full` trains all weights of the denoiser, `lora` trains low-rank adapters of it."""
     lora: Lora = Lora()

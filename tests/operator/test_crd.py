@@ -44,6 +44,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("subject.captionDropout", 1, "less than 1"),
     ("subject.mask", "alpha", "Unsupported value"),
     ("training.warmupSteps", 400, "less than steps"),
+    ("training", {"steps": 1, "stopping": "best"}, "nothing to choose from, because steps is 1"),
+    ("training.stopping", "first", "Unsupported value"),
     ("training.lora", {"useDora": True}, "no effect, because training.method is full"),
     (
         "training",
@@ -121,6 +123,7 @@ SOUND: list[tuple[str, Any]] = [
     ("model", {"source": "hf://a/b", "tokenSecret": {"name": "a.b", "key": ".token"}}),
     ("model", {"source": "pvc://a.b/sd"}),
     ("resources", {"gpuResourceName": "gpu.example.com/mig-1g.5gb"}),
+    ("training", {"steps": 2, "stopping": "best"}),
     ("training", {"method": "lora", "lora": {"rank": 4, "alpha": 4}, "ema": {"enabled": True, "decay": 0.9}}),
     ("training", {"method": "lora", "lora": {"targets": ["attention+ff"], "useDora": True}}),
     ("prior", {"enabled": False}),

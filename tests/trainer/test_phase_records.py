@@ -11,6 +11,7 @@ from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger,
 PHOTOS = {"a.png": "1" * 64, "b.png": "2" * 64}
 CONTENT = Content(model="m" * 64, photos=list(PHOTOS.values()), clip_scorer="e" * 64)
 AFTER_TRAINING = {"export", "sample", "evaluate"}
+TRAINING = {"train", "choose"}
 
 
 class Found(JsonModel):
@@ -57,11 +58,11 @@ def test_an_unreadable_record_is_unfinished(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sections", "expected"),
     [
-        ({"training": {"steps": 401}}, {"train"} | AFTER_TRAINING),
-        ({"training": {"resolution": 128}}, {"prepare", "train"} | AFTER_TRAINING),
-        ({"prior": {"weight": 0.5}}, {"train"} | AFTER_TRAINING),
+        ({"training": {"steps": 401}}, TRAINING | AFTER_TRAINING),
+        ({"training": {"resolution": 128}}, {"prepare"} | TRAINING | AFTER_TRAINING),
+        ({"prior": {"weight": 0.5}}, TRAINING | AFTER_TRAINING),
         ({"model": {"source": "elsewhere", "config": "there", "variant": "fp16"}}, set()),
-        ({"subject": {"identifier": "sks"}}, {"prepare", "train"} | AFTER_TRAINING),
+        ({"subject": {"identifier": "sks"}}, {"prepare"} | TRAINING | AFTER_TRAINING),
         ({"subject": {"images": {"path": "/elsewhere/photos"}}}, set()),
         ({"output": {"formats": ["single-file"]}}, AFTER_TRAINING),
         ({"samples": {"steps": 21}}, {"sample", "evaluate"}),
@@ -70,7 +71,9 @@ def test_an_unreadable_record_is_unfinished(tmp_path: Path) -> None:
         ({"checkpoints": {"intervalSeconds": 7}}, set()),
         ({"checkpoints": {"keepLast": True}}, set()),
         ({"training": {"lora": {"useDora": False}}}, set()),
-        ({"training": {"lora": {"useDora": True}}}, {"train"} | AFTER_TRAINING),
+        ({"training": {"stopping": "last"}}, set()),
+        ({"training": {"stopping": "best"}}, TRAINING | AFTER_TRAINING),
+        ({"training": {"lora": {"useDora": True}}}, TRAINING | AFTER_TRAINING),
     ],
 )
 def test_a_phase_is_repeated_if_its_inputs_have_changed(sections: dict[str, Any], expected: set[str]) -> None:
@@ -82,7 +85,7 @@ def test_a_phase_is_repeated_if_its_inputs_have_changed(sections: dict[str, Any]
     [{"model": "n" * 64}, {"photos": ["1" * 64, "3" * 64]}, {"photos": ["1" * 64]}, {"photos": ["1" * 64] * 2}],
 )
 def test_another_model_or_other_photos_make_another_run(content: dict[str, Any]) -> None:
-    assert changed(config(), **content) == {"prepare", "train"} | AFTER_TRAINING
+    assert changed(config(), **content) == {"prepare"} | TRAINING | AFTER_TRAINING
 
 
 def test_another_clip_scorer_makes_another_evaluation() -> None:

@@ -23,6 +23,7 @@ NEWER_DEFAULTS: Mapping[str, Any] = {
     "spec.subject.captionDropout": 0,
     "spec.subject.mask": "ignore",
     "spec.training.lora.useDora": False,
+    "spec.training.stopping": "last",
 }
 """Settings that earlier versions did not have, with the values that mean what those did: their runs can be resumed."""
 
@@ -119,6 +120,8 @@ def _keys(config: TrainConfig, trained: Mapping[str, Any], scorer: Mapping[str, 
     return {
         "prepare": digest_of({field: value for field, value in trained.items() if field.startswith(PREPARED)}),
         "train": digest_of(trained),
+        # A choice is final: with another evaluation, the weights of the other steps would be needed, which are gone.
+        "choose": digest_of(trained),
         "export": digest_of(exported),
         "sample": digest_of([exported, sections["samples"]]),
         "evaluate": digest_of([exported, sections["samples"], {**sections["evaluation"], **scorer}]),

@@ -16,6 +16,7 @@ from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidConfig
 from dreambooth_api.progress import PhaseName
 from dreambooth_trainer.data.photos import identities
+from dreambooth_trainer.evaluation.choice import Choice
 from dreambooth_trainer.evaluation.clip import digest_of_clip_scorer
 from dreambooth_trainer.models import ModelFamily
 from dreambooth_trainer.phase_records import (
@@ -27,10 +28,11 @@ from dreambooth_trainer.phase_records import (
     differences,
     phase_keys,
 )
-from dreambooth_trainer.phases import cache, evaluate, export, prepare, prior, sample, train
+from dreambooth_trainer.phases import cache, choose, evaluate, export, prepare, prior, sample, train
 from dreambooth_trainer.process.storage import write_atomically, write_json
 from dreambooth_trainer.result import RunResult, read_result, write_result
 from dreambooth_trainer.run import Run
+from dreambooth_trainer.training.candidates import Candidates
 from dreambooth_trainer.training.checkpoints import keep_only_last, newest
 
 Result = TypeVar("Result", bound=BaseModel)
@@ -52,8 +54,8 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
         class_images=config.prior.images if config.prior.enabled else None,
     )
     runner = PhaseRunner(run, Ledger(run.folder.state), _shared_keys(run))
-    prepared = _prepare_and_train(run, runner)
-    _export_and_evaluate(run, runner, prepared)
+    prepared, trained = _prepare_and_train(run, runner)
+    _export_and_evaluate(run, runner, prepared, trained)
     return _conclude(run, runner.ledger, runner.keys).in_short() if distributed.is_main else {}
 
 
@@ -106,7 +108,8 @@ class PhaseRunner:
         return distributed.share(result)
 
 
-def _prepare_and_train(run: Run, runner: PhaseRunner) -> prepare.Prepared:
+def _prepare_and_train(run: Run, runner: PhaseRunner) -> tuple[prepare.Prepared, Path]:
+    """Returns also the folder of the weights that become the model."""
     folder = run.folder
     prepared = runner.once("prepare", prepare.Prepared, folder.photos, lambda: prepare.prepare(run))
     run.identifier = prepared.identifier
@@ -114,14 +117,25 @@ def _prepare_and_train(run: Run, runner: PhaseRunner) -> prepare.Prepared:
     run.distributed.barrier()
     # Once the model is exported, no phase needs the weights any more.
     exported = folder.model.exists() and runner.ledger.recall("export", runner.keys["export"], export.Exported)
-    trained = folder.model if exported else folder.weights
+    chosen = runner.ledger.recall("choose", runner.keys["choose"], Choice)
+    weights = Candidates(folder.candidates).of(chosen.step) if chosen else train.output(run)
+    trained = folder.model if exported else weights
     runner.once("train", train.Trained, trained, lambda: _train(run, prepared), "prior", "cache")
-    return prepared
+    run.distributed.barrier()
+    if run.config.training.stopping == "best":
+        # If the chosen weights are lost, and the training could not repeat them, the choice is among the others.
+        choice = runner.once("choose", Choice, trained, lambda: choose.choose(run))
+        candidates = Candidates(folder.candidates)
+        if run.distributed.is_main and not exported:
+            candidates.keep_only(choice.step)
+        return prepared, candidates.of(choice.step)
+    run.progress.skip("choose")
+    return prepared, folder.weights
 
 
-def _export_and_evaluate(run: Run, runner: PhaseRunner, prepared: prepare.Prepared) -> None:
+def _export_and_evaluate(run: Run, runner: PhaseRunner, prepared: prepare.Prepared, trained: Path) -> None:
     folder = run.folder
-    runner.once("export", export.Exported, folder.model, lambda: export.export(run))
+    runner.once("export", export.Exported, folder.model, lambda: export.export(run, trained))
 
     def load_trained() -> ModelFamily:
         return export.load_exported(run)
@@ -167,9 +181,11 @@ def _conclude(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
     result = write_result(run, ledger, keys)
     # The weights are in the exported model now, and the pictures are in the report: the rest would only fill the
     # volume.
-    for leftover in (folder.weights, folder.base_pictures, folder.hub):
+    kept = run.config.checkpoints.keep_last
+    # With more steps, the choice is among the chosen weights and those of later steps.
+    for leftover in (folder.weights, *(() if kept else (folder.candidates,)), folder.base_pictures, folder.hub):
         shutil.rmtree(leftover, ignore_errors=True)
-    keep_only_last(folder.checkpoints, last=run.config.training.steps if run.config.checkpoints.keep_last else None)
+    keep_only_last(folder.checkpoints, last=run.config.training.steps if kept else None)
     write_atomically(folder.complete, "")
     return result
 
@@ -207,5 +223,5 @@ def _begin(run: Run, ledger: Ledger) -> dict[str, str]:
 def _continues(run: Run, ledger: Ledger) -> bool:
     """Whether more steps would continue the training in the folder, instead of repeating finished steps."""
     folder = run.folder
-    trained = ledger.has("train") and (folder.model.exists() or folder.weights.exists())
+    trained = ledger.has("train") and any(path.exists() for path in (folder.model, folder.weights, folder.candidates))
     return not trained or newest(folder.checkpoints) is not None

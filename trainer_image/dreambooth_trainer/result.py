@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.progress import PHASES, JsonModel
 from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.evaluation.choice import Choice
 from dreambooth_trainer.evaluation.figures import Figures
 from dreambooth_trainer.phase_records import Ledger, Result
 from dreambooth_trainer.phases import evaluate, export, prepare, sample, train
@@ -50,6 +51,9 @@ class RunResult(JsonModel):
     """Prompt for the subject."""
     model: BaseModelUsed
     training: train.Trained
+    choice: Choice | None = None
+    """The step whose weights became the model, and the figures of all that were compared; None if it is the last one without
+    a choice."""
     class_images: int
     figures: Figures | None
     """None if the evaluation is disabled."""
@@ -94,6 +98,7 @@ class RunResult(JsonModel):
             "digest": digest_of(self.files),
             "sheet": self.sheet,
             "report": RunFolder(Path()).report.name,
+            "step": self.choice.step if self.choice else self.training.steps,
             **(self.figures.model_dump() if self.figures else {}),
         }
 
@@ -105,17 +110,23 @@ def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
     sampled = _recall(ledger, keys, "sample", sample.Sampled)
     seconds = ledger.seconds()
     evaluated = ledger.recall("evaluate", keys["evaluate"], evaluate.Evaluated) if config.evaluation.enabled else None
+    choice = _recall(ledger, keys, "choose", Choice) if config.training.stopping == "best" else None
     result = RunResult(
         class_=config.subject.class_,
         identifier=run.identifier,
         prompt=run.fill(config.subject.prompt),
         model=BaseModelUsed(source=config.model.source, commit=run.base.commit, digest=run.base.digest),
         training=_recall(ledger, keys, "train", train.Trained),
+        choice=choice,
         class_images=config.prior.images if config.prior.enabled else 0,
         figures=evaluated.figures if evaluated else None,
         sheet=sampled.sheet,
         files=_recall(ledger, keys, "export", export.Exported).files,
-        warnings=[*(evaluated.warnings if evaluated else ()), *prepared.warnings],
+        warnings=[
+            *(choice.warnings if choice else ()),
+            *(evaluated.warnings if evaluated else ()),
+            *prepared.warnings,
+        ],
         device=run.distributed.device_name,
         seconds={name: round(seconds[name], 1) for name in PHASES if name in seconds},
         versions=versions(),
@@ -168,6 +179,7 @@ def _report(
         comparisons=evaluated.comparisons if evaluated else [],
         losses=read_losses(run.folder.losses),
         figures=result.figures,
+        choice=result.choice,
         settings=result.settings,
         versions=result.versions,
         device=result.device,

@@ -70,6 +70,12 @@ class RunFolder:
         return self.root / "weights"
 
     @property
+    def candidates(self) -> Path:
+        """With `training.stopping: best`: the weights after some steps, `step-00000100/weights.safetensors`, and the
+        figures of those that are evaluated, `step-00000100.json`."""
+        return self.root / "candidates"
+
+    @property
     def losses(self) -> Path:
         """A JSON line for each optimizer step."""
         return self.root / "losses.jsonl"

@@ -54,7 +54,7 @@ def test_stock_pipelines_generate_the_same_pictures(
     run, model = trained(layout, training)
     expected = pictures(model)
     assert not nearly(expected, pictures(tiny_models[layout]))
-    export.export(run)
+    export.export(run, run.folder.weights)
     folder = run.folder.model
 
     stock, nothing_else = type(model).pipeline_class, type(model).without
@@ -85,7 +85,7 @@ def test_stock_pipelines_generate_the_same_pictures_with_dora(
     training = {"method": "lora", "lora": lora}
     run, model = train(loaded(tiny_folders[layout]), tmp_path, training, ["diffusers", "single-file"])
     expected = pictures(model)
-    export.export(run)
+    export.export(run, run.folder.weights)
     folder, stock, nothing_else = run.folder.model, type(model).pipeline_class, type(model).without
     assert not nearly(pictures(loaded(tiny_folders[layout])), expected)
     assert nearly(stock_pictures(stock.from_pretrained(folder / "diffusers", **nothing_else)), expected)
@@ -100,7 +100,7 @@ def test_stock_pipelines_generate_the_same_pictures_with_dora(
 
 def test_the_exported_folder_generates_the_very_pictures(trained: Train, layout: Layout) -> None:
     run, model = trained(layout, {"trainTextEncoder": True})
-    export.export(run)
+    export.export(run, run.folder.weights)
     assert nearly(pictures(load_exported(run)), pictures(model))
     single = run.config.model_copy(update={"output": run.config.output.model_copy(update={"formats": ["single-file"]})})
     source = exported_model(run.folder, single)
@@ -124,7 +124,7 @@ def test_the_embedded_model_is_exported_as_one_file(tmp_path: Path) -> None:
 
 def test_names_are_those_of_the_releases(trained: Train, layout: Layout) -> None:
     run, _ = trained(layout, {})
-    export.export(run)
+    export.export(run, run.folder.weights)
     tensors = load_file(run.folder.model / "model.safetensors")
     text = {
         "1.x": "cond_stage_model.transformer.text_model.encoder.layers.0.self_attn.q_proj.weight",
@@ -159,7 +159,7 @@ def test_sums_are_those_of_the_files(
     trained: Train,
 ) -> None:
     run, _ = trained("1.x", TRAININGS["lora"])
-    exported = export.export(run)
+    exported = export.export(run, run.folder.weights)
     folder = run.folder.model
     check = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
     assert subprocess.run(check, cwd=folder).returncode == 0
@@ -178,13 +178,13 @@ def test_an_interrupted_export_leaves_no_half_model(
 ) -> None:
     run, _ = trained("1.x", {})
     if before:
-        export.export(run)
+        export.export(run, run.folder.weights)
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(export, "manifest_of", stop)
     with pytest.raises(KeyboardInterrupt):
-        export.export(run)
+        export.export(run, run.folder.weights)
     assert run.folder.model.exists() == (run.folder.model / "SHA256SUMS").exists() == before
     assert sorted(os.listdir(run.folder.root)) == (["model", "weights"] if before else ["weights"])

@@ -89,6 +89,7 @@ def report(tmp_path: Path) -> ReportData:
         comparisons=[comparison("a cat", ["0.png"], ["1.png"])],
         losses=losses(30),
         figures=FIGURES,
+        choice=None,
         settings={"subject": {"class": "dog"}, "training": {"steps": 30, "learningRate": 0.0001}},
         versions={"torch": "2.9.1"},
         device="CPU",

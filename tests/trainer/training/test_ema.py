@@ -31,5 +31,15 @@ def test_the_average_shares_no_memory_with_the_weights() -> None:
     with torch.no_grad():
         weights[0].fill_(7)
     assert average.tensors[0].item() == 0
-    average.copy_to(weights)
-    assert weights[0].item() == 0
+
+
+def test_the_average_takes_the_place_of_the_weights_for_a_while() -> None:
+    weights = [torch.nn.Parameter(torch.ones(2))]
+    average, place = Average(weights, decay=0.9), weights[0].data_ptr()
+    with torch.no_grad():
+        weights[0].fill_(7)
+    with average.in_place_of(weights):
+        assert weights[0].tolist() == [1, 1]
+    assert weights[0].tolist() == [7, 7]
+    assert average.tensors[0].tolist() == [1, 1]
+    assert weights[0].data_ptr() == place

@@ -165,8 +165,11 @@ def keep(others: Sequence[OtherClass]) -> float | None:
 
     The figure is the ratio of the means, not the mean of the ratios, so that a class with a low similarity to itself
     does not dominate it. The tuned model uses the seeds b: the noise of few pictures then changes numerator and
-    denominator in the same way, and for an unchanged model they are equal. None if the denominator is not above 0.
+    denominator in the same way, and for an unchanged model they are equal. None without other classes, and if the denominator
+    is not above 0.
     """
+    if not others:
+        return None
     after = torch.stack([_mean(other.before_a_ND) @ _mean(other.after_b_ND) for other in others])
     itself = torch.stack([_mean(other.before_a_ND) @ _mean(other.before_b_ND) for other in others])
     return _ratio(float(after.mean()), float(itself.mean()))

@@ -7,7 +7,7 @@ doesn't generate them. If that cache is read-only, they are stored in the folder
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -91,25 +91,47 @@ def embed(run: Run, load_trained: Callable[[], ModelFamily]) -> tuple[Embeddings
     """
     scorer = ClipScorer.load(run.config.evaluation.encoder, run.distributed.device)
     sets = plan(run.config, run.identifier)
-    places = _places(run, scorer, sets)
-    found = {key: pictures for key, folders in places.items() if (pictures := _first(folders))}
-    # The processes may see different states of a network file system.
-    generated = run.distributed.share(found)
-    cached = sum(len(pictures.embeddings_ND) for pictures in generated.values())
+    of_base = PicturesOfBase(run, scorer, sets)
     total = sum(len(one.seeds) for one in sets)
-    with run.progress.phase("evaluate", total=total, unit="pictures", done=cached) as phase:
-        loaders: dict[str, Callable[[], ModelFamily]] = {"base": lambda: run.model, "tuned": load_trained}
-        for name, load in loaders.items():
-            missing = [one for one in sets if one.model == name and one.key not in generated]
-            # No variable refers to the model, so that it can be freed before the next one is loaded.
-            for key, pictures in _generate(run, phase, load(), scorer, missing) if missing else ():
-                generated[key] = pictures
-                if key in places:
-                    shared, own = places[key]
-                    _write(shared if is_writable(shared.parent) else own, pictures)
-        embeddings = {key: pictures.embeddings_ND for key, pictures in generated.items()}
+    with run.progress.phase("evaluate", total=total, unit="pictures", done=of_base.stored) as phase:
+        generated = dict(of_base.complete(phase))
+        # No variable refers to a model, so that it can be freed before the next one is loaded.
+        generated.update(generate(run, phase, load_trained(), scorer, [one for one in sets if one.model == "tuned"]))
         comparisons = _show(run, sets, {key: pictures.shown for key, pictures in generated.items()})
-        return _arrange(run, scorer, embeddings), comparisons
+        return arrange(run, scorer, embeddings_in(generated.items())), comparisons
+
+
+class PicturesOfBase:
+    """The base model's pictures of a plan, stored ones where possible. All processes must make the same calls."""
+
+    def __init__(self, run: Run, scorer: ClipScorer, sets: Sequence[PictureSet]) -> None:
+        """Finds the stored pictures."""
+        self._run, self._scorer = run, scorer
+        self._sets = [one for one in sets if one.model == "base"]
+        self._places = _places(run, scorer, self._sets)
+        found = {key: pictures for key, folders in self._places.items() if (pictures := _first(folders))}
+        # The processes may see different states of a network file system.
+        self._pictures: dict[Key, Pictures] = run.distributed.share(found)
+
+    @property
+    def total(self) -> int:
+        """How many pictures there are."""
+        return sum(len(one.seeds) for one in self._sets)
+
+    @property
+    def stored(self) -> int:
+        """How many pictures need not be generated."""
+        return sum(len(pictures.embeddings_ND) for pictures in self._pictures.values())
+
+    def complete(self, phase: RunningPhase) -> Mapping[Key, Pictures]:
+        """All pictures. Those that are missing are generated and, by the main process, stored."""
+        missing = [one for one in self._sets if one.key not in self._pictures]
+        for key, pictures in generate(self._run, phase, self._run.model, self._scorer, missing) if missing else ():
+            self._pictures[key] = pictures
+            if key in self._places:
+                shared, own = self._places[key]
+                _write(shared if is_writable(shared.parent) else own, pictures)
+        return self._pictures
 
 
 def _places(run: Run, scorer: ClipScorer, sets: Sequence[PictureSet]) -> dict[Key, tuple[Path, Path]]:
@@ -119,7 +141,7 @@ def _places(run: Run, scorer: ClipScorer, sets: Sequence[PictureSet]) -> dict[Ke
         return {}
     sampler = sampler_of(run.config.samples).model_dump(mode="json")
     determining = [run.base.digest, run.precision, scorer.digest, sampler, run.resolution]
-    names = {one.key: digest_of([*determining, one.prompt, one.seeds]) for one in sets if one.model == "base"}
+    names = {one.key: digest_of([*determining, one.prompt, one.seeds]) for one in sets}
     shared, own = run.cache / "evaluation", run.folder.base_pictures
     return {key: (shared / name, own / name) for key, name in names.items()}
 
@@ -155,7 +177,7 @@ def _seeds(prompt: str, count: int) -> tuple[int, ...]:
     return tuple(int.from_bytes(digest[:4], "big") >> 1 for digest in digests)
 
 
-def _generate(
+def generate(
     run: Run, phase: RunningPhase, family: ModelFamily, scorer: ClipScorer, sets: Sequence[PictureSet]
 ) -> Iterator[tuple[Key, Pictures]]:
     """Generates pictures batch by batch across the sets, and yields each set when it is complete."""
@@ -199,25 +221,40 @@ def _read(folder: Path) -> Pictures | None:
         return None
 
 
-def _arrange(run: Run, scorer: ClipScorer, generated: dict[Key, Tensor]) -> Embeddings:
+def embeddings_in(pictures: Iterable[tuple[Key, Pictures]]) -> dict[Key, Tensor]:
+    """The embeddings of sets."""
+    return {key: of_set.embeddings_ND for key, of_set in pictures}
+
+
+def arrange(run: Run, scorer: ClipScorer, generated: Mapping[Key, Tensor]) -> Embeddings:
+    """The input of the figures, from the embeddings of the sets of a plan.
+
+    The sets of other classes may be missing, and those of the tuned model may lack their last pictures: those of the base model
+    with the same seeds then don't count.
+    """
     evaluation, class_ = run.config.evaluation, run.config.subject.class_
     contexts = [generated[f"context/{number}", "tuned"] for number in range(len(evaluation.contexts))]
+
+    def same_seeds(name: str) -> Tensor:
+        return generated[name, "base"][: len(generated[name, "tuned"])]
+
     photos = [Image.open(path) for path in sorted(run.folder.photos.glob("*.png"))]
     return Embeddings(
         photos_ND=scorer.images(photos),
         subject_ND=generated["subject", "tuned"],
         in_contexts_ND=torch.cat(contexts),
-        context_N=torch.arange(len(contexts)).repeat_interleave(evaluation.per_prompt),
+        context_N=torch.arange(len(contexts)).repeat_interleave(len(contexts[0])),
         context_texts_CD=scorer.texts([f"a {class_} {context}" for context in evaluation.contexts]),
-        class_before_ND=generated["class", "base"],
+        class_before_ND=same_seeds("class"),
         class_after_ND=generated["class", "tuned"],
         others=[
             OtherClass(
                 before_a_ND=generated[f"other/{number}/a", "base"],
-                before_b_ND=generated[f"other/{number}/b", "base"],
+                before_b_ND=same_seeds(f"other/{number}/b"),
                 after_b_ND=generated[f"other/{number}/b", "tuned"],
             )
             for number in range(len(run.config.other_classes))
+            if (f"other/{number}/b", "tuned") in generated
         ],
     )
 

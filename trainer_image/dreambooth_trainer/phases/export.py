@@ -10,6 +10,7 @@ from dreambooth_api.training import Model, TrainConfig
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.process.storage import atomic_folder, manifest_of, sha256_of
 from dreambooth_trainer.run import Run, RunFolder
+from dreambooth_trainer.training.candidates import FILE
 from dreambooth_trainer.training.module import DreamBoothModule, learned_tensors
 
 SUMS = "SHA256SUMS"
@@ -23,16 +24,21 @@ class Exported(JsonModel):
     """SHA-256 of every file, by its path in the model's folder."""
 
 
-def export(run: Run) -> Exported:
-    """Exports the model in the main process, for which the others wait. An interrupted export leaves no files."""
-    files = _export(run) if run.distributed.is_main else {}
+def export(run: Run, trained: Path) -> Exported:
+    """Exports the model in the main process, for which the others wait. An interrupted export leaves no files.
+
+    Args:
+        run: the run.
+        trained: folder of the trained weights.
+    """
+    files = _export(run, trained) if run.distributed.is_main else {}
     return Exported(files=run.distributed.share(files))
 
 
-def _export(run: Run) -> dict[str, str]:
+def _export(run: Run, trained: Path) -> dict[str, str]:
     config = run.config
     with run.progress.phase("export"):
-        weights = load_file(run.folder.weights / "weights.safetensors")
+        weights = load_file(trained / FILE)
         model = run.hand_over_model(exact=run.base.family.exports_float32)
         put_weights(DreamBoothModule(model, config.training, config.prior.weight), weights)
         with atomic_folder(run.folder.model) as folder:

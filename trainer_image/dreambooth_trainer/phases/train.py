@@ -1,14 +1,14 @@
 """Trains the model with DeepSpeed, from the newest checkpoint to the last step, and gathers the weights."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-from safetensors.torch import save_file
 
 from dreambooth_api.failures import Interrupted, NonFiniteLoss
 from dreambooth_api.progress import JsonModel
 from dreambooth_trainer.evaluation.pictures import sampler_of
 from dreambooth_trainer.process.storage import atomic_folder
 from dreambooth_trainer.run import Run
+from dreambooth_trainer.training.candidates import Candidates, candidate_steps, write_weights
 from dreambooth_trainer.training.checkpoints import Checkpoints
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.loss_log import LossLog
@@ -34,8 +34,15 @@ class Trained(JsonModel):
     """Photos in an optimizer step, over all processes; None in results up to version 0.1.0."""
 
 
+def output(run: Run) -> Path:
+    """The folder of the weights after the last step. Without a choice among steps it is `weights`."""
+    training = run.config.training
+    return run.folder.weights if training.stopping == "last" else Candidates(run.folder.candidates).of(training.steps)
+
+
 def train(run: Run, dataset: Dataset) -> Trained:
-    """Trains, and writes the weights to `run.folder.weights`.
+    """Trains, and writes the weights to `output(run)` and, if there is a choice among steps, those of the other
+    candidates.
 
     Raises:
         Interrupted: a stop was requested; the state is saved.
@@ -56,6 +63,9 @@ def train(run: Run, dataset: Dataset) -> Trained:
     settings = config.checkpoints
     checkpoints = Checkpoints(run.folder.checkpoints, settings.keep, settings.interval_seconds, distributed)
     start = _resume(checkpoints, engine, run)
+    candidates, earlier = Candidates(run.folder.candidates), set(candidate_steps(training)[:-1])
+    if distributed.is_main:
+        candidates.keep_until(start)
     log = LossLog(run.folder.losses, distributed, resumed_at=start)
     every = 1 if distributed.device.type == "cpu" and distributed.size == 1 else LOOK_EVERY
     batch, rows = engine.division.batch, engine.division.rows
@@ -68,7 +78,7 @@ def train(run: Run, dataset: Dataset) -> Trained:
             log.add(step + 1, engine.step(step, dataset.randomness(training.seed, step, batch, rows), dataset))
             done, last = step + 1, step + 1 == training.steps
             alone = distributed.size == 1 and (run.stop.requested or checkpoints.due)
-            if last or done % every == 0 or alone:
+            if last or done % every == 0 or alone or done in earlier:
                 lines = log.flush()
                 newest = lines[-1]
                 phase.advance(
@@ -79,6 +89,9 @@ def train(run: Run, dataset: Dataset) -> Trained:
                     grad_norm=newest["gradNorm"],
                     training_images=len(lines) * images,
                 )
+                # Before a checkpoint of this step, from which the training would not come here again.
+                if done in earlier:
+                    _write_weights(run, engine, candidates.of(done))
                 # After the last step the weights themselves are saved.
                 if not last:
                     _save(run, engine, checkpoints, done)
@@ -86,17 +99,8 @@ def train(run: Run, dataset: Dataset) -> Trained:
                 _generate_samples_so_far(run, module, done)
         checkpoints.abandon()
         if settings.keep_last and start < training.steps:
-            # Before the weights are gathered, which replaces them by their average, if there is one.
             checkpoints.begin(training.steps, engine.state())
-        weights = engine.gather()
-        if broken := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
-            raise NonFiniteLoss(
-                f"the weights became infinite or NaN in the last step ({broken}). Lower training.learningRate, or "
-                "lengthen training.warmupSteps, and choose another output folder."
-            )
-        if distributed.is_main:
-            with atomic_folder(run.folder.weights) as folder:
-                save_file(weights, folder / "weights.safetensors")
+        _write_weights(run, engine, output(run))
         if checkpoints.pending:
             checkpoints.complete()
     trained = Trained(
@@ -104,7 +108,7 @@ def train(run: Run, dataset: Dataset) -> Trained:
     )
     engine.close()
     # The optimizer's memory must be free before the model is exported and the final pictures are generated.
-    del engine, module, weights
+    del engine, module
     distributed.release_memory()
     return trained
 
@@ -133,6 +137,22 @@ def _save(run: Run, engine: "Engine", checkpoints: Checkpoints, step: int) -> No
     if stopping:
         checkpoints.complete()
         raise Interrupted(f"stopped by a signal after step {step}; the next start continues from there")
+
+
+def _write_weights(run: Run, engine: "Engine", folder: Path) -> None:
+    """Gathers the weights, which the main process writes.
+
+    Raises:
+        NonFiniteLoss: a weight is NaN or infinite.
+    """
+    weights = engine.gather()
+    if broken := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
+        raise NonFiniteLoss(
+            f"the weights became infinite or NaN in the last step ({broken}). Lower training.learningRate, or "
+            "lengthen training.warmupSteps, and choose another output folder."
+        )
+    if run.distributed.is_main:
+        write_weights(folder, weights)
 
 
 def _generate_samples_so_far(run: Run, module: DreamBoothModule, step: int) -> None:

@@ -16,11 +16,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from dreambooth_api.printing import printable
+from dreambooth_trainer.evaluation.choice import Choice
 from dreambooth_trainer.evaluation.figures import CRITERIA, Criterion, Figures
 from dreambooth_trainer.evaluation.pictures import Comparison
 from dreambooth_trainer.monitoring.console import duration
 from dreambooth_trainer.process.storage import write_atomically
-from dreambooth_trainer.report.plots import loss_plots
+from dreambooth_trainer.report.plots import figure_plots, loss_plots
 
 THUMBNAIL = 256
 """Longest side of a picture in the report in pixels. Smaller pictures are embedded without a change."""
@@ -56,6 +57,8 @@ class ReportData:
     """`step`, `loss`, `priorLoss` and `learningRate` of each step; `priorLoss` is 0 without class images."""
     figures: Figures | None
     """None without an evaluation."""
+    choice: Choice | None
+    """The step whose weights became the model; None without a choice."""
     settings: Mapping[str, Any]
     """The settings with all defaults, by their names in the manifest."""
     versions: Mapping[str, str]
@@ -107,6 +110,7 @@ def render(report: ReportData) -> str:
         verdicts=verdicts(report.figures),
         figures=_all_figures(report.figures),
         plots=loss_plots(report.losses),
+        choice_plots=figure_plots(report.choice) if report.choice else [],
         settings=yaml.safe_dump(dict(report.settings), sort_keys=False, allow_unicode=True),
         per_cell=PER_CELL,
     )

@@ -1,12 +1,21 @@
 """Plots of the report, as SVG that uses the page's colours and fonts. Called by `report.render`."""
 
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+
+from dreambooth_trainer.evaluation.choice import Choice
+from dreambooth_trainer.evaluation.figures import CRITERIA, Criterion
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Series = NDArray[np.float64]
 
@@ -40,8 +49,20 @@ def loss_plots(losses: Sequence[Mapping[str, object]]) -> list[Plot]:
     for title, field, colour in series:
         values = np.array([line[field] for line in losses], dtype=float)
         if values.any():
-            plots.append(Plot(title, _svg(title, steps, values, colour, smooth=field != "learningRate")))
+            smooth = field != "learningRate"
+            add = partial(_add_curve, steps=steps, values=values, colour=colour, smooth=smooth)
+            plots.append(Plot(title, _svg(title, add)))
     return plots
+
+
+def figure_plots(choice: Choice) -> list[Plot]:
+    """Each figure that has a goal over the steps that were compared, with a dashed line at the goal and a vertical line at the
+    chosen step."""
+    return [
+        Plot(criterion.title, _svg(criterion.title, partial(_add_figure, choice=choice, criterion=criterion)))
+        for criterion in CRITERIA
+        if any(getattr(one.figures, criterion.field) is not None for one in choice.candidates)
+    ]
 
 
 def grouped(values: Series, points: int = MAX_POINTS) -> Series:
@@ -55,22 +76,36 @@ def smoothed(values: Series, window: int) -> Series:
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 
-def _svg(title: str, steps: Series, values: Series, colour: str, *, smooth: bool) -> Markup:
+def _add_curve(axes: "Axes", *, steps: Series, values: Series, colour: str, smooth: bool) -> None:
+    x, raw = grouped(steps), grouped(values)
+    marker = "o" if len(x) == 1 else None
+    axes.plot(x, raw, color=colour, linewidth=1 if smooth else 2, alpha=0.3 if smooth else 1, marker=marker)
+    if smooth:
+        window = min(max(3, round(len(raw) * SMOOTHED_SHARE)), len(raw))
+        axes.plot(x, smoothed(raw, window), color=colour, linewidth=2)
+    axes.set_ylim(bottom=0)
+
+
+def _add_figure(axes: "Axes", *, choice: Choice, criterion: Criterion) -> None:
+    # A figure that is not defined leaves a gap.
+    values = [getattr(one.figures, criterion.field) for one in choice.candidates]
+    numbers = [math.nan if value is None else value for value in values]
+    axes.plot([one.step for one in choice.candidates], numbers, color=SUBJECT, linewidth=2, marker="o")
+    axes.axhline(criterion.goal, color=CLASS, linewidth=1, linestyle="--")
+    axes.axvline(choice.step, color=INK, linewidth=1, alpha=0.5)
+
+
+def _svg(title: str, add: Callable[["Axes"], None]) -> Markup:
+    """A plot over the steps, to whose axes `add` adds lines."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    x, raw = grouped(steps), grouped(values)
     # With the hash salt, the ids of clip paths differ between the plots of a page, and are the same in every report.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 11}):
         figure = Figure(figsize=(4.4, 2.5), layout="constrained")
         axes = figure.add_subplot()
-        marker = "o" if len(x) == 1 else None
-        axes.plot(x, raw, color=colour, linewidth=1 if smooth else 2, alpha=0.3 if smooth else 1, marker=marker)
-        if smooth:
-            window = min(max(3, round(len(raw) * SMOOTHED_SHARE)), len(raw))
-            axes.plot(x, smoothed(raw, window), color=colour, linewidth=2)
-        axes.set_ylim(bottom=0)
+        add(axes)
         axes.set_xlabel("step", color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))

@@ -1,6 +1,7 @@
 """Exponential moving average of the weights that a process holds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -19,8 +20,19 @@ class Average:
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.tensors, list(tensors), 1 - decay)
 
+    @contextmanager
+    def in_place_of(self, tensors: Sequence[Tensor]) -> Iterator[None]:
+        """The tensors have their averages as values until the block ends. They stay at their places in memory."""
+        self._exchange(tensors)
+        try:
+            yield
+        finally:
+            self._exchange(tensors)
+
     @torch.no_grad()
-    def copy_to(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces the tensors with their average."""
+    def _exchange(self, tensors: Sequence[Tensor]) -> None:
+        # One at a time: a copy of all of them may not fit into the memory.
         for tensor, average in zip(tensors, self.tensors, strict=True):
+            before = tensor.clone()
             tensor.copy_(average)
+            average.copy_(before)

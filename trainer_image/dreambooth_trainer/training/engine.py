@@ -1,6 +1,7 @@
 """The use of DeepSpeed by the `train` phase: configuration, optimizer steps, checkpoints, and gathering of weights."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,14 +184,14 @@ class Engine:
             restore_state(reader, self._masters, self._average)
 
     def gather(self) -> dict[str, Tensor]:
-        """The complete trained weights, in float32 on the CPU of the main process; empty in the other processes."""
-        if self._average:
-            self._average.copy_to(self._masters.local)
+        """The complete trained weights, or their average if there is one, in float32 on the CPU of the main process;
+        empty in the other processes. The training can continue."""
         gathered: dict[str, Tensor] = {}
-        for name, parameter in self._module.learning():
-            whole = self._masters.whole(parameter)
-            if self._distributed.is_main:
-                gathered[name] = whole.detach().cpu().contiguous().clone()
+        with self._average.in_place_of(self._masters.local) if self._average else nullcontext():
+            for name, parameter in self._module.learning():
+                whole = self._masters.whole(parameter)
+                if self._distributed.is_main:
+                    gathered[name] = whole.detach().cpu().contiguous().clone()
         return gathered
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Composes the result of a complete DreamBoothJob from the spec and the termination message of its trainer."""
 
 from dreambooth_api.status import JobResult
-from dreambooth_operator.decide.status.termination_message import TerminationMessage, figures_of, text
+from dreambooth_operator.decide.status.termination_message import TerminationMessage, count, figures_of, text
 
 
 def result_of(claim_name: str, path: str, termination: TerminationMessage | None) -> JobResult:
@@ -18,7 +18,8 @@ def result_of(claim_name: str, path: str, termination: TerminationMessage | None
         path=path,
         model=text(result.get("model")),
         digest=text(result.get("digest")),
+        step=count(result.get("step")),
         sheet=text(result.get("sheet")),
         report=text(result.get("report")),
-        figures=figures_of(result),
+        figures=figures_of({name: value for name, value in result.items() if name != "step"}),
     )

@@ -6,12 +6,20 @@ from dreambooth_operator.decide.status.termination_message import TerminationMes
 
 
 def test_the_result_of_the_trainer() -> None:
-    said = {"model": "model", "digest": "abc", "sheet": "samples/sheet.png", "report": "report.html", "subj": 0.81234}
+    said = {
+        "model": "model",
+        "digest": "abc",
+        "sheet": "samples/sheet.png",
+        "report": "report.html",
+        "step": 12345,
+        "subj": 0.81234,
+    }
     assert result_of("dog", "runs/dog", TerminationMessage("Completed", "", 9, said)) == JobResult(
         claim_name="dog",
         path="runs/dog",
         model="model",
         digest="abc",
+        step=12345,
         sheet="samples/sheet.png",
         report="report.html",
         figures={"subj": 0.8123},
@@ -19,7 +27,7 @@ def test_the_result_of_the_trainer() -> None:
 
 
 def test_invalid_values_are_removed() -> None:
-    said: dict[str, Any] = {"model": {}, "digest": None, "sheet": [], "report": "\n", "subj": "0.8"}
+    said: dict[str, Any] = {"model": {}, "digest": None, "sheet": [], "report": "\n", "step": 1.5, "subj": "0.8"}
     assert result_of("dog", "dog", TerminationMessage("Completed", "", 9, said)) == JobResult(
         claim_name="dog", path="dog"
     )

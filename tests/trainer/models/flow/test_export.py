@@ -54,7 +54,7 @@ def test_stock_pipelines_generate_what_was_trained(
     run, trained = train(loaded_flow(folder), tmp_path, training, ["diffusers"])
     expected = pictures(trained)
     assert np.abs(expected - pictures(model)).max() > 10
-    export.export(run)
+    export.export(run, run.folder.weights)
     exported = run.folder.model
     stock = type(trained).pipeline_class
 
@@ -74,7 +74,7 @@ def test_stock_pipelines_generate_what_was_trained(
 def test_frozen_parts_are_copied_as_they_are(folder: Path, tmp_path: Path) -> None:
     """Newer libraries write files that older ones can't read."""
     run, trained = train(loaded_flow(folder), tmp_path, {}, ["diffusers"])
-    export.export(run)
+    export.export(run, run.folder.weights)
     exported, denoiser = run.folder.model / "diffusers", trained.family().denoiser
     before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     after = {path.relative_to(exported): path.read_bytes() for path in exported.rglob("*") if path.is_file()}
@@ -94,7 +94,7 @@ def test_exported_weights_have_the_format_of_the_arithmetic(
 ) -> None:
     """Twice their size may not fit the device of the training."""
     run, exact = train(loaded_flow(folder), tmp_path, {**training, "mixedPrecision": "bf16"}, ["diffusers"])
-    export.export(run)
+    export.export(run, run.folder.weights)
     exact.merge_adapters()
     (file,) = (run.folder.model / "diffusers" / exact.family().denoiser).glob("*.safetensors")
     found, wanted = load_file(file), exact.denoiser.state_dict()

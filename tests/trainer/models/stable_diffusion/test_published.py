@@ -76,7 +76,7 @@ def a_tokenizer_with_a_word_of_its_own() -> CLIPTokenizer:
 @pytest.mark.parametrize("training", ["full with text encoder", "lora with other targets"])
 def test_the_layout_is_that_of_the_releases(trained: Train, layout: Layout, training: str) -> None:
     run, _ = trained(layout, TRAININGS[training])
-    export.export(run)
+    export.export(run, run.folder.weights)
     suffixes = ["", "_2"] if layout == "xl" else [""]
     parts = {f"{part}{suffix}" for part in ("text_encoder", "tokenizer") for suffix in suffixes}
     for folder in (run.folder.model / "diffusers", run.folder.model / "config"):
@@ -102,7 +102,7 @@ def test_older_libraries_generate_the_same(tiny_folders: dict[Layout, Path], old
         loaded(source).export(base.parent, ["diffusers"])
         for training in ("full with text encoder", "lora with other targets"):
             run, _ = train(loaded(source), tmp_path / layout / training, TRAININGS[training])
-            export.export(run)
+            export.export(run, run.folder.weights)
             model = run.folder.model
             questions += [
                 ("folder", [model / "diffusers"]),
