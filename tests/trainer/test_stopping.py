@@ -74,6 +74,7 @@ class TestAChoice:
         assert uninterrupted.termination["result"]["step"] == chosen["step"]
         report = uninterrupted.output.report.read_text()
         assert f"Step {chosen['step']} of {STEPS}" in report
+        assert f"Step {chosen['step']} of {STEPS}" in uninterrupted.log.read_text()
         assert report.count("<svg") == 3 + 4  # KEEP is not compared.
 
     def test_leaves_no_weights_of_other_steps(self, uninterrupted: Job) -> None:

@@ -68,8 +68,11 @@ def run_job(
     if main and termination_log:
         write_termination(termination_log, outcome)
     if main and outcome.exit_code == 0:
-        for warning in json.loads(folder.result.read_text())["warnings"]:
+        found = json.loads(folder.result.read_text())
+        for warning in found["warnings"]:
             say(console, f"warning: {warning}")
+        if choice := found.get("choice"):
+            say(console, choice["reason"])
         results = {"model": folder.model, "contact sheet": folder.samples / "sheet.png", "report": folder.report}
         for what, path in results.items():
             say(console, f"{what:14}{path}")

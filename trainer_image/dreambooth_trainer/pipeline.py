@@ -54,8 +54,9 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
         class_images=config.prior.images if config.prior.enabled else None,
     )
     runner = PhaseRunner(run, Ledger(run.folder.state), _shared_keys(run))
-    prepared, trained = _prepare_and_train(run, runner)
-    _export_and_evaluate(run, runner, prepared, trained)
+    prepared = _prepare_and_train(run, runner)
+    choice = _choose(run, runner)
+    _export_and_evaluate(run, runner, prepared, choice)
     return _conclude(run, runner.ledger, runner.keys).in_short() if distributed.is_main else {}
 
 
@@ -108,34 +109,50 @@ class PhaseRunner:
         return distributed.share(result)
 
 
-def _prepare_and_train(run: Run, runner: PhaseRunner) -> tuple[prepare.Prepared, Path]:
-    """Returns also the folder of the weights that become the model."""
+def _prepare_and_train(run: Run, runner: PhaseRunner) -> prepare.Prepared:
     folder = run.folder
     prepared = runner.once("prepare", prepare.Prepared, folder.photos, lambda: prepare.prepare(run))
     run.identifier = prepared.identifier
     run.progress.update(identifier=run.identifier, warnings=prepared.warnings)
     run.distributed.barrier()
-    # Once the model is exported, no phase needs the weights any more.
-    exported = folder.model.exists() and runner.ledger.recall("export", runner.keys["export"], export.Exported)
-    chosen = runner.ledger.recall("choose", runner.keys["choose"], Choice)
-    weights = Candidates(folder.candidates).of(chosen.step) if chosen else train.output(run)
-    trained = folder.model if exported else weights
+    trained = _model_or_weights(run, runner)
     runner.once("train", train.Trained, trained, lambda: _train(run, prepared), "prior", "cache")
+    return prepared
+
+
+def _model_or_weights(run: Run, runner: PhaseRunner) -> Path:
+    """The exported model or, until it is exported, the weights to export: those of the chosen step, or of the last one."""
+    ledger, keys, model = runner.ledger, runner.keys, run.folder.model
+    # Once the model is exported, no phase needs the weights any more.
+    if model.exists() and ledger.recall("export", keys["export"], export.Exported):
+        return model
+    chosen = ledger.recall("choose", keys["choose"], Choice)
+    return _weights_of(run, chosen) if chosen else train.output(run)
+
+
+def _weights_of(run: Run, choice: Choice | None) -> Path:
+    """The folder of the weights that become the model."""
+    return Candidates(run.folder.candidates).of(choice.step) if choice else run.folder.weights
+
+
+def _choose(run: Run, runner: PhaseRunner) -> Choice | None:
+    """The choice among steps; None without `training.stopping: best`.
+
+    If the chosen weights are lost, and the training has not repeated them, the choice is among the others.
+    """
+    if run.config.training.stopping == "last":
+        run.progress.skip("choose")
+        return None
     run.distributed.barrier()
-    if run.config.training.stopping == "best":
-        # If the chosen weights are lost, and the training could not repeat them, the choice is among the others.
-        choice = runner.once("choose", Choice, trained, lambda: choose.choose(run))
-        candidates = Candidates(folder.candidates)
-        if run.distributed.is_main and not exported:
-            candidates.keep_only(choice.step)
-        return prepared, candidates.of(choice.step)
-    run.progress.skip("choose")
-    return prepared, folder.weights
+    choice = runner.once("choose", Choice, _model_or_weights(run, runner), lambda: choose.choose(run))
+    if run.distributed.is_main and run.folder.candidates.exists():
+        Candidates(run.folder.candidates).keep_only(choice.step)
+    return choice
 
 
-def _export_and_evaluate(run: Run, runner: PhaseRunner, prepared: prepare.Prepared, trained: Path) -> None:
+def _export_and_evaluate(run: Run, runner: PhaseRunner, prepared: prepare.Prepared, choice: Choice | None) -> None:
     folder = run.folder
-    runner.once("export", export.Exported, folder.model, lambda: export.export(run, trained))
+    runner.once("export", export.Exported, folder.model, lambda: export.export(run, _weights_of(run, choice)))
 
     def load_trained() -> ModelFamily:
         return export.load_exported(run)
@@ -145,7 +162,8 @@ def _export_and_evaluate(run: Run, runner: PhaseRunner, prepared: prepare.Prepar
         evaluated = runner.once(
             "evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.evaluate(run, load_trained)
         )
-        run.progress.update(warnings=[*evaluated.warnings, *prepared.warnings])
+        warnings = [*(choice.warnings if choice else ()), *evaluated.warnings, *prepared.warnings]
+        run.progress.update(warnings=warnings)
     else:
         run.progress.skip("evaluate")
 

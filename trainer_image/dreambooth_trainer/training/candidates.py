@@ -42,7 +42,7 @@ class Candidates:
 
     def steps(self) -> list[int]:
         """The steps whose weights are on the disk."""
-        return sorted(int(path.name.removeprefix("step-")) for path in self.root.glob("step-*") if path.is_dir())
+        return sorted(int(path.parent.name.removeprefix("step-")) for path in self.root.glob(f"step-*/{FILE}"))
 
     def keep_until(self, step: int) -> None:
         """Removes the weights of later steps, which the training repeats."""
@@ -51,7 +51,7 @@ class Candidates:
                 shutil.rmtree(self.of(later))
 
     def keep_only(self, step: int) -> None:
-        """Removes the weights of all other steps."""
-        for other in self.steps():
-            if other != step:
-                shutil.rmtree(self.of(other))
+        """Removes the weights of all other steps, incomplete ones too."""
+        for path in self.root.iterdir():
+            if path != self.of(step):
+                shutil.rmtree(path)
