@@ -4,14 +4,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
 
 from dreambooth_api.progress import JsonModel
 from dreambooth_trainer.evaluation.figures import CRITERIA, Criterion, Figures
 from dreambooth_trainer.evaluation.warnings import LEAST_DIV, MOST_PRES
 
 MARGIN = 0.01
-"""A later step must have a SUBJ that is higher by more than this: fewer steps change the rest of the model less."""
+"""Differences of SUBJ that do not count: with fewer steps, the rest of the model changes less."""
 
 LEAST_FOLLOW = 0.85
 """Bound of FOLLOW."""
@@ -45,18 +44,19 @@ class Choice(JsonModel):
 def choose_among(candidates: Sequence[Candidate], steps: int) -> Choice:
     """Chooses one of the candidates.
 
-    The first candidate is chosen, until a later one is better:
-
-    - If both are within all of `BOUNDS`, the later one is better if its SUBJ is higher by more than `MARGIN`.
-    - Otherwise it is better if it is less far out of bounds; see `violation`.
-
-    So the chosen SUBJ is at most `MARGIN` below the highest one within bounds.
+    Among those that are within all of `BOUNDS`, it is the first whose SUBJ is at most `MARGIN` below the highest one. If there
+    are none, it is the first of those that are least far out of bounds; see `violation`.
 
     Args:
         candidates: one or more, in the order of their steps.
         steps: steps of the whole training.
     """
-    chosen = reduce(lambda best, later: later if _is_better(later, best) else best, candidates)
+    within = [one for one in candidates if violation(one.figures) == 0]
+    if within:
+        highest = max(one.figures.subj for one in within)
+        chosen = next(one for one in within if one.figures.subj >= highest - MARGIN)
+    else:
+        chosen = min(candidates, key=lambda one: violation(one.figures))
     missed = [criterion for criterion in BOUNDS if _excess(criterion, chosen.figures)]
     names = ", ".join(criterion.title for criterion in BOUNDS)
     if not missed:
@@ -83,13 +83,6 @@ def violation(figures: Figures) -> float:
     if not math.isfinite(figures.subj):
         return math.inf
     return max(_excess(criterion, figures) for criterion in BOUNDS)
-
-
-def _is_better(later: Candidate, best: Candidate) -> bool:
-    before, now = violation(best.figures), violation(later.figures)
-    if before or now:
-        return now < before
-    return later.figures.subj > best.figures.subj + MARGIN
 
 
 def _excess(criterion: Criterion, figures: Figures) -> float:
