@@ -169,11 +169,25 @@ def test_invalid_fields_are_refused_by_the_api_server_and_the_operator(
     with_cluster(test)
 
 
-def test_dora_is_refused_for_comfyui(namespace: str) -> None:
+@pytest.mark.parametrize(
+    ("training", "others", "words"),
+    [
+        (
+            {"method": "lora", "lora": {"useDora": True}},
+            {"output": {"formats": ["diffusers", "comfyui"]}},
+            "useDora is not supported for the format comfyui",
+        ),
+        ({"stopping": "best"}, {"evaluation": {"enabled": False}}, "stopping best needs the figures of the evaluation"),
+    ],
+    ids=["dora", "stopping"],
+)
+def test_a_training_that_contradicts_another_section_is_refused(
+    namespace: str, training: dict[str, Any], others: dict[str, Any], words: str
+) -> None:
     async def test(cluster: Cluster) -> None:
-        wrong = with_field(namespace, "training", {"method": "lora", "lora": {"useDora": True}})
-        wrong["spec"]["output"] = {"formats": ["diffusers", "comfyui"]}
-        with pytest.raises(ApiException, match="useDora is not supported for the format comfyui"):
+        wrong = with_field(namespace, "training", training)
+        wrong["spec"] |= others
+        with pytest.raises(ApiException, match=words):
             await _jobs(cluster).create_namespaced_custom_object(GROUP, VERSION, namespace, PLURAL, wrong)
 
     with_cluster(test)
