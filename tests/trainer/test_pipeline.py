@@ -64,8 +64,8 @@ class TestAFinishedRun:
         files = {path: path.stat().st_mtime_ns for path in copy.output.root.rglob("*") if path.is_file()}
         assert done_again(copy) == []
         assert {path: path.stat().st_mtime_ns for path in files} == files
-        # The copy's log begins with the first start, which only disabled the evaluation.
-        assert copy.log.read_text().count("nothing to do") == 1 + len(get_args(PhaseName))
+        # The copy's log begins with the first start, which had no choice among steps and no evaluation.
+        assert copy.log.read_text().count("nothing to do") == 2 + len(get_args(PhaseName))
 
     def test_reports_its_results(self, finished: Job) -> None:
         said = finished.termination["result"]
