@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from dreambooth_trainer.evaluation.choice import Candidate, choose_among
 from dreambooth_trainer.evaluation.figures import Figures
 from dreambooth_trainer.evaluation.pictures import Comparison
 from dreambooth_trainer.report import PER_CELL, THUMBNAIL, ReportData, picture_uri, render, write_report
@@ -30,6 +31,9 @@ FIGURES = Figures(
     keep=0.96,
     follow=0.9,
 )
+
+
+CHOICE = choose_among([Candidate(step=step, figures=FIGURES) for step in (15, 30)], 30)
 
 
 class Page(HTMLParser):
@@ -89,7 +93,7 @@ def report(tmp_path: Path) -> ReportData:
         comparisons=[comparison("a cat", ["0.png"], ["1.png"])],
         losses=losses(30),
         figures=FIGURES,
-        choice=None,
+        choice=CHOICE,
         settings={"subject": {"class": "dog"}, "training": {"steps": 30, "learningRate": 0.0001}},
         versions={"torch": "2.9.1"},
         device="CPU",
@@ -118,7 +122,8 @@ def test_reports_everything(report: ReportData) -> None:
     ):
         assert expected in text
     assert len(page.all("img")) == 3 + 4 + 2
-    assert len(page.all("svg")) == 3
+    assert len(page.all("svg")) == 3 + 5
+    assert "Step 15 of 30" in page.text
 
 
 def test_settings_are_yaml_that_can_be_used_again(report: ReportData) -> None:
@@ -168,7 +173,7 @@ def test_plots_take_the_pages_colour(report: ReportData) -> None:
 
 def test_plots_in_one_page_do_not_share_clip_paths(report: ReportData) -> None:
     clips = [attributes["id"] for attributes in Page(render(report)).all("clippath")]
-    assert len(clips) == len(set(clips)) == 3
+    assert len(clips) == len(set(clips)) == 3 + 5
 
 
 def test_is_the_same_each_time(report: ReportData) -> None:
@@ -208,6 +213,7 @@ def test_bidirectional_control_characters_are_escaped(report: ReportData) -> Non
     [
         ({"figures": None, "comparisons": []}, ["Figures", "Other prompts"]),
         ({"samples": []}, ["New scenes"]),
+        ({"choice": None}, ["Chosen step"]),
         ({"losses": losses(30, prior=0.0)}, ["Loss of the class"]),
         ({"losses": []}, ["Loss of the subject"]),
     ],
@@ -232,7 +238,7 @@ def test_huge_runs_stay_small(report: ReportData, tmp_path: Path) -> None:
 
 
 def test_a_single_step_is_plotted(report: ReportData) -> None:
-    assert len(Page(render(replace(report, losses=losses(1)))).all("svg")) == 3
+    assert len(Page(render(replace(report, losses=losses(1)))).all("svg")) == 3 + 5
 
 
 def picture_of(uri: str) -> Image.Image:
