@@ -8,6 +8,7 @@ import typer
 
 from dreambooth_api.failures import Interrupted
 from dreambooth_cli.generate import generate
+from dreambooth_cli.plan import plan
 from dreambooth_cli.run import run
 from dreambooth_cli.validate import validate
 from dreambooth_trainer.process.streams import keep_streams
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(validate)
+app.command()(plan)
 app.command()(run)
 app.command()(generate)
 

@@ -20,6 +20,7 @@ TYPED_BY = {
     "docs/api-policy.md": {"kubectl": "tests/operator/test_crd.py"},
     "docs/install.md": {"helm": CLUSTER, "kubectl": CLUSTER, "docker": "tests/cluster/images.py"},
     "docs/gitops.md": {"kubectl": "tests/gitops"},
+    "docs/models.md": {"dreambooth": "tests/cli/test_plan.py"},
     "docs/monitoring.md": {"helm": CLUSTER},
     "docs/tenancy.md": {"kubectl": "tests/operator/test_deleted.py and test_runtimes.py"},
     "charts/dreambooth-operator/README.md": {"helm": CLUSTER},

@@ -20,7 +20,8 @@ from dreambooth_trainer.phases import cache, prior, train
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.division import divide
-from dreambooth_trainer.training.engine import deepspeed_config, plan_zero_stage
+from dreambooth_trainer.training.engine import deepspeed_config
+from dreambooth_trainer.training.zero_stage import plan_zero_stage
 from tests.ports import free_port
 from tests.trainer.tiny_models import build
 from tests.trainer.tiny_training import (
@@ -200,7 +201,9 @@ class TestDeepSpeedConfig:
         sections = settings(Path("model"), Path("photos"), deepspeed=deepspeed)
         parsed = TrainConfig.model_validate(sections)
         division = divide(parsed.training, rank=0, size=1)
-        return deepspeed_config(parsed.training, parsed.deepspeed, division, stage=stage, precision=precision)
+        return deepspeed_config(
+            parsed.training, parsed.deepspeed, division, stage=stage, precision=precision, parameters=1000
+        )
 
     def test_offloads_only_sharded_states(self) -> None:
         offload = {"optimizer": True, "parameters": True}
@@ -213,6 +216,9 @@ class TestDeepSpeedConfig:
             for stage in STAGES
         }
         assert offloaded == {0: set(), 1: {"optimizer"}, 2: {"optimizer"}, 3: {"optimizer", "param"}}
+
+    def test_buffers_are_not_larger_than_the_gradients(self) -> None:
+        assert self.config(2, torch.float32)["zero_optimization"]["reduce_bucket_size"] == 1000
 
     def test_clips_gradients_unless_the_engine_does(self) -> None:
         assert self.config(0, torch.float32)["gradient_clipping"] == 0

@@ -20,7 +20,7 @@ from dreambooth_trainer.models.sources import CONFIGURATION, digests_of
 from dreambooth_trainer.process.storage import digest_of
 
 if TYPE_CHECKING:
-    from transformers import CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerBase
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerBase
 
 BATCH = 64
 """Pictures or texts that are embedded at once."""
@@ -115,6 +115,27 @@ def digest_of_clip_scorer(source: str) -> str:
     return digest_of(Path(file).parent.name)
 
 
+def configuration_of_clip_scorer(source: str) -> "CLIPConfig":
+    """The configuration of a CLIP scorer, without loading it.
+
+    Raises:
+        ModelUnavailable: the model does not exist, can't be downloaded, or is no CLIP model.
+    """
+    try:
+        return _configuration(_locations(source)[0])
+    except (OSError, ValueError) as error:
+        raise _unavailable(source, error) from error
+
+
+def _configuration(model_at: str) -> "CLIPConfig":
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model_at)
+    if config.model_type != "clip":
+        raise ValueError(f"it is a model of type {config.model_type!r}, not 'clip'")
+    return config
+
+
 def _unavailable(source: str, error: Exception) -> ModelUnavailable:
     remedy = (
         "Check the name and the network, and the token in HF_TOKEN where the repository is gated"
@@ -145,11 +166,9 @@ def _locations(source: str) -> tuple[str, str]:
 
 
 def _load(model_at: str, tokenizer_at: str) -> ClipScorer:
-    from transformers import AutoConfig, AutoTokenizer, CLIPModel
+    from transformers import AutoTokenizer, CLIPModel
 
-    config = AutoConfig.from_pretrained(model_at)
-    if config.model_type != "clip":
-        raise ValueError(f"it is a model of type {config.model_type!r}, not 'clip'")
+    config = _configuration(model_at)
     loaded: Any = CLIPModel.from_pretrained(
         model_at, dtype=torch.float32, use_safetensors=True, output_loading_info=True
     )

@@ -114,6 +114,9 @@ class LatentDiffusion:
         """
         raise NotImplementedError
 
+    def choose_kernels(self, device_type: str) -> None:
+        """Chooses what computes fastest on a type of device: `cpu`, `cuda`. Most models leave it to PyTorch."""
+
     @classmethod
     def family(cls) -> Family:
         """What can be done with the models of this family."""

@@ -22,39 +22,22 @@ from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import StepRandomness
 from dreambooth_trainer.training.snapshot import restore_state, state_of
 from dreambooth_trainer.training.state import State, StateReader
-
-BYTES_OF_STATE = {torch.float32: (4, 4, 8), torch.bfloat16: (2, 2, 12), torch.float16: (2, 2, 12)}
-"""Bytes of weights, gradients, and optimizer states (including the float32 master weights) of one parameter."""
-
-SHARE_FOR_STATE = 0.6
-"""Share of a device's memory that the states may take. The rest is for activations and pictures."""
-
-
-def plan_zero_stage(*, parameters: int, precision: torch.dtype, memory: int, processes: int) -> int:
-    """The lowest ZeRO stage at which the states of a training fit into memory (memory model of Rajbhandari et al.,
-    arXiv:1910.02054, section 3).
-
-    Args:
-        parameters: number of trained parameters.
-        precision: number format of weights and gradients.
-        memory: bytes of each device.
-        processes: devices that share the states.
-    """
-    weights, gradients, states = BYTES_OF_STATE[precision]
-    shards = processes
-    needs = [
-        weights + gradients + states,
-        weights + gradients + states / shards,
-        weights + (gradients + states) / shards,
-    ]
-    fitting = (stage for stage, need in enumerate(needs) if parameters * need <= memory * SHARE_FOR_STATE)
-    return next(fitting, 3) if processes > 1 else 0
+from dreambooth_trainer.training.zero_stage import LARGEST_BUCKET, zero_stage
 
 
 def deepspeed_config(
-    training: Training, settings: DeepSpeed, division: Division, *, stage: int, precision: torch.dtype
+    training: Training, settings: DeepSpeed, division: Division, *, stage: int, precision: torch.dtype, parameters: int
 ) -> dict[str, Any]:
-    """DeepSpeed's configuration (JSON schema of its documentation)."""
+    """DeepSpeed's configuration (JSON schema of its documentation).
+
+    Args:
+        training: the settings of the training.
+        settings: the settings of DeepSpeed.
+        division: the share of this process.
+        stage: ZeRO stage.
+        precision: number format of the arithmetic.
+        parameters: number of trained parameters.
+    """
     offload = {
         "offload_optimizer": settings.offload.optimizer and stage > 0,
         "offload_param": settings.offload.parameters and stage == 3,
@@ -64,6 +47,8 @@ def deepspeed_config(
         "gradient_accumulation_steps": len(division.parts),
         "zero_optimization": {
             "stage": stage,
+            # Else training adapters of some megabytes would take a gigabyte.
+            "reduce_bucket_size": min(LARGEST_BUCKET, parameters),
             **{name: {"device": "cpu"} for name, wanted in offload.items() if wanted},
         },
         "bf16": {"enabled": precision == torch.bfloat16 and stage > 0},
@@ -126,7 +111,14 @@ class Engine:
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=module,
             optimizer=optimizer,
-            config=deepspeed_config(training, settings, self.division, stage=self.stage, precision=precision),
+            config=deepspeed_config(
+                training,
+                settings,
+                self.division,
+                stage=self.stage,
+                precision=precision,
+                parameters=sum(weights.numel() for _, weights in module.learning()),
+            ),
             dist_init_required=False,
         )
         if not sharded:
@@ -200,16 +192,8 @@ class Engine:
 
     @staticmethod
     def _stage(module: DreamBoothModule, settings: DeepSpeed, distributed: Distributed, precision: torch.dtype) -> int:
-        if settings.zero_stage != "auto":
-            return settings.zero_stage
-        if settings.offload.parameters:
-            return 3
         learning = sum(parameter.numel() for _, parameter in module.learning())
-        planned = plan_zero_stage(
-            parameters=learning, precision=precision, memory=distributed.memory, processes=distributed.size
-        )
-        # fp16 needs loss scaling, which DeepSpeed has only for stage 1 and higher.
-        return max(planned, 1) if settings.offload.optimizer or precision == torch.float16 else planned
+        return zero_stage(settings, learning, precision, memory=distributed.memory, processes=distributed.size)
 
 
 def _set_learning_rate(group: dict[str, Any], rate: float) -> None:

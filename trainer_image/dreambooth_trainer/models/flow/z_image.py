@@ -39,7 +39,7 @@ class ZImage(ChatTransformer):
             # Pictures are videos of one frame.
             list(z_BCHW.to(dtype).unsqueeze(2)),
             1 - t_B / 1000,
-            _without_padding(prompts["embeddings"].to(dtype), prompts["mask"]),
+            _without_padding(prompts["embeddings"].to(dtype), prompts.get("mask")),
             return_dict=False,
         )[0]
         return -torch.stack(predictions).squeeze(2)
@@ -54,6 +54,8 @@ class ZImage(ChatTransformer):
         return {name: _without_padding(padded[name], padded[f"{name}_mask"]) for name in names}
 
 
-def _without_padding(embeddings_BLD: Tensor, mask_BL: Tensor) -> list[Tensor]:
-    """The embeddings of each prompt, [tokens, D]."""
+def _without_padding(embeddings_BLD: Tensor, mask_BL: Tensor | None) -> list[Tensor]:
+    """The embeddings of each prompt, [tokens, D]; without a mask there is no padding."""
+    if mask_BL is None:
+        return list(embeddings_BLD)
     return list(embeddings_BLD[mask_BL].split(mask_BL.sum(1).tolist()))

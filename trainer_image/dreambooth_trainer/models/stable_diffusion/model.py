@@ -66,8 +66,11 @@ class StableDiffusion(LatentDiffusion):
         self.resolution = int(self.denoiser.config.sample_size) * self.pipeline.vae_scale_factor
         self.denoiser.to(memory_format=torch.channels_last)
         self.autoencoder.module.to(memory_format=torch.channels_last)
-        if self.device.type == "cpu":
-            # At the sizes that a CPU can train, plain attention is faster than the fused kernel.
+        self.choose_kernels(self.device.type)
+
+    def choose_kernels(self, device_type: str) -> None:
+        """Plain attention on a CPU: at the sizes that it can train, it is faster than the fused kernel."""
+        if device_type == "cpu":
             self.denoiser.set_attn_processor(AttnProcessor())
 
     @classmethod

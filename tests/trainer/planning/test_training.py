@@ -1,0 +1,141 @@
+"""Planned memory of the training against counted memory, on a CPU."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dreambooth_api.training import Model, TrainConfig
+from dreambooth_trainer.models.loading import load_model
+from dreambooth_trainer.phases import cache, prepare, prior, train
+from dreambooth_trainer.planning.allocations import Allocations, bytes_of, tensors_in
+from dreambooth_trainer.planning.inputs import Counts, Inputs, prompt_of
+from dreambooth_trainer.planning.phases import Models, PhaseMemory, Target
+from dreambooth_trainer.planning.training import plan_training
+from dreambooth_trainer.training import engine
+from dreambooth_trainer.training.captured import CapturedStep
+from dreambooth_trainer.training.division import divide
+from dreambooth_trainer.training.engine import Engine, StepOutcome
+from dreambooth_trainer.training.module import DreamBoothModule
+from tests.trainer.tiny_training import job_of, settings, write_photos
+
+CLOSE = 0.15
+"""Relative difference between plan and measurement that is allowed."""
+
+
+class Counted(Engine):
+    """Counts the bytes of its tensors, of all steps together."""
+
+    peak: int
+    held: int
+
+    def __init__(self, *arguments: Any) -> None:
+        """Counts from the beginning: DeepSpeed moves the weights of higher stages."""
+        self._allocations = Allocations()
+        with self._allocations:
+            super().__init__(*arguments)
+        self._held = 0 if self.stage else bytes_of(self._module.denoiser.parameters()) - self._allocations.current
+        self._allocations.peak = self._allocations.current
+
+    def step(self, step: int, randomness: Any, dataset: Any) -> StepOutcome:
+        """A step that is counted."""
+        with self._allocations:
+            outcome = super().step(step, randomness, dataset)
+        type(self).peak = self._held + self._allocations.peak + bytes_of(tensors_in(dataset))
+        return outcome
+
+
+def train_counted(root: Path, monkeypatch: pytest.MonkeyPatch, training: dict[str, Any], stage: int) -> TrainConfig:
+    """Trains the embedded model two steps with `Counted`."""
+    write_photos(root / "photos")
+    job = job_of(
+        root,
+        "counted",
+        model={"source": "embedded://emoji"},
+        training={"trainTextEncoder": False, "steps": 2} | training,
+        deepspeed={"zeroStage": stage},
+    )
+    run = job.run()
+    prepared = prepare.prepare(run)
+    dataset = cache.make_dataset(run, prepared.photos, prior.generate_class_images(run))
+    monkeypatch.setattr(engine, "Engine", Counted)
+    train.train(run, dataset)
+    return run.config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("training", "stage"),
+    [
+        ({"mixedPrecision": "fp32"}, 0),
+        ({"mixedPrecision": "bf16"}, 0),
+        ({"mixedPrecision": "bf16", "batchSize": 16}, 0),
+        ({"mixedPrecision": "bf16", "batchSize": 16, "gradientCheckpointing": True}, 0),
+        ({"mixedPrecision": "bf16", "ema": {"enabled": True}}, 0),
+        ({"mixedPrecision": "bf16", "method": "lora"}, 0),
+        ({"mixedPrecision": "bf16"}, 1),
+        ({"mixedPrecision": "bf16"}, 2),
+        ({"mixedPrecision": "bf16"}, 3),
+        ({"mixedPrecision": "fp32"}, 2),
+    ],
+    ids=str,
+)
+def test_the_embedded_model_needs_what_was_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training: dict[str, Any], stage: int
+) -> None:
+    config = train_counted(tmp_path, monkeypatch, training, stage)
+    target = Target("cpu")
+    planned = plan_training(config, target, Models(config, target))
+    assert planned.zero_stage == stage
+    assert planned.peak == pytest.approx(Counted.peak, rel=CLOSE)
+
+
+def planned_for(folder: Path, training: dict[str, Any], device_type: Any = "cpu") -> PhaseMemory:
+    """The plan of a training of a small model."""
+    config = config_of(folder, training)
+    target = Target(device_type)
+    return plan_training(config, target, Models(config, target))
+
+
+def config_of(folder: Path, training: dict[str, Any]) -> TrainConfig:
+    sections = settings(folder, folder, training={"trainTextEncoder": False, "resolution": 64, **training})
+    sections["subject"]["images"] = {"configMap": {"name": "photos"}}
+    return TrainConfig.model_validate(sections)
+
+
+def counted_for(folder: Path, training: dict[str, Any]) -> int:
+    """Most bytes of the tensors of a training of a small model."""
+    config = config_of(folder, training)
+    precision = torch.bfloat16 if config.training.mixed_precision == "bf16" else torch.float32
+    exact = torch.float32 if config.training.method == "full" else precision
+    model = load_model(Model(source=str(folder)), torch.device("cpu"), precision, "", weights=exact)
+    module = DreamBoothModule(model, config.training, 1)
+    for parameter in module.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(precision)
+    inputs = Inputs.of(model, 64, prompt_of(model, config))
+    dataset, division = inputs.dataset(Counts.of(config)), divide(config.training, rank=0, size=1)
+    optimizer = torch.optim.AdamW(module.parameter_groups(), fused=True)
+    step = CapturedStep(module, optimizer, division, precision)
+    randomness = dataset.randomness(0, 0, division.batch)
+    with Allocations() as counted:
+        for _ in range(2):
+            step(randomness, dataset)
+    held = [*module.denoiser.parameters(), *tensors_in(dataset), *tensors_in(randomness)]
+    return counted.peak + bytes_of(held)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"method": "lora", "mixedPrecision": "bf16"},
+        pytest.param({"method": "full", "mixedPrecision": "fp32"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"method": "full", "mixedPrecision": "bf16", "gradientCheckpointing": True}, marks=pytest.mark.slow
+        ),
+    ],
+    ids=str,
+)
+def test_each_family_needs_what_was_planned(family: Path, training: dict[str, Any]) -> None:
+    assert planned_for(family, training).peak == pytest.approx(counted_for(family, training), rel=CLOSE)
