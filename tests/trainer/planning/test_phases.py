@@ -42,7 +42,7 @@ def test_class_images_and_dataset_need_what_was_planned(tmp_path: Path) -> None:
 def test_guidance_doubles_the_batch_of_a_pass(tmp_path: Path) -> None:
     plain, guided = (
         planned(job_of(tmp_path, "guided", model={"source": "embedded://emoji"}, samples=samples).run().config)
-        for samples in ({"perPrompt": 8, "guidanceScale": 1}, {"perPrompt": 8, "guidanceScale": 5})
+        for samples in ({"perPrompt": 16, "guidanceScale": 1}, {"perPrompt": 16, "guidanceScale": 5})
     )
     assert plain["sample"].activations < guided["sample"].activations <= 2 * plain["sample"].activations
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from dreambooth_api.training import TrainConfig
-from dreambooth_trainer.planning.phases import PhaseMemory, Target
+from dreambooth_trainer.planning.phases import Models, PhaseMemory, Target
 from dreambooth_trainer.planning.plan import Plan, plan_run
+from dreambooth_trainer.planning.training import plan_training
 
 GB = 10**9
 TRAINING = PhaseMemory("train", {"unet, float32": 4 * GB}, gradients=4 * GB, optimizer=8 * GB, activations=2 * GB)
@@ -45,11 +46,8 @@ def needs() -> dict[str, int]:
     """Bytes of the training with different settings."""
 
     def of(devices: int = 1, **sections: Any) -> int:
-        return next(
-            phase.needed
-            for phase in plan_run(config(**sections), Target(devices=devices)).phases
-            if phase.phase == "train"
-        )
+        settings, target = config(**sections), Target(devices=devices)
+        return plan_training(settings, target, Models(settings, target)).needed
 
     large = {"batchSize": 64}
     checkpointing = {"batchSize": 64, "gradientCheckpointing": True}
@@ -89,7 +87,9 @@ def test_several_devices_share_before_they_offload(needs: dict[str, int]) -> Non
 
 
 def test_nothing_is_proposed_if_nothing_helps() -> None:
-    assert proposed(10**6) is None
+    plan = plan_run(config(training={"batchSize": 256}), Target(memory=10**8))
+    assert [phase.phase for phase in plan.too_large] == ["train"]
+    assert plan.proposal is None
 
 
 def test_the_phases_have_their_order() -> None:

@@ -33,7 +33,7 @@ class Plan:
     """In the order in which they run."""
     target: Target
     proposal: Proposal | None = None
-    """If the training does not fit the devices: the first settings with which it would; None if there are none."""
+    """If the training alone does not fit the devices: the first settings with which it would; None if there are none."""
 
     @property
     def largest(self) -> PhaseMemory:
@@ -70,7 +70,7 @@ def plan_run(config: TrainConfig, target: Target) -> Plan:
     around, training = plan_around_training(config, models), plan_training(config, target, models)
     first_after = next(number for number, phase in enumerate(around) if phase.phase == "export")
     plan = Plan([*around[:first_after], training, *around[first_after:]], target)
-    if any(phase is training for phase in plan.too_large):
+    if plan.too_large == [training]:
         return replace(plan, proposal=_proposal(config, target))
     return plan
 
