@@ -35,7 +35,11 @@ class Counted(Engine):
         self._allocations = Allocations()
         with self._allocations:
             super().__init__(*arguments)
-        self._held = 0 if self.stage else bytes_of(self._module.denoiser.parameters()) - self._allocations.current
+        self._held = 0
+        if self.stage == 0:
+            averages = self._average.tensors if self._average else []
+            self._held = bytes_of([*self._module.denoiser.parameters(), *averages])
+            self._allocations = Allocations()
         self._allocations.peak = self._allocations.current
 
     def step(self, step: int, randomness: Any, dataset: Any) -> StepOutcome:
@@ -113,9 +117,7 @@ def counted_for(folder: Path, training: dict[str, Any]) -> int:
     exact = torch.float32 if config.training.method == "full" else precision
     model = load_model(Model(source=str(folder)), torch.device("cpu"), precision, "", weights=exact)
     module = DreamBoothModule(model, config.training, 1)
-    for parameter in module.parameters():
-        if not parameter.requires_grad:
-            parameter.data = parameter.data.to(precision)
+    module.round_frozen_weights(precision)
     inputs = Inputs.of(model, 64, prompt_of(model, config))
     dataset, division = inputs.dataset(Counts.of(config)), divide(config.training, rank=0, size=1)
     optimizer = torch.optim.AdamW(module.parameter_groups(), fused=True)
