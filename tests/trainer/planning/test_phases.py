@@ -53,3 +53,13 @@ def test_the_phases_are_those_of_the_run(tmp_path: Path) -> None:
     bare = planned(job_of(tmp_path, "bare", **sections).run().config)
     assert list(bare) == ["cache", "export"]
     assert bare["export"].weights.keys() == {"unet, float32", "text_encoder, float32", "vae, float32"}
+
+
+def test_each_family_is_planned(family: Path, tmp_path: Path) -> None:
+    """In bfloat16, as on a GPU, with the settings of a usual run but for its size."""
+    sections = {"model": {"source": str(family)}, "training": {"resolution": 64, "mixedPrecision": "bf16"}}
+    write_photos(tmp_path / "photos")
+    plan = planned(job_of(tmp_path, "planned", **sections, prior={"images": 2, "batchSize": 2}).run().config, "cuda")
+    assert list(plan) == ["prior", "cache", "export", "sample"]
+    assert all(phase.activations for phase in plan.values() if phase.phase != "export")
+    assert plan["cache"].dataset > 0

@@ -88,10 +88,15 @@ def _model(folder: Path, precision: torch.dtype) -> LatentDiffusion:
     index = json.loads((folder / "model_index.json").read_text())
     kind = MODELS[pipeline_of(folder)]
     parts = {name: _part(folder / name, index[name]) for name in kind.family().folders}
-    options = {name: value for name, value in index.items() if name[0] != "_" and not isinstance(value, list)}
+    options = {name: value for name, value in index.items() if name[0] != "_" and not _names_a_part(value)}
     pipeline = kind.pipeline_class(**parts, **{**options, **kind.without})
     kind.check_pipeline(pipeline)
     return kind(pipeline, device=torch.device("meta"), precision=precision, digest="", commit=None, origin=folder)
+
+
+def _names_a_part(value: Any) -> bool:
+    """Whether a value of `model_index.json` is a library and a class, and not a setting, which may be a list of numbers."""
+    return isinstance(value, list) and all(one is None or isinstance(one, str) for one in value)
 
 
 def _part(folder: Path, named: list[str | None]) -> Any:
