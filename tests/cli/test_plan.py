@@ -55,6 +55,7 @@ def test_a_run_that_fits(manifest: Path) -> None:
     assert lines[-1] == "The run fits: all phases need at most 90% of 17.18 GB"
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_fit_exits_with_5(manifest: Path) -> None:
     result = plan("--gpu-memory", "250M")
     assert result.exit_code == 5

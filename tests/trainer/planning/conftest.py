@@ -28,7 +28,10 @@ def write_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
     return write
 
 
-@pytest.fixture(params=BUILDERS)
+# The networks of Stable Diffusion have many more layers.
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] if name in get_args(Layout) else []) for name in BUILDERS]
+)
 def family(request: pytest.FixtureRequest, write_family: Callable[[str], Path]) -> Path:
     """The folder of each family's small model."""
     return write_family(request.param)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from dreambooth_api.progress import PHASES
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.planning.phases import Models, PhaseMemory, Target
 from dreambooth_trainer.planning.plan import Plan, plan_run
@@ -66,11 +67,13 @@ def proposed(memory: int, devices: int = 1) -> dict[str, Any] | None:
     return None if plan.proposal is None else dict(plan.proposal.settings)
 
 
+@pytest.mark.slow
 def test_checkpointing_is_proposed_first(needs: dict[str, int]) -> None:
     assert needs["checkpointing"] < needs["plain"]
     assert proposed(int(needs["checkpointing"] / 0.9) + 1) == {"training.gradientCheckpointing": True}
 
 
+@pytest.mark.slow
 def test_one_device_is_helped_by_offloading(needs: dict[str, int]) -> None:
     assert needs["offload"] < needs["checkpointing"]
     assert proposed(int(needs["offload"] / 0.9) + 1) == {
@@ -80,12 +83,14 @@ def test_one_device_is_helped_by_offloading(needs: dict[str, int]) -> None:
     }
 
 
+@pytest.mark.slow
 def test_several_devices_share_before_they_offload(needs: dict[str, int]) -> None:
     settings = proposed(int(needs["stage 2"] / 0.9) + 1, devices=2)
     assert settings is not None and settings["deepspeed.zeroStage"] in (1, 2)
     assert "deepspeed.offload.optimizer" not in settings
 
 
+@pytest.mark.slow
 def test_nothing_is_proposed_if_nothing_helps() -> None:
     plan = plan_run(config(training={"batchSize": 256}), Target(memory=10**8))
     assert [phase.phase for phase in plan.too_large] == ["train"]
@@ -93,5 +98,8 @@ def test_nothing_is_proposed_if_nothing_helps() -> None:
 
 
 def test_the_phases_have_their_order() -> None:
-    plan = plan_run(config(prior={"images": 2}, samples={"prompts": ["a dog"]}), Target())
+    sections = {"prior": {"images": 2}, "samples": {"prompts": ["a dog"]}}
+    plan = plan_run(config(**sections), Target())
     assert [phase.phase for phase in plan.phases] == ["prior", "cache", "train", "export", "sample"]
+    chosen = plan_run(config(**sections, training={"stopping": "best"}, evaluation={"perPrompt": 2}), Target())
+    assert [phase.phase for phase in chosen.phases] == [phase for phase in PHASES if phase != "prepare"]

@@ -4,7 +4,7 @@ It mirrors `phases/`: which parts of the model are on the device, in which numbe
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -108,7 +108,7 @@ class Models:
 
 
 def plan_around_training(config: TrainConfig, models: Models) -> list[PhaseMemory]:
-    """The memory of all phases but the training, in their order.
+    """The memory of all phases but the training.
 
     Raises:
         ModelUnavailable: the model, or the CLIP model, has no configuration.
@@ -126,7 +126,8 @@ def plan_around_training(config: TrainConfig, models: Models) -> list[PhaseMemor
             planned.append(_generating("sample", inputs, pictures, samples.guidance_scale, weights))
         if config.evaluation.enabled:
             scorer = {"CLIP scorer, float32": _bytes_of_scorer(config.evaluation.encoder)}
-            planned.append(_generating("evaluate", inputs, BATCH, samples.guidance_scale, weights | scorer))
+            measured = _generating("evaluate", inputs, BATCH, samples.guidance_scale, weights | scorer)
+            planned += [measured, *([replace(measured, phase="choose")] if config.training.stopping == "best" else [])]
     return planned
 
 

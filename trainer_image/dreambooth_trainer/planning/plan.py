@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dreambooth_api.progress import PHASES
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.planning.phases import Models, PhaseMemory, Target, plan_around_training
 from dreambooth_trainer.planning.training import plan_training
@@ -68,8 +69,7 @@ def plan_run(config: TrainConfig, target: Target) -> Plan:
     """
     models = Models(config, target)
     around, training = plan_around_training(config, models), plan_training(config, target, models)
-    first_after = next(number for number, phase in enumerate(around) if phase.phase == "export")
-    plan = Plan([*around[:first_after], training, *around[first_after:]], target)
+    plan = Plan(sorted([*around, training], key=lambda phase: PHASES.index(phase.phase)), target)
     if plan.too_large == [training]:
         return replace(plan, proposal=_proposal(config, target))
     return plan
