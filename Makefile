@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 SYNC := $(BIN)/uv sync --locked --inexact --extra trainer --extra operator
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --durations 20 --durations-min 2
-PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-containers crds chart cluster-up cluster-down demo-cluster lint bench clean
@@ -20,13 +20,7 @@ demo: .venv/trainer  ## Trains the example dog on this machine and ends with a r
 	$(BIN)/dreambooth run examples/dog/dreamboothjob.yaml
 
 test: .venv/developer  ## Runs the tests that take minutes; lists the slowest at the end.
-	$(MAKE) --no-print-directory --jobs=2 programs fast-tests
-
-programs:
 	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build
-
-# Those that need no cluster run while its programs are built.
-fast-tests:
 	$(PYTEST) $(PARALLEL) -m "not (slow or containers or timed)"
 
 test-slow: .venv/developer  ## Runs the tests that take longer: complete trainings, kills, outages, Prometheus; and those of times.

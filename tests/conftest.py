@@ -123,20 +123,13 @@ def loaded(node: Cluster) -> Mapping[str, str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests by what they need: `-m "not cluster"` leaves out what needs a cluster. Files that need none of its programs
-    come first, as these may still be being built."""
+    """Marks tests by what they need: `-m "not cluster"` leaves out what needs a cluster."""
     for item in items:
         needs = getattr(item, "fixturenames", ())
         if "cluster" in needs or "own_cluster" in needs:
             item.add_marker(pytest.mark.cluster)
         if "node" in needs:
             item.add_marker(pytest.mark.containers)
-    later = {
-        item.path
-        for item in items
-        if {"cluster", "own_cluster", "helm"}.intersection(getattr(item, "fixturenames", ()))
-    }
-    items.sort(key=lambda item: item.path in later)
 
 
 def pytest_xdist_auto_num_workers() -> int:
