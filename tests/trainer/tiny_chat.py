@@ -1,5 +1,7 @@
 """The flow-matching families with a language model of Qwen's kind in small."""
 
+from typing import Any
+
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_flux2 import AutoencoderKLFlux2
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
@@ -39,18 +41,27 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     return tokenizer
 
 
+VISION = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+"""The part for pictures of a language model, which nothing uses."""
+
+
+def language_model(layers: int, **further: Any) -> dict[str, Any]:
+    """The configuration of a language model of Qwen's kind."""
+    return {
+        "vocab_size": len(qwen_tokenizer()),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 1024,
+        **further,
+    }
+
+
 def qwen3(layers: int) -> Qwen3Config:
     """A language model of Qwen3's kind."""
-    return Qwen3Config(
-        vocab_size=len(qwen_tokenizer()),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-        max_position_embeddings=1024,
-    )
+    return Qwen3Config(**language_model(layers, head_dim=8))
 
 
 def flux2_klein() -> Flux2KleinPipeline:
@@ -122,20 +133,8 @@ def video_autoencoder() -> AutoencoderKLQwenImage:
 
 def qwen_image() -> QwenImagePipeline:
     """With two blocks: the text in the last one has no effect."""
-    tokenizer = qwen_tokenizer()
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "max_position_embeddings": 1024,
-        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]},
-        "bos_token_id": None,
-        "eos_token_id": None,
-    }
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2]}
+    text = language_model(2, rope_parameters=rope, bos_token_id=None, eos_token_id=None)
     transformer = QwenImageTransformer2DModel(
         in_channels=16,
         out_channels=4,
@@ -151,27 +150,16 @@ def qwen_image() -> QwenImagePipeline:
     return QwenImagePipeline(
         scheduler=scheduler,
         vae=video_autoencoder(),
-        text_encoder=Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision)),
-        tokenizer=tokenizer,
+        text_encoder=Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=VISION)),
+        tokenizer=qwen_tokenizer(),
         transformer=enlarge(transformer, 3),
     )
 
 
 def krea2() -> Krea2Pipeline:
     """With conditioning on two layers of the text encoder."""
-    tokenizer = qwen_tokenizer()
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 8,
-        "max_position_embeddings": 1024,
-        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "mrope_interleaved": True},
-    }
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "mrope_interleaved": True}
+    text = language_model(3, head_dim=8, rope_parameters=rope)
     transformer = Krea2Transformer2DModel(
         in_channels=16,
         num_layers=1,
@@ -192,8 +180,8 @@ def krea2() -> Krea2Pipeline:
     return Krea2Pipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, max_image_seq_len=6400),
         vae=video_autoencoder(),
-        text_encoder=Qwen3VLModel(Qwen3VLConfig(text_config=text, vision_config=vision)),
-        tokenizer=tokenizer,
+        text_encoder=Qwen3VLModel(Qwen3VLConfig(text_config=text, vision_config=VISION)),
+        tokenizer=qwen_tokenizer(),
         transformer=enlarge(transformer, 3),
         text_encoder_select_layers=[1, 3],
     )

@@ -86,9 +86,12 @@ class Objective(Protocol):
         ...
 
 
-def exact_weights(module: nn.Module) -> set[str]:
-    """Names of the weights that are float32 in every arithmetic: diffusers loads them so, whatever the format of the others."""
-    kept = set(getattr(module, "_keep_in_fp32_modules", None) or ())
+def exact_weights(module: nn.Module, precision: torch.dtype) -> set[str]:
+    """Names of the weights that are float32 where the others have another number format: libraries load them so."""
+    kept = set(getattr(module, "_keep_in_fp32_modules_strict", None) or ())
+    # transformers applies the other list to float16 alone, diffusers to all formats.
+    if precision == torch.float16 or isinstance(module, ModelMixin):
+        kept |= set(getattr(module, "_keep_in_fp32_modules", None) or ())
     return {name for name, _ in module.named_parameters() if kept.intersection(name.split("."))}
 
 

@@ -52,6 +52,9 @@ class LatentDiffusion:
     """Parts that neither training nor generation needs, as arguments of the pipeline."""
     pipeline_arguments: ClassVar[Mapping[str, str]] = {"embeddings": "prompt_embeds"}
     """The pipeline's names for what `encode_prompts` returns."""
+    guidance_offset: ClassVar[float] = 0.0
+    """By how much the pipeline's guidance scale is lower. With 1, it adds g (pos - neg) to the prediction for the prompt, pos;
+    others add it to the negative one, neg."""
     word_prefix: ClassVar[str] = ""
     """The tokenizer's mark at the beginning of a word."""
     word_suffix: ClassVar[str] = ""
@@ -237,7 +240,7 @@ class LatentDiffusion:
 
     def _guidance(self, scale: float) -> dict[str, float]:
         """Arguments of the pipeline for classifier-free guidance; a scale of 1 is none."""
-        return {"guidance_scale": scale}
+        return {"guidance_scale": scale - self.guidance_offset}
 
     def _from_pipeline(self, latents: Tensor, height: int, width: int) -> Tensor:
         """Latents that the pipeline returns, in the denoiser's scale, [B, C, H, W].
@@ -392,7 +395,7 @@ def _in_precision(module: ModelMixin, precision: torch.dtype) -> ModelMixin:
     """The module, or a copy with weights in that number format: autocast would convert the weights in every pass."""
     if module.dtype == precision:
         return module
-    exact = exact_weights(module)
+    exact = exact_weights(module, precision)
     converted = {
         id(weights): weights if name in exact else nn.Parameter(weights.to(precision), False)
         for name, weights in module.named_parameters()

@@ -114,14 +114,15 @@ def plan_around_training(config: TrainConfig, models: Models) -> list[PhaseMemor
         ModelUnavailable: the model, or the CLIP model, has no configuration.
     """
     prior, samples = config.prior, config.samples
-    inputs, exact = models.load(exact=False), models.load(exact=True).model
+    inputs = models.load(exact=False)
+    exported = models.load(exact=True).model if inputs.model.family().exports_float32 else inputs.model
     with models.mode:
         weights = weights_of(inputs.model.parts)
         planned = []
         if prior.enabled:
             planned.append(_generating("prior", inputs, prior.batch_size, prior.sampler.guidance_scale, weights))
         planned.append(_encoding(config, inputs, weights))
-        planned.append(PhaseMemory("export", weights_of(exact.parts) if exact.family().exports_float32 else weights))
+        planned.append(PhaseMemory("export", weights_of(exported.parts)))
         if pictures := min(BATCH, len(samples.prompts) * samples.per_prompt):
             planned.append(_generating("sample", inputs, pictures, samples.guidance_scale, weights))
         if config.evaluation.enabled:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from dreambooth_api.failures import ModelUnavailable
 from dreambooth_api.model_files import pipeline_of, why_no_base_model
 from dreambooth_api.training import Model
+from dreambooth_trainer.models.base import exact_weights
 from dreambooth_trainer.models.latent import LatentDiffusion
 from dreambooth_trainer.models.loading import MODELS
 from dreambooth_trainer.models.objectives.ddpm import Ddpm
@@ -125,14 +126,14 @@ def _replace_tensors(module: nn.Module, weights: torch.dtype) -> None:
         module: the module.
         weights: number format of its frozen weights, of which libraries keep some in float32. Trained ones are float32.
     """
-    kept = _kept_in_float32(module, weights)
+    exact = exact_weights(module, weights)
     # Submodules may share weights, such as embeddings of tokens.
     replaced: dict[nn.Parameter, nn.Parameter] = {}
     for path, part in module.named_modules():
         for name, parameter in list(part.named_parameters(recurse=False)):
             if parameter not in replaced:
-                exact = parameter.requires_grad or kept.intersection(f"{path}.{name}".split("."))
-                data = _like(parameter, torch.float32 if exact else weights)
+                is_exact = parameter.requires_grad or f"{path}.{name}".lstrip(".") in exact
+                data = _like(parameter, torch.float32 if is_exact else weights)
                 replaced[parameter] = nn.Parameter(data, parameter.requires_grad)
             part.register_parameter(name, replaced[parameter])
         for name, buffer in list(part.named_buffers(recurse=False)):
@@ -140,15 +141,6 @@ def _replace_tensors(module: nn.Module, weights: torch.dtype) -> None:
         for name, constant in vars(part).items():
             if isinstance(constant, Tensor):
                 setattr(part, name, _like(constant))
-
-
-def _kept_in_float32(module: nn.Module, weights: torch.dtype) -> set[str]:
-    """Names of submodules that `from_pretrained` keeps in float32."""
-    names: set[str] = set(getattr(module, "_keep_in_fp32_modules_strict", None) or ())
-    # transformers applies the other list to float16 alone, diffusers to all formats.
-    if weights == torch.float16 or isinstance(module, ModelMixin):
-        names |= set(getattr(module, "_keep_in_fp32_modules", None) or ())
-    return names
 
 
 def _like(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:

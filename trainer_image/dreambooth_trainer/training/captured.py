@@ -80,7 +80,7 @@ class CapturedStep:
         self._precision = precision
         learning = dict(module.learning())
         self._learning = list(learning.values())
-        exact = module.exact_weights()
+        exact = module.exact_weights(precision)
         self._to_round = {f"module.{name}": weights for name, weights in learning.items() if name not in exact}
         self._passes = _ForwardAndBackward(module, 1 / len(division.parts))
         self._device = self._learning[0].device

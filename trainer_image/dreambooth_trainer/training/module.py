@@ -126,13 +126,13 @@ class DreamBoothModule(nn.Module):
         """Names and parameters that are trained."""
         return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
 
-    def exact_weights(self) -> set[str]:
-        """Names of the weights that are float32 in every arithmetic."""
-        return {f"denoiser.{name}" for name in exact_weights(self.denoiser)}
+    def exact_weights(self, precision: torch.dtype) -> set[str]:
+        """Names of the weights that stay float32 in an arithmetic."""
+        return {f"denoiser.{name}" for name in exact_weights(self.denoiser, precision)}
 
     def round_frozen_weights(self, precision: torch.dtype) -> None:
         """Converts the frozen weights to the number format of the arithmetic."""
-        exact = self.exact_weights()
+        exact = self.exact_weights(precision)
         for name, parameter in self.named_parameters():
             if not parameter.requires_grad and name not in exact:
                 parameter.data = parameter.data.to(precision)

@@ -100,6 +100,8 @@ def test_exported_weights_have_the_format_of_the_arithmetic(
     found, wanted = load_file(file), exact.denoiser.state_dict()
     assert found.keys() == wanted.keys()
     for name, tensor in found.items():
-        assert tensor.dtype == (torch.float32 if name in exact_weights(exact.denoiser) else torch.bfloat16)
+        assert tensor.dtype == (
+            torch.float32 if name in exact_weights(exact.denoiser, torch.bfloat16) else torch.bfloat16
+        )
         # A weight is rounded once when it is loaded, and once more if an adapter is added.
         torch.testing.assert_close(tensor.float(), wanted[name], rtol=2**-7, atol=2**-9)

@@ -9,6 +9,13 @@ from torch import Tensor
 from dreambooth_trainer.models.base import Tensors
 from dreambooth_trainer.models.flow.model import FlowTransformer
 
+MASKED_PROMPTS = {"embeddings": "prompt_embeds", "mask": "prompt_embeds_mask"}
+"""The pipelines' names for conditioning with a mask."""
+
+INSTRUCTION = 34
+"""Tokens before the prompt in the template of Qwen-Image and Krea 2, an instruction to describe a picture, which their pipelines
+leave out of the conditioning."""
+
 
 class ChatTransformer(FlowTransformer):
     """A loaded model; the common part of the families."""

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from dreambooth_trainer.models.autoencoder import Autoencoder, VideoAutoencoder
 from dreambooth_trainer.models.base import Tensors
-from dreambooth_trainer.models.flow.chat import ChatTransformer
+from dreambooth_trainer.models.flow.chat import INSTRUCTION, MASKED_PROMPTS, ChatTransformer
 
-INSTRUCTION = 34
-"""Tokens before the prompt, an instruction to describe a picture, which the pipeline leaves out of the conditioning."""
 SUFFIX = 5
 """Tokens after the prompt and its padding, with which the answer begins."""
 
@@ -23,11 +21,9 @@ class Krea2(ChatTransformer):
 
     pipeline_class: ClassVar[type[DiffusionPipeline]] = Krea2Pipeline
     autoencoder_class: ClassVar[type[Autoencoder]] = VideoAutoencoder
+    guidance_offset: ClassVar[float] = 1.0
     text_lengths: ClassVar[Mapping[str, int]] = {"text_encoder": INSTRUCTION + 512 - SUFFIX}
-    pipeline_arguments: ClassVar[Mapping[str, str]] = {
-        "embeddings": "prompt_embeds",
-        "mask": "prompt_embeds_mask",
-    }
+    pipeline_arguments: ClassVar[Mapping[str, str]] = MASKED_PROMPTS
 
     def _message(self, prompt: str) -> str:
         return f"{self.pipeline.prompt_template_encode_prefix}{prompt}"
@@ -68,7 +64,3 @@ class Krea2(ChatTransformer):
             return_dict=False,
         )[0]
         return self._unpacked(prediction_BND, height, width)
-
-    def _guidance(self, scale: float) -> dict[str, float]:
-        # The pipeline adds g (pos - neg) to the prediction for the prompt, pos; others add it to the negative one, neg.
-        return {"guidance_scale": scale - 1}

@@ -9,10 +9,7 @@ from torch import Tensor
 
 from dreambooth_trainer.models.autoencoder import Autoencoder, VideoAutoencoder
 from dreambooth_trainer.models.base import Tensors
-from dreambooth_trainer.models.flow.chat import ChatTransformer
-
-INSTRUCTION = 34
-"""Tokens before the prompt, an instruction to describe a picture, which the pipeline leaves out of the conditioning."""
+from dreambooth_trainer.models.flow.chat import INSTRUCTION, MASKED_PROMPTS, ChatTransformer
 
 
 class QwenImage(ChatTransformer):
@@ -21,10 +18,7 @@ class QwenImage(ChatTransformer):
     pipeline_class: ClassVar[type[DiffusionPipeline]] = QwenImagePipeline
     autoencoder_class: ClassVar[type[Autoencoder]] = VideoAutoencoder
     text_lengths: ClassVar[Mapping[str, int]] = {"text_encoder": INSTRUCTION + 512}
-    pipeline_arguments: ClassVar[Mapping[str, str]] = {
-        "embeddings": "prompt_embeds",
-        "mask": "prompt_embeds_mask",
-    }
+    pipeline_arguments: ClassVar[Mapping[str, str]] = MASKED_PROMPTS
     unread_layers: ClassVar[Sequence[str]] = (
         "attn.add_q_proj",
         "attn.norm_added_q",

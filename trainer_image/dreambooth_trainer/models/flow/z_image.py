@@ -9,7 +9,7 @@ from diffusers.pipelines.z_image.pipeline_z_image import ZImagePipeline
 from torch import Tensor
 
 from dreambooth_trainer.models.base import Tensors
-from dreambooth_trainer.models.flow.chat import ChatTransformer
+from dreambooth_trainer.models.flow.chat import MASKED_PROMPTS, ChatTransformer
 
 
 class ZImage(ChatTransformer):
@@ -22,10 +22,8 @@ class ZImage(ChatTransformer):
     pipeline_class: ClassVar[type[DiffusionPipeline]] = ZImagePipeline
     fixed_shapes: ClassVar[bool] = False
     thinking: ClassVar[bool] = True
-    pipeline_arguments: ClassVar[Mapping[str, str]] = {
-        "embeddings": "prompt_embeds",
-        "mask": "prompt_embeds_mask",
-    }
+    guidance_offset: ClassVar[float] = 1.0
+    pipeline_arguments: ClassVar[Mapping[str, str]] = MASKED_PROMPTS
 
     def encode_prompts(self, tokens: Tensors) -> Tensors:
         """Hidden states of the last layer but one, `embeddings` [B, L, D], and `mask` [B, L], true for the tokens of the
@@ -43,10 +41,6 @@ class ZImage(ChatTransformer):
             return_dict=False,
         )[0]
         return -torch.stack(predictions).squeeze(2)
-
-    def _guidance(self, scale: float) -> dict[str, float]:
-        # The pipeline adds g (pos - neg) to the prediction for the prompt, pos; others add it to the negative one, neg.
-        return {"guidance_scale": scale - 1}
 
     def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> dict[str, Any]:
         padded = super()._pipeline_conditioning(prompts, negative_prompt, guided)
