@@ -16,11 +16,15 @@ from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.process.storage import atomic_folder
 
 
+def clip_tokenizer() -> CLIPTokenizer:
+    """The tokenizer of the embedded model, padded to the 77 tokens of CLIP: its ids use only some of the 49,408 rows."""
+    return CLIPTokenizer.from_pretrained(embedded.path("emoji") / "pipeline" / "tokenizer", model_max_length=77)
+
+
 def build() -> StableDiffusionPipeline:
     """The architecture of Stable Diffusion 1.5; only dimensions that differ from diffusers' defaults are given.
 
-    Random numbers for 1.1 billion weights take half a minute on a CPU, so a GPU generates them if there is one. The
-    tokenizer is that of the embedded model, padded to the 77 tokens of CLIP: its ids use only some of the 49,408 rows.
+    Random numbers for 1.1 billion weights take half a minute on a CPU, so a GPU generates them if there is one.
     """
     torch.manual_seed(0)
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
@@ -41,7 +45,7 @@ def build() -> StableDiffusionPipeline:
             max_position_embeddings=77,
         )
     )
-    tokenizer = CLIPTokenizer.from_pretrained(embedded.path("emoji") / "pipeline" / "tokenizer", model_max_length=77)
+    tokenizer = clip_tokenizer()
     scheduler = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,

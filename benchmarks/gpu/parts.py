@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -22,6 +22,9 @@ from benchmarks.speed import SCRIPT, Arm, Measured, Size, measure, tables, train
 from benchmarks.timed import ProgramFailed, run_timed
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer import embedded
+
+if TYPE_CHECKING:
+    from benchmarks.gpu.steps import Case
 
 ROOT = Path(__file__).resolve().parents[2]
 DOG = Subject("dog")
@@ -43,8 +46,7 @@ def tests(settings: Settings, found: Found) -> None:
 
 def gpu_tests(settings: Settings, found: Found) -> None:
     """The tests that need a GPU."""
-    # Without a GPU, collecting all tests only takes time.
-    _pytest(settings, found, "test_gpu.py" if settings.pretend else "", "gpu", "-rfEP")
+    _pytest(settings, found, "test_gpu.py", "gpu", "-rfEP", "-n", "4")
 
 
 def slow_tests(settings: Settings, found: Found) -> None:
@@ -65,37 +67,19 @@ def speed_4(settings: Settings, found: Found) -> None:
 
 
 def steps(settings: Settings, found: Found) -> None:
-    """The training step alone."""
+    """The training step alone: Stable Diffusion 1.5 and XL."""
     # Imported late: in the other parts, the measured memory of a program is at least that of the process that starts
     # it.
-    from diffusers import StableDiffusionPipeline
+    from benchmarks.gpu.steps import STABLE_DIFFUSION
 
-    from benchmarks.gpu.steps import measure_steps
-    from benchmarks.random_model import build
+    _measure_cases(settings, found, STABLE_DIFFUSION)
 
-    if settings.pretend:
-        _need_embedded_weights()
-        small = embedded.path("emoji") / "pipeline"
-        cases = measure_steps(lambda: StableDiffusionPipeline.from_pretrained(small, safety_checker=None), 8, 1)
-    else:
-        cases = measure_steps(build, 64, 60)
-    for name, measured in cases:
-        found.figures[name] = measured
-        print(name, measured, flush=True)
-        found.summary = "steps/s: " + ", ".join(
-            f"{one} {it['stepsPerSecond']:.2f}" for one, it in found.figures.items()
-        )
-        found.table = "\n".join(
-            (
-                "| step alone | steps/s | allocated GiB | reserved GiB |",
-                "|---|---:|---:|---:|",
-                *(
-                    f"| {one} | {' | '.join(f'{value:.2f}' for value in it.values())} |"
-                    for one, it in found.figures.items()
-                ),
-            )
-        )
-        found.save()
+
+def transformers(settings: Settings, found: Found) -> None:
+    """The training step alone: adapters of the large transformers."""
+    from benchmarks.gpu.steps import FLOW_TRANSFORMERS
+
+    _measure_cases(settings, found, FLOW_TRANSFORMERS)
 
 
 def memory(settings: Settings, found: Found) -> None:
@@ -162,7 +146,8 @@ def example(settings: Settings, found: Found) -> None:
 PARTS: Mapping[str, tuple[Callable[[Settings, Found], None], float]] = {
     "tests": (tests, 180),
     "gpu-tests": (gpu_tests, 150),
-    "steps": (steps, 120),
+    "steps": (steps, 180),
+    "transformers": (transformers, 180),
     "speed-1": (speed_1, 130),
     "speed-4": (speed_4, 130),
     "memory": (memory, 90),
@@ -222,6 +207,20 @@ def _speed(settings: Settings, found: Found, batch: int) -> None:
         found.summary = "; ".join(filter(None, (*problems, found.summary)))
         found.save()
         raise Failed("; ".join(problems))
+
+
+def _measure_cases(settings: Settings, found: Found, cases: "Sequence[Case]") -> None:
+    from benchmarks.gpu.steps import measure_cases, table
+
+    for name, measured in measure_cases(cases, _empty(settings, "models"), small=settings.pretend):
+        found.figures[name] = measured
+        print(name, measured, flush=True)
+        found.summary = "steps/s: " + ", ".join(
+            f"{one} {format(it['stepsPerSecond'], '.2f') if 'stepsPerSecond' in it else 'failed'}"
+            for one, it in found.figures.items()
+        )
+        found.table = table(found.figures)
+        found.save()
 
 
 def _base(settings: Settings) -> Base:

@@ -1,119 +1,294 @@
-"""Speed and memory of the training step alone, without start-up, files and pictures. Used by `parts.py`.
+"""Speed and memory of training steps and of the generation of pictures, without start-up and files, and what the plan says of
+them. Used by `parts.py`.
 
-The latents are random. The comparison with a complete run shows the cost of the other work.
+Weights and inputs are random. The comparison with a complete run shows the cost of the other work.
 """
 
 import gc
+import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from torch import Tensor, nn
 
-from dreambooth_api.training import DeepSpeed, Training
-from dreambooth_trainer.models.base import Framing, LatentMoments
-from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
+from benchmarks.gpu.sizes import write
+from dreambooth_api.training import Model, TrainConfig
+from dreambooth_trainer.evaluation.pictures import sampler_of
+from dreambooth_trainer.models.base import LatentMoments, exact_weights
+from dreambooth_trainer.models.latent import LatentDiffusion
+from dreambooth_trainer.planning.inputs import Counts, Inputs, prompt_of
+from dreambooth_trainer.planning.phases import Target
+from dreambooth_trainer.planning.plan import plan_run
+from dreambooth_trainer.planning.weightless import load_weightless
 from dreambooth_trainer.process.distributed import Distributed
-from dreambooth_trainer.training.batch import Noised
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.engine import Engine
 from dreambooth_trainer.training.module import DreamBoothModule
 
-CASES: Mapping[str, Mapping[str, Any]] = {
-    "full 1+1": {},
-    "full 4+4": {"batchSize": 4},
-    "full 1+1, text encoder": {"trainTextEncoder": True},
-    "full 1+1, min-SNR, EMA": {"minSnrGamma": 5, "ema": {"enabled": True}},
-    "full 1+1, checkpointing": {"gradientCheckpointing": True},
-    "full 1+1, float32": {"mixedPrecision": "fp32"},
-    "lora 1+1": {"method": "lora"},
-    "lora 4+4": {"method": "lora", "batchSize": 4},
-}
-"""`training` sections of a manifest, by case."""
-
 FIRST_STEPS = 8
 """Steps before the measurement: warm-up and capture."""
 
-PHOTOS, POOL = 5, 64
-"""Number of photos, and of noisy class images, from which batches are selected."""
+AT_ONCE = 10
+"""Steps between two looks at the clock."""
+
+SECONDS = 2.5
+"""Seconds of steps that are measured."""
+
+PLANS = 8
+"""Plans that are computed at once."""
+
+PICTURES = 4
+"""Pictures that are generated at once."""
+
+GIB = 2**30
+
+Figures: TypeAlias = dict[str, float | str]
+
+TITLES = {
+    "stepsPerSecond": "steps/s",
+    "firstStepsSeconds": f"first {FIRST_STEPS}, s",
+    "plannedGib": "planned, GiB",
+    "allocatedGib": "allocated",
+    "reservedGib": "reserved",
+    "pictureStepsPerSecond": f"{PICTURES} pictures: steps/s",
+    "plannedPicturesGib": "planned, GiB",
+    "allocatedPicturesGib": "allocated",
+    "reservedPicturesGib": "reserved",
+}
+"""Columns of the table."""
 
 
-def measure_steps(
-    build: Callable[[], StableDiffusionPipeline], latent: int, steps: int
-) -> Iterator[tuple[str, dict[str, float]]]:
-    """Measures one case after the other.
+@dataclass(frozen=True)
+class Case:
+    """A training that is measured."""
+
+    model: str
+    """Its name in `sizes.py`."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Section of a manifest."""
+    prior: bool = True
+    """Whether a batch has as many class images as photos."""
+
+    def __str__(self) -> str:
+        settings = {"batchSize": 1, "method": "full", **self.training}
+        size, method = settings.pop("batchSize"), settings.pop("method")
+        return ", ".join(
+            [f"{self.model} {method} {size}{f'+{size}' if self.prior else ''}", *map(_words, settings.items())]
+        )
+
+    def config(self, folder: Path) -> TrainConfig:
+        """The run, whose model is in a folder.
+
+        Four pictures are generated at once, so that one generation is that of the class images and of the samples.
+        """
+        pictures = {"prompts": ["a {identifier} {class} on a beach"], "perPrompt": PICTURES}
+        return TrainConfig.model_validate(
+            {
+                "model": {"source": str(folder)},
+                "subject": {"class": "dog", "identifier": "sks", "images": {"configMap": {"name": "photos"}}},
+                "prior": {"images": 64, "batchSize": PICTURES} if self.prior else {"enabled": False},
+                "training": {"batchSize": 1, "trainTextEncoder": False, "mixedPrecision": "bf16", **self.training},
+                "samples": {**pictures, "steps": 4},
+                "evaluation": {"enabled": False},
+            }
+        )
+
+
+LORA = {"method": "lora"}
+CHECKPOINTING = {"gradientCheckpointing": True}
+
+STABLE_DIFFUSION = (
+    Case("sd1.5"),
+    Case("sd1.5", {"batchSize": 4}),
+    Case("sd1.5", LORA),
+    Case("sd1.5", {**LORA, "batchSize": 4}),
+    Case("sd1.5", {**LORA, "lora": {"useDora": True}}),
+    Case("sd1.5", {"trainTextEncoder": True}),
+    Case("sd1.5", {"ema": {"enabled": True}}),
+    Case("sd1.5", CHECKPOINTING),
+    Case("sd1.5", {"mixedPrecision": "fp32"}),
+    Case("sdxl", LORA),
+    Case("sdxl", LORA, prior=False),
+    Case("sdxl", CHECKPOINTING),
+)
+
+FLOW_TRANSFORMERS = (
+    Case("klein-4b", LORA),
+    Case("z-image", LORA),
+    Case("flux1-dev", LORA),
+    Case("flux1-dev", {**LORA, **CHECKPOINTING}),
+    Case("qwen-image", {**LORA, **CHECKPOINTING}),
+    Case("krea2", {**LORA, **CHECKPOINTING}),
+    Case("klein-4b", CHECKPOINTING),
+)
+
+
+def measure_cases(cases: Sequence[Case], folder: Path, *, small: bool) -> Iterator[tuple[str, Figures]]:
+    """Measures one case after the other. Other processes compute the plans meanwhile.
 
     Args:
-        build: creates the base model.
-        latent: side of the latents; 64 for pictures of 512 pixels.
-        steps: number of measured steps.
+        cases: the cases.
+        folder: folder of the models, which are written.
+        small: whether the models are small ones.
 
     Yields:
-        The name of a case; its steps per second, and, on a GPU, the peak of allocated and of reserved memory in GiB.
+        The name of a case and its figures: steps per second, pictures per second, and, on a GPU, memory in GiB. A case for
+        which the memory is too small, or that fails, has an `error` instead.
     """
     distributed = Distributed.from_environment()
-    for name, settings in CASES.items():
-        yield name, _measure(build, distributed, Training.model_validate(settings), latent, steps)
+    distributed.connect()
+    for name in dict.fromkeys(case.model for case in cases):
+        write(name, folder / name, small=small)
+    # Processes that are forked could not use the GPU's libraries.
+    with ProcessPoolExecutor(PLANS, multiprocessing.get_context("spawn")) as pool:
+        plans = [pool.submit(_planned, case.config(folder / case.model)) for case in cases]
+        for case, plan in zip(cases, plans, strict=True):
+            try:
+                measured = _measure(case.config(folder / case.model), distributed)
+            except (RuntimeError, ValueError) as error:
+                measured = {"error": str(error).splitlines()[0]}
+            yield str(case), measured | plan.result()
 
 
-def _measure(
-    build: Callable[[], StableDiffusionPipeline], distributed: Distributed, training: Training, latent: int, steps: int
-) -> dict[str, float]:
-    device, gpu = distributed.device, distributed.device.type == "cuda"
-    precision = distributed.precision(training.mixed_precision)
-    gc.collect()
-    if gpu:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    with torch.device(device):
-        pipeline = build()
-    model = StableDiffusion(pipeline, device=device, precision=precision, digest="", commit=None)
-    engine = Engine(
-        DreamBoothModule(model, training, prior_weight=1.0), DeepSpeed(zero_stage=0), distributed, precision
+def table(cases: Mapping[str, Figures]) -> str:
+    """A Markdown table of cases."""
+
+    def cell(value: float | str | None) -> str:
+        return f"{value:.2f}" if isinstance(value, float) else value or ""
+
+    rows = [
+        f"| {name} | {' | '.join(cell(figures.get(column)) for column in TITLES)} | {cell(figures.get('error'))} |"
+        for name, figures in cases.items()
+    ]
+    return "\n".join(
+        [f"| step alone | {' | '.join(TITLES.values())} | error |", f"|---|{'---:|' * len(TITLES)}---|", *rows]
     )
-    dataset = _random_dataset(model, latent)
-    begun = 0.0
-    for step in range(FIRST_STEPS + steps):
-        if step == FIRST_STEPS:
-            _wait(gpu)
-            begun = time.perf_counter()
-        engine.step(step, dataset.randomness(0, step, engine.division.batch), dataset)
-    _wait(gpu)
-    measured = {"stepsPerSecond": steps / (time.perf_counter() - begun)}
-    if gpu:
-        measured["allocatedGib"] = torch.cuda.max_memory_allocated() / 2**30
-        measured["reservedGib"] = torch.cuda.max_memory_reserved() / 2**30
+
+
+def _planned(config: TrainConfig) -> Figures:
+    """What `dreambooth plan` says of the training, and of the generation of pictures, in GiB."""
+    phases = {phase.phase: phase for phase in plan_run(config, Target()).phases}
+    return {"plannedGib": phases["train"].peak / GIB, "plannedPicturesGib": phases["sample"].peak / GIB}
+
+
+def _measure(config: TrainConfig, distributed: Distributed) -> Figures:
+    training, device = config.training, distributed.device
+    precision = distributed.precision(training.mixed_precision)
+    model = random_model(Path(config.model.source), device, precision, exact=training.method == "full")
+    side = training.resolution or model.resolution
+    prompt = prompt_of(model, config)
+    model.device = device
+    with device:
+        inputs = Inputs.of(model, side, {name: value.to(device) for name, value in prompt.items()})
+        dataset = _random(inputs.dataset(Counts.of(config)))
+    measured: Figures = {}
+    if training.method != "full":
+        _reset_peak(device)
+        begun = _now(device)
+        model.generate(["a dog"] * PICTURES, range(PICTURES), sampler_of(config.samples), side)
+        measured["pictureStepsPerSecond"] = PICTURES * config.samples.steps / (_now(device) - begun)
+        measured |= _peak(device, "Pictures")
+    model.keep_trained_parts(text_encoders=training.train_text_encoder)
+    _reset_peak(device)
+    module = DreamBoothModule(model, training, config.prior.weight)
+    engine = Engine(module, config.deepspeed, distributed, precision)
+    batch, step = engine.division.batch, 0
+
+    def take(count: int) -> None:
+        nonlocal step
+        for _ in range(count):
+            engine.step(step, dataset.randomness(0, step, batch), dataset)
+            step += 1
+
+    begun = _now(device)
+    take(FIRST_STEPS)
+    measured["firstStepsSeconds"] = _now(device) - begun
+    begun, before = _now(device), step
+    while _now(device) < begun + SECONDS:
+        take(AT_ONCE)
+    measured["stepsPerSecond"] = (step - before) / (_now(device) - begun)
+    measured |= _peak(device, "")
     engine.close()
     return measured
 
 
+def random_model(folder: Path, device: torch.device, precision: torch.dtype, *, exact: bool) -> LatentDiffusion:
+    """A model of the sizes of a folder's configurations with random weights.
+
+    Args:
+        folder: the configurations.
+        device: the device, on which the weights are made.
+        precision: number format of the arithmetic.
+        exact: whether the denoiser's weights are float32.
+    """
+    model = load_weightless(Model(source=str(folder)), device.type, precision)
+    formats = model.weight_formats(torch.float32 if exact else precision, precision)
+    for name, part in model.parts.items():
+        setattr(model.pipeline, name, _random_part(part, device, formats.get(name, formats["default"])))
+    made = type(model)(model.pipeline, device=device, precision=precision, digest="", commit=None, origin=folder)
+    made.choose_kernels(device.type)
+    return made
+
+
+def _random_part(part: Any, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    torch.manual_seed(0)
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            made: nn.Module = (
+                type(part).from_config(part.config) if hasattr(part, "from_config") else type(part)(part.config)
+            )
+    finally:
+        torch.set_default_dtype(usual)
+    exact = exact_weights(made, dtype)
+    for name, weights in made.named_parameters():
+        if name in exact:
+            weights.data = weights.data.float()
+        elif name.endswith("pad_token"):
+            # They are not initialised.
+            weights.data.normal_()
+    return made
+
+
 @torch.no_grad()
-def _random_dataset(model: StableDiffusion, latent: int) -> Dataset:
-    device = model.device
-    tokens = model.tokenize(["a sks dog", "a dog"])
-    generator = torch.Generator(device).manual_seed(0)
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, device=device)
-
-    def of_pool(value: int) -> torch.Tensor:
-        return torch.full((POOL,), value, device=device)
-
-    photos, pool = (PHOTOS, 4, latent, latent), (POOL, 4, latent, latent)
-    return Dataset(
-        photos=LatentMoments(normal(*photos), normal(*photos).abs()),
-        class_latents=normal(*pool),
-        class_prompt_K=of_pool(1),
-        tokens=tokens,
-        prompts=model.encode_prompts(tokens),
-        images=model.encode_framings([Framing(8 * latent, 8 * latent)] * (PHOTOS + POOL), 8 * latent),
-        class_pool=Noised(
-            normal(*pool), of_pool(500), normal(*pool), of_pool(1), torch.arange(POOL, device=device) + PHOTOS
-        ),
-    )
+def _random(dataset: Dataset) -> Dataset:
+    """Fills the pictures of a dataset; arithmetic with zeros would take less power."""
+    moments: LatentMoments = dataset.photos
+    pool = [dataset.class_pool.noisy_NCHW, dataset.class_pool.target_NCHW] if dataset.class_pool else list[Tensor]()
+    for tensor in (moments.mean_BCHW, moments.std_BCHW, dataset.class_latents, *pool):
+        tensor.normal_()
+    return dataset
 
 
-def _wait(gpu: bool) -> None:
-    if gpu:
+def _words(setting: tuple[str, Any]) -> str:
+    """A setting for a table: `gradientCheckpointing`, `mixedPrecision fp32`."""
+    name, value = setting
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_words(each)}" if each[0] != "enabled" else name for each in value.items())
+    return name if value is True else f"{name} {value}"
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
         torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _reset_peak(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak(device: torch.device, of: str) -> Figures:
+    if device.type != "cuda":
+        return {}
+    peaks = {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
+    return {f"{name}{of}Gib": value / GIB for name, value in peaks.items()}

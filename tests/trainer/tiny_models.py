@@ -54,7 +54,9 @@ def loaded(folder: Path) -> StableDiffusion:
     from dreambooth_api.training import Model
     from dreambooth_trainer.models.loading import load_model
 
-    return load_model(Model(source=str(folder)), torch.device("cpu"), torch.float32)
+    model = load_model(Model(source=str(folder)), torch.device("cpu"), torch.float32)
+    assert isinstance(model, StableDiffusion)
+    return model
 
 
 def _build_xl() -> StableDiffusionXLPipeline:
