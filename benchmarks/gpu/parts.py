@@ -148,8 +148,8 @@ PARTS: Mapping[str, tuple[Callable[[Settings, Found], None], float]] = {
     "gpu-tests": (gpu_tests, 150),
     "steps": (steps, 180),
     "transformers": (transformers, 180),
-    "speed-1": (speed_1, 130),
-    "speed-4": (speed_4, 130),
+    "speed-1": (speed_1, 200),
+    "speed-4": (speed_4, 200),
     "memory": (memory, 90),
     "slow-tests": (slow_tests, 240),
     "example": (example, 120),
@@ -184,6 +184,7 @@ def _speed(settings: Settings, found: Found, batch: int) -> None:
     size = Size(steps, batch, images, sample_batch=4, text_encoder=settings.text_encoder)
     measured: list[Measured] = []
     problems: list[str] = []
+    phases: dict[str, Mapping[str, float]] = {}
     longest = 0.0
     for program in (SCRIPT, Arm.DEFAULTS, Arm.SAME):
         if program is Arm.SAME and time.monotonic() - begun + 1.1 * longest > settings.seconds:
@@ -196,11 +197,18 @@ def _speed(settings: Settings, found: Found, batch: int) -> None:
             problems.append(f"{program}: {str(error).splitlines()[-1]}")
             continue
         finally:
+            result = folder / "output" / "result.json"
+            if result.exists():
+                phases[program] = json.loads(result.read_text())["seconds"]
+                print(program, phases[program], flush=True)
             shutil.rmtree(folder / "output", ignore_errors=True)
         longest = max(longest, one.seconds)
         measured.append(one)
         arms = [one for one in measured if one.program != SCRIPT]
-        found.summary, found.figures = speeds(measured), {one.program: asdict(one) for one in measured}
+        found.summary, found.figures = (
+            speeds(measured),
+            {one.program: {**asdict(one), "phases": phases.get(one.program)} for one in measured},
+        )
         found.table = tables(measured) if arms and len(arms) < len(measured) else ""
         found.save()
     if problems:

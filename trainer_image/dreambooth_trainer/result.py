@@ -154,7 +154,15 @@ def read_result(path: Path) -> RunResult:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that a result depends on."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}}
+
+
+def _version(library: str) -> str:
+    # A source tree has no version, and a finished training must not fail for that.
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _report(

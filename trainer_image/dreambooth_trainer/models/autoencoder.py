@@ -1,5 +1,6 @@
 """The autoencoder of a latent diffusion model: pictures to latents in the denoiser's scale, and back."""
 
+from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -9,8 +10,14 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from dreambooth_trainer.models.base import LatentMoments
 
-DECODED_AT_ONCE = 8
-"""Pictures that are decoded in one pass."""
+AT_ONCE = 8
+"""Most pictures that are encoded or decoded in one pass."""
+
+PIXELS_AT_ONCE = 1024 * 1024
+"""Pixels of a pass with more than one picture. A pass of so many takes gigabytes, and is no faster with more of them."""
+
+SCALE = 8
+"""Pixels of the side of a latent, in the models with large pictures."""
 
 
 class Autoencoder:
@@ -22,14 +29,15 @@ class Autoencoder:
     @torch.no_grad()
     def encode(self, x_BCHW: Tensor) -> LatentMoments:
         """Moments of the latents of pictures in -1..1."""
-        mean, std = self._moments(x_BCHW.contiguous(memory_format=torch.channels_last))
+        moments = [self._moments(part) for part in _passes(x_BCHW, PIXELS_AT_ONCE)]
+        mean, std = (torch.cat(parts) for parts in zip(*moments, strict=True))
         return LatentMoments(self.scaled(mean), self.scaled(std, is_deviation=True))
 
     @torch.no_grad()
     def decode(self, z_BCHW: Tensor) -> Tensor:
         """Pictures in -1..1, [B, 3, H, W], of latents in the denoiser's scale."""
-        parts = self._unscaled(z_BCHW.float()).split(DECODED_AT_ONCE)
-        return torch.cat([self._pictures(part.contiguous(memory_format=torch.channels_last)) for part in parts])
+        latents_BCHW = self._unscaled(z_BCHW.float())
+        return torch.cat([self._pictures(part) for part in _passes(latents_BCHW, PIXELS_AT_ONCE // SCALE**2)])
 
     def scaled(self, latents_BCHW: Tensor, *, is_deviation: bool = False) -> Tensor:
         """Latents of the autoencoder in the denoiser's scale.
@@ -59,6 +67,18 @@ class Autoencoder:
     def _pictures(self, latents_BCHW: Tensor) -> Tensor:
         """Pictures, [B, 3, H, W], of latents."""
         return cast(Tensor, self.module.decode(latents_BCHW).sample)
+
+
+def _passes(rows_BCHW: Tensor, places: int) -> Iterator[Tensor]:
+    """Rows for each pass.
+
+    Args:
+        rows_BCHW: pictures or latents.
+        places: pixels, or latents, of a pass with more than one row.
+    """
+    height, width = rows_BCHW.shape[2:]
+    for part in rows_BCHW.split(min(AT_ONCE, max(1, places // (height * width)))):
+        yield part.contiguous(memory_format=torch.channels_last)
 
 
 class PatchedAutoencoder(Autoencoder):

@@ -9,7 +9,7 @@ from pathlib import Path
 from dreambooth_api.failures import ModelUnavailable, StorageFull, classify
 from dreambooth_api.training import Model
 from dreambooth_trainer import embedded
-from dreambooth_trainer.process.storage import sha256_once
+from dreambooth_trainer.process.storage import read_together, sha256_once
 
 CONFIGURATION = ("*.json", "*.txt", "*.model", "*.jinja")
 """Files of a model that hold no weights: configurations, tokenizers and templates of prompts."""
@@ -73,7 +73,10 @@ def locate_configuration(model: Model) -> Path | None:
 def digests_of(folder: Path, names: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of files in a folder, by their paths in it. Files that the hub's cache names by their digest aren't
     read."""
-    return {path.relative_to(folder).as_posix(): _digest(path) for path in sorted(names)}
+    files = sorted(names)
+    return dict(
+        zip([path.relative_to(folder).as_posix() for path in files], read_together(_digest, files), strict=True)
+    )
 
 
 def _digest(path: Path) -> str:
