@@ -6,6 +6,7 @@ Weights and inputs are random. The comparison with a complete run shows the cost
 
 import gc
 import multiprocessing
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -38,9 +39,6 @@ AT_ONCE = 10
 
 SECONDS = 2.5
 """Seconds of steps that are measured."""
-
-PLANS = 8
-"""Plans that are computed at once."""
 
 PICTURES = 4
 """Pictures that are generated at once."""
@@ -81,18 +79,25 @@ class Case:
             [f"{self.model} {method} {size}{f'+{size}' if self.prior else ''}", *map(_words, settings.items())]
         )
 
-    def config(self, folder: Path) -> TrainConfig:
-        """The run, whose model is in a folder.
+    def config(self, models: Path, *, small: bool) -> TrainConfig:
+        """The run, whose model is in a folder of models.
 
         Four pictures are generated at once, so that one generation is that of the class images and of the samples.
         """
+        resolution = {"resolution": 64} if small else {}
         pictures = {"prompts": ["a {identifier} {class} on a beach"], "perPrompt": PICTURES}
         return TrainConfig.model_validate(
             {
-                "model": {"source": str(folder)},
+                "model": {"source": str(models / self.model)},
                 "subject": {"class": "dog", "identifier": "sks", "images": {"configMap": {"name": "photos"}}},
                 "prior": {"images": 64, "batchSize": PICTURES} if self.prior else {"enabled": False},
-                "training": {"batchSize": 1, "trainTextEncoder": False, "mixedPrecision": "bf16", **self.training},
+                "training": {
+                    "batchSize": 1,
+                    "trainTextEncoder": False,
+                    "mixedPrecision": "bf16",
+                    **resolution,
+                    **self.training,
+                },
                 "samples": {**pictures, "steps": 4},
                 "evaluation": {"enabled": False},
             }
@@ -145,11 +150,12 @@ def measure_cases(cases: Sequence[Case], folder: Path, *, small: bool) -> Iterat
     for name in dict.fromkeys(case.model for case in cases):
         write(name, folder / name, small=small)
     # Processes that are forked could not use the GPU's libraries.
-    with ProcessPoolExecutor(PLANS, multiprocessing.get_context("spawn")) as pool:
-        plans = [pool.submit(_planned, case.config(folder / case.model)) for case in cases]
-        for case, plan in zip(cases, plans, strict=True):
+    with ProcessPoolExecutor(max(1, (os.cpu_count() or 1) // 2), multiprocessing.get_context("spawn")) as pool:
+        configs = [case.config(folder, small=small) for case in cases]
+        plans = [pool.submit(_planned, config) for config in configs]
+        for case, config, plan in zip(cases, configs, plans, strict=True):
             try:
-                measured = _measure(case.config(folder / case.model), distributed)
+                measured = _measure(config, distributed)
             except (RuntimeError, ValueError) as error:
                 measured = {"error": str(error).splitlines()[0]}
             yield str(case), measured | plan.result()
