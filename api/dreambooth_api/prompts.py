@@ -1,6 +1,7 @@
 """What prompts are made of: placeholders and words."""
 
 import re
+from collections.abc import Sequence
 
 
 def fill(prompt: str, *, identifier: str, class_: str) -> str:
@@ -22,3 +23,14 @@ def mentions(text: str, name: str) -> bool:
 def words_of(*texts: str) -> set[str]:
     """The words of some texts, in lower case; placeholders are none."""
     return {word for text in texts for word in re.findall(r"\w+", re.sub(r"\{\w*\}", " ", text.lower()))}
+
+
+def read_length(prompt: str, spans: Sequence[tuple[int, int]], room: int) -> int:
+    """How many characters of a prompt, from its beginning, a text encoder reads.
+
+    Args:
+        prompt: the prompt.
+        spans: for each of its tokens, the characters from which to which it reaches.
+        room: tokens that the text encoder reads.
+    """
+    return len(prompt) if len(spans) <= room else spans[room - 1][1]

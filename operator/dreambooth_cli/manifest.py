@@ -1,7 +1,7 @@
 """Reads manifests as kubectl does, and reports everything that is wrong with one; used by `validate` and `run`."""
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,20 @@ from typing import Any
 import yaml
 
 from dreambooth_api.cluster_rules import check_cluster_sections
-from dreambooth_api.failures import Problem
+from dreambooth_api.contradictions import Fields
+from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.files import resolved
 from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob
 from dreambooth_api.training import TrainConfig
 from dreambooth_api.validation import check_contradictions, check_fields, check_files_of
 from dreambooth_cli.config_map import photos_of, unpacked
-from dreambooth_trainer.data.personalised import identifier_warnings, known_subjects
+from dreambooth_trainer.data.captions import read_captions
+from dreambooth_trainer.data.clip_tokenizer import tokenizer_at_hand
+from dreambooth_trainer.data.folder import read_folder
+from dreambooth_trainer.data.identifier import identify
+from dreambooth_trainer.data.personalised import KnownSubject, identifier_warnings, known_subjects
 from dreambooth_trainer.data.photos import inspect_photos
+from dreambooth_trainer.data.prompts import check, prompts_of
 from dreambooth_trainer.run import default_cache
 
 
@@ -52,12 +58,46 @@ def read_job(documents: list[Any] | Problem, file: Path) -> Manifest | list[Prob
     job, invalid = check_fields(document, DreamBoothJob, "")
     problems += invalid
     missing, warnings = check_files_of(document.get("spec"), problems, file.parent, inspect_photos)
-    problems += [*check_contradictions(document.get("spec"), problems), *missing]
-    problems += check_cluster_sections(job) if job else []
+    problems += check_contradictions(document.get("spec"), problems)
     if job is None or problems:
-        return problems
+        return [*problems, *missing, *(check_cluster_sections(job) if job else [])]
     config = resolved(job.spec.train_config, file.parent)
-    return Manifest(job, config, [*warnings, *identifier_warnings(known_subjects(config.model.source), config.subject)])
+    known = known_subjects(config.model.source)
+    too_long, cut = _check_prompts(config, known)
+    if problems := [*missing, *check_cluster_sections(job), *too_long]:
+        return problems
+    return Manifest(job, config, [*warnings, *identifier_warnings(known, config.subject), *cut])
+
+
+def _check_prompts(config: TrainConfig, known: Sequence[KnownSubject]) -> tuple[list[Problem], list[str]]:
+    """Finds prompts that are longer than the text encoder reads, as the trainer does, if the tokenizer is at hand.
+
+    Args:
+        config: valid settings.
+        known: the subjects that the base model knows.
+
+    Returns:
+        Problems, and warnings.
+    """
+    tokenizer = tokenizer_at_hand(config.model)
+    if tokenizer is None:
+        return [], []
+    captions = _captions_of(config)
+    texts = [*captions.values(), *(one.identifier for one in known)]
+    try:
+        identifier = identify(config, tokenizer.vocabulary, tokenizer.words_to_ids, texts).identifier
+    except InvalidConfig as failure:
+        return list(failure.problems), []
+    return check(prompts_of(config, identifier, captions), tokenizer.read_length)
+
+
+def _captions_of(config: TrainConfig) -> Mapping[str, str]:
+    """The captions of the photos, those in the manifest if the photos are not at hand; none if one of them is wrong."""
+    folder = config.subject.images.path
+    if folder is None:
+        return config.subject.captions
+    captions = read_captions(read_folder(Path(folder)), Fields(config.model_dump(by_alias=True), ()))
+    return {} if captions.problems else captions.by_photo
 
 
 def _with_photos_at_hand(document: dict[Any, Any], documents: list[Any]) -> tuple[dict[Any, Any], list[Problem]]:

@@ -226,6 +226,68 @@ def test_captions_are_checked(manifest: Path, training: FakeTraining) -> None:
     assert "spec.subject.captions.2.png: 3 should be a valid string" in result.stderr
 
 
+LONG = "on the beach at night " * 10
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "lost"),
+    [
+        ("{class: dog", f"{{prompt: '{LONG}a {{identifier}} {{class}}', class: dog", "subject.prompt", "'dog'"),
+        ("{class: dog", f"{{captions: {{1.png: '{LONG}a {{identifier}}'}}, class: dog", "subject.images", "'"),
+        ("training:", f"prior: {{prompt: '{LONG}a {{class}}'}}\n  training:", "prior.prompt", "'dog'"),
+        ("training:", f"samples: {{prompts: [a cat, '{LONG}a dog']}}\n  training:", "samples.prompts[1]", "'dog'"),
+        (
+            "training:",
+            f"evaluation: {{otherClasses: [cat, {'q x' * 20}]}}\n  training:",
+            "evaluation.otherClasses[1]",
+            "'q x",
+        ),
+    ],
+)
+def test_validate_refuses_prompts_that_lose_identifier_or_class(
+    manifest: Path, training: FakeTraining, old: str, new: str, field: str, lost: str
+) -> None:
+    (manifest.parent / "photos" / "notes").write_text("no picture")
+    manifest.write_text(MANIFEST.replace(old, new))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    _, photo, prompt = result.stderr.splitlines()
+    assert (result.exit_code, "notes" in photo) == (2, True)
+    assert prompt.startswith(f"  spec.{field}")
+    assert "is longer than the text encoder reads, and loses '" in prompt
+    assert lost in prompt
+    assert (RUNNER.invoke(app, ["run", "job.yaml"]).exit_code, training.calls) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("{class: dog", f"{{prompt: 'a {{identifier}} {{class}} {LONG}', class: dog", "subject.prompt"),
+        ("training:", f"prior: {{prompt: 'a {{class}} {LONG}'}}\n  training:", "prior.prompt"),
+        ("training:", f"samples: {{prompts: [a cat, '{LONG}']}}\n  training:", "samples.prompts[1]"),
+        ("training:", f"evaluation: {{contexts: [at sea, {'q x' * 20}]}}\n  training:", "evaluation.contexts[1]"),
+        (
+            "images: {path: photos}",
+            f"captions: {{1.png: 'a {{identifier}} {LONG}'}}, images: {{image: {{reference: x}}}}",
+            "",
+        ),
+    ],
+)
+def test_validate_names_what_is_cut_off_of_prompts(manifest: Path, old: str, new: str, field: str) -> None:
+    manifest.write_text(MANIFEST.replace(old, new))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 0
+    assert result.stderr.startswith(
+        f"warning: spec.{field or 'subject.images, caption of 1.png'}: the text encoder cuts off "
+    )
+
+
+def test_validate_reports_that_no_word_can_be_the_identifier(manifest: Path) -> None:
+    manifest.write_text(MANIFEST.replace("{class: dog", "{prompt: 'a {identifier}ish {class}', class: dog"))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 2
+    assert "spec.subject.identifier: 'auto' finds no word that stays one token inside subject.prompt" in result.stderr
+
+
 def test_masks_are_checked(manifest: Path, training: FakeTraining) -> None:
     scene(1, (90, 60)).save("photos/2.jpg")
     Image.new("L", (90, 60), 255).save("photos/2.mask.png")

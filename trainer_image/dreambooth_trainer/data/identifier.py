@@ -1,11 +1,11 @@
 """The identifier: the rare word that will mean the subject.
 
-Pure functions on a tokenizer's vocabulary, called by `prepare`. The paper (arXiv:2208.12242, section 3.2) recommends a
-word that is rare in the training data of the base model, so that it has no strong meaning yet, and that has at most
-three letters, so that the tokenizer does not split it into letters. Byte-pair vocabularies are ordered by their merges,
-frequent ones first: a high id is a rare token. Rare tokens may still be words (`owl`, `wow`), and no list of all words
-is available. Almost every English word has a vowel, so words of consonants are preferred, except abbreviations that are
-used like words.
+Pure functions on a tokenizer's vocabulary, called by `prepare` and by the command line. The paper (arXiv:2208.12242,
+section 3.2) recommends a word that is rare in the training data of the base model, so that it has no strong meaning
+yet, and that has at most three letters, so that the tokenizer does not split it into letters. Byte-pair vocabularies
+are ordered by their merges, frequent ones first: a high id is a rare token. Rare tokens may still be words (`owl`,
+`wow`), and no list of all words is available. Almost every English word has a vowel, so words of consonants are
+preferred, except abbreviations that are used like words.
 """
 
 import itertools
@@ -15,7 +15,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.prompts import words_of
+from dreambooth_api.training import TrainConfig
 
 MAX_LETTERS = 3
 
@@ -77,6 +79,34 @@ class Finding(BaseModel, frozen=True):
     reach: float | None = None
     """How far it moves the conditioning, relative to words that the text encoder knows; None if not measured."""
     warnings: tuple[str, ...] = ()
+
+
+def identify(
+    config: TrainConfig, vocabulary: Mapping[str, int], tokenize: Tokenize, captions: Iterable[str]
+) -> Finding:
+    """Chooses the identifier of a run, or examines the one of the manifest.
+
+    Args:
+        config: the settings.
+        vocabulary: the words that are one token, and their ids.
+        tokenize: the tokenizer.
+        captions: the captions of the photos, and further texts whose words can't be chosen.
+
+    Raises:
+        InvalidConfig: no word of the vocabulary can be the identifier.
+    """
+    subject, evaluation = config.subject, config.evaluation
+    prompt = subject.prompt.replace("{class}", subject.class_)
+    if subject.identifier != "auto":
+        return examine(subject.identifier, vocabulary, tokenize, prompt)
+    texts = [config.prior.prompt, *config.samples.prompts, *evaluation.contexts, *evaluation.other_classes, *captions]
+    if finding := choose(vocabulary, tokenize, prompt, texts, config.training.seed):
+        return finding
+    message = "finds no word that stays one token inside subject.prompt"
+    remedy = "Give an identifier, or put spaces around {identifier} in subject.prompt"
+    if not vocabulary:
+        message, remedy = "needs a tokenizer that marks where words begin or end", "Give an identifier"
+    raise InvalidConfig([Problem("spec.subject.identifier", "auto", message, remedy)])
 
 
 def choose(

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.model_families import FAMILIES, Family
+from dreambooth_api.prompts import read_length
 from dreambooth_api.training import Sampler
 from dreambooth_trainer.models.adapters import adapter_layers, merge_adapters
 from dreambooth_trainer.models.autoencoder import Autoencoder
@@ -186,9 +187,8 @@ class LatentDiffusion:
 
     def read_length(self, prompt: str) -> int:
         """How many characters of a prompt, from its beginning, the text encoder reads."""
-        room = self._prompt_tokens()
         spans = self._first_tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
-        return len(prompt) if len(spans) <= room else int(spans[room - 1][1])
+        return read_length(prompt, spans, self._prompt_tokens())
 
     def _prompt_tokens(self) -> int:
         """How many tokens of a prompt the text encoder reads."""

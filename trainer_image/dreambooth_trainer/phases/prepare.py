@@ -153,20 +153,11 @@ def _identify(run: Run, texts: Iterable[str]) -> Finding:
         texts: further texts, whose words can't be chosen.
     """
     subject, training = run.config.subject, run.config.training
-    vocabulary, tokenize = run.model.vocabulary(), run.model.words_to_ids
-    prompt = subject.prompt.replace("{class}", subject.class_)
-    if subject.identifier == "auto":
-        finding = identifier.choose(vocabulary, tokenize, prompt, [*_texts(run.config), *texts], training.seed)
-    else:
-        finding = identifier.examine(subject.identifier, vocabulary, tokenize, prompt)
-    if finding is None:
-        message = "finds no word that stays one token inside subject.prompt"
-        remedy = "Give an identifier, or put spaces around {identifier} in subject.prompt"
-        if not vocabulary:
-            message, remedy = "needs a tokenizer that marks where words begin or end", "Give an identifier"
-        raise InvalidConfig([Problem("spec.subject.identifier", "auto", message, remedy)])
+    vocabulary = run.model.vocabulary()
+    finding = identifier.identify(run.config, vocabulary, run.model.words_to_ids, texts)
     if len(vocabulary) < 2:
         return finding
+    prompt = subject.prompt.replace("{class}", subject.class_)
     reach = reach_of(finding.identifier, run.model, prompt)
     return identifier.record_reach(finding, reach, text_encoder_learns=training.train_text_encoder)
 
@@ -188,11 +179,6 @@ def reach_of(word: str, model: ModelFamily, prompt: str) -> float:
     rows_WD = torch.cat([value.float().flatten(1) for value in model.encode_prompts(tokens).values()], dim=1)
     distance_W = (rows_WD - rows_WD[1:].mean(0)).norm(dim=1)
     return float(distance_W[0] / distance_W[1:].quantile(0.9))
-
-
-def _texts(config: TrainConfig) -> list[str]:
-    """All texts of the manifest except the prompt and the captions of the photos."""
-    return [config.prior.prompt, *config.samples.prompts, *config.evaluation.contexts, *config.evaluation.other_classes]
 
 
 def _file_names(count: int) -> list[str]:
