@@ -54,6 +54,20 @@ def _stage(part: str, lowest: int) -> Rule:
     )
 
 
+def _images(pictures: str) -> list[Rule]:
+    return [
+        Rule(
+            "!has(self.path)",
+            f"path is a folder that pods can't see. Make a ConfigMap of the {pictures} (kubectl create configmap NAME "
+            "--from-file=FOLDER) and name it in configMap, or use persistentVolumeClaim or image",
+        ),
+        Rule(
+            "has(self.path) || [has(self.configMap), has(self.persistentVolumeClaim), has(self.image)].exists_one(one, one)",
+            f"exactly one of configMap, persistentVolumeClaim or image must say where the {pictures} are",
+        ),
+    ]
+
+
 _FURTHER: Mapping[str, Sequence[Rule]] = {
     "": [
         Rule(
@@ -134,17 +148,8 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             "identifier must be another word than class, or auto",
         ),
     ],
-    "spec.subject.images": [
-        Rule(
-            "!has(self.path)",
-            "path is a folder that pods can't see. Make a ConfigMap of the photos (kubectl create configmap NAME "
-            "--from-file=FOLDER) and name it in configMap, or use persistentVolumeClaim or image",
-        ),
-        Rule(
-            "has(self.path) || [has(self.configMap), has(self.persistentVolumeClaim), has(self.image)].exists_one(one, one)",
-            "exactly one of configMap, persistentVolumeClaim or image must say where the photos are",
-        ),
-    ],
+    "spec.subject.images": _images("photos"),
+    "spec.prior.source": _images("class images"),
     "spec.prior": [
         Rule(
             "self.prompt.contains('{class}') && !self.prompt.contains('{identifier}')",

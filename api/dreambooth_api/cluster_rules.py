@@ -94,14 +94,14 @@ _UNREADABLE: Mapping[str, Any] = {
 """Sections without which there is no spec."""
 
 
-def _pods_can_read_the_photos(job: DreamBoothJob) -> Iterator[Problem]:
-    path = job.spec.subject.images.path
-    if path is not None:
-        remedy = (
-            "Make a ConfigMap of the photos (kubectl create configmap NAME --from-file=FOLDER) and name it in "
-            "subject.images.configMap, or use persistentVolumeClaim or image"
-        )
-        yield Problem("spec.subject.images.path", path, "is a local folder, which pods can't read", remedy)
+def _pods_can_read_the_pictures(job: DreamBoothJob) -> Iterator[Problem]:
+    for field, images in {"subject.images": job.spec.subject.images, "prior.source": job.spec.prior.source}.items():
+        if images and images.path is not None:
+            remedy = (
+                "Make a ConfigMap of the pictures (kubectl create configmap NAME --from-file=FOLDER) and name it in "
+                f"{field}.configMap, or use persistentVolumeClaim or image"
+            )
+            yield Problem(f"spec.{field}.path", images.path, "is a local folder, which pods can't read", remedy)
 
 
 def _pods_can_read_the_models(job: DreamBoothJob) -> Iterator[Problem]:
@@ -175,7 +175,7 @@ def _topology(job: DreamBoothJob) -> Iterator[Problem]:
 
 
 _POD_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
-    _pods_can_read_the_photos,
+    _pods_can_read_the_pictures,
     _pods_can_read_the_models,
 ]
 _SECTION_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [

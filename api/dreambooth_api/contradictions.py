@@ -51,8 +51,9 @@ class Fields:
             walked += f".{name}"
             if walked in self._invalid:
                 raise _NoValidValue(walked)
-            default = default.get(name)
-            value = value.get(name, default)
+            # An optional section may be missing.
+            default = (default or {}).get(name)
+            value = default if value is None else value.get(name, default)
         return value
 
     def get(self, path: str) -> Any:
@@ -163,17 +164,16 @@ def _names(prompt: str) -> set[str]:
     return set(re.findall(r"\{([^{}]*)\}", prompt))
 
 
-def _one_source_of_images(fields: Fields) -> Iterator[Problem]:
-    sources = ["path", "configMap", "persistentVolumeClaim", "image"]
-    given = [name for name in sources if fields.given(f"subject.images.{name}")]
-    if len(given) != 1 and fields["subject.images"] is not None:
-        message = "has several sources of the photos" if given else "has no source of the photos"
-        yield Problem(
-            "spec.subject.images",
-            given or None,
-            message,
-            "Give exactly one of path, configMap, persistentVolumeClaim or image",
-        )
+def _one_source_of(path: str, pictures: str) -> "Rule":
+    def rule(fields: Fields) -> Iterator[Problem]:
+        sources = ["path", "configMap", "persistentVolumeClaim", "image"]
+        given = [name for name in sources if fields.given(f"{path}.{name}")]
+        if len(given) != 1 and fields[path] is not None:
+            message = f"has several sources of the {pictures}" if given else f"has no source of the {pictures}"
+            remedy = "Give exactly one of path, configMap, persistentVolumeClaim or image"
+            yield Problem(f"spec.{path}", given or None, message, remedy)
+
+    return rule
 
 
 def _identifier_is_no_word(fields: Fields) -> Iterator[Problem]:
@@ -316,7 +316,8 @@ RULES: list[Rule] = [
     _needs_hub("tokenSecret"),
     _configuration,
     _variant,
-    _one_source_of_images,
+    _one_source_of("subject.images", "photos"),
+    _one_source_of("prior.source", "class images"),
     _identifier_is_no_word,
     *map(_placeholders_of, ["subject.prompt", "prior.prompt", "samples.prompts"]),
     _subject_prompt,

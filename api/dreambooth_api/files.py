@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dreambooth_api.training import TrainConfig
+from dreambooth_api.training import Images, TrainConfig
 
 
 def expanded(path: str) -> Path:
@@ -34,15 +34,18 @@ def resolved(config: TrainConfig, folder: Path) -> TrainConfig:
     def source(name: str) -> str:
         return name if "://" in name else str(located(folder, name))
 
-    images, model, evaluation = config.subject.images, config.model, config.evaluation
+    def pictures(images: Images) -> Images:
+        return images.model_copy(update={"path": str(located(folder, images.path)) if images.path else None})
+
+    subject, prior, model, evaluation = config.subject, config.prior, config.model, config.evaluation
     # A single file's configuration may be the name of a hub repository, which looks like a path.
     base = (
         str(located(folder, model.config)) if model.config and located(folder, model.config).exists() else model.config
     )
-    images = images.model_copy(update={"path": str(located(folder, images.path)) if images.path else None})
     return config.model_copy(
         update={
-            "subject": config.subject.model_copy(update={"images": images}),
+            "subject": subject.model_copy(update={"images": pictures(subject.images)}),
+            "prior": prior.model_copy(update={"source": pictures(prior.source)}) if prior.source else prior,
             "model": model.model_copy(update={"source": source(model.source), "config": base}),
             "evaluation": evaluation.model_copy(update={"encoder": source(evaluation.encoder)}),
         }

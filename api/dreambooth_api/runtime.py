@@ -116,7 +116,8 @@ class DreamBoothRuntimeSpec(Section):
     """Images that `spec.image` of a DreamBoothJob may name instead: whole references, or prefixes that end with `/*`,
     `:*` or `@*`. Default: none."""
     allowed_photo_images: Annotated[list[AllowedImage], Field(max_length=100)] = []
-    """Images that `subject.images.image` of a DreamBoothJob may name, in the same form. Default: none."""
+    """Images that `subject.images.image` and `prior.source.image` of a DreamBoothJob may name, in the same form. Default:
+    none."""
     token_secret_names: Annotated[list[ObjectName], Field(max_length=20)] = []
     """Secrets that `model.tokenSecret` of a DreamBoothJob may name, in its namespace. Default: none, so that users who may only
     create DreamBoothJobs can't use the Secrets of the namespace."""

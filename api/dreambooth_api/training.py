@@ -80,39 +80,39 @@ class Model(Section):
 
 
 class ConfigMapImages(Section):
-    """Photos in the `binaryData` of a ConfigMap of the same namespace."""
+    """Pictures in the `binaryData` of a ConfigMap of the same namespace."""
 
     name: ObjectName
     """Name of the ConfigMap."""
 
 
 class ClaimImages(Section):
-    """Photos on a PersistentVolumeClaim of the same namespace."""
+    """Pictures on a PersistentVolumeClaim of the same namespace."""
 
     claim_name: ObjectName
     """Name of the claim."""
     path: Annotated[str, Field(min_length=1, max_length=1024)] = "."
-    """Folder of the photos inside the volume."""
+    """Folder of the pictures inside the volume."""
 
 
 class OciImages(Section):
-    """Photos in an OCI image, which the node mounts as a volume."""
+    """Pictures in an OCI image, which the node mounts as a volume."""
 
     reference: Annotated[str, Field(min_length=1, max_length=500)]
     """Image, as in `registry/name:tag` or `registry/name@sha256:...`."""
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When nodes pull it."""
     path: Annotated[str, Field(min_length=1, max_length=1024)] = "."
-    """Folder of the photos inside the image."""
+    """Folder of the pictures inside the image."""
 
 
 class Images(Section):
-    """Where the photos of the subject are: exactly one of the sources."""
+    """Where pictures are: exactly one of the sources."""
 
     path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """Folder of the photos, relative to the manifest (command line only)."""
+    """Folder of the pictures, relative to the manifest (command line only)."""
     config_map: ConfigMapImages | None = None
-    """A ConfigMap whose `binaryData` holds the photos. The command line reads it from the same file."""
+    """A ConfigMap whose `binaryData` holds the pictures. The command line reads it from the same file."""
     persistent_volume_claim: ClaimImages | None = None
     """A folder of a PersistentVolumeClaim (cluster only)."""
     image: OciImages | None = None
@@ -167,6 +167,9 @@ class Prior(Section):
     """Number of class images."""
     prompt: Prompt = "a {class}"
     """Prompt of the class images."""
+    source: Images | None = None
+    """Own pictures of the class, which are used instead of generated ones with `prompt`. If there are fewer than needed, the
+    others are generated. The share with the empty prompt is always generated. Default: none."""
     unconditional_share: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     """Share of the images that are generated, and learned, with the empty prompt. They preserve the unconditional
     prediction, which classifier-free guidance uses, and what the model knows about other classes."""
@@ -189,6 +192,11 @@ class Prior(Section):
     def unconditional_images(self) -> int:
         """Number of images that are generated with the empty prompt."""
         return round(self.images * self.unconditional_share)
+
+    @property
+    def conditional_images(self) -> int:
+        """Number of images with the prompt: own and generated ones."""
+        return self.images - self.unconditional_images
 
 
 class Optimizer(Section):

@@ -55,8 +55,10 @@ PATTERNS: Mapping[str, str] = {
 
 BARE_WORDS = "YAML reads a bare yes, no, on or off as true or false"
 
-InspectPhotos = Callable[[Path, Fields], tuple[list[Problem], list[str]]]
-"""Inspects the photos of a folder for the manifest with these fields: problems, and warnings."""
+InspectPictures = Callable[[Path, Fields], tuple[list[Problem], list[str]]]
+"""Inspects the pictures of a folder for the manifest with these fields: problems, and warnings."""
+Inspections = Mapping[str, InspectPictures]
+"""How the pictures are inspected that a field of the manifest, such as `subject.images.path`, names."""
 
 
 def check_settings(spec: Any) -> tuple[TrainConfig | None, list[Problem]]:
@@ -80,21 +82,21 @@ def check_contradictions(spec: Any, known: Sequence[Problem]) -> list[Problem]:
     return find_contradictions(_fields(spec, known)) if isinstance(spec, Mapping) else []
 
 
-def check_files(config: TrainConfig, inspect_photos: InspectPhotos) -> tuple[list[Problem], list[str]]:
-    """Checks the files that valid settings name: photos, and models that are paths.
+def check_files(config: TrainConfig, inspections: Inspections) -> tuple[list[Problem], list[str]]:
+    """Checks the files that valid settings name: pictures, and models that are paths.
 
     Args:
         config: the settings.
-        inspect_photos: inspects the photos.
+        inspections: how pictures are inspected.
 
     Returns:
-        Problems, and warnings about the photos.
+        Problems, and warnings about the pictures.
     """
-    return _check_files(Fields(config.model_dump(by_alias=True), ()), Path(), inspect_photos)
+    return _check_files(Fields(config.model_dump(by_alias=True), ()), Path(), inspections)
 
 
 def check_files_of(
-    spec: Any, known: Sequence[Problem], folder: Path, inspect_photos: InspectPhotos
+    spec: Any, known: Sequence[Problem], folder: Path, inspections: Inspections
 ) -> tuple[list[Problem], list[str]]:
     """Checks the files that the valid fields of a `spec` name.
 
@@ -102,24 +104,29 @@ def check_files_of(
         spec: the `spec` of a manifest.
         known: problems that `check_fields` found in it.
         folder: where relative paths begin.
-        inspect_photos: inspects the photos.
+        inspections: how pictures are inspected.
 
     Returns:
-        Problems, and warnings about the photos.
+        Problems, and warnings about the pictures.
     """
     if not isinstance(spec, Mapping):
         return [], []
-    return _check_files(_fields(spec, known), folder, inspect_photos)
+    return _check_files(_fields(spec, known), folder, inspections)
 
 
 def _fields(spec: Mapping[str, Any], known: Sequence[Problem]) -> Fields:
     return Fields(spec, {problem.field for problem in known})
 
 
-def _check_files(fields: Fields, folder: Path, inspect_photos: InspectPhotos) -> tuple[list[Problem], list[str]]:
-    photos = fields.get("subject.images.path")
-    problems, warnings = ([], []) if photos is None else inspect_photos(located(folder, photos), fields)
-    return [*_check_models(fields, folder), *problems], warnings
+def _check_files(fields: Fields, folder: Path, inspections: Inspections) -> tuple[list[Problem], list[str]]:
+    problems, warnings = list(_check_models(fields, folder)), []
+    for field, inspect in inspections.items():
+        path = fields.get(field)
+        if path is not None:
+            found, notes = inspect(located(folder, path), fields)
+            problems += found
+            warnings += notes
+    return problems, warnings
 
 
 def _check_models(fields: Fields, folder: Path) -> Iterator[Problem]:
@@ -295,7 +302,8 @@ def _size(node: Schema, minimum: str, maximum: str, unit: str) -> str:
 
 
 def _likely_name(document: Schema, location: Sequence[int | str], path: str) -> str:
-    """The field that was probably meant: a similar name in the same section, else the same name in a section above or below.
+    """The field that was probably meant: a similar name in the same section, else the same name in the nearest section above
+    or below.
 
     In other sections the same name often means something else: the path of the photos is not that of class images. A name of
     several words that exists once is unambiguous.
@@ -311,7 +319,9 @@ def _likely_name(document: Schema, location: Sequence[int | str], path: str) -> 
     ]
     telling = same if len(same) == 1 and re.search("[a-z][A-Z]", str(wrong)) else []
     if places := above_or_below or telling:
-        return f"Move it to {' or '.join('.'.join([path, *place]).lstrip('.') for place in places)}"
+        nearest = min(map(len, places))
+        names = [".".join([path, *place]).lstrip(".") for place in places if len(place) == nearest]
+        return f"Move it to {' or '.join(names)}"
     return f"Remove it; the fields here are {', '.join(siblings)}"
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from dreambooth_trainer.data.captions import read_captions
 from dreambooth_trainer.data.clip_tokenizer import tokenizer_at_hand
 from dreambooth_trainer.data.folder import read_folder
 from dreambooth_trainer.data.identifier import identify
+from dreambooth_trainer.data.own_class_images import INSPECTIONS, find_photos_of_the_subject
 from dreambooth_trainer.data.personalised import KnownSubject, identifier_warnings, known_subjects
-from dreambooth_trainer.data.photos import inspect_photos
 from dreambooth_trainer.data.prompts import check, prompts_of
 from dreambooth_trainer.run import default_cache
 
@@ -54,17 +55,17 @@ def read_job(documents: list[Any] | Problem, file: Path) -> Manifest | list[Prob
     document = _job_among(documents, file)
     if isinstance(document, Problem):
         return [document]
-    document, problems = _with_photos_at_hand(document, documents)
+    document, problems = _with_pictures_at_hand(document, documents)
     job, invalid = check_fields(document, DreamBoothJob, "")
     problems += invalid
-    missing, warnings = check_files_of(document.get("spec"), problems, file.parent, inspect_photos)
+    missing, warnings = check_files_of(document.get("spec"), problems, file.parent, INSPECTIONS)
     problems += check_contradictions(document.get("spec"), problems)
     if job is None or problems:
         return [*problems, *missing, *(check_cluster_sections(job) if job else [])]
     config = resolved(job.spec.train_config, file.parent)
     known = known_subjects(config.model.source)
     too_long, cut = _check_prompts(config, known)
-    if problems := [*missing, *check_cluster_sections(job), *too_long]:
+    if problems := [*missing, *check_cluster_sections(job), *find_photos_of_the_subject(config), *too_long]:
         return problems
     return Manifest(job, config, [*warnings, *identifier_warnings(known, config.subject), *cut])
 
@@ -100,21 +101,24 @@ def _captions_of(config: TrainConfig) -> Mapping[str, str]:
     return {} if captions.problems else captions.by_photo
 
 
-def _with_photos_at_hand(document: dict[Any, Any], documents: list[Any]) -> tuple[dict[Any, Any], list[Problem]]:
-    """The manifest with a folder of photos instead of a ConfigMap that stands in the same file."""
-    try:
-        (name,) = document["spec"]["subject"]["images"]["configMap"].values()
-    except (LookupError, TypeError, AttributeError, ValueError):
-        return document, []
-    photos, problems = photos_of(documents, name)
-    if photos is None:
-        return document, problems
-    cache = default_cache()
-    folder = unpacked(photos, cache / "photos" if cache else None)
-    images = {**document["spec"]["subject"]["images"], "path": str(folder)}
-    del images["configMap"]
-    subject = {**document["spec"]["subject"], "images": images}
-    return {**document, "spec": {**document["spec"], "subject": subject}}, problems
+def _with_pictures_at_hand(document: dict[Any, Any], documents: list[Any]) -> tuple[dict[Any, Any], list[Problem]]:
+    """The manifest with folders of pictures instead of ConfigMaps that stand in the same file."""
+    problems: list[Problem] = []
+    for section, field in (("subject", "images"), ("prior", "source")):
+        try:
+            (name,) = document["spec"][section][field]["configMap"].values()
+        except (LookupError, TypeError, AttributeError, ValueError):
+            continue
+        pictures, wrong = photos_of(documents, name)
+        problems += wrong
+        if pictures is not None:
+            cache = default_cache()
+            folder = unpacked(pictures, cache / "photos" if cache else None)
+            document = deepcopy(document)
+            source = document["spec"][section][field]
+            del source["configMap"]
+            source["path"] = str(folder)
+    return document, problems
 
 
 def documents_of(file: Path) -> list[Any] | Problem:

@@ -60,14 +60,14 @@ def run(
 
 def out_of_reach(config: TrainConfig) -> Iterator[Problem]:
     """What only a cluster has."""
-    images = config.subject.images
-    if images.path is None:
-        source = next(name for name in ("config_map", "persistent_volume_claim", "image") if getattr(images, name))
-        remedy = (
-            "Give subject.images.path, or append the ConfigMap to the file (kubectl create configmap NAME "
-            "--from-file=FOLDER --dry-run=client -o yaml)"
-        )
-        yield Problem("spec.subject.images", to_camel(source), "is only at hand in the cluster", remedy)
+    for field, images in {"subject.images": config.subject.images, "prior.source": config.prior.source}.items():
+        if images and images.path is None:
+            source = next(name for name in ("config_map", "persistent_volume_claim", "image") if getattr(images, name))
+            remedy = (
+                f"Give {field}.path, or append the ConfigMap to the file (kubectl create configmap NAME "
+                "--from-file=FOLDER --dry-run=client -o yaml)"
+            )
+            yield Problem(f"spec.{field}", to_camel(source), "is only at hand in the cluster", remedy)
     for field, source in {"model.source": config.model.source, "evaluation.encoder": config.evaluation.encoder}.items():
         if source.startswith("pvc://"):
             yield Problem(f"spec.{field}", source, "is only at hand in the cluster", "Give the path of a copy")

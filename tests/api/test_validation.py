@@ -15,7 +15,7 @@ from dreambooth_api.model_families import FAMILIES
 from dreambooth_api.runtime import DreamBoothRuntimeSpec
 from dreambooth_api.training import TrainConfig
 from dreambooth_api.validation import PATTERNS, check_files, check_files_of, check_settings
-from dreambooth_trainer.data.photos import inspect_photos
+from dreambooth_trainer.data.own_class_images import INSPECTIONS
 
 SOUND: dict[str, Any] = {
     "model": {"source": "embedded://emoji"},
@@ -80,7 +80,7 @@ SINGLE: list[tuple[str, Any, str]] = [
     ("training.warmupSteps", "400", "a whole number, at least 0, at most 100000, without quotes"),
     ("training.trainTextEncoder", "true", "true or false, without quotes"),
     ("deepspeed.zeroStage", "2", "auto, 0, 1, 2 or 3, without quotes"),
-    ("prior.path", "class-images", "Remove it; the fields here are enabled"),
+    ("prior.path", "class-images", "Move it to spec.prior.source.path"),
     ("prior.rank", 4, "Remove it; the fields here are enabled"),
     ("training.rank", 4, "Move it to spec.training.lora.rank"),
     ("prior.guidanceScale", 4, "Move it to spec.prior.sampler.guidanceScale"),
@@ -146,6 +146,9 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
     ({"subject.images": {}}, "subject.images", "has no source"),
     ({"subject.images.configMap": {"name": "photos"}}, "subject.images", "several sources"),
     ({"subject.images.configMap": {"name": ""}}, "subject.images", "several sources"),
+    ({"prior.source": {}}, "prior.source", "has no source of the class images"),
+    ({"prior.source": {"path": "a", "image": {"reference": "b"}}}, "prior.source", "several sources"),
+    ({"prior": {"enabled": False, "source": {"path": "a"}}}, "prior.source", "has no effect, because prior.enabled"),
     ({"subject.identifier": "dog"}, "subject.identifier", "is also a word of the class"),
     ({"subject.identifier": "Beach"}, "subject.identifier", "is also a word of the class"),
     (
@@ -249,7 +252,7 @@ def test_a_rule_is_silent_where_its_fields_are_unsound() -> None:
 
 def test_files_that_are_named_must_exist(tmp_path: Path) -> None:
     spec = changed({"model.source": "nowhere", "evaluation.encoder": "/no/encoder", "training.steps": 0})
-    problems, _ = check_files_of(spec, check_settings(spec)[1], tmp_path, inspect_photos)
+    problems, _ = check_files_of(spec, check_settings(spec)[1], tmp_path, INSPECTIONS)
     assert {problem.field for problem in problems} == {
         "spec.model.source",
         "spec.evaluation.encoder",
@@ -258,9 +261,9 @@ def test_files_that_are_named_must_exist(tmp_path: Path) -> None:
 
 
 def test_photos_are_checked_at_the_given_resolution(photos: Path) -> None:
-    problems, _ = check_files_of(changed({"training.resolution": 512}), [], photos, inspect_photos)
+    problems, _ = check_files_of(changed({"training.resolution": 512}), [], photos, INSPECTIONS)
     assert [problem.message for problem in problems] == ["is only 64x64 for a training resolution of 512"]
-    found = check_files_of(changed({"training.resolution": 128, "model.source": "photos"}), [], photos, inspect_photos)
+    found = check_files_of(changed({"training.resolution": 128, "model.source": "photos"}), [], photos, INSPECTIONS)
     assert found == ([], ["a.png is 64x64 and is enlarged to 128x128"])
 
 
@@ -268,7 +271,7 @@ def test_files_of_sound_settings(photos: Path, monkeypatch: pytest.MonkeyPatch) 
     config, _ = check_settings(changed({"evaluation.encoder": "nowhere"}))
     assert config is not None
     monkeypatch.chdir(photos)
-    problems, _ = check_files(config, inspect_photos)
+    problems, _ = check_files(config, INSPECTIONS)
     assert [problem.field for problem in problems] == ["spec.evaluation.encoder"]
 
 
@@ -289,5 +292,5 @@ def test_settings_that_a_model_on_the_disk_does_not_support(tmp_path: Path) -> N
         (tmp_path / "model" / name).mkdir(parents=True)
     (tmp_path / "model" / "model_index.json").write_text(json.dumps({"_class_name": "Flux2KleinPipeline"}))
     spec = changed({"model.source": "model", "training.minSnrGamma": 5})
-    problems, _ = check_files_of(spec, [], tmp_path, lambda *_: ([], []))
+    problems, _ = check_files_of(spec, [], tmp_path, {})
     assert [problem.field for problem in problems] == ["spec.training.minSnrGamma"]

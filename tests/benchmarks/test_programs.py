@@ -5,7 +5,7 @@ from pathlib import Path
 from benchmarks.programs import Subject, base_model, command_line, script_command, subjects, trainer_command
 from benchmarks.speed import Arm, Size, trainer_config
 from dreambooth_api.validation import check_files, check_settings
-from dreambooth_trainer.data.photos import inspect_photos
+from dreambooth_trainer.data.own_class_images import INSPECTIONS
 
 SIZE = Size(steps=300, batch=4, class_images=64, sample_batch=4)
 
@@ -40,7 +40,7 @@ def test_the_trainer_accepts_the_configurations_of_both_arms(tmp_path: Path) -> 
         written = json.loads(Path(command[command.index("--config") + 1]).read_text())
         config, problems = check_settings(written)
         assert config is not None, problems
-        assert check_files(config, inspect_photos)[0] == []
+        assert check_files(config, INSPECTIONS)[0] == []
 
 
 def test_the_same_arm_has_the_scripts_settings_and_the_other_the_projects(tmp_path: Path) -> None:

@@ -288,6 +288,88 @@ def test_validate_reports_that_no_word_can_be_the_identifier(manifest: Path) -> 
     assert "spec.subject.identifier: 'auto' finds no word that stays one token inside subject.prompt" in result.stderr
 
 
+@pytest.fixture
+def dogs(manifest: Path) -> Path:
+    """A folder with three class images, which the manifest names."""
+    folder = manifest.parent / "dogs"
+    folder.mkdir()
+    for number in range(3):
+        scene(number, (64, 64)).save(folder / f"{number}.png")
+    manifest.write_text(f"{MANIFEST}  prior: {{source: {{path: dogs}}, images: 6}}\n")
+    return folder
+
+
+def test_own_class_images_are_checked(manifest: Path, dogs: Path, training: FakeTraining) -> None:
+    (dogs / "notes").write_text("no picture")
+    scene(9, (20, 90)).save(dogs / "small.png")
+    manifest.write_text(manifest.read_text().replace("steps: 10", "resolution: 128"))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    _, notes, small = result.stderr.splitlines()
+    assert result.exit_code == 2
+    assert notes.startswith("  spec.prior.source: '")
+    assert "dogs/notes' is no picture" in notes
+    assert "is only 20x90 for a training resolution of 128" in small
+    (dogs / "notes").unlink()
+    (dogs / "small.png").unlink()
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert (result.exit_code, "own" in result.stderr) == (0, False)
+    assert RUNNER.invoke(app, ["run", "job.yaml"]).exit_code == 9
+    ((config, _, _),) = training.calls
+    assert config.prior.source is not None
+    assert config.prior.source.path == str(dogs)
+
+
+def test_warnings_about_own_class_images(manifest: Path, dogs: Path) -> None:
+    scene(9, (64, 64)).save(dogs / "another.png")
+    (dogs / "0.txt").write_text("a dog on a sofa")
+    (dogs / "Thumbs.db").write_text("")
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert (result.exit_code, result.stderr.splitlines()) == (
+        0,
+        [
+            "warning: prior.source: skipped, since they are no photos: Thumbs.db",
+            "warning: prior.source: captions and masks are not used: class images have prior.prompt",
+            "warning: prior.source: only 3 of 4 pictures are used, because prior.images is 6, of which 3 are generated with the "
+            "empty prompt. Raise prior.images, or lower prior.unconditionalShare",
+        ],
+    )
+
+
+def test_photos_of_the_subject_are_no_class_images(manifest: Path, dogs: Path) -> None:
+    shutil.copy("photos/1.png", dogs / "rex.png")
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 2
+    assert "  spec.prior.source: '" in result.stderr
+    assert (
+        "dogs' has photos of the subject: rex.png. Class images show other members of the class. Remove"
+        in result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("path: cats", "can't be read: No such file or directory"),
+        ("path: photos/..", "holds no photo itself, but in sub-folders: dogs, photos"),
+        ("path: empty", "holds no photo. Put pictures of the class, but not of the subject, there"),
+        ("image: {reference: x}, path: dogs", "has several sources of the class images"),
+    ],
+)
+def test_wrong_places_of_class_images(manifest: Path, dogs: Path, source: str, message: str) -> None:
+    (manifest.parent / "empty").mkdir()
+    manifest.write_text(manifest.read_text().replace("path: dogs", source))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert (result.exit_code, "spec.prior.source: " in result.stderr, message in result.stderr) == (2, True, True)
+
+
+def test_run_needs_the_class_images_on_this_machine(manifest: Path, dogs: Path, training: FakeTraining) -> None:
+    manifest.write_text(manifest.read_text().replace("path: dogs", "persistentVolumeClaim: {claimName: dogs}"))
+    assert RUNNER.invoke(app, ["validate", "job.yaml"]).exit_code == 0
+    result = RUNNER.invoke(app, ["run", "job.yaml"])
+    assert result.exit_code == 2
+    assert "spec.prior.source: 'persistentVolumeClaim' is only at hand in the cluster" in result.stderr
+
+
 def test_masks_are_checked(manifest: Path, training: FakeTraining) -> None:
     scene(1, (90, 60)).save("photos/2.jpg")
     Image.new("L", (90, 60), 255).save("photos/2.mask.png")

@@ -182,6 +182,28 @@ def test_photos_in_the_same_file_are_checked(folder: Path, monkeypatch: pytest.M
     }
 
 
+def test_photos_and_class_images_in_the_same_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    Image.new("RGB", (64, 64), "red").save(folder / "dog.png")
+    pictures = {"rex": folder / "photos" / "1.png", "dogs": folder / "dog.png"}
+    job = SOUND.replace("images: {path: photos}", "images: {configMap: {name: rex}}")
+    maps = [
+        {
+            "kind": "ConfigMap",
+            "metadata": {"name": name},
+            "binaryData": {file.name: base64.b64encode(file.read_bytes()).decode()},
+        }
+        for name, file in pictures.items()
+    ]
+    text = f"{job}  prior: {{source: {{configMap: {{name: dogs}}}}}}\n---\n{yaml.safe_dump_all(maps)}"
+    (folder / "job.yaml").write_text(text)
+    manifest = read(folder / "job.yaml")
+    assert isinstance(manifest, Manifest)
+    assert manifest.config.prior.source is not None
+    for images, file in ((manifest.config.subject.images, "1.png"), (manifest.config.prior.source, "dog.png")):
+        assert [path.name for path in Path(str(images.path)).iterdir()] == [file]
+
+
 def test_a_config_map_that_only_the_cluster_has_is_not_checked(folder: Path) -> None:
     (folder / "job.yaml").write_text(with_config_map().partition("---")[0])
     manifest = read(folder / "job.yaml")

@@ -162,6 +162,9 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("spec.volumes.output.create.storageClassName", "c" * 254, "Too long"),
     ("spec.subject.images", {"configMap": {"name": "kube-system/extension-apiserver-authentication"}}, "should match"),
     ("spec.subject.images", {"configMap": {"name": "photos", "namespace": None}, "path": "/etc"}, "pods can't see"),
+    ("spec.prior.source", {"persistentVolumeClaim": {"claimName": "other/claim"}}, "should match"),
+    ("spec.prior.source", {"path": "/var/run/secrets"}, "pods can't see"),
+    ("spec.prior.source", {"hostPath": {"path": "/"}}, "exactly one of"),
     ("spec.model.source", "pvc://../claim/x", "pods see no other path"),
     ("spec.model.source", "/etc/passwd", "pods see no other path"),
     ("spec.model.source", "file:///etc/passwd", "pods see no other path"),
@@ -282,6 +285,7 @@ def test_paths_stay_inside_their_volumes(tenant: Tenant, kubeconfig: Path, path:
     job["spec"] |= {
         "volumes": {"output": {"path": path}, "cache": {"claimName": "shelf", "path": path}},
         "model": {"source": f"pvc://shelf/{path.replace(chr(10), '')}"},
+        "prior": {"source": {"persistentVolumeClaim": {"claimName": "shelf", "path": path}}},
     }
     claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
     shelf = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "shelf"}, "spec": claim}
@@ -292,8 +296,13 @@ def test_paths_stay_inside_their_volumes(tenant: Tenant, kubeconfig: Path, path:
     command = container["command"]
     output, cache = command[command.index("--output") + 1], command[command.index("--cache") + 1]
     settings = given_settings(plan)
-    roots = {output: "/output", cache: "/cache", settings["model"]["source"]: "/input/claims/shelf"}
-    for found, root in roots.items():
+    roots = [
+        (output, "/output"),
+        (cache, "/cache"),
+        (settings["model"]["source"], "/input/claims/shelf"),
+        (settings["prior"]["source"]["path"], "/input/claims/shelf"),
+    ]
+    for found, root in roots:
         assert found == root or found.startswith(f"{root}/")
         assert ".." not in found.split("/")
     assert not any("$(" in word.replace("$$", "") for word in command)
@@ -318,6 +327,7 @@ BEYOND: list[tuple[str, Any, str]] = [
         {"configMap": None, "image": {"reference": "registry.of/others:1"}},
         "images.image.reference",
     ),
+    ("spec.prior", {"source": {"image": {"reference": "registry.of/others:1"}}}, "spec.prior.source.image.reference"),
     ("spec.model", {"source": "hf://a/b", "tokenSecret": {"name": "hub2"}}, "spec.model.tokenSecret.name"),
     ("spec.model", {"source": "hf://a/b", "tokenSecret": {"name": "db", "key": "token"}}, "tokenSecretNames"),
     ("spec.scheduling", {"tolerations": [{"operator": "Exists"}]}, "spec.scheduling.tolerations[0]"),

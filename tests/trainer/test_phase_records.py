@@ -96,12 +96,22 @@ def test_names_of_photos_do_not_matter() -> None:
     assert changed(config(), photos=["2" * 64, "1" * 64]) == set()
 
 
+def test_own_class_images_count_by_their_content() -> None:
+    own = {"prior": {"source": {"path": "dogs"}}}
+    assert changed(config(**own)) == set()
+    assert changed(config(**own), class_images=["3" * 64]) == TRAINING | AFTER_TRAINING
+    one, other = (phase_keys(config(**own), replace(CONTENT, class_images=[*two])) for two in ("ab", "ba"))
+    assert one == other
+
+
 def problems(
     tmp_path: Path, other: TrainConfig, photos: dict[str, str] = PHOTOS, *, continues: bool = True, **content: Any
 ) -> list[str]:
     before = Beginning.of(config(), CONTENT, "c" * 40)
     now = Beginning.of(other, replace(CONTENT, **{"photos": list(photos.values()), **content}), None)
-    return [str(one) for one in before.problems(now, photos, tmp_path, continues=continues)]
+    own = {f"{digest[0]}.png": digest for digest in content.get("class_images", ())}
+    files = {"spec.subject.images": photos, "spec.prior.source": own}
+    return [str(one) for one in before.problems(now, files, tmp_path, continues=continues)]
 
 
 def test_differences_are_named_one_by_one(tmp_path: Path) -> None:
@@ -120,6 +130,14 @@ def test_differences_are_named_one_by_one(tmp_path: Path) -> None:
     assert "['c.png'] are not among the photos" in found[1] and "1 of those are missing" in found[1]
     assert "spec.training.steps: 7 differs from the 400" in found[-1]
     assert str(tmp_path) in found[-1] and "Give 400 or more, or choose another output folder" in found[-1]
+
+
+def test_other_class_images_are_refused(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, config(), class_images=["3" * 64])
+    message = (
+        f"spec.prior.source: ['3.png'] are not among the class images that the run in {tmp_path} began with; 0 of those"
+    )
+    assert found.startswith(message)
 
 
 def test_a_run_can_have_more_steps_while_a_checkpoint_is_left(tmp_path: Path) -> None:

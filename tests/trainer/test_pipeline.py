@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dreambooth_api.failures import Interrupted, InvalidConfig, ModelUnavailable, StorageUnavailable
+from dreambooth_api.failures import Interrupted, InvalidConfig, InvalidData, ModelUnavailable, StorageUnavailable
 from dreambooth_api.progress import PhaseName
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.progress import Progress
@@ -23,7 +23,7 @@ from dreambooth_trainer.pipeline import PhaseRunner
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import sha256_of, write_json
 from dreambooth_trainer.run import Run, RunFolder
-from tests.trainer.tiny_training import ROOT, Job, interrupted, job_of, signal_when, wait, with_section
+from tests.trainer.tiny_training import ROOT, Job, interrupted, job_of, signal_when, wait, with_section, write_photos
 
 SLOW: dict[str, dict[str, Any]] = {"training": {"steps": 100}, "checkpoints": {"intervalSeconds": 600}}
 """Sections of a training that can be stopped in its middle."""
@@ -249,6 +249,27 @@ class TestWhatARunIs:
         found, wanted, other = job.exported(), alone.exported(), without.exported()
         assert all(torch.equal(found[name], wanted[name]) for name in wanted)
         assert not all(torch.equal(found[name], other[name]) for name in wanted)
+
+    def test_own_class_images_are_resumed_and_belong_to_the_run(self, own: Path) -> None:
+        write_photos(own / "discs", scale=2)
+        prior = {"source": {"path": str(own / "discs")}, "images": 6}
+        job = interrupted(job_of(own, "with-own", prior=prior, **SLOW))
+        (own / "discs" / "0.png").rename(own / "discs" / "renamed.png")
+        Image.new("RGB", (90, 90), "yellow").save(own / "discs" / "1.png")
+        assert job.finish() == InvalidConfig.exit_code
+        assert job.termination["message"].startswith("spec.prior.source: ['1.png'] are not among the class images that")
+        shutil.rmtree(own / "discs")
+        write_photos(own / "discs", scale=2)
+        alone, without = job_of(own, "alone", prior=prior, **SLOW), job_of(own, "without", prior={"images": 6}, **SLOW)
+        assert job.finish() == alone.finish() == without.finish() == 0
+        found, wanted, other = job.exported(), alone.exported(), without.exported()
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+        assert not all(torch.equal(found[name], other[name]) for name in wanted)
+
+    def test_photos_among_the_class_images_are_refused(self, own: Path) -> None:
+        job = job_of(own, "same", prior={"source": {"path": str(own / "photos")}})
+        assert job.finish() == InvalidData.exit_code
+        assert "has photos of the subject: 0.png, 1.png, 2.png" in job.termination["message"]
 
     def test_a_model_that_changes_during_the_run_is_refused(self, own: Path) -> None:
         job = job_of(own, "changing", training={"steps": 300})

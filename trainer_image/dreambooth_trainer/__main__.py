@@ -14,7 +14,7 @@ from dreambooth_api.failures import InvalidConfig, InvalidData, ModelUnavailable
 from dreambooth_api.files import resolved
 from dreambooth_api.printing import printable
 from dreambooth_api.validation import check_files, check_settings
-from dreambooth_trainer.data.photos import inspect_photos
+from dreambooth_trainer.data.own_class_images import INSPECTIONS
 from dreambooth_trainer.job import run_job
 from dreambooth_trainer.process.streams import keep_streams
 from dreambooth_trainer.process.termination import outcome_of, write_termination
@@ -32,7 +32,7 @@ def main(
         settings, problems = check_settings(_read(config))
         if settings is None:
             raise InvalidConfig(problems)
-        problems, _ = check_files(settings, inspect_photos)
+        problems, _ = check_files(settings, INSPECTIONS)
         if problems:
             raise _failure_of(problems)
     except TrainerFailure as error:
@@ -46,9 +46,9 @@ def main(
 
 
 def _failure_of(problems: list[Problem]) -> TrainerFailure:
-    """The failure for problems of files, which photos, settings or models have."""
+    """The failure for problems of files, which pictures, settings or models have."""
     fields = {problem.field for problem in problems}
-    if any(field.startswith("spec.subject.") for field in fields):
+    if any(field.startswith(("spec.subject.", "spec.prior.source")) for field in fields):
         return InvalidData(problems)
     if fields <= {"spec.model.source", "spec.evaluation.encoder"}:
         return ModelUnavailable("\n".join(map(str, problems)))

@@ -16,12 +16,16 @@ from dreambooth_trainer.process.storage import digest_of, write_json
 
 Result = TypeVar("Result", bound=BaseModel)
 
-MODEL, PHOTOS = "spec.model", "spec.subject.images"
+MODEL, PHOTOS, CLASS_IMAGES = "spec.model", "spec.subject.images", "spec.prior.source"
 """Fields that count by the content of their files, not by the names in the manifest."""
+
+PICTURES = {PHOTOS: "photos, with their captions and masks,", CLASS_IMAGES: "class images"}
+"""What belongs to a field with pictures."""
 
 NEWER_DEFAULTS: Mapping[str, Any] = {
     "spec.subject.captionDropout": 0,
     "spec.subject.mask": "ignore",
+    CLASS_IMAGES: None,
     "spec.training.lora.useDora": False,
     "spec.training.stopping": "last",
 }
@@ -90,11 +94,14 @@ class Content:
     """What identifies every photo; see `data.photos.identities`."""
     clip_scorer: str | None
     """SHA-256 of the files of the CLIP scorer; None without an evaluation."""
+    class_images: Sequence[str] = ()
+    """SHA-256 of every own class image that is used."""
 
 
 def what_determines_the_weights(config: TrainConfig, content: Content) -> dict[str, Any]:
     """All settings and digests that a trained model depends on, by field path (`spec.training.steps`)."""
     sections = config.model_dump(mode="json", by_alias=True, include={"prior", "training"})
+    sections["prior"]["source"] = sorted(content.class_images) or None
     return _settings({"model": content.model, "subject": _subject(config, sorted(content.photos)), **sections})
 
 
@@ -180,12 +187,14 @@ class Beginning(BaseModel, frozen=True):
             determined=what_determines_the_weights(config, content), model=f"{source} at {commit}" if commit else source
         )
 
-    def problems(self, now: "Beginning", photos: Mapping[str, str], folder: Path, *, continues: bool) -> list[Problem]:
+    def problems(
+        self, now: "Beginning", files: Mapping[str, Mapping[str, str]], folder: Path, *, continues: bool
+    ) -> list[Problem]:
         """Reasons why a start can't continue the run in a folder: it would mix two trainings, or lose one.
 
         Args:
             now: this start.
-            photos: what identifies every photo, by its name.
+            files: by the field of the manifest, what identifies every photo and own class image, by its name.
             folder: folder of the run.
             continues: see `differences`.
         """
@@ -196,15 +205,13 @@ class Beginning(BaseModel, frozen=True):
             message = f"is another model than the one, {self.model!r}, that the run in {folder} began with"
             at = ", or name its commit in model.revision" if " at " in self.model else ""
             found.append(Problem("spec.model.source", now.model, message, remedy + at))
-        old, new = Counter(before.pop(PHOTOS, ())), Counter(after.pop(PHOTOS))
-        if old != new:
-            names = sorted(name for name, digest in photos.items() if digest in new - old)
-            lost = (old - new).total()
-            message = (
-                f"are not among the photos, with their captions and masks, that the run in {folder} began with; {lost} of "
-                "those are missing"
-            )
-            found.append(Problem("spec.subject.images", names, message, remedy))
+        for field, digests in files.items():
+            old, new = (Counter(one.pop(field, None) or ()) for one in (before, after))
+            if old != new:
+                names = sorted(name for name, digest in digests.items() if digest in new - old)
+                lost = (old - new).total()
+                message = f"are not among the {PICTURES[field]} that the run in {folder} began with; {lost} of those are missing"
+                found.append(Problem(field, names, message, remedy))
         return [*found, *differences(before, after, folder, continues=continues)]
 
 

@@ -15,11 +15,14 @@ from pydantic import BaseModel
 from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidConfig
 from dreambooth_api.progress import PhaseName
+from dreambooth_trainer.data.own_class_images import own_class_images
 from dreambooth_trainer.data.photos import identities
 from dreambooth_trainer.evaluation.choice import Choice
 from dreambooth_trainer.evaluation.clip import digest_of_clip_scorer
 from dreambooth_trainer.models import ModelFamily
 from dreambooth_trainer.phase_records import (
+    CLASS_IMAGES,
+    PHOTOS,
     Beginning,
     ByPath,
     Content,
@@ -216,7 +219,8 @@ def _begin(run: Run, ledger: Ledger) -> dict[str, str]:
     config, path = run.config, run.folder.state / "training.json"
     photos = identities(Path(config.subject.images.path or ""), Fields(config.model_dump(by_alias=True), ()))
     clip_scorer = digest_of_clip_scorer(config.evaluation.encoder) if config.evaluation.enabled else None
-    content = Content(run.base.digest, list(photos.values()), clip_scorer)
+    own = {image.path.name: image.digest for image in own_class_images(config)}
+    content = Content(run.base.digest, list(photos.values()), clip_scorer, list(own.values()))
     keys, now = phase_keys(config, content), Beginning.of(config, content, run.base.commit)
     if not path.exists():
         write_json(path, now.model_dump())
@@ -225,7 +229,8 @@ def _begin(run: Run, ledger: Ledger) -> dict[str, str]:
     determined = before.get("determined", before)
     continues = not asks_for_more_steps(determined, now.determined) or _continues(run, ledger)
     if "determined" in before:
-        problems = Beginning.model_validate(before).problems(now, photos, run.folder.root, continues=continues)
+        files = {PHOTOS: photos, CLASS_IMAGES: own}
+        problems = Beginning.model_validate(before).problems(now, files, run.folder.root, continues=continues)
     else:
         old = ByPath(config, photos)
         problems = differences(before, old.determined, run.folder.root, continues=continues)

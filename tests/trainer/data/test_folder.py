@@ -71,7 +71,7 @@ def test_sub_folders_with_photos_are_named(tmp_path: Path) -> None:
 def test_photos_that_are_only_in_sub_folders(tmp_path: Path) -> None:
     (problem,) = read_folder(put(tmp_path, "rex/b.HEIC", "mia/c.jpg")).problems
     assert problem.message == "holds no photo itself, but in sub-folders: mia, rex"
-    assert problem.remedy == f"Give the path of the folder with the subject's photos, such as {tmp_path / 'mia'}"
+    assert problem.remedy == f"Give the path of the right one, such as {tmp_path / 'mia'}"
 
 
 def test_the_folders_of_kohyas_scripts_are_explained(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image, ImageChops
 from dreambooth_api.failures import Interrupted
 from dreambooth_api.training import Sampler, TrainConfig
 from dreambooth_trainer.data.class_images import ClassImages
+from dreambooth_trainer.data.quality import square
 from dreambooth_trainer.models.base import GeneratedPictures
 from dreambooth_trainer.models.latent import LatentDiffusion
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
@@ -18,14 +19,15 @@ from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import cache, prior
 from dreambooth_trainer.phases.prior import GeneratedClassImages
 from dreambooth_trainer.process.distributed import Distributed
-from dreambooth_trainer.process.storage import manifest_of
+from dreambooth_trainer.process.storage import manifest_of, sha256_of
 from dreambooth_trainer.run import Run, RunFolder
 from tests.patience import PATIENCE
+from tests.trainer.data.scenes import scene
 from tests.trainer.tiny_models import Layout
 from tests.trainer.tiny_training import prepared_photos
 
 
-def started(source: Path, root: Path, distributed: Distributed | None = None, **settings: Any) -> Run:
+def started(source: Path, root: Path, distributed: Distributed | None = None, /, **settings: Any) -> Run:
     config = TrainConfig.model_validate(
         {
             "model": {"source": str(source)},
@@ -164,6 +166,83 @@ def test_a_share_is_generated_with_the_empty_prompt(source: Path, tmp_path: Path
     assert [(one.prompt, one.count) for one in generated.sets] == [("a dog", 3), ("", 3)]
     classes, nothing = (ClassImages(Path(one.folder)).latents(range(3)) for one in generated.sets)
     assert not torch.allclose(classes, nothing, atol=1e-3)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder with four pictures of the class."""
+    (tmp_path / "own").mkdir()
+    for number in range(4):
+        scene(number, (96, 80)).save(tmp_path / "own" / f"{number}.png")
+    return tmp_path / "own"
+
+
+def test_own_images_are_used_first_and_the_rest_is_generated(
+    source: Path, tmp_path: Path, own: Path, tiny_models: dict[Layout, StableDiffusion]
+) -> None:
+    run = started(source, tmp_path, images=10, unconditionalShare=0.3, source={"path": str(own)})
+    provided = prior.generate_class_images(run)
+    assert provided.generated == 6
+    assert [(one.prompt, one.count) for one in provided.sets] == [("a dog", 4), ("a dog", 3), ("", 3)]
+    encoded, generated, _ = provided.sets
+    pictures = [square(Image.open(path), 64) for path in sorted(own.iterdir(), key=sha256_of)]
+    pixels = torch.stack([prior.pixels_of(picture) for picture in pictures])
+    expected = tiny_models["1.x"].encode_images(pixels).mean_BCHW
+    assert torch.allclose(encoded.images.latents(range(4)), expected, atol=1e-5)
+    alone = prior.generate_class_images(started(source, tmp_path / "alone", images=3)).sets[0]
+    assert torch.equal(generated.images.latents(range(3)), alone.images.latents(range(3)))
+    snapshot = run.progress.snapshot()
+    assert (snapshot.class_images.done, snapshot.class_images_generated) == (10, 6)
+
+
+def test_own_images_stay_in_the_folder_of_the_run(source: Path, tmp_path: Path, own: Path) -> None:
+    provided = prior.generate_class_images(started(source, tmp_path, images=4, source={"path": str(own)}))
+    assert provided.generated == 0
+    assert folder_of(provided).parent == tmp_path / "run" / "class-images"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_restart_encodes_no_own_image_again(
+    source: Path, tmp_path: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"images": 4, "source": {"path": str(own)}}
+    first = prior.generate_class_images(started(source, tmp_path, **settings))
+    before = manifest_of(folder_of(first))
+    for number, path in enumerate(sorted(own.iterdir(), reverse=True)):
+        path.rename(own / f"renamed-{number}.png")
+    with monkeypatch.context() as without:
+        without.delattr(LatentDiffusion, "encode_images")
+        again = prior.generate_class_images(started(source, tmp_path, **settings))
+    assert (again, manifest_of(folder_of(again))) == (first, before)
+    ClassImages(folder_of(first)).image(2).write_bytes(b"damaged")
+    prior.generate_class_images(started(source, tmp_path, **settings))
+    assert manifest_of(folder_of(again)) == before
+
+
+def test_any_number_of_processes_encodes_the_same(source: Path, tmp_path: Path, own: Path) -> None:
+    settings = {"images": 4, "source": {"path": str(own)}}
+    alone = folder_of(prior.generate_class_images(started(source, tmp_path / "alone", **settings)))
+    for rank in range(2):
+        run = started(source, tmp_path / "shared", Distributed(rank, 2), **settings)
+        shared = prior.generate_class_images(run)
+        assert run.progress.snapshot().class_images.done == 2 * (rank + 1)
+    assert manifest_of(folder_of(shared)) == manifest_of(alone)
+
+
+def test_own_images_have_the_same_prompt_and_predictions_as_generated_ones(
+    source: Path, tmp_path: Path, own: Path, photos: Sequence[Image.Image]
+) -> None:
+    run = started(source, tmp_path, images=8, unconditionalShare=0.25, noisings=2, source={"path": str(own)})
+    run.folder.photos.mkdir(parents=True)
+    for number, photo in enumerate(photos):
+        photo.save(run.folder.photos / f"{number}.png")
+    provided = prior.generate_class_images(run)
+    dataset = cache.make_dataset(run, prepared_photos(run), provided)
+    assert dataset.class_prompt_K.tolist() == [1] * 6 + [2] * 2
+    assert torch.equal(dataset.class_latents[:4].cpu(), provided.sets[0].images.latents(range(4)))
+    assert dataset.class_pool is not None
+    assert len(dataset.class_pool) == 16
+    assert dataset.class_pool.prompt_N[:6].tolist() == [1] * 6
 
 
 def test_a_stop_keeps_the_generated_images(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

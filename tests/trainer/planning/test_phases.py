@@ -39,6 +39,19 @@ def test_class_images_and_dataset_need_what_was_planned(tmp_path: Path) -> None:
     assert plan["cache"].dataset + plan["cache"].activations == pytest.approx(encoding.peak, rel=CLOSE)
 
 
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_own_class_images_need_what_was_planned(tmp_path: Path, share: float) -> None:
+    write_photos(tmp_path / "photos")
+    write_photos(tmp_path / "own")
+    own = {"images": 3, "batchSize": 2, "unconditionalShare": share, "source": {"path": str(tmp_path / "own")}}
+    run = job_of(tmp_path, "own", model={"source": "embedded://emoji"}, prior=own).run()
+    plan = planned(run.config)
+    assert run.model
+    with Allocations() as providing:
+        prior.generate_class_images(run)
+    assert plan["prior"].activations == pytest.approx(providing.peak, rel=CLOSE)
+
+
 def test_guidance_doubles_the_batch_of_a_pass(tmp_path: Path) -> None:
     plain, guided = (
         planned(job_of(tmp_path, "guided", model={"source": "embedded://emoji"}, samples=samples).run().config)

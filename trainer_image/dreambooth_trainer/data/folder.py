@@ -18,6 +18,9 @@ from dreambooth_trainer.data.pictures import RAW
 FIELD = "spec.subject.images"
 """The field of the manifest that the photos belong to."""
 
+WANTED = "three to five photos of the subject"
+"""What belongs into its folder."""
+
 SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 """Files that Windows and macOS put into folders, in lower case. Further ones are hidden."""
 
@@ -58,14 +61,20 @@ class Contents(NamedTuple):
     warnings: list[str]
 
 
-def read_folder(folder: Path) -> Contents:
-    """Sorts the files of a folder. Names that begin with two dots are ignored: the kubelet uses them in volumes."""
+def read_folder(folder: Path, field: str = FIELD, wanted: str = WANTED) -> Contents:
+    """Sorts the files of a folder. Names that begin with two dots are ignored: the kubelet uses them in volumes.
+
+    Args:
+        folder: the folder.
+        field: the field of the manifest that names it.
+        wanted: what belongs there.
+    """
     try:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".."))
         files = [path for path in entries if not path.is_dir()]
     except OSError as error:
         message = f"can't be read: {error.strerror}"
-        problem = Problem(FIELD, str(folder), message, "Give the path of a folder with photos")
+        problem = Problem(field, str(folder), message, "Give the path of a folder with photos")
         return Contents([], {}, None, {}, [problem], [])
     kinds: defaultdict[str, list[Path]] = defaultdict(list)
     for path in files:
@@ -74,14 +83,14 @@ def read_folder(folder: Path) -> Contents:
     captions = {path: _owners(path.stem, photos) for path in kinds["caption"]}
     masks = {path: _owners(path.name[: -len(MASK)], photos) for path in kinds["mask"]}
     problems = [
-        *_without_owner(captions, "is no picture, and the caption of none"),
-        *_without_owner(masks, "is the mask of no photo"),
+        *_without_owner(field, captions, "is no picture, and the caption of none"),
+        *_without_owner(field, masks, "is the mask of no photo"),
     ]
     skipped = listed(path.name for path in files if path in kinds["stray"] or path in {*kinds["photo"]} - {*photos})
     notes = [f"skipped, since they are no photos: {skipped}"] if skipped else []
     below = [path for path in entries if path.is_dir() and not path.name.startswith(".") and _holds_photos(path)]
     if not photos:
-        return Contents([], {}, None, {}, [*problems, _no_photo(folder, below, skipped)], notes)
+        return Contents([], {}, None, {}, [*problems, _no_photo(folder, below, skipped, field, wanted)], notes)
     if below:
         folders = listed(path.name for path in below)
         notes.append(f"photos in sub-folders are not used: {folders}. Move those of the subject into the folder itself")
@@ -148,9 +157,9 @@ def _owners(name: str, photos: Sequence[Path]) -> list[str]:
     return [photo.name for photo in photos if name in (photo.stem, photo.name)]
 
 
-def _without_owner(owners: Mapping[Path, Sequence[str]], message: str) -> list[Problem]:
+def _without_owner(field: str, owners: Mapping[Path, Sequence[str]], message: str) -> list[Problem]:
     remedy = "Name it after its photo, or remove it"
-    return [Problem(FIELD, str(path), message, remedy) for path, names in owners.items() if not names]
+    return [Problem(field, str(path), message, remedy) for path, names in owners.items() if not names]
 
 
 def _holds_photos(folder: Path) -> bool:
@@ -160,15 +169,15 @@ def _holds_photos(folder: Path) -> bool:
         return False
 
 
-def _no_photo(folder: Path, below: list[Path], skipped: str) -> Problem:
+def _no_photo(folder: Path, below: list[Path], skipped: str, field: str, wanted: str) -> Problem:
     """The problem of a folder without photos, whose sub-folders may have some."""
     if not below:
         message = f"holds no photo, but only {skipped}" if skipped else "holds no photo"
-        return Problem(FIELD, str(folder), message, "Put photos of the subject there; three to five are usual")
+        return Problem(field, str(folder), message, f"Put {wanted} there")
     names = listed(path.name for path in below)
     message = f"holds no photo itself, but in sub-folders: {names}"
-    remedy = f"Give the path of the folder with the subject's photos, such as {folder / below[0].name}"
-    if form := kohya_folder(below[0].name):
+    remedy = f"Give the path of the right one, such as {folder / below[0].name}"
+    if field == FIELD and (form := kohya_folder(below[0].name)):
         message += f". The name is that of a folder for kohya's scripts: {form}"
         remedy += f". {form.remedy}"
-    return Problem(FIELD, str(folder), message, remedy)
+    return Problem(field, str(folder), message, remedy)

@@ -97,7 +97,7 @@ def _examine(folder: Path, fields: Fields, resolution: int | None) -> tuple[list
     for path in contents.photos:
         try:
             upright = open_upright(path)
-            _refuse_tiny(upright, resolution)
+            refuse_tiny(upright, resolution)
             mask = None if masks is None else read_mask(path, upright.size, masks.get(path.name))
         except Unusable as reason:
             problems.append(Problem(FIELD, str(path), *reason.args))
@@ -166,7 +166,12 @@ def _other_form(folder: Path, fields: Fields) -> list[str]:
     return [f"the name {name!r} is that of a folder for kohya's scripts ({form}), and is not read here. {form.remedy}"]
 
 
-def _refuse_tiny(image: Image.Image, resolution: int | None) -> None:
+def refuse_tiny(image: Image.Image, resolution: int | None) -> None:
+    """Checks the size of a picture, if the training resolution is known.
+
+    Raises:
+        Unusable: the picture is too small.
+    """
     if resolution is not None and min(image.size) < resolution * SMALLEST_SHARE:
         raise Unusable(
             f"is only {image.width}x{image.height} for a training resolution of {resolution}",

@@ -21,7 +21,7 @@ from dreambooth_trainer.data.identifier import pick_words
 from dreambooth_trainer.models.base import Framing, ModelFamily, Tensors
 from dreambooth_trainer.monitoring.progress import RunningPhase
 from dreambooth_trainer.phases.prepare import PreparedPhoto
-from dreambooth_trainer.phases.prior import GeneratedClassImages
+from dreambooth_trainer.phases.prior import GeneratedClassImages, pixels_of
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.training.batch import Noised, add_noise, predicted_by
 from dreambooth_trainer.training.dataset import Dataset
@@ -47,14 +47,15 @@ def make_dataset(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedClas
         latents = [one.images.latents(range(one.count)).to(device) for one in sets]
         captions = [photo.caption and run.fill(photo.caption) for photo in photos]
         of_photos = [run.fill(run.config.subject.prompt), *dict.fromkeys(filter(None, captions))]
-        prompts = [*of_photos, *(one.prompt for one in sets)]
+        of_classes = list(dict.fromkeys(one.prompt for one in sets))
+        prompts = [*of_photos, *of_classes]
         others = _prompts_of_other_words(run) if any(one.prompt == "" for one in sets) else []
         tokens = run.model.tokenize([*prompts, *others])
         dataset = Dataset(
             photos=moments,
             class_latents=torch.cat([moments.mean_BCHW[:0], *latents]),
             class_prompt_K=torch.tensor(
-                [row for row, one in enumerate(sets, len(of_photos)) for _ in range(one.count)],
+                [len(of_photos) + of_classes.index(one.prompt) for one in sets for _ in range(one.count)],
                 dtype=torch.long,
                 device=device,
             ),
@@ -198,5 +199,4 @@ def require_finite(part: str, *tensors: Tensor) -> None:
 
 def read_pictures(folder: Path) -> Tensor:
     """PNG pictures of a folder by name, [N, 3, H, W] in -1..1."""
-    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))]
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.stack([pixels_of(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))])

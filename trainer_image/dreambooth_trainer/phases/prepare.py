@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidConfig, InvalidData, Problem
 from dreambooth_api.model_families import find_unsupported
-from dreambooth_api.training import TrainConfig
-from dreambooth_trainer.data import identifier, prompts
+from dreambooth_api.training import Images
+from dreambooth_trainer.data import identifier, own_class_images, prompts
 from dreambooth_trainer.data.folder import FIELD
 from dreambooth_trainer.data.identifier import Finding
 from dreambooth_trainer.data.personalised import identifier_warnings, known_subjects
@@ -67,12 +67,13 @@ def prepare(run: Run) -> Prepared:
     """
     config, fields = run.config, Fields(run.config.model_dump(by_alias=True), ())
     with run.progress.phase("prepare"):
-        folder = _folder_of(config)
+        folder = _folder_of(config.subject.images, FIELD)
         # Bad photos are reported before the model, which defines the resolution, is loaded: that takes time.
         if problems := inspect_photos(folder, fields).problems:
             raise InvalidData(problems)
         _check_machine(run, fields)
         photos, warnings = load_photos(folder, fields, run.resolution)
+        warnings += _check_class_images(run, fields)
         # The training depends on their order, which must not depend on their names.
         photos.sort(key=lambda photo: photo.digest)
         captions = {photo.name: photo.caption for photo in photos if photo.caption is not None}
@@ -135,14 +136,28 @@ def _unfit_resolution(resolution: int | None, multiple: int) -> Iterator[Problem
         yield Problem("spec.training.resolution", resolution, message, f"Give {near}")
 
 
-def _folder_of(config: TrainConfig) -> Path:
-    """The folder of the photos. In a pod, the operator has mounted it and set the path."""
-    if config.subject.images.path is None:
-        message, remedy = "is not a folder of this machine", "Give subject.images.path"
-        raise InvalidConfig(
-            [Problem(FIELD, config.subject.images.model_dump(exclude_none=True, by_alias=True), message, remedy)]
-        )
-    return Path(config.subject.images.path)
+def _check_class_images(run: Run, fields: Fields) -> list[str]:
+    """Checks own class images, and returns warnings about them.
+
+    Raises:
+        InvalidData: lists every file that can't be used.
+    """
+    prior = run.config.prior
+    if not prior.enabled or prior.source is None:
+        return []
+    folder = _folder_of(prior.source, own_class_images.FIELD)
+    problems, warnings = own_class_images.examine_class_images(folder, fields, run.resolution)
+    if problems := problems or own_class_images.find_photos_of_the_subject(run.config):
+        raise InvalidData(problems)
+    return warnings
+
+
+def _folder_of(images: Images, field: str) -> Path:
+    """A folder of pictures. In a pod, the operator has mounted it and set the path."""
+    if images.path is None:
+        message, remedy = "is not a folder of this machine", f"Give {field.removeprefix('spec.')}.path"
+        raise InvalidConfig([Problem(field, images.model_dump(exclude_none=True, by_alias=True), message, remedy)])
+    return Path(images.path)
 
 
 def _identify(run: Run, texts: Iterable[str]) -> Finding:

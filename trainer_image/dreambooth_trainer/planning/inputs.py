@@ -9,6 +9,7 @@ from torch import Tensor
 from dreambooth_api.prompts import fill
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.data.folder import read_folder
+from dreambooth_trainer.data.own_class_images import own_class_images
 from dreambooth_trainer.models.base import Framing, LatentMoments, Tensors
 from dreambooth_trainer.models.latent import LatentDiffusion
 from dreambooth_trainer.training.batch import Noised
@@ -28,6 +29,8 @@ class Counts:
     masked: bool
     """Whether photos have masks."""
     class_images: int
+    own_class_images: int
+    """Class images that are encoded instead of generated."""
     predictions: int
     """Rows of the pool of noisy class images; 0 if the target is the noise."""
     prompts: int
@@ -42,13 +45,14 @@ class Counts:
         captioned = bool(subject.captions or (contents and (contents.captions or contents.table)))
         captions = photos if captioned else 0
         if not prior.enabled:
-            return cls(photos, captions, subject.mask == "loss", 0, 0, 1 + captions)
+            return cls(photos, captions, subject.mask == "loss", 0, 0, 0, 1 + captions)
         predicts = prior.target == "prediction"
         return cls(
             photos=photos,
             captions=captions,
             masked=subject.mask == "loss",
             class_images=prior.images,
+            own_class_images=len(own_class_images(config)),
             predictions=prior.images * prior.noisings if predicts else 0,
             prompts=1 + captions + 2 + (prior.other_words if predicts else 0),
         )

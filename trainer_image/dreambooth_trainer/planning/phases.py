@@ -113,14 +113,14 @@ def plan_around_training(config: TrainConfig, models: Models) -> list[PhaseMemor
     Raises:
         ModelUnavailable: the model, or the CLIP model, has no configuration.
     """
-    prior, samples = config.prior, config.samples
+    samples = config.samples
     inputs = models.load(exact=False)
     exported = models.load(exact=True).model if inputs.model.family().exports_float32 else inputs.model
     with models.mode:
         weights = weights_of(inputs.model.parts)
         planned = []
-        if prior.enabled:
-            planned.append(_generating("prior", inputs, prior.batch_size, prior.sampler.guidance_scale, weights))
+        if config.prior.enabled:
+            planned.append(_class_images(config, inputs, weights))
         planned.append(_encoding(config, inputs, weights))
         planned.append(PhaseMemory("export", weights_of(exported.parts)))
         if pictures := min(BATCH, len(samples.prompts) * samples.per_prompt):
@@ -130,6 +130,15 @@ def plan_around_training(config: TrainConfig, models: Models) -> list[PhaseMemor
             measured = _generating("evaluate", inputs, BATCH, samples.guidance_scale, weights | scorer)
             planned += [measured, *([replace(measured, phase="choose")] if config.training.stopping == "best" else [])]
     return planned
+
+
+def _class_images(config: TrainConfig, inputs: Inputs, weights: dict[str, int]) -> PhaseMemory:
+    prior, counts = config.prior, Counts.of(config)
+    encoded = _peak_of(lambda: inputs.model.encode_images(inputs.pictures(1))) if counts.own_class_images else 0
+    if counts.own_class_images == counts.class_images:
+        return PhaseMemory("prior", weights, activations=encoded)
+    planned = _generating("prior", inputs, prior.batch_size, prior.sampler.guidance_scale, weights)
+    return replace(planned, activations=max(planned.activations, encoded), least=max(planned.least or 0, encoded))
 
 
 def _generating(

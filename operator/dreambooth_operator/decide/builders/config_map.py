@@ -5,7 +5,7 @@ from typing import Any
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.training import Images, TrainConfig
 from dreambooth_operator.decide.builders.meta import metadata
-from dreambooth_operator.decide.builders.volumes import CONFIG_FILE, model_folder, photos_folder
+from dreambooth_operator.decide.builders.volumes import CONFIG_FILE, model_folder, pictures_folder
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object
 
@@ -30,12 +30,15 @@ def build_config_map(dreamboothjob: Object, job: DreamBoothJob) -> dict[str, Any
 def train_config(job: DreamBoothJob) -> TrainConfig:
     """The settings of the trainer inside a pod."""
     spec = job.spec
-    images = Images(path=photos_folder(job))
+    images = Images(path=pictures_folder(job, "photos"))
     sections: dict[str, Any] = {"subject": spec.subject.model_copy(update={"images": images})}
     model: dict[str, Any] = {"source": model_folder(spec.model.source), "token_secret": None}
     if spec.model.config:
         model["config"] = model_folder(spec.model.config)
     sections["model"] = spec.model.model_copy(update=model)
+    if spec.prior.source:
+        source = Images(path=pictures_folder(job, "class-images"))
+        sections["prior"] = spec.prior.model_copy(update={"source": source})
     if "evaluation" in spec.model_fields_set:
         encoder = {"encoder": model_folder(spec.evaluation.encoder)}
         sections["evaluation"] = spec.evaluation.model_copy(update=encoder)

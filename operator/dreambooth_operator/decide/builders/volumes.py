@@ -2,7 +2,8 @@
 
 /config             train.json
 /input/photos       photos from a ConfigMap or an image
-/input/claims/NAME  a claim with photos or models
+/input/class-images own class images from a ConfigMap or an image
+/input/claims/NAME  a claim with photos, class images or models
 /output             the claim for the output; the run has a folder in it
 /cache              the claim for the cache, if there is one
 /etc/ca-bundle      certificates of authorities
@@ -16,15 +17,17 @@ from typing import Any
 
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.runtime_pods import CaBundle
+from dreambooth_api.training import Images
 from dreambooth_operator.objects import names
 
 CONFIG = "/config"
 CONFIG_FILE = "train.json"
 OUTPUT = "/output"
-PHOTOS = "/input/photos"
 CA_FOLDER = "/etc/ca-bundle"
 CA_FILE = f"{CA_FOLDER}/ca.crt"
 CLAIM_SCHEME = "pvc://"
+PICTURES = {"photos": "subject.images", "class-images": "prior.source"}
+"""By the name of a volume with pictures: the field of the spec."""
 
 
 def output_claim(job: DreamBoothJob) -> str:
@@ -48,12 +51,20 @@ def cache_folder(job: DreamBoothJob) -> str:
     return _inside("/cache", cache.path or ".") if cache else f"{OUTPUT}/.cache"
 
 
-def photos_folder(job: DreamBoothJob) -> str | None:
-    """Folder of the photos inside the pods."""
-    images = job.spec.subject.images
+def pictures_of(job: DreamBoothJob) -> Mapping[str, Images]:
+    """The photos and class images of the spec, by the names of their volumes."""
+    pictures = {"photos": job.spec.subject.images, "class-images": job.spec.prior.source}
+    return {name: images for name, images in pictures.items() if images}
+
+
+def pictures_folder(job: DreamBoothJob, name: str) -> str | None:
+    """Folder of the photos or class images inside the pods; None if the spec has none."""
+    images = pictures_of(job).get(name)
+    if images is None:
+        return None
     if images.persistent_volume_claim:
         return _inside(_input(images.persistent_volume_claim.claim_name), images.persistent_volume_claim.path)
-    return _inside(PHOTOS, images.image.path) if images.image else PHOTOS
+    return _inside(f"/input/{name}", images.image.path if images.image else ".")
 
 
 def model_folder(source: str) -> str:
@@ -65,9 +76,11 @@ def model_folder(source: str) -> str:
 
 
 def claims_read(job: DreamBoothJob) -> Mapping[str, str]:
-    """The claims with photos and models: the name, and the field of the spec that contains it."""
-    images = job.spec.subject.images.persistent_volume_claim
-    named = {images.claim_name: "subject.images.persistentVolumeClaim.claimName"} if images else {}
+    """The claims with pictures and models: the name, and the field of the spec that contains it."""
+    named: dict[str, str] = {}
+    for name, images in pictures_of(job).items():
+        if claim := images.persistent_volume_claim:
+            named.setdefault(claim.claim_name, f"{PICTURES[name]}.persistentVolumeClaim.claimName")
     model = job.spec.model
     sources = {
         "model.source": model.source,
@@ -82,7 +95,6 @@ def claims_read(job: DreamBoothJob) -> Mapping[str, str]:
 
 def volumes(job: DreamBoothJob, ca_bundle: CaBundle | None) -> list[dict[str, Any]]:
     """The volumes of a pod; each claim is one volume, even if it is mounted several times."""
-    images = job.spec.subject.images
     shared = {"medium": "Memory", "sizeLimit": job.spec.resources.shared_memory}
     items: list[dict[str, Any]] = [
         {"name": "config", "configMap": {"name": names.config_map(job.metadata.name)}},
@@ -90,11 +102,12 @@ def volumes(job: DreamBoothJob, ca_bundle: CaBundle | None) -> list[dict[str, An
         {"name": "shared-memory", "emptyDir": shared},
         *(_claim_volume(job, claim, volume) for claim, volume in _claims(job).items()),
     ]
-    if images.config_map:
-        items.append({"name": "photos", "configMap": {"name": images.config_map.name}})
-    if images.image:
-        image = {"reference": images.image.reference, "pullPolicy": images.image.pull_policy}
-        items.append({"name": "photos", "image": image})
+    for name, images in pictures_of(job).items():
+        if images.config_map:
+            items.append({"name": name, "configMap": {"name": images.config_map.name}})
+        if images.image:
+            image = {"reference": images.image.reference, "pullPolicy": images.image.pull_policy}
+            items.append({"name": name, "image": image})
     if ca_bundle:
         file = {"key": ca_bundle.key, "path": basename(CA_FILE)}
         items.append({"name": "ca-bundle", "configMap": {"name": ca_bundle.config_map_name, "items": [file]}})
@@ -103,7 +116,7 @@ def volumes(job: DreamBoothJob, ca_bundle: CaBundle | None) -> list[dict[str, An
 
 def mounts(job: DreamBoothJob, ca_bundle: CaBundle | None) -> list[dict[str, Any]]:
     """The volume mounts of the trainer's container."""
-    claims, images, cache = _claims(job), job.spec.subject.images, job.spec.volumes.cache
+    claims, cache = _claims(job), job.spec.volumes.cache
     items: list[dict[str, Any]] = [
         {"name": "config", "mountPath": CONFIG, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},
@@ -113,8 +126,11 @@ def mounts(job: DreamBoothJob, ca_bundle: CaBundle | None) -> list[dict[str, Any
     if cache:
         items.append({"name": claims[cache.claim_name], "mountPath": "/cache"})
     items += [{"name": claims[claim], "mountPath": _input(claim), "readOnly": True} for claim in claims_read(job)]
-    if images.config_map or images.image:
-        items.append({"name": "photos", "mountPath": PHOTOS, "readOnly": True})
+    items += [
+        {"name": name, "mountPath": f"/input/{name}", "readOnly": True}
+        for name, images in pictures_of(job).items()
+        if images.config_map or images.image
+    ]
     if ca_bundle:
         items.append({"name": "ca-bundle", "mountPath": CA_FOLDER, "readOnly": True})
     return items

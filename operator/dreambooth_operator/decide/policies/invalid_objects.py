@@ -10,7 +10,7 @@ from typing import Any
 
 from dreambooth_api.failures import Problem
 from dreambooth_api.job import DreamBoothJob
-from dreambooth_operator.decide.builders.volumes import claims_read
+from dreambooth_operator.decide.builders.volumes import PICTURES, claims_read
 from dreambooth_operator.decide.status.reasons import sentence
 from dreambooth_operator.objects.observed import InvalidField, Object
 from dreambooth_operator.objects.reading import name_of
@@ -39,7 +39,7 @@ _VOLUMES = {
     "output": "volumes.output.claimName",
     "cache": "volumes.cache.claimName",
     "shared-memory": "resources.sharedMemory",
-    "photos": "subject.images",
+    **PICTURES,
 }
 """By the name of a volume: the field of the spec."""
 _SETTINGS = re.compile(_TEMPLATE + r"imagePullSecrets|" + _CONTAINER + r"(imagePullPolicy|ports)")

@@ -6,6 +6,7 @@ from dreambooth_api.failures import Problem
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.quantities import amount
 from dreambooth_api.runtime import Runtime
+from dreambooth_operator.decide.builders.volumes import PICTURES, pictures_of
 
 
 def violations(job: DreamBoothJob, runtime: Runtime) -> list[Problem]:
@@ -36,12 +37,15 @@ def _token_secret(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
         yield Problem("spec.model.tokenSecret.name", secret.name, message, remedy)
 
 
-def _photos(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
-    image = job.spec.subject.images.image
-    if image is not None and not is_allowed(image.reference, runtime.spec.allowed_photo_images):
-        remedy = f"Use a ConfigMap or a claim, or ask an administrator to add it to allowedPhotoImages of the {_title(runtime)}"
-        message = "is not among the images that the administrator allows"
-        yield Problem("spec.subject.images.image.reference", image.reference, message, remedy)
+def _pictures(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
+    remedy = (
+        f"Use a ConfigMap or a claim, or ask an administrator to add it to allowedPhotoImages of the {_title(runtime)}"
+    )
+    for name, images in pictures_of(job).items():
+        image = images.image
+        if image is not None and not is_allowed(image.reference, runtime.spec.allowed_photo_images):
+            message = "is not among the images that the administrator allows"
+            yield Problem(f"spec.{PICTURES[name]}.image.reference", image.reference, message, remedy)
 
 
 def _amounts(job: DreamBoothJob, runtime: Runtime) -> Iterator[Problem]:
@@ -144,7 +148,7 @@ def _title(runtime: Runtime) -> str:
 _RULES: list[Callable[[DreamBoothJob, Runtime], Iterator[Problem]]] = [
     _image,
     _token_secret,
-    _photos,
+    _pictures,
     _amounts,
     _cpu,
     _node_selector,

@@ -5,7 +5,7 @@ from typing import Final
 
 from dreambooth_api.job import KIND, DreamBoothJob
 from dreambooth_api.runtime_pods import CaBundle
-from dreambooth_operator.decide.builders.volumes import claims_read, output_claim
+from dreambooth_operator.decide.builders.volumes import PICTURES, claims_read, output_claim, pictures_of
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.objects import names
@@ -25,13 +25,14 @@ def required_objects(job: DreamBoothJob, ca_bundle: CaBundle | None) -> Mapping[
         ca_bundle: the certificates of its runtime.
     """
     named = {Reference(CLAIM, claim): field for claim, field in claims_read(job).items()}
-    volumes, photos = job.spec.volumes, job.spec.subject.images.config_map
+    volumes = job.spec.volumes
     if volumes.output.claim_name:
         named[Reference(CLAIM, volumes.output.claim_name)] = "volumes.output.claimName"
     if volumes.cache:
         named.setdefault(Reference(CLAIM, volumes.cache.claim_name), "volumes.cache.claimName (or its runtime)")
-    if photos:
-        named[Reference("ConfigMap", photos.name)] = "subject.images.configMap.name"
+    for name, images in pictures_of(job).items():
+        if images.config_map:
+            named.setdefault(Reference("ConfigMap", images.config_map.name), f"{PICTURES[name]}.configMap.name")
     if ca_bundle:
         named.setdefault(Reference("ConfigMap", ca_bundle.config_map_name), "caBundle.configMapName of its runtime")
     return named
@@ -71,7 +72,7 @@ def preflight_failures(
         reported: objects whose names are needed, but that have been reported.
     """
     own = created_objects(job, number, settings)
-    # Photos and models may be on the claim that the operator creates, but never in the ConfigMap that it creates.
+    # Pictures and models may be on the claim that the operator creates, but never in the ConfigMap that it creates.
     required = {
         reference: field
         for reference, field in required_objects(job, ca_bundle).items()

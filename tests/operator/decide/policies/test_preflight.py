@@ -28,6 +28,15 @@ def photos(**images: Any) -> dict[str, Any]:
             photos(persistentVolumeClaim={"claimName": "a", "path": "b"}),
             {(CLAIM, "a"): "subject.images.persistentVolumeClaim.claimName"},
         ),
+        ({"prior": {"source": {"image": {"reference": "dogs:1"}}}}, {PHOTOS: "subject.images.configMap.name"}),
+        (
+            {"prior": {"source": {"configMap": {"name": "dogs"}}}},
+            {PHOTOS: "subject.images.configMap.name", ("ConfigMap", "dogs"): "prior.source.configMap.name"},
+        ),
+        (
+            {"prior": {"source": {"persistentVolumeClaim": {"claimName": "a"}}}},
+            {PHOTOS: "subject.images.configMap.name", (CLAIM, "a"): "prior.source.persistentVolumeClaim.claimName"},
+        ),
         (SHELF, {PHOTOS: "subject.images.configMap.name", (CLAIM, "shelf"): "volumes.output.claimName"}),
         (
             {"volumes": {"cache": {"claimName": "cache"}}, "model": {"source": "pvc://models/sd"}},
