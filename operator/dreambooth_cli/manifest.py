@@ -18,6 +18,7 @@ from dreambooth_api.training import TrainConfig
 from dreambooth_api.validation import check_contradictions, check_fields, check_files_of
 from dreambooth_cli.config_map import photos_of, unpacked
 from dreambooth_trainer.data.captions import read_captions
+from dreambooth_trainer.data.class_word import class_warnings
 from dreambooth_trainer.data.clip_tokenizer import tokenizer_at_hand
 from dreambooth_trainer.data.folder import read_folder
 from dreambooth_trainer.data.identifier import identify
@@ -64,14 +65,15 @@ def read_job(documents: list[Any] | Problem, file: Path) -> Manifest | list[Prob
         return [*problems, *missing, *(check_cluster_sections(job) if job else [])]
     config = resolved(job.spec.train_config, file.parent)
     known = known_subjects(config.model.source)
-    too_long, cut = _check_prompts(config, known)
+    too_long, notes = _check_words(config, known)
     if problems := [*missing, *check_cluster_sections(job), *find_photos_of_the_subject(config), *too_long]:
         return problems
-    return Manifest(job, config, [*warnings, *identifier_warnings(known, config.subject), *cut])
+    return Manifest(job, config, [*warnings, *identifier_warnings(known, config.subject), *notes])
 
 
-def _check_prompts(config: TrainConfig, known: Sequence[KnownSubject]) -> tuple[list[Problem], list[str]]:
-    """Finds prompts that are longer than the text encoder reads, as the trainer does, if the tokenizer is at hand.
+def _check_words(config: TrainConfig, known: Sequence[KnownSubject]) -> tuple[list[Problem], list[str]]:
+    """Finds prompts that are longer than the text encoder reads, and a class that the model hardly knows, as the trainer does,
+    if the tokenizer is at hand.
 
     Args:
         config: valid settings.
@@ -89,7 +91,8 @@ def _check_prompts(config: TrainConfig, known: Sequence[KnownSubject]) -> tuple[
         identifier = identify(config, tokenizer.vocabulary, tokenizer.words_to_ids, texts).identifier
     except InvalidConfig as failure:
         return list(failure.problems), []
-    return check(prompts_of(config, identifier, captions), tokenizer.read_length)
+    problems, cut = check(prompts_of(config, identifier, captions), tokenizer.read_length)
+    return problems, [*class_warnings(config.subject.class_, tokenizer.words_to_ids), *cut]
 
 
 def _captions_of(config: TrainConfig) -> Mapping[str, str]:

@@ -281,6 +281,15 @@ def test_validate_names_what_is_cut_off_of_prompts(manifest: Path, old: str, new
     )
 
 
+def test_validate_names_better_words_for_the_class(manifest: Path) -> None:
+    manifest.write_text(MANIFEST.replace("class: dog", "class: dgo"))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 0
+    (warning,) = result.stderr.splitlines()
+    assert warning.startswith("warning: the base model hardly knows the class word 'dgo'")
+    assert warning.endswith("such as dog")
+
+
 def test_validate_reports_that_no_word_can_be_the_identifier(manifest: Path) -> None:
     manifest.write_text(MANIFEST.replace("{class: dog", "{prompt: 'a {identifier}ish {class}', class: dog"))
     result = RUNNER.invoke(app, ["validate", "job.yaml"])

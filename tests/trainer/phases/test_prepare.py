@@ -155,6 +155,13 @@ def test_other_long_prompts_are_reported(photos: Path, sections: dict[str, Any],
     assert warning.startswith(f"{field}: the text encoder cuts off ")
 
 
+def test_a_class_that_the_model_hardly_knows_is_reported(photos: Path) -> None:
+    run = run_of(photos, **{"class": "dgo"})
+    (warning,) = (text for text in prepare.prepare(run).warnings if "class word" in text)
+    assert "'dgo'" in warning
+    assert warning.endswith("such as dog")
+
+
 def test_masks_are_written_next_to_the_photos(photos: Path) -> None:
     run = run_of(photos)
     prepare.prepare(run)

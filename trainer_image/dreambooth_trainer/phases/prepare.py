@@ -12,6 +12,7 @@ from dreambooth_api.failures import InvalidConfig, InvalidData, Problem
 from dreambooth_api.model_families import find_unsupported
 from dreambooth_api.training import Images
 from dreambooth_trainer.data import identifier, own_class_images, prompts
+from dreambooth_trainer.data.class_word import class_warnings
 from dreambooth_trainer.data.folder import FIELD
 from dreambooth_trainer.data.identifier import Finding
 from dreambooth_trainer.data.personalised import identifier_warnings, known_subjects
@@ -52,7 +53,7 @@ class Prepared(BaseModel, frozen=True):
     """The properties of the identifier."""
     photos: list[PreparedPhoto]
     warnings: list[str]
-    """Warnings about the photos, the identifier and the prompts."""
+    """Warnings about the photos, the identifier, the class and the prompts."""
 
 
 def prepare(run: Run) -> Prepared:
@@ -83,6 +84,11 @@ def prepare(run: Run) -> Prepared:
         problems, cut = prompts.check(texts, run.model.read_length)
         if problems:
             raise InvalidConfig(problems)
+        of_words = [
+            *identifier_warnings(known, config.subject),
+            *class_warnings(config.subject.class_, run.model.words_to_ids),
+            *finding.warnings,
+        ]
         names = _file_names(len(photos))
         if run.distributed.is_main:
             masks = {name: photo.mask for name, photo in zip(names, photos, strict=True) if photo.mask}
@@ -104,7 +110,7 @@ def prepare(run: Run) -> Prepared:
                 )
                 for name, photo in zip(names, photos, strict=True)
             ],
-            warnings=[*warnings, *identifier_warnings(known, config.subject), *finding.warnings, *cut],
+            warnings=[*warnings, *of_words, *cut],
         )
 
 
