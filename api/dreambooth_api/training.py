@@ -142,6 +142,8 @@ class Subject(Section):
 
 
 Scheduler = Literal["ddpm", "euler-ancestral", "ddim", "dpm-solver++"]
+DenoisingSteps = Annotated[int, Field(ge=1, le=1000)]
+GuidanceScale = Annotated[float, Field(ge=1, le=50)]
 
 
 class Sampler(Section):
@@ -149,9 +151,9 @@ class Sampler(Section):
 
     scheduler: Scheduler = "ddpm"
     """`ddpm` and `euler-ancestral` sample ancestrally (fresh noise at each step); `ddim` and `dpm-solver++` do not."""
-    steps: Annotated[int, Field(ge=1, le=1000)] = 25
+    steps: DenoisingSteps = 25
     """Denoising steps for a picture."""
-    guidance_scale: Annotated[float, Field(ge=1, le=50)] = 1.0
+    guidance_scale: GuidanceScale = 1.0
     """Classifier-free guidance scale. At 1 the pictures follow the model's own distribution of the class, and each
     step takes half the time."""
 
@@ -341,9 +343,9 @@ class Samples(Section):
     """Pictures of each prompt."""
     scheduler: Scheduler = "dpm-solver++"
     """See `prior.sampler.scheduler`."""
-    steps: Annotated[int, Field(ge=1, le=1000)] = 20
+    steps: DenoisingSteps = 20
     """Denoising steps for a picture."""
-    guidance_scale: Annotated[float, Field(ge=1, le=50)] = 5.0
+    guidance_scale: GuidanceScale = 5.0
     """Classifier-free guidance scale; for a model that was distilled for guidance, the scale that it takes as an
     input."""
     every_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
