@@ -6,9 +6,13 @@ from typing import Literal, Protocol, get_args
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-PhaseName = Literal["prepare", "prior", "cache", "train", "choose", "export", "sample", "evaluate"]
-PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
-"""The phases of a run in their order."""
+TrainingPhase = Literal["prepare", "prior", "cache", "train", "choose", "export", "sample", "evaluate"]
+ScenePhase = Literal["load", "generate"]
+PhaseName = TrainingPhase | ScenePhase
+PHASES: tuple[TrainingPhase, ...] = get_args(TrainingPhase)
+"""The phases of a training in their order."""
+SCENE_PHASES: tuple[ScenePhase, ...] = get_args(ScenePhase)
+"""The phases of a scene in their order."""
 
 MOST_WARNINGS, LONGEST_WARNING = 10, 300
 """How many warnings a snapshot has, and how many characters each; the report has all of them in full."""
@@ -65,7 +69,7 @@ class Snapshot(JsonModel):
     phases: list[PhaseProgress]
     """All phases in their order."""
     step: int
-    """Optimizer steps done, those of earlier starts included."""
+    """Optimizer steps done, those of earlier starts included. In a scene: those of the weights that it uses."""
     total_steps: int | None
     """Optimizer steps of the whole training; null while unknown."""
     percent: float

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dreambooth_api.failures import Interrupted, InvalidConfig, InvalidData, ModelUnavailable, StorageUnavailable
-from dreambooth_api.progress import PhaseName
+from dreambooth_api.progress import TrainingPhase
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phase_records import ByPath, Ledger
@@ -65,7 +65,7 @@ class TestAFinishedRun:
         assert done_again(copy) == []
         assert {path: path.stat().st_mtime_ns for path in files} == files
         # The copy's log begins with the first start, which had no choice among steps and no evaluation.
-        assert copy.log.read_text().count("nothing to do") == 2 + len(get_args(PhaseName))
+        assert copy.log.read_text().count("nothing to do") == 2 + len(get_args(TrainingPhase))
 
     def test_reports_its_results(self, finished: Job) -> None:
         said = finished.termination["result"]

@@ -36,6 +36,8 @@ def snapshot_from(body: bytes, before: Snapshot | None = None) -> Snapshot:
         # The location consists of field names of the schema; unknown fields of the response are ignored.
         place = ".".join(map(str, error.errors(include_url=False, include_input=False)[0]["loc"]))
         raise InvalidProgress(f"{place} does not match the schema." if place else "it is not JSON.") from None
+    if snapshot.phase is not None and snapshot.phase not in PHASES:
+        raise InvalidProgress("its phase is none of a training.")
     if len(snapshot.phases) > len(PHASES):
         raise InvalidProgress("it has too many phases.")
     if len(snapshot.warnings) > MOST_WARNINGS:

@@ -73,6 +73,7 @@ def test_unknown_fields_are_ignored() -> None:
         {"percent": -1.0},
         {"memoryBytes": 1e300},
         {"phase": "lunch"},
+        {"phase": "generate"},
         {"phases": "train"},
         {"phases": json.loads(make_snapshot().model_dump_json())["phases"] * 2},
         {"classImages": {"done": -1, "total": 5}},

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreambooth_api.progress import Event, Snapshot
-from dreambooth_trainer.monitoring.progress import PHASES, Progress
+from dreambooth_trainer.monitoring.progress import PHASES, SCENE, Progress
 from tests.patience import PATIENCE
 
 
@@ -48,6 +48,21 @@ def test_before_the_first_phase_everything_is_pending(progress: Progress) -> Non
     assert set(states(progress).values()) == {"pending"}
     assert (snapshot.phase, snapshot.percent, snapshot.step, snapshot.total_steps) == (None, 0, 0, None)
     assert snapshot.current is None
+
+
+def test_a_scene_has_phases_of_its_own(clock: FakeClock) -> None:
+    progress = Progress(shares=SCENE, clock=clock, now=clock.now)
+    progress.update(step=40, total_steps=400)
+    with progress.phase("load"):
+        pass
+    with progress.phase("generate", total=8, unit="pictures", done=2) as phase:
+        clock.seconds += 4
+        phase.advance(2)
+        snapshot = progress.snapshot()
+    assert states(progress) == {"load": "done", "generate": "done"}
+    assert (snapshot.phase, snapshot.percent, snapshot.step, snapshot.total_steps) == ("generate", 55, 40, 400)
+    assert snapshot.current is not None and (snapshot.current.done, snapshot.current.total) == (4, 8)
+    assert (snapshot.eta_seconds, progress.snapshot().percent) == (8, 100)
 
 
 def test_a_phase_runs_and_is_done(progress: Progress, clock: FakeClock) -> None:

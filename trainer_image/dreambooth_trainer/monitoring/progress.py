@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from dreambooth_api.progress import (
     LONGEST_WARNING,
     MOST_WARNINGS,
     PHASES,
+    SCENE_PHASES,
     Count,
     Event,
     Observer,
@@ -30,7 +31,7 @@ from dreambooth_api.progress import (
 
 __all__ = ["PHASES", "Progress", "RunningPhase", "Snapshot"]
 
-_SHARES: dict[PhaseName, int] = {
+TRAINING: Mapping[PhaseName, int] = {
     "prepare": 1,
     "prior": 25,
     "cache": 2,
@@ -40,7 +41,10 @@ _SHARES: dict[PhaseName, int] = {
     "sample": 5,
     "evaluate": 10,
 }
-"""Usual share of each phase in the time of a run, in percent."""
+"""The phases of a training, each with its usual share in the time of a run in percent."""
+
+SCENE: Mapping[PhaseName, int] = {"load": 10, "generate": 90}
+"""The same of a scene."""
 
 _WINDOW = 50
 """Number of advances over which a rate is averaged."""
@@ -130,6 +134,7 @@ class Progress:
 
     Args:
         observers: called for every event, outside the lock, so that a slow console doesn't block `/progress`.
+        shares: the phases in their order, with the share of each in percent.
         clock: a monotonic clock, in seconds.
         now: date and time, with the time zone.
     """
@@ -137,6 +142,7 @@ class Progress:
     def __init__(
         self,
         observers: Sequence[Observer] = (),
+        shares: Mapping[PhaseName, int] = TRAINING,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -145,7 +151,8 @@ class Progress:
         self._clock = clock
         self._now = now
         self._lock = threading.Lock()
-        self._phases = {name: _Phase(name) for name in PHASES}
+        self._shares = shares
+        self._phases: dict[PhaseName, _Phase] = {name: _Phase(name) for name in (*PHASES, *SCENE_PHASES)}
         self._current: PhaseName | None = None
         self._figures: dict[str, float] = {}
         self._training_images = self._class_images_generated = 0
@@ -161,7 +168,7 @@ class Progress:
         """Runs a phase: `done` when the block ends, `failed` when it raises.
 
         Args:
-            name: one of `PHASES`.
+            name: one of the phases.
             total: units of the whole phase; None if nothing is counted or `update` has set it.
             unit: name of the units in the plural.
             done: units that an earlier start finished. They count for the percentage, not for the speed.
@@ -195,6 +202,7 @@ class Progress:
         identifier: str | None = None,
         warnings: Sequence[str] = (),
         device: str | None = None,
+        step: int | None = None,
         total_steps: int | None = None,
         class_images: int | None = None,
     ) -> None:
@@ -204,6 +212,7 @@ class Progress:
             identifier: the word that means the subject.
             warnings: warnings about the figures, photos, identifier and prompts.
             device: the device that computes.
+            step: for a scene, the step of its weights.
             total_steps: steps of the training.
             class_images: class images that the training needs.
         """
@@ -211,6 +220,7 @@ class Progress:
             self._identifier = identifier or self._identifier
             self._warnings = [_shortened(one) for one in warnings[:MOST_WARNINGS]] or self._warnings
             self._device = device or self._device
+            self._phases["train"].done = step or self._phases["train"].done
             self._phases["train"].total = total_steps or self._phases["train"].total
             self._phases["prior"].total = class_images or self._phases["prior"].total
 
@@ -231,7 +241,7 @@ class Progress:
             train, prior = self._phases["train"], self._phases["prior"]
             return Snapshot(
                 phase=self._current,
-                phases=[phase.progress(now) for phase in self._phases.values()],
+                phases=[self._phases[name].progress(now) for name in self._shares],
                 step=train.done,
                 total_steps=train.total,
                 percent=self._percent,
@@ -276,7 +286,7 @@ class Progress:
         with self._lock:
             yield
             self._touched, self._updated_at = self._clock(), self._now()
-            percent = sum(_SHARES[phase.name] * phase.fraction for phase in self._phases.values())
+            percent = sum(share * self._phases[name].fraction for name, share in self._shares.items())
             self._percent = max(self._percent, percent)
 
     def _notify(self, event: Event) -> None:
