@@ -18,7 +18,7 @@ import typer
 from benchmarks.cases import Case, Plan, Program, cases
 from benchmarks.programs import base_model, subjects
 from benchmarks.results import Results, table
-from dreambooth_trainer.job import quiet_libraries
+from dreambooth_trainer.start import quiet_libraries
 
 
 def main(

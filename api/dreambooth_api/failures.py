@@ -116,7 +116,7 @@ class Interrupted(TrainerFailure):
 
 
 class StorageUnavailable(TrainerFailure):
-    """A folder or file can't be written or read, or another run writes to the folder."""
+    """A folder or file can't be written or read, or another process writes to the folder."""
 
     exit_code = 10
 

@@ -15,7 +15,7 @@ from dreambooth_api.quantities import Quantity, amount
 from dreambooth_cli.output import fail, say
 from dreambooth_cli.run import out_of_reach
 from dreambooth_cli.validate import File, read_or_exit
-from dreambooth_trainer.job import quiet_libraries
+from dreambooth_trainer.start import quiet_libraries
 
 if TYPE_CHECKING:
     from dreambooth_trainer.planning.phases import PhaseMemory

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from dreambooth_api.training import TrainConfig
-from dreambooth_trainer.job import run_job, say
+from dreambooth_trainer.job import run_job
+from dreambooth_trainer.start import say
 
 CONTROLS = "\x1b[2J[red]x[bold]\u202e\\"
 

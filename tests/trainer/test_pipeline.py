@@ -309,7 +309,9 @@ def test_one_run_at_a_time_writes_to_a_folder(tiny_training: Path) -> None:
     for steps in (100_000, 7):
         second = job_of(tiny_training, "one-writer", training={"steps": steps}, checkpoints={"intervalSeconds": 600})
         assert second.finish() == StorageUnavailable.exit_code
-        assert f"another run writes to {first.output.root}: process {process.pid} on " in second.termination["message"]
+        assert (
+            f"another process writes to {first.output.root}: process {process.pid} on " in second.termination["message"]
+        )
     assert process.is_alive()
     signal_when(process, signal.SIGTERM, lambda: True)
     assert wait(process) == Interrupted.exit_code
@@ -322,7 +324,7 @@ def test_a_start_waits_for_one_that_is_being_stopped(tiny_training: Path) -> Non
     process = job.start()
     signal_when(process, signal.SIGSTOP, lambda: job.output.losses.exists() and job.output.losses.stat().st_size > 0)
     second = job.start()
-    signal_when(second, signal.SIGCONT, lambda: "waiting for another run that writes to" in job.log.read_text())
+    signal_when(second, signal.SIGCONT, lambda: "waiting for another process that writes to" in job.log.read_text())
     signal_when(process, signal.SIGTERM, lambda: True)
     signal_when(process, signal.SIGCONT, lambda: True)
     assert [wait(process), wait(second)] == [Interrupted.exit_code, 0]

@@ -4,20 +4,18 @@ All input comes from the arguments and from torchrun's environment. The exit cod
 the process ended (see `failures.py`).
 """
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dreambooth_api.failures import InvalidConfig, InvalidData, ModelUnavailable, Problem, TrainerFailure
 from dreambooth_api.files import resolved
-from dreambooth_api.printing import printable
 from dreambooth_api.validation import check_files, check_settings
 from dreambooth_trainer.data.own_class_images import INSPECTIONS
 from dreambooth_trainer.job import run_job
 from dreambooth_trainer.process.streams import keep_streams
-from dreambooth_trainer.process.termination import outcome_of, write_termination
+from dreambooth_trainer.start import ending_at_a_failure, read_settings
 
 
 def main(
@@ -28,18 +26,13 @@ def main(
     termination_log: Annotated[Path | None, typer.Option(help="File for the termination message.")] = None,
 ) -> None:
     """Runs one training."""
-    try:
-        settings, problems = check_settings(_read(config))
+    with ending_at_a_failure(termination_log):
+        settings, problems = check_settings(read_settings(config))
         if settings is None:
             raise InvalidConfig(problems)
         problems, _ = check_files(settings, INSPECTIONS)
         if problems:
             raise _failure_of(problems)
-    except TrainerFailure as error:
-        if termination_log:
-            write_termination(termination_log, outcome_of(error, {}))
-        typer.echo(printable(f"{error.reason}: {error}"), err=True)
-        raise typer.Exit(error.exit_code) from None
     raise typer.Exit(
         run_job(resolved(settings, Path()), output, cache=cache, port=port, termination_log=termination_log)
     )
@@ -53,14 +46,6 @@ def _failure_of(problems: list[Problem]) -> TrainerFailure:
     if fields <= {"spec.model.source", "spec.evaluation.encoder"}:
         return ModelUnavailable("\n".join(map(str, problems)))
     return InvalidConfig(problems)
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        message, remedy = f"can't be read as JSON: {error}", "Give the file that holds the training sections"
-        raise InvalidConfig([Problem("--config", str(file), message, remedy)]) from error
 
 
 if __name__ == "__main__":

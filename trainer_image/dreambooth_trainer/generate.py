@@ -19,12 +19,12 @@ from dreambooth_api.training import Sampler, Scheduler
 from dreambooth_trainer.data.prompts import Prompt, check
 from dreambooth_trainer.evaluation.contact_sheet import MAX_ROWS, Row, contact_sheet, tile
 from dreambooth_trainer.evaluation.pictures import BATCH, sampler_of
-from dreambooth_trainer.job import quiet_libraries
 from dreambooth_trainer.models.base import ModelFamily, Size
 from dreambooth_trainer.phases.export import exported_model
 from dreambooth_trainer.process.storage import write_atomically
 from dreambooth_trainer.result import RunResult, read_result, versions
 from dreambooth_trainer.run import RunFolder
+from dreambooth_trainer.start import quiet_libraries
 
 Settings = Mapping[str, Any]
 """All settings that determine a picture, in the form of JSON."""

@@ -42,6 +42,7 @@ class Watch:
         """The lock."""
         return one_writer(
             file,
+            file.parent.parent,
             waiting=self.waiting.append,
             check=self.check,
             lost=lambda message: self.lost.set(),
@@ -124,7 +125,9 @@ def test_the_second_process_reports_who_holds_the_lock(file: Path, watch: Watch)
     with holder(file) as process:
         with pytest.raises(StorageUnavailable) as refused, watch.hold(file):
             pass
-        words = f"another run writes to {file.parent.parent}: process {process.pid} on {Holder.this().host} since 20"
+        words = (
+            f"another process writes to {file.parent.parent}: process {process.pid} on {Holder.this().host} since 20"
+        )
         assert words in str(refused.value)
         assert len(watch.waiting) == 1
         assert file.exists()

@@ -1,6 +1,6 @@
 """Shows a run on the console: a progress bar for each phase on a terminal, plain lines elsewhere.
 
-`job.py` creates the observer on rank 0 and passes it to `Progress`.
+`start.py` creates the observer on rank 0 and passes it to `Progress`.
 """
 
 from rich.console import Console

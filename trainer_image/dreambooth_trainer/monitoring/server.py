@@ -1,6 +1,6 @@
 """The HTTP server of a run: `/progress`, `/metrics` and `/healthz` on one port.
 
-`job.py` starts it on rank 0. The operator, Prometheus and the kubelet send requests to it. The server only reads the
+`start.py` starts it on rank 0. The operator, Prometheus and the kubelet send requests to it. The server only reads the
 progress; no request can change a run.
 """
 

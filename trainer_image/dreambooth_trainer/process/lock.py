@@ -1,5 +1,5 @@
-"""A lock that allows one writer at a time in a folder, which processes on several machines may share. `job.py` locks a
-run's folder.
+"""A lock that allows one writer at a time in a folder, which processes on several machines may share. `start.py`
+locks the folders of runs and of scenes.
 
 A file lock of the kernel (flock) excludes all processes of this machine, and the kernel releases it when its holder
 ends. Some file systems don't share locks between machines, or have no locks. The file therefore also names its holder,
@@ -69,6 +69,7 @@ class Holder:
 @contextmanager
 def one_writer(
     file: Path,
+    folder: Path,
     *,
     waiting: Callable[[str], None],
     check: Callable[[], None],
@@ -78,7 +79,8 @@ def one_writer(
     """Locks a folder for this process while the block runs.
 
     Args:
-        file: the lock file, in the folder. It exists while a process holds the lock, or after that process was killed.
+        file: the lock file. It exists while a process holds the lock, or after that process was killed.
+        folder: the folder that is locked, for messages.
         waiting: called once with a message that names the holder, before waiting begins.
         check: called while waiting; an exception ends the wait.
         lost: called from another thread if another process has taken the lock. This process must then write no more.
@@ -88,9 +90,11 @@ def one_writer(
         StorageUnavailable: another process holds the lock, or the folder is not writable.
     """
     me = Holder.this()
-    handle = _take(file, me, waiting, check, timeouts)
+    handle = _take(file, folder, me, waiting, check, timeouts)
     ended = threading.Event()
-    thread = threading.Thread(target=_renew, args=(file, handle, me, ended, lost, timeouts), name="lock", daemon=True)
+    thread = threading.Thread(
+        target=_renew, args=(file, folder, handle, me, ended, lost, timeouts), name="lock", daemon=True
+    )
     thread.start()
     try:
         yield
@@ -102,12 +106,14 @@ def one_writer(
         os.close(handle)
 
 
-def _take(file: Path, me: Holder, waiting: Callable[[str], None], check: Callable[[], None], timeouts: Timeouts) -> int:
+def _take(
+    file: Path, folder: Path, me: Holder, waiting: Callable[[str], None], check: Callable[[], None], timeouts: Timeouts
+) -> int:
     """Waits for the lock and returns the open file."""
     begun = changed = time.monotonic()
     content, lives, reported = None, False, False
     while True:
-        handle, locked = _open(file)
+        handle, locked = _open(file, folder)
         try:
             seen = _content(file)
             now = time.monotonic()
@@ -130,11 +136,11 @@ def _take(file: Path, me: Holder, waiting: Callable[[str], None], check: Callabl
             lives = lives or (locked is False and here)
             if now - begun >= (timeouts.holder if lives else timeouts.server):
                 raise StorageUnavailable(
-                    f"another run writes to {file.parent.parent}: {holder or 'its name is not known'}. Wait for its "
+                    f"another process writes to {folder}: {holder or 'its name is not known'}. Wait for its "
                     "end or stop it, or choose another output folder."
                 )
             if not reported and holder:
-                waiting(f"waiting for another run that writes to {file.parent.parent}: {holder}")
+                waiting(f"waiting for another process that writes to {folder}: {holder}")
                 reported = True
         finally:
             if handle >= 0:
@@ -143,13 +149,13 @@ def _take(file: Path, me: Holder, waiting: Callable[[str], None], check: Callabl
         time.sleep(timeouts.look)
 
 
-def _open(file: Path) -> tuple[int, bool | None]:
+def _open(file: Path, folder: Path) -> tuple[int, bool | None]:
     """Opens the file, and returns whether this process has its lock; None if the file system has no locks."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise StorageUnavailable.of(error, file.parent.parent) from error
+        raise StorageUnavailable.of(error, folder) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -164,12 +170,18 @@ def _open(file: Path) -> tuple[int, bool | None]:
 
 
 def _renew(
-    file: Path, handle: int, me: Holder, ended: threading.Event, lost: Callable[[str], None], timeouts: Timeouts
+    file: Path,
+    folder: Path,
+    handle: int,
+    me: Holder,
+    ended: threading.Event,
+    lost: Callable[[str], None],
+    timeouts: Timeouts,
 ) -> None:
     while not ended.wait(timeouts.renewal):
         holder = _holder(_content(file))
         if holder and holder != me:
-            lost(f"{holder} has taken {file.parent.parent} from this run, which had stopped for too long")
+            lost(f"{holder} has taken {folder} from this process, which had stopped for too long")
             return
         try:
             _write(handle, me)

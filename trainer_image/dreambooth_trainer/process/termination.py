@@ -1,4 +1,4 @@
-"""The termination message of a run: a short JSON for the kubelet, written by `job.py` and `__main__`, read by the
+"""The termination message of a process: a short JSON for the kubelet, written by `start.py`, read by the
 operator.
 
     {"reason": "OutOfMemory", "exitCode": 5, "message": "...", "step": 120, "result": {"subj": 0.81}, "warnings": ["..."]}
