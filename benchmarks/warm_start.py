@@ -1,6 +1,7 @@
 """Starts trainers without the time for imports, so that many starts, kills and restarts of a run take little time.
 
-Called by `kills.py` and by the tests. Every start is a separate process that executes `python -m dreambooth_trainer`.
+Called by `kills.py` and by the tests. Every start is a separate process that executes `python -m dreambooth_trainer`, or
+another module of the trainer.
 It is forked from a server that has only imported the libraries.
 """
 
@@ -39,30 +40,34 @@ def warm_start(
     log: Path,
     environment: Mapping[str, str] | None = None,
     before: Callable[[], None] | None = None,
+    module: str = "dreambooth_trainer",
 ) -> BaseProcess:
     """Starts a trainer.
 
     Args:
-        arguments: arguments of `python -m dreambooth_trainer`.
+        arguments: arguments of the module.
         log: file to which its output is appended.
         environment: further environment variables.
         before: a function of a module that the new process calls before the trainer.
+        module: the module that is executed.
     """
     environment = dict(environment or {})
     # If the libraries of the server have found a GPU, a forked process finds it too.
     hidden = environment.get("CUDA_VISIBLE_DEVICES") == ""
     context = get_context("spawn") if hidden else server()
-    process = context.Process(target=_main, args=(list(arguments), log, environment, before))
+    process = context.Process(target=_main, args=(module, list(arguments), log, environment, before))
     process.start()
     return process
 
 
-def _main(arguments: list[str], log: Path, environment: dict[str, str], before: Callable[[], None] | None) -> None:
+def _main(
+    module: str, arguments: list[str], log: Path, environment: dict[str, str], before: Callable[[], None] | None
+) -> None:
     with log.open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     os.environ.update(environment)
     if before:
         before()
-    sys.argv = ["dreambooth_trainer", *arguments]
-    runpy.run_module("dreambooth_trainer", run_name="__main__", alter_sys=True)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

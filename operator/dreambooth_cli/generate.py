@@ -1,45 +1,58 @@
-"""`dreambooth generate`: new pictures from a finished run."""
+"""`dreambooth generate`: new pictures from a run."""
 
+import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
-from dreambooth_api.contradictions import stray_placeholders
-from dreambooth_api.failures import InvalidConfig, Problem, StorageUnavailable, classify
+from dreambooth_api.failures import InvalidConfig, Problem, StorageUnavailable
 from dreambooth_api.files import expanded
+from dreambooth_api.scene import Scene, check_scene
 from dreambooth_api.training import Scheduler
-from dreambooth_cli.output import complain, fail, say
+from dreambooth_cli.output import fail, say
 from dreambooth_trainer.process.storage import require_writable
 from dreambooth_trainer.run import RunFolder
 
 AS_THE_SAMPLES = "as the run's samples"
-SMALLEST, LARGEST = 64, 2048
+
+OPTIONS = {
+    "--run": "DIR",
+    "spec.negativePrompt": "--negative-prompt",
+    "spec.perPrompt": "--count",
+    "spec.seed": "--seed",
+    "spec.sampler.scheduler": "--scheduler",
+    "spec.sampler.steps": "--steps",
+    "spec.sampler.guidanceScale": "--guidance-scale",
+    "spec.size": "--size",
+    "spec.size.width": "--size",
+    "spec.size.height": "--size",
+    "spec.adapterScale": "--adapter-scale",
+    "spec.step": "--step",
+}
+"""The options of this command by the fields of a scene."""
 
 
-def size_of(text: str) -> tuple[int, int] | None:
+def size_of(text: str) -> dict[str, int] | None:
     """Width and height, such as 768x512; of a square, one number is enough. None for any other text."""
     found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
-    sides = [int(side or found[1]) for side in found.groups()] if found else []
-    return (sides[0], sides[1]) if sides and all(SMALLEST <= side <= LARGEST for side in sides) else None
-
-
-def _warn(warning: str) -> None:
-    complain(f"warning: {warning}")
+    return {"width": int(found[1]), "height": int(found[2] or found[1])} if found else None
 
 
 def generate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of a finished run.", show_default=False)],
-    prompt: Annotated[
-        str,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of a run.", show_default=False)],
+    prompts: Annotated[
+        list[str],
         typer.Argument(
-            metavar="PROMPT",
+            metavar="PROMPT...",
             help='What to show, for example "a {identifier} {class} wearing sunglasses".',
             show_default=False,
         ),
     ],
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of pictures.")] = 8,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of pictures of each prompt.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first picture; the next ones count on.")] = 0,
     negative_prompt: Annotated[str, typer.Option(metavar="TEXT", help="What not to show.", show_default=False)] = "",
     scheduler: Annotated[Scheduler | None, typer.Option(help="How to denoise.", show_default=AS_THE_SAMPLES)] = None,
@@ -66,6 +79,14 @@ def generate(
             show_default="1",
         ),
     ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Step of the training whose weights generate.",
+            show_default="the finished model, or the newest checkpoint",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -78,51 +99,63 @@ def generate(
         ),
     ] = None,
 ) -> None:
-    """Generate new pictures from a finished run.
+    """Generate new pictures from a run, also before it has finished.
 
     {identifier} and {class} in the prompts stand for those of the run. Each picture is written as soon as it is complete.
 
     Its settings are in the picture, and in a JSON file with the same name. No picture replaces another.
     """
     output = output or folder / "generated"
-    _check(folder, prompt, negative_prompt, size, output)
-    # Torch takes seconds to import; a wrong folder is reported before.
-    from dreambooth_trainer.generate import Wish
-    from dreambooth_trainer.generate import generate as generated
-
-    wish = Wish(
-        prompt=prompt,
-        count=count,
-        seed=seed,
-        negative_prompt=negative_prompt,
-        scheduler=scheduler,
-        steps=steps,
-        guidance_scale=guidance_scale,
-        size=size_of(size) if size else None,
-        adapter_scale=adapter_scale,
+    sampler = {"scheduler": scheduler, "steps": steps, "guidanceScale": guidance_scale}
+    scene = _scene_or_exit(
+        {
+            "prompts": prompts,
+            "negativePrompt": negative_prompt,
+            "perPrompt": count,
+            "seed": seed,
+            "sampler": {name: value for name, value in sampler.items() if value is not None},
+            "size": size,
+            "adapterScale": adapter_scale,
+            "step": step,
+        }
     )
-    try:
-        for picture in generated(folder, wish, output, _warn):
-            say(picture)
-    except BaseException as error:
-        failure = classify(error)
-        if failure is None:
-            raise
-        fail(failure, failure.exit_code)
+    _check(folder, output)
+    # Torch takes seconds to import; a wrong folder is reported before.
+    from dreambooth_trainer.scene import run_scene
+
+    console = Console(stderr=True, highlight=False)
+    names = _names_of(prompts)
+    raise typer.Exit(run_scene(scene, folder, output, name=None, written=say, field_names=names, console=console))
 
 
-def _check(folder: Path, prompt: str, negative_prompt: str, size: str | None, output: Path) -> None:
-    """Ends the command if its arguments are wrong, before anything is loaded."""
-    if not RunFolder(folder).complete.is_file():
-        reason = "is no finished run (it has no COMPLETE)" if folder.is_dir() else "does not exist"
-        remedy = "Give the output folder of a run that has ended."
-        fail(f"DIR: {str(folder)!r} {reason}. {remedy}", InvalidConfig.exit_code)
-    problems = [*stray_placeholders("PROMPT", prompt), *stray_placeholders("--negative-prompt", negative_prompt)]
-    if size and not size_of(size):
-        remedy = f"Give {SMALLEST} to {LARGEST} pixels for a square, or WIDTHxHEIGHT, such as 768x512"
-        problems.append(Problem("--size", size, "is no size", remedy))
-    if problems:
+def _names_of(prompts: Sequence[str]) -> dict[str, str]:
+    """What the fields of a scene are called here."""
+    places = {"spec.prompts[0]": "PROMPT"}
+    if len(prompts) > 1:
+        places = {f"spec.prompts[{number}]": f"PROMPT {number + 1}" for number in range(len(prompts))}
+    return OPTIONS | places
+
+
+def _scene_or_exit(fields: dict[str, Any]) -> Scene:
+    """The scene of the arguments; ends the command if they are wrong, before anything is loaded."""
+    size = fields["size"]
+    sides = size_of(size) if size else None
+    remedy = "Give the side of a square, or WIDTHxHEIGHT, as 768x512"
+    problems = [] if sides or not size else [Problem("--size", size, "is no size", remedy)]
+    scene, invalid = check_scene({**fields, "size": sides})
+    names = _names_of(fields["prompts"])
+    problems += [dataclasses.replace(one, field=names.get(one.field, one.field)) for one in invalid]
+    if scene is None or problems:
         fail("\n".join(map(str, problems)), InvalidConfig.exit_code)
+    return scene
+
+
+def _check(folder: Path, output: Path) -> None:
+    """Ends the command if its folders are wrong, before anything is loaded."""
+    run = RunFolder(folder)
+    if not run.complete.is_file() and not run.settings.is_file():
+        reason = "is no folder of a run" if folder.is_dir() else "does not exist"
+        fail(f"DIR: {str(folder)!r} {reason}. Give the output folder of a run.", InvalidConfig.exit_code)
     try:
         # The folder itself is created with the first picture.
         require_writable(next(place for place in (output, *output.absolute().parents) if place.exists()))

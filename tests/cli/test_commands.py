@@ -6,7 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,7 @@ from PIL import Image, ImageFilter
 from typer.testing import CliRunner
 
 from dreambooth_api.failures import ModelUnavailable, StorageUnavailable
+from dreambooth_api.scene import Scene
 from dreambooth_api.training import TrainConfig
 from dreambooth_cli import app
 from dreambooth_trainer import embedded
@@ -65,25 +66,24 @@ class FakeTraining(ModuleType):
 
 
 class FakeDrawing(ModuleType):
-    """Stands for `dreambooth_trainer.generate`, which would load a model."""
+    """Stands for `dreambooth_trainer.scene`, which would load a model."""
 
     def __init__(self) -> None:
         """Starts with an empty list of calls."""
-        super().__init__("dreambooth_trainer.generate")
-        self.calls: list[tuple[Path, dict[str, Any], Path]] = []
+        super().__init__("dreambooth_trainer.scene")
+        self.calls: list[tuple[dict[str, Any], Path, Path]] = []
 
-    def Wish(self, **wish: Any) -> dict[str, Any]:
-        """The prompts."""
-        return wish
-
-    def generate(self, folder: Path, wish: dict[str, Any], output: Path, warn: Callable[[str], None]) -> Iterator[Path]:
-        """Records the call and returns two pictures."""
-        self.calls.append((folder, wish, output))
-        warn("a prompt is long")
-        yield Path("1.png")
-        if wish["prompt"] == "fail":
-            raise ModelUnavailable("the model is gone")
-        yield Path("2.png")
+    def run_scene(
+        self, scene: Scene, run: Path, output: Path, *, written: Callable[[Path], None], **options: Any
+    ) -> int:
+        """Records the call and reports two pictures."""
+        self.calls.append((scene.model_dump(exclude_defaults=True), run, output))
+        written(Path("1.png"))
+        if scene.prompts == ["fail"]:
+            options["console"].print(f"{options['field_names']['spec.prompts[0]']} fails")
+            return ModelUnavailable.exit_code
+        written(Path("2.png"))
+        return 0
 
 
 @pytest.fixture
@@ -465,27 +465,33 @@ def test_generate_writes_pictures_of_a_finished_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "COMPLETE").touch()
-    result = RUNNER.invoke(app, ["generate", str(tmp_path), "a {identifier} {class}"])
-    assert (result.exit_code, result.stdout.split()) == (0, ["1.png", "2.png"])
-    assert result.stderr == "warning: a prompt is long\n"
+    result = RUNNER.invoke(app, ["generate", str(tmp_path), "a {identifier} {class}", "a cat"])
+    assert (result.exit_code, result.stdout.split(), result.stderr) == (0, ["1.png", "2.png"], "")
     monkeypatch.setenv("HOME", str(tmp_path))
-    options = ["-n", "2", "--seed", "5", "--steps", "9", "--guidance-scale", "2", "--output=~/new"]
+    options = ["-n", "2", "--seed", "5", "--steps", "9", "--guidance-scale", "2", "--output=~/new", "--step", "3"]
     more = ["--negative-prompt", "a hat", "--scheduler", "ddim", "--size", "128x64", "--adapter-scale", "0.5"]
     assert RUNNER.invoke(app, ["generate", str(tmp_path), "a cat", *options, *more]).exit_code == 0
-    asked = {"prompt": "a {identifier} {class}", "count": 8, "seed": 0, "negative_prompt": ""}
-    as_before = dict.fromkeys(("scheduler", "steps", "guidance_scale", "size", "adapter_scale"))
-    wish = {"prompt": "a cat", "count": 2, "seed": 5, "negative_prompt": "a hat", "scheduler": "ddim", "steps": 9}
-    wish |= {"guidance_scale": 2.0, "size": (128, 64), "adapter_scale": 0.5}
-    assert drawing.calls == [(tmp_path, asked | as_before, tmp_path / "generated"), (tmp_path, wish, tmp_path / "new")]
+    asked = {"prompts": ["a {identifier} {class}", "a cat"], "per_prompt": 8}
+    scene = {
+        "prompts": ["a cat"],
+        "per_prompt": 2,
+        "seed": 5,
+        "negative_prompt": "a hat",
+        "adapter_scale": 0.5,
+        "step": 3,
+    }
+    scene["sampler"] = {"scheduler": "ddim", "steps": 9, "guidance_scale": 2.0}
+    scene["size"] = {"width": 128, "height": 64}
+    assert drawing.calls == [(asked, tmp_path, tmp_path / "generated"), (scene, tmp_path, tmp_path / "new")]
 
 
 @pytest.mark.parametrize(
     ("folder", "prompt", "code", "words"),
     [
         ("nowhere", "a dog", 2, "does not exist"),
-        (".", "a dog", 2, "is no finished run"),
-        ("run", "a {klass}", 2, "unknown placeholder {klass}"),
-        ("run", "fail", 4, "the model is gone"),
+        (".", "a dog", 2, "is no folder of a run"),
+        ("run", "a {klass}", 2, "PROMPT: 'a {klass}' has the unknown placeholder {klass}"),
+        ("run", "fail", 4, "PROMPT fails"),
     ],
 )
 def test_generate_explains_problems(

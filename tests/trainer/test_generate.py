@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from dreambooth_api.failures import InvalidConfig
 from dreambooth_api.training import TrainConfig
 from dreambooth_cli import app
-from dreambooth_trainer.generate import LONGEST_STEM, Wish, generate, stem
+from dreambooth_trainer.gallery import LONGEST_STEM, stem
 from dreambooth_trainer.job import run_job
 from dreambooth_trainer.models import load
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
@@ -200,12 +200,18 @@ def test_dora_has_no_scale(adapted: RunFolder, tmp_path: Path) -> None:
 
 def test_pictures_that_can_not_be_generated_are_refused(finished: RunFolder, tmp_path: Path) -> None:
     output = tmp_path / "pictures"
-    assert "--size: '68x100'" in (said := refused(finished, output, "a dog", "--size", "68x100"))
-    assert said.endswith("width and height must be multiples of 8. Give 64x96.")
-    assert "--size: 'big' is no size. Give 64 to 2048 pixels" in refused(finished, output, "a dog", "--size", "big")
+    assert "--size: 68 should be a multiple of 8. Give a whole number, at least 64, at most 2048" in refused(
+        finished, output, "a dog", "--size", "68x64"
+    )
+    assert "--size: 'big' is no size. Give the side of a square" in refused(finished, output, "a dog", "--size", "big")
+    assert "--step: 2 is no step whose weights the run in " in (
+        said := refused(finished, output, "a dog", "--step", "2")
+    )
+    assert said.endswith("has kept. Give one of 3.")
     assert "because the run trained all weights" in refused(finished, output, "a dog", "--adapter-scale", "0.5")
     without_guidance = ["--negative-prompt", "red", "--guidance-scale", "1"]
     assert "--negative-prompt: 'red' has no effect" in refused(finished, output, "a dog", *without_guidance)
+    assert "PROMPT 2: 'a {klass}' has the unknown placeholder" in refused(finished, output, "a dog", "a {klass}")
     assert "loses 'sks'" in refused(finished, output, "in the snow " * 20 + "a {identifier}")
     assert "unknown placeholder {klass}" in refused(finished, output, "a dog", "--negative-prompt", "{klass}")
 
@@ -230,13 +236,6 @@ def test_the_lost_end_of_a_prompt_is_reported(finished: RunFolder, tmp_path: Pat
 @pytest.mark.parametrize("prompt", ["...", "🐶", "狗" * 200, "a" * 500])
 def test_any_prompt_gives_a_name(prompt: str) -> None:
     assert 0 < len(stem(prompt).encode()) <= LONGEST_STEM
-
-
-def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidConfig, match="holds no finished run") as caught:
-        next(generate(tmp_path, Wish("a dog"), tmp_path / "pictures", print))
-    assert tmp_path.name in str(caught.value)
-    assert not (tmp_path / "pictures").exists()
 
 
 def test_a_result_of_version_0_1_0_is_read(finished: RunFolder, tmp_path: Path) -> None:

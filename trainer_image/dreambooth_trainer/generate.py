@@ -1,225 +1,261 @@
-"""Generates new pictures with the model of a finished run. Called by `dreambooth generate`."""
+"""Generates the pictures of a scene with the model of a run. Called by `scene.py`."""
 
-import io
-import itertools
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from dreambooth_api.failures import InvalidConfig, Problem
+from dreambooth_api.failures import InvalidConfig, OutOfMemory, Problem, classify
 from dreambooth_api.model_families import Family
-from dreambooth_api.model_files import family_of
+from dreambooth_api.progress import JsonModel
 from dreambooth_api.prompts import fill
-from dreambooth_api.training import Sampler, Scheduler
+from dreambooth_api.scene import Scene, negative_prompt_without_guidance
+from dreambooth_api.training import Sampler
 from dreambooth_trainer.data.prompts import Prompt, check
 from dreambooth_trainer.evaluation.contact_sheet import MAX_ROWS, Row, contact_sheet, tile
 from dreambooth_trainer.evaluation.pictures import BATCH, sampler_of
-from dreambooth_trainer.models.base import ModelFamily, Size
-from dreambooth_trainer.phases.export import exported_model
-from dreambooth_trainer.process.storage import write_atomically
-from dreambooth_trainer.result import RunResult, read_result, versions
-from dreambooth_trainer.run import RunFolder
-from dreambooth_trainer.start import quiet_libraries
-
-Settings = Mapping[str, Any]
-"""All settings that determine a picture, in the form of JSON."""
+from dreambooth_trainer.gallery import Settings, find, save, stem
+from dreambooth_trainer.models.base import ModelFamily
+from dreambooth_trainer.monitoring.progress import Progress
+from dreambooth_trainer.process.distributed import Distributed
+from dreambooth_trainer.result import versions
+from dreambooth_trainer.run import RunFolder, StopSignal
+from dreambooth_trainer.trained import TrainedRun, Weights, read_run
 
 PER_ROW, SIDE = 8, 160
 """Pictures in a row of the contact sheet, and the side of a picture there in pixels."""
 
-LONGEST_STEM = 100
-"""Most bytes of a prompt in a file name. The limit of a whole name is 255 on most file systems."""
-
 
 @dataclass(frozen=True)
-class Wish:
-    """What to generate. A setting of None has the value of the run's samples."""
+class Process:
+    """What the process that generates a scene offers."""
 
+    progress: Progress
+    stop: StopSignal
+    warn: Callable[[str], None]
+    """Called with each warning for the user."""
+    name_of: Callable[[str], str]
+    """What the user calls a field of the scene, such as `spec.prompts[0]`."""
+
+
+class ScenePicture(JsonModel):
+    """A picture of a scene."""
+
+    file: str
     prompt: str
-    """`{identifier}` and `{class}` are filled in, here and in the negative prompt."""
-    count: int = 8
-    seed: int = 0
-    """Seed of the first picture; the others follow."""
-    negative_prompt: str = ""
-    """What guidance moves the pictures away from."""
-    scheduler: Scheduler | None = None
-    steps: int | None = None
-    guidance_scale: float | None = None
-    size: Size | None = None
-    """None for the training resolution."""
-    adapter_scale: float | None = None
-    """Scale of the adapters, for a run of method lora; None for 1."""
-
-    def sampler(self, default: Sampler) -> Sampler:
-        """The sampler settings."""
-        names = ("scheduler", "steps", "guidance_scale")
-        return default.model_copy(update={name: value for name in names if (value := getattr(self, name)) is not None})
+    """The prompt, filled in."""
+    seed: int
 
 
-def generate(folder: Path, wish: Wish, output: Path, warn: Callable[[str], None]) -> Iterator[Path]:
-    """Generates pictures with the model of a finished run.
+class SceneRecord(JsonModel):
+    """The pictures of a scene and what they have in common: the JSON file of the contact sheet."""
 
-    Each picture is written as soon as it is generated, with its settings as text in the picture and in a JSON file of
-    the same name. No file is replaced by another picture. A picture that exists with the same settings is not generated
-    again.
+    schema_version: int = 1
+    identifier: str
+    step: int
+    """Step of the training after which the weights generated the pictures."""
+    model: str
+    """A digest that identifies the model with these weights."""
+    settings: dict[str, Any]
+    """Settings of all pictures: negative prompt, sampler, size, scale of the adapters, device and versions."""
+    pictures: list[ScenePicture]
+
+
+def generate(folder: RunFolder, scene: Scene, output: Path, process: Process, name: str | None) -> Iterator[Path]:
+    """Generates the pictures of a scene.
+
+    Each picture is written as soon as it is generated. A picture that is in the folder with the same settings is not
+    generated again, and no file is replaced by another picture. So a scene that was interrupted goes on, and a changed
+    scene keeps the pictures that it still has.
 
     Args:
         folder: folder of the run.
-        wish: what to generate.
+        scene: what to generate.
         output: folder of the pictures.
-        warn: called with each warning for the user.
+        process: progress, interruption and warnings.
+        name: name of the contact sheet and of the record, which are written last; None for one made of the first
+            prompt, so that a folder can have those of several scenes.
 
     Yields:
-        The files of the pictures, and at the end the file of a contact sheet.
+        The files of the pictures, and at the end the contact sheet.
 
     Raises:
-        InvalidConfig: the folder holds no finished run, or the settings don't fit the run.
-        ModelUnavailable: the exported model can't be loaded.
+        InvalidConfig: the folder holds no run with trained weights, or the scene doesn't fit the run.
+        ModelUnavailable: the model can't be loaded.
+        OutOfMemory: the memory has no room for one picture.
+        Interrupted: the process must stop; the pictures so far are kept.
     """
-    quiet_libraries()
-    from dreambooth_trainer.models import load
-    from dreambooth_trainer.process.distributed import Distributed
-
-    run, distributed = RunFolder(folder), Distributed()
-    result = _read_finished(run)
-    sampler = wish.sampler(sampler_of(result.config.samples))
-    source = exported_model(run, result.config)
-    family = family_of(Path(source.source))
-    _refuse(_conflicts(wish, sampler, result, family))
-    # Rescaled adapters change the weights.
-    exact = wish.adapter_scale is not None and family is not None and family.exports_float32
-    model = load(source, distributed, result.config.training.mixed_precision, exact=exact)
-    size = wish.size or result.config.training.resolution or model.resolution
-    width, height = (size, size) if isinstance(size, int) else size
-    _refuse(_size_problems((width, height), model.size_multiple))
-    if wish.adapter_scale is not None and wish.adapter_scale != 1:
-        model.rescale_adapters(run.model / "lora", wish.adapter_scale)
-    prompt, negative_prompt = _prompts(wish, result, model, warn)
+    progress, distributed = process.progress, Distributed()
+    with progress.phase("load"), _enough_memory():
+        run = read_run(folder)
+        weights = _weights(run, scene, process)
+        sampler = scene.sampler.over(sampler_of(run.config.samples))
+        progress.update(
+            identifier=run.identifier,
+            device=distributed.device_name,
+            step=weights.step,
+            total_steps=max(weights.step, run.config.training.steps),
+        )
+        _refuse(_conflicts(scene, sampler, run, run.family(weights)))
+        process.stop.check()
+        model, digest = run.load(weights, distributed, scene.adapter_scale)
+        width, height = _size(scene, run, model)
+        _refuse(_size_problems((width, height), model.size_multiple))
+        prompts, negative_prompt = _prompts(scene, run, model, process)
     common = {
-        "prompt": prompt,
         "negativePrompt": negative_prompt,
         **sampler.model_dump(by_alias=True),
         "width": width,
         "height": height,
-        **({} if wish.adapter_scale is None else {"adapterScale": wish.adapter_scale}),
-        "model": model.digest,
+        **({} if scene.adapter_scale is None else {"adapterScale": scene.adapter_scale}),
+        "model": digest,
         "device": distributed.device_name,
         "versions": versions(),
     }
 
-    def images(seeds: Sequence[int]) -> list[Image.Image]:
-        return model.generate([prompt] * len(seeds), seeds, sampler, (width, height), negative_prompt).images
+    def images(wanted: Sequence[tuple[str, int]]) -> list[Image.Image]:
+        texts, seeds = zip(*wanted, strict=True)
+        with _enough_memory():
+            return model.generate(texts, seeds, sampler, (width, height), negative_prompt).images
 
     output.mkdir(parents=True, exist_ok=True)
-    shown = Shown([], [])
-    for path in _pictures(range(wish.seed, wish.seed + wish.count), output, stem(prompt), common, images):
-        shown.add(path)
-        yield path
-    yield save(output, f"{stem(prompt)}-sheet", {"prompt": prompt, "pictures": shown.names}, shown.sheet(prompt))
-
-
-def _read_finished(run: RunFolder) -> RunResult:
-    if not run.complete.exists():
-        message, remedy = "holds no finished run", "Give the output folder of a `dreambooth run` that has ended"
-        raise InvalidConfig([Problem("DIR", str(run.root), message, remedy)])
-    return read_result(run.result)
-
-
-def _prompts(wish: Wish, result: RunResult, model: ModelFamily, warn: Callable[[str], None]) -> tuple[str, str]:
-    """The prompt and the negative prompt, filled in and checked against what the text encoder reads."""
-    prompt, negative_prompt = (
-        fill(text, identifier=result.identifier, class_=result.class_) for text in (wish.prompt, wish.negative_prompt)
-    )
-    kept = (result.identifier, result.class_)
-    asked = [Prompt("PROMPT", prompt, kept), Prompt("--negative-prompt", negative_prompt, kept)]
-    problems, warnings = check(asked, model.read_length)
-    _refuse(problems)
-    for warning in warnings:
-        warn(warning)
-    return prompt, negative_prompt
+    seeds = range(scene.seed, scene.seed + scene.per_prompt)
+    pictures, sheet = [], Sheet()
+    for picture in _pictures([(text, seed) for text in prompts for seed in seeds], output, common, images, process):
+        pictures.append(picture)
+        sheet.add(picture.prompt, output / picture.file)
+        yield output / picture.file
+    record = SceneRecord(
+        identifier=run.identifier, step=weights.step, model=digest, settings=common, pictures=pictures
+    ).model_dump(mode="json")
+    name = name or f"{stem(prompts[0])}-sheet"
+    yield find(output, name, record) or save(output, name, record, sheet.image())
 
 
 def _pictures(
-    seeds: Sequence[int],
+    wanted: Sequence[tuple[str, int]],
     output: Path,
-    name: str,
     common: Settings,
-    images: Callable[[Sequence[int]], list[Image.Image]],
-) -> Iterator[Path]:
-    """The file of each picture; generates those that are missing, batch by batch.
+    images: Callable[[Sequence[tuple[str, int]]], list[Image.Image]],
+    process: Process,
+) -> Iterator[ScenePicture]:
+    """Each picture; generates those that are missing, batch by batch.
 
     Args:
-        seeds: one for each picture.
+        wanted: prompt and seed of each picture.
         output: folder of the files.
-        name: beginning of their names.
-        common: settings of all pictures, without the seed.
-        images: generates the pictures of some seeds.
+        common: settings of all pictures.
+        images: generates pictures of some prompts and seeds.
+        process: progress and interruption.
     """
-    for start in range(0, len(seeds), BATCH):
-        batch = seeds[start : start + BATCH]
-        names = {seed: f"{name}-{seed:04d}" for seed in batch}
-        paths = {seed: find_place(output, names[seed], {**common, "seed": seed}) for seed in batch}
-        missing = [seed for seed, path in paths.items() if not path.exists()]
-        if missing:
-            for seed, image in zip(missing, images(missing), strict=True):
-                paths[seed] = save(output, names[seed], {**common, "seed": seed}, image)
-        yield from paths.values()
+
+    def settings(prompt: str, seed: int) -> Settings:
+        return {"prompt": prompt, **common, "seed": seed}
+
+    def name(prompt: str, seed: int) -> str:
+        return f"{stem(prompt)}-{seed:04d}"
+
+    there = {one: path for one in wanted if (path := find(output, name(*one), settings(*one)))}
+    with process.progress.phase("generate", total=len(wanted), unit="pictures", done=len(there)) as phase:
+        for start in range(0, len(wanted), BATCH):
+            process.stop.check()
+            batch = wanted[start : start + BATCH]
+            if missing := [one for one in batch if one not in there]:
+                for one, image in zip(missing, images(missing), strict=True):
+                    there[one] = save(output, name(*one), settings(*one), image)
+                phase.advance(len(missing))
+            for prompt, seed in batch:
+                yield ScenePicture(file=there[prompt, seed].name, prompt=prompt, seed=seed)
 
 
-class Shown(NamedTuple):
-    """Names and thumbnails for a contact sheet. The pictures themselves may not fit into memory."""
+class Sheet:
+    """The contact sheet of a scene. It keeps thumbnails: the pictures themselves may not fit into memory."""
 
-    names: list[str]
-    tiles: list[Image.Image]
+    def __init__(self) -> None:
+        """Begins without pictures."""
+        self._tiles: dict[str, list[Image.Image]] = {}
 
-    def add(self, picture: Path) -> None:
-        """Adds a picture, and its thumbnail if the sheet has room."""
-        self.names.append(picture.name)
-        if len(self.tiles) < PER_ROW * MAX_ROWS:
+    def add(self, prompt: str, picture: Path) -> None:
+        """Adds the thumbnail of a picture, if the sheet has room."""
+        tiles = self._tiles.setdefault(prompt, [])
+        if sum(map(len, self._tiles.values())) < PER_ROW * MAX_ROWS:
             with Image.open(picture) as image:
-                self.tiles.append(tile(image, SIDE))
+                tiles.append(tile(image, SIDE))
 
-    def sheet(self, prompt: str) -> Image.Image:
-        """The contact sheet, with the prompt above its first row."""
-        starts = range(0, len(self.tiles), PER_ROW)
-        rows = [Row("" if start else prompt, [self.tiles[start : start + PER_ROW]]) for start in starts]
+    def image(self) -> Image.Image:
+        """The sheet, with each prompt above its first row."""
+        rows = [
+            Row("" if start else prompt, [tiles[start : start + PER_ROW]])
+            for prompt, tiles in self._tiles.items()
+            for start in range(0, len(tiles), PER_ROW)
+        ]
         return contact_sheet(rows, side=SIDE, per_column=PER_ROW)
 
 
-def _conflicts(wish: Wish, sampler: Sampler, result: RunResult, family: Family | None) -> Iterator[Problem]:
-    """Problems of options that have no effect with other options, with the run or with the family of its model."""
-    if wish.adapter_scale is not None and result.config.training.method != "lora":
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Words a lack of memory for the author of a scene: the classes of failure speak of a training."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(failure := classify(error), OutOfMemory) and failure is not error:
+            raise OutOfMemory(f"{str(error).splitlines()[0]}. Lower size, or ask for more memory.") from error
+        raise
+
+
+def _weights(run: TrainedRun, scene: Scene, process: Process) -> Weights:
+    """The weights that the scene asks for."""
+    weights = run.weights(scene.step)
+    if scene.step is None and not run.finished:
+        process.warn(f"the run has not finished: the weights are those after step {weights.step}")
+    return weights
+
+
+def _size(scene: Scene, run: TrainedRun, model: ModelFamily) -> tuple[int, int]:
+    if scene.size:
+        return scene.size.width, scene.size.height
+    side = run.config.training.resolution or model.resolution
+    return side, side
+
+
+def _prompts(scene: Scene, run: TrainedRun, model: ModelFamily, process: Process) -> tuple[list[str], str]:
+    """The distinct prompts and the negative prompt, filled in and checked against what the text encoder reads."""
+    names = run.identifier, run.config.subject.class_
+    templates = {f"spec.prompts[{number}]": text for number, text in enumerate(scene.prompts)}
+    templates["spec.negativePrompt"] = scene.negative_prompt
+    filled = {place: fill(text, identifier=names[0], class_=names[1]) for place, text in templates.items()}
+    problems, warnings = check(
+        [Prompt(process.name_of(place), text, names) for place, text in filled.items()], model.read_length
+    )
+    _refuse(problems)
+    for warning in warnings:
+        process.warn(warning)
+    negative_prompt = filled.pop("spec.negativePrompt")
+    return list(dict.fromkeys(filled.values())), negative_prompt
+
+
+def _conflicts(scene: Scene, sampler: Sampler, run: TrainedRun, family: Family | None) -> Iterator[Problem]:
+    """Problems of settings that have no effect with other settings, with the run or with the family of its model."""
+    training = run.config.training
+    if scene.adapter_scale is not None and training.method != "lora":
         message, remedy = (
             "has no effect, because the run trained all weights",
             "Remove it, or give a run of method lora",
         )
-        yield Problem("--adapter-scale", wish.adapter_scale, message, remedy)
-    elif wish.adapter_scale is not None and result.config.training.lora.use_dora:
+        yield Problem("spec.adapterScale", scene.adapter_scale, message, remedy)
+    elif scene.adapter_scale is not None and training.lora.use_dora:
         message = (
             "can't be applied, because the run trained DoRA, whose change of the weights is no multiple of its adapters"
         )
-        yield Problem("--adapter-scale", wish.adapter_scale, message, "Remove it")
-    if wish.negative_prompt and family and family.embeds_guidance:
+        yield Problem("spec.adapterScale", scene.adapter_scale, message, "Remove it")
+    if scene.negative_prompt and family and family.embeds_guidance:
         message = f"has no effect, because {family.name} takes the guidance scale as an input"
-        yield Problem("--negative-prompt", wish.negative_prompt, message, "Remove it")
-    elif wish.negative_prompt and sampler.guidance_scale == 1:
-        message, remedy = (
-            "has no effect, because the guidance scale is 1",
-            "Give a --guidance-scale above 1, or remove it",
-        )
-        yield Problem("--negative-prompt", wish.negative_prompt, message, remedy)
-
-
-def _size_problems(size: tuple[int, int], multiple: int) -> Iterator[Problem]:
-    if any(side % multiple for side in size):
-        near = "x".join(str(max(1, round(side / multiple)) * multiple) for side in size)
-        message = f"is no size that the model can generate: width and height must be multiples of {multiple}"
-        yield Problem("--size", "x".join(map(str, size)), message, f"Give {near}")
+        yield Problem("spec.negativePrompt", scene.negative_prompt, message, "Remove it")
+    elif scene.negative_prompt and sampler.guidance_scale == 1:
+        yield negative_prompt_without_guidance(scene.negative_prompt)
 
 
 def _refuse(problems: Iterable[Problem]) -> None:
@@ -227,54 +263,8 @@ def _refuse(problems: Iterable[Problem]) -> None:
         raise InvalidConfig(found)
 
 
-def save(folder: Path, name: str, settings: Settings, image: Image.Image) -> Path:
-    """Writes a picture and its settings, under a name with a number if the name itself is in use."""
-    # Another process may use the same name. The process that creates the file of the settings owns the name.
-    while not _take(path := find_place(folder, name, settings), settings):
-        pass
-    if path.exists():
-        return path
-    text = PngInfo()
-    for key, value in settings.items():
-        text.add_text(key, value if isinstance(value, str) else json.dumps(value))
-    content = io.BytesIO()
-    image.save(content, "PNG", pnginfo=text)
-    write_atomically(path, content.getvalue())
-    return path
-
-
-def find_place(folder: Path, name: str, settings: Settings) -> Path:
-    """The file for a picture with these settings: the first of `name`, `name-2`, ... that holds the picture or is
-    free."""
-    for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
-        path = folder / f"{name}{suffix}.png"
-        known = _read_settings(path)
-        if known == settings or (known is None and not path.exists()):
-            return path
-    raise AssertionError("numbers never end")
-
-
-def _take(path: Path, settings: Settings) -> bool:
-    """Writes the settings of a picture; False if the file of the settings exists with other settings."""
-    try:
-        with path.with_suffix(".json").open("x", encoding="utf-8") as file:
-            json.dump(settings, file, indent=2, ensure_ascii=False)
-    except FileExistsError:
-        return _read_settings(path) == settings
-    return True
-
-
-def _read_settings(path: Path) -> Any:
-    """The settings of a picture in its JSON file; None if there is no file."""
-    try:
-        return json.loads(path.with_suffix(".json").read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        return "damaged"
-
-
-def stem(prompt: str) -> str:
-    """A prompt in the form of the beginning of a file name."""
-    words = "-".join("".join(letter if letter.isalnum() else " " for letter in prompt.lower()).split())
-    return words.encode()[:LONGEST_STEM].decode(errors="ignore").rstrip("-") or "picture"
+def _size_problems(size: tuple[int, int], multiple: int) -> Iterator[Problem]:
+    if any(side % multiple for side in size):
+        near = "x".join(str(max(1, round(side / multiple)) * multiple) for side in size)
+        message = f"is no size that the model can generate: width and height must be multiples of {multiple}"
+        yield Problem("spec.size", "x".join(map(str, size)), message, f"Give {near}")

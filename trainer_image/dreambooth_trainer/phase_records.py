@@ -61,6 +61,10 @@ class Ledger:
         except ValidationError:
             return None
 
+    def latest(self, phase: str, kind: type[Result]) -> Result | None:
+        """The result of a phase, if it has been finished with any input."""
+        return self.recall(phase, self._read(phase).get("key", ""), kind)
+
     def has(self, phase: str) -> bool:
         """Whether a phase has been finished, with any input."""
         return bool(self._read(phase))
@@ -119,6 +123,16 @@ def _settings(sections: Mapping[str, Any]) -> dict[str, Any]:
 def phase_keys(config: TrainConfig, content: Content) -> dict[str, str]:
     """For each recorded phase a digest of all that determines its output."""
     return _keys(config, what_determines_the_weights(config, content), {"encoder": content.clip_scorer})
+
+
+def export_key(config: TrainConfig, determined: Mapping[str, Any]) -> str:
+    """The key of the phase `export`.
+
+    Args:
+        config: the settings of the run.
+        determined: what its weights depend on; see `what_determines_the_weights`.
+    """
+    return _keys(config, determined, {})["export"]
 
 
 def _keys(config: TrainConfig, trained: Mapping[str, Any], scorer: Mapping[str, str | None]) -> dict[str, str]:

@@ -224,6 +224,7 @@ def _begin(run: Run, ledger: Ledger) -> dict[str, str]:
     keys, now = phase_keys(config, content), Beginning.of(config, content, run.base.commit)
     if not path.exists():
         write_json(path, now.model_dump())
+        _record_settings(run)
         return keys
     before = json.loads(path.read_text())
     determined = before.get("determined", before)
@@ -238,9 +239,20 @@ def _begin(run: Run, ledger: Ledger) -> dict[str, str]:
             ledger.rename(old.keys, keys)
     if problems:
         raise InvalidConfig(problems)
+    _record_settings(run)
     if determined != now.determined:
         write_json(path, now.model_dump())
     return keys
+
+
+def _record_settings(run: Run) -> None:
+    """Writes the settings, from which pictures can be generated before the run is finished."""
+    model = run.config.model
+    pinned = model.model_copy(update={"revision": run.base.commit or model.revision})
+    config = run.config.model_copy(update={"model": pinned})
+    settings = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if not run.folder.settings.exists() or json.loads(run.folder.settings.read_text()) != settings:
+        write_json(run.folder.settings, settings)
 
 
 def _continues(run: Run, ledger: Ledger) -> bool:

@@ -31,6 +31,10 @@ LIBRARIES = (
 )
 
 
+FOLDER = "--run"
+"""Field of the problems of a run's folder: an option of `scene.py`."""
+
+
 class BaseModelUsed(JsonModel):
     """The base model."""
 
@@ -148,7 +152,7 @@ def read_result(path: Path) -> RunResult:
     except (OSError, ValueError) as error:
         cause = str(error).partition("\n")[0]
         remedy = "Give the folder of a finished run, or start the run again with this version"
-        problem = Problem("DIR", str(path), f"can't be read as the result of a run: {cause}", remedy)
+        problem = Problem(FOLDER, str(path), f"can't be read as the result of a run: {cause}", remedy)
         raise InvalidConfig([problem]) from error
 
 

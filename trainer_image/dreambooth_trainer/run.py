@@ -29,6 +29,11 @@ class RunFolder:
         return self.root / "state"
 
     @property
+    def settings(self) -> Path:
+        """The settings of the last start in JSON, with the commit of the base model."""
+        return self.state / "settings.json"
+
+    @property
     def lock(self) -> Path:
         """Names the process that writes to the folder. The file exists while a process writes, or after it was
         killed."""

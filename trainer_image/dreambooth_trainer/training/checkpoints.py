@@ -158,6 +158,16 @@ def newest(folder: Path) -> Checkpoint | None:
     return next((checkpoint for path in reversed(_stored(folder)) if (checkpoint := read(path))), None)
 
 
+def at(folder: Path, step: int) -> Checkpoint | None:
+    """The complete checkpoint after a step in a folder of checkpoints; None if there is none, or a damaged one."""
+    return read(folder / _name(step))
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps after which there are checkpoints, which may be damaged."""
+    return [int(path.name.removeprefix("step-")) for path in _stored(folder)]
+
+
 def keep_only_last(folder: Path, *, last: int | None) -> None:
     """Removes all checkpoints but the one after step `last`; with None all of them."""
     kept = folder / _name(last) if last is not None else None
