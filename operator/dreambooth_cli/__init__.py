@@ -49,6 +49,6 @@ def main() -> None:
 
 
 def _interrupted(*_: object) -> NoReturn:
-    """Ctrl-C before anything could be saved, or while pictures are generated; a run has its own handler."""
+    """Ctrl-C before anything could be saved; a run and a scene have their own handler."""
     typer.echo("Interrupted: stopped by Ctrl-C; the same command resumes the run", err=True)
     raise SystemExit(Interrupted.exit_code)

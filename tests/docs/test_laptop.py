@@ -15,7 +15,7 @@ from tests.ports import free_port
 from tests.trainer.fake_hub import FakeHub
 from tests.trainer.tiny_training import hidden_gpus, settings, write_model, write_photos
 
-README = Path("README.md")
+README, SCENES = Path("README.md"), Path("docs/scenes.md")
 SEEN = "COMPLETE", "losses.jsonl", "model/diffusers/", "model/lora/", "report.html", "result.json", "samples/"
 """The files that the README promises for its example."""
 
@@ -49,6 +49,13 @@ def test_your_own_subject(rex: dict[str, str], tmp_path: Path) -> None:
     assert "rex.yaml is valid" in validated
     pictures = [line for line in generated.splitlines() if line.endswith(".png")]
     assert len(pictures) == 9 and all((tmp_path / picture).is_file() for picture in pictures)
+
+    (scene,) = commands(SCENES)
+    typed(scene, tmp_path, **rex)
+    named = re.findall(r"^\| `(a-sks-[^`]+)` \|", (ROOT / SCENES).read_text(), re.MULTILINE)
+    identifier = json.loads((tmp_path / "runs/rex/result.json").read_text())["identifier"]
+    made = {path.name for path in (tmp_path / "runs/rex/generated").iterdir()}
+    assert named and {name.replace("sks", identifier) for name in named} <= made
 
     table = re.findall(r"^\| (`[^|]+`) \|", (ROOT / README).read_text(), re.MULTILINE)
     documented = {name for row in table for name in re.findall(r"`([^`]+)`", row)}

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from dreambooth_api.failures import InvalidConfig
+from dreambooth_api.failures import InvalidConfig, OutOfMemory
 from dreambooth_api.training import TrainConfig
 from dreambooth_cli import app
 from dreambooth_trainer.gallery import LONGEST_STEM, stem
@@ -231,6 +231,40 @@ def test_the_lost_end_of_a_prompt_is_reported(finished: RunFolder, tmp_path: Pat
     )
     assert result.exit_code == 0
     assert "warning: PROMPT: the text encoder cuts off 'in the snow" in result.stderr
+
+
+def test_an_unfinished_run_generates_with_its_exported_model(finished: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(finished.root, run.root)
+    run.complete.unlink()
+    run.result.unlink()
+    result = RUNNER.invoke(app, ["generate", str(run.root), "a {identifier}", "-n", "1", "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "warning: the run has not finished: the weights are those after step 3" in result.stderr
+    (picture, _) = generated(finished, tmp_path, "a {identifier}", "-n", "1")
+    assert result.stdout.splitlines()[0] == str(picture)
+    run.settings.write_text("{")
+    said = refused(run, tmp_path / "none", "a dog")
+    assert said.startswith("load:") and "DIR: " in said and "can't be read as the state of a run" in said
+    shutil.rmtree(run.state)
+    assert "is no folder of a run" in refused(run, tmp_path / "none", "a dog")
+
+
+def test_prompts_that_are_filled_in_alike_are_one(finished: RunFolder, tmp_path: Path) -> None:
+    names = [path.name for path in generated(finished, tmp_path, "a {class}", "a cat", "a dog", "-n", "2")]
+    assert names == [*(f"a-{word}-000{seed}.png" for word in ("dog", "cat") for seed in range(2)), "a-dog-sheet.png"]
+
+
+def test_too_little_memory_asks_for_smaller_pictures(
+    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(StableDiffusion, "generate", fail)
+    result = RUNNER.invoke(app, ["generate", str(finished.root), "a dog", "-o", str(tmp_path)])
+    assert result.exit_code == OutOfMemory.exit_code
+    assert "OutOfMemory: CUDA out of memory. Tried to allocate 2.00 GiB. Give a smaller size" in result.stderr
 
 
 @pytest.mark.parametrize("prompt", ["...", "🐶", "狗" * 200, "a" * 500])

@@ -15,7 +15,9 @@ from PIL import Image
 from benchmarks.warm_start import warm_start
 from dreambooth_api.failures import Interrupted, InvalidConfig, ModelUnavailable, StorageUnavailable
 from dreambooth_api.progress import Snapshot
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import RunFolder
+from dreambooth_trainer.trained import read_run
 from tests.ports import free_port
 from tests.trainer.tiny_training import Job, finish, interrupted, job_of, signal_when, wait
 
@@ -247,10 +249,27 @@ def test_a_run_that_failed_half_way(tiny_training: Path, tmp_path: Path) -> None
     never = SceneProcess(job.output, tmp_path / "never", {**spec, "step": 99})
     assert never.finish() == InvalidConfig.exit_code
     assert "spec.step: 99 is no step whose weights the run in " in never.termination["message"]
+    run = read_run(job.output)
+    weights = run.weights(None)
     shutil.rmtree(job.output.checkpoints)
+    with pytest.raises(
+        ModelUnavailable, match=f"has removed its checkpoint after step {step}, since it has newer ones"
+    ):
+        run.load(weights, Distributed(), None)
     none = SceneProcess(job.output, tmp_path / "none", spec)
     assert none.finish() == InvalidConfig.exit_code
     assert "has no trained weights yet" in none.termination["message"]
+
+
+def test_a_run_that_still_trains(tiny_training: Path, tmp_path: Path) -> None:
+    job = job_of(tiny_training, "still-training", training={"steps": 100})
+    process = job.start()
+    signal_when(process, signal.SIGSTOP, lambda: any(job.output.checkpoints.glob("step-*/checkpoint.json")))
+    scene = SceneProcess(job.output, tmp_path, {"prompts": ["a {identifier} {class}"], "perPrompt": 1})
+    assert scene.finish() == 0, scene.log.read_text()
+    assert process.is_alive() and job.output.lock.exists()
+    process.kill()
+    process.join()
 
 
 def test_the_base_model_of_a_checkpoint_must_be_the_same(tmp_path: Path, tiny_training: Path) -> None:

@@ -202,7 +202,7 @@ def _enough_memory() -> Iterator[None]:
         yield
     except Exception as error:
         if isinstance(failure := classify(error), OutOfMemory) and failure is not error:
-            raise OutOfMemory(f"{str(error).splitlines()[0]}. Lower size, or ask for more memory.") from error
+            raise OutOfMemory(f"{str(error).splitlines()[0]}. Give a smaller size, or ask for more memory.") from error
         raise
 
 

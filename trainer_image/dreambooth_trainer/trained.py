@@ -1,6 +1,5 @@
 """What a run has trained so far: the weights that its folder holds, and a model with them. Used by `generate.py`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +125,12 @@ class TrainedRun:
                 "began with. Restore that model."
             )
         module = DreamBoothModule(model, config.training, config.prior.weight).eval()
-        tensors = weights.read(module)
+        try:
+            tensors = weights.read(module)
+        except FileNotFoundError as error:
+            raise ModelUnavailable(
+                f"the training has removed its checkpoint after step {weights.step}, since it has newer ones. Start again."
+            ) from error
         put_weights(module, {name: t * scale if ".lora_B." in name else t for name, t in tensors.items()})
         return model, digest_of([self.base, [sha256_once(file) for file in weights.files]])
 
@@ -172,8 +176,13 @@ def read_run(folder: RunFolder) -> TrainedRun:
     if not folder.settings.exists() or prepared is None:
         message, remedy = "holds no run whose training has begun", "Give the output folder of a `dreambooth run`"
         raise InvalidConfig([Problem(FOLDER, str(folder.root), message, remedy)])
-    config = TrainConfig.model_validate(json.loads(folder.settings.read_text()))
-    determined = Beginning.model_validate_json((folder.state / "training.json").read_bytes()).determined
+    try:
+        config = TrainConfig.model_validate_json(folder.settings.read_bytes())
+        determined = Beginning.model_validate_json((folder.state / "training.json").read_bytes()).determined
+    except (OSError, ValueError) as error:
+        message = f"can't be read as the state of a run: {str(error).partition(chr(10))[0]}"
+        problem = Problem(FOLDER, str(folder.state), message, "Start the run again with this version")
+        raise InvalidConfig([problem]) from error
     exported = None
     if folder.model.exists() and ledger.recall("export", export_key(config, determined), Exported):
         choice = ledger.latest("choose", Choice) if config.training.stopping == "best" else None
