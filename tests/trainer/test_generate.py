@@ -19,7 +19,7 @@ from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import manifest_of
 from dreambooth_trainer.result import read_result, versions
 from dreambooth_trainer.run import RunFolder
-from tests.trainer.tiny_training import settings, write_model, write_photos
+from tests.trainer.tiny_training import finish, settings, write_model, write_photos
 
 RUNNER = CliRunner()
 
@@ -248,6 +248,11 @@ def test_an_unfinished_run_generates_with_its_exported_model(finished: RunFolder
     assert said.startswith("load:") and "DIR: " in said and "can't be read as the state of a run" in said
     shutil.rmtree(run.state)
     assert "is no folder of a run" in refused(run, tmp_path / "none", "a dog")
+
+
+def test_deepspeed_is_not_loaded() -> None:
+    code, output = finish(["-c", "import dreambooth_trainer.generate, sys; print('deepspeed' in sys.modules)"])
+    assert (code, output.split()[-1]) == (0, "False"), output
 
 
 def test_prompts_that_are_filled_in_alike_are_one(finished: RunFolder, tmp_path: Path) -> None:

@@ -23,8 +23,7 @@ from dreambooth_trainer.run import RunFolder
 from dreambooth_trainer.training import checkpoints
 from dreambooth_trainer.training.candidates import FILE, Candidates
 from dreambooth_trainer.training.module import DreamBoothModule
-from dreambooth_trainer.training.snapshot import weights_in
-from dreambooth_trainer.training.state import StateReader
+from dreambooth_trainer.training.state import StateReader, weights_in
 
 
 @dataclass(frozen=True)

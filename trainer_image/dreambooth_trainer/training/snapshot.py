@@ -1,17 +1,11 @@
-"""Finds the tensors of a training's state for a checkpoint, and restores them from one. Used by `engine.py`,
-and by `trained.py`, which reads the weights alone."""
-
-from collections.abc import Mapping
+"""Finds the tensors of a training's state for a checkpoint, and restores them from one. Used by `engine.py`."""
 
 import torch
 from torch import Tensor
 
 from dreambooth_trainer.training.ema import Average
 from dreambooth_trainer.training.master_weights import Masters, Piece
-from dreambooth_trainer.training.state import Part, State, StateReader
-
-WEIGHTS, AVERAGE = "weights", "average"
-"""Names of tensors in a checkpoint. The others are those of the optimizer's states."""
+from dreambooth_trainer.training.state import AVERAGE, WEIGHTS, Part, State, StateReader
 
 STEP = "step"
 """PyTorch's name of the number of optimizer steps, which is no tensor in a checkpoint."""
@@ -52,21 +46,6 @@ def restore_state(reader: StateReader, masters: Masters, average: Average | None
         for name in LOSS_SCALING:
             setattr(masters.loss_scaler, name, reader.scalars[name])
     masters.update_rounded()
-
-
-def weights_in(reader: StateReader, learning: Mapping[str, Tensor], *, averaged: bool) -> dict[str, Tensor]:
-    """The complete trained weights in a checkpoint, or their average, in float32 on the CPU.
-
-    Args:
-        reader: reads the files of all processes that wrote it.
-        learning: the trained parameters of the model, by name; only their shapes are used.
-        averaged: whether to return the average.
-    """
-    name = AVERAGE if averaged else WEIGHTS
-    return {
-        parameter: reader.read(parameter, name, 0, tensor.numel()).view(tensor.shape)
-        for parameter, tensor in learning.items()
-    }
 
 
 def _tensors(masters: Masters, average: Average | None, piece: Piece) -> dict[str, Tensor]:

@@ -22,6 +22,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
+WEIGHTS, AVERAGE = "weights", "average"
+"""Names of tensors of a parameter. The others are those of the optimizer's states."""
+
 FLOAT = 4
 """Bytes of a float32, the format of all tensors in a file."""
 
@@ -142,3 +145,18 @@ class StateReader(ExitStack):
         if missing:
             raise ValueError(f"the checkpoint lacks {missing} of {length} elements of {parameter}/{name}")
         return found
+
+
+def weights_in(reader: StateReader, learning: Mapping[str, Tensor], *, averaged: bool) -> dict[str, Tensor]:
+    """The complete trained weights in a checkpoint, or their average, in float32 on the CPU.
+
+    Args:
+        reader: reads the files of all processes that wrote it.
+        learning: the trained parameters of the model, by name; only their shapes are used.
+        averaged: whether to return the average.
+    """
+    name = AVERAGE if averaged else WEIGHTS
+    return {
+        parameter: reader.read(parameter, name, 0, tensor.numel()).view(tensor.shape)
+        for parameter, tensor in learning.items()
+    }
