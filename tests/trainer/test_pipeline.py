@@ -67,6 +67,13 @@ class TestAFinishedRun:
         # The copy's log begins with the first start, which had no choice among steps and no evaluation.
         assert copy.log.read_text().count("nothing to do") == 2 + len(get_args(TrainingPhase))
 
+    def test_restores_its_settings(self, copy: Job) -> None:
+        before = copy.output.settings.read_text()
+        copy.output.settings.write_text("{")
+        assert done_again(copy) == []
+        assert copy.output.settings.read_text() == before
+        assert TrainConfig.model_validate_json(before).training.steps == 6
+
     def test_reports_its_results(self, finished: Job) -> None:
         said = finished.termination["result"]
         assert said["identifier"] == "sks"

@@ -6,6 +6,7 @@ Called by `dreambooth run` and, in pods, by `python -m dreambooth_trainer`.
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -251,8 +252,10 @@ def _record_settings(run: Run) -> None:
     pinned = model.model_copy(update={"revision": run.base.commit or model.revision})
     config = run.config.model_copy(update={"model": pinned})
     settings = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if not run.folder.settings.exists() or json.loads(run.folder.settings.read_text()) != settings:
-        write_json(run.folder.settings, settings)
+    with suppress(OSError, ValueError):
+        if json.loads(run.folder.settings.read_text()) == settings:
+            return
+    write_json(run.folder.settings, settings)
 
 
 def _continues(run: Run, ledger: Ledger) -> bool:
