@@ -8,6 +8,7 @@ One process at a time may write to a folder.
 import io
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,13 @@ def save(folder: Path, name: str, settings: Settings, image: Image.Image) -> Pat
     write_json(path.with_suffix(".json"), settings)
     write_atomically(path, content.getvalue())
     return path
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes incomplete files of a writer that was killed."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\..+\.(png|json)\.\w{8}", path.name):
+            path.unlink()
 
 
 def stem(prompt: str) -> str:

@@ -17,7 +17,7 @@ from dreambooth_api.training import Sampler
 from dreambooth_trainer.data.prompts import Prompt, check
 from dreambooth_trainer.evaluation.contact_sheet import MAX_ROWS, Row, contact_sheet, tile
 from dreambooth_trainer.evaluation.pictures import BATCH, sampler_of
-from dreambooth_trainer.gallery import Settings, find, save, stem
+from dreambooth_trainer.gallery import Settings, find, remove_leftovers, save, stem
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.process.distributed import Distributed
@@ -122,6 +122,7 @@ def generate(folder: RunFolder, scene: Scene, output: Path, process: Process, na
             return model.generate(texts, seeds, sampler, (width, height), negative_prompt).images
 
     output.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(output)
     seeds = range(scene.seed, scene.seed + scene.per_prompt)
     pictures, sheet = [], Sheet()
     for picture in _pictures([(text, seed) for text in prompts for seed in seeds], output, common, images, process):
