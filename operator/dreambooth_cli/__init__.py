@@ -1,7 +1,9 @@
-"""The command `dreambooth`. One file for each of its commands; this one ties them together."""
+"""The command `dreambooth`. One file for each of its commands; this one ties them together.
+
+A command imports what it works with when it runs: neither `--help` nor another command waits for it.
+"""
 
 import signal
-from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
@@ -28,6 +30,8 @@ app.command()(generate)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"dreambooth {version('dreambooth-operator')}")
         raise typer.Exit
 

@@ -4,18 +4,18 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from dreambooth_api.failures import InvalidConfig, Problem, StorageUnavailable
 from dreambooth_api.files import expanded
-from dreambooth_api.scene import Scene, check_scene
 from dreambooth_api.training import Scheduler
 from dreambooth_cli.output import fail, say
-from dreambooth_trainer.process.storage import require_writable
-from dreambooth_trainer.run import RunFolder
+
+if TYPE_CHECKING:
+    from dreambooth_api.scene import Scene
 
 AS_THE_SAMPLES = "as the run's samples"
 
@@ -136,8 +136,10 @@ def _names_of(prompts: Sequence[str]) -> dict[str, str]:
     return OPTIONS | places
 
 
-def _scene_or_exit(fields: dict[str, Any]) -> Scene:
+def _scene_or_exit(fields: dict[str, Any]) -> "Scene":
     """The scene of the arguments; ends the command if they are wrong, before anything is loaded."""
+    from dreambooth_api.scene import check_scene
+
     size = fields["size"]
     sides = size_of(size) if size else None
     remedy = "Give the side of a square, or WIDTHxHEIGHT, as 768x512"
@@ -152,6 +154,9 @@ def _scene_or_exit(fields: dict[str, Any]) -> Scene:
 
 def _check(folder: Path, output: Path) -> None:
     """Ends the command if its folders are wrong, before anything is loaded."""
+    from dreambooth_trainer.process.storage import require_writable
+    from dreambooth_trainer.run import RunFolder
+
     run = RunFolder(folder)
     if not run.complete.is_file() and not run.settings.is_file():
         reason = "is no folder of a run" if folder.is_dir() else "does not exist"

@@ -157,7 +157,8 @@ def _job_among(documents: list[Any], file: Path) -> dict[Any, Any] | Problem:
     return documents[0]
 
 
-class _Loader(yaml.SafeLoader):
+# In C where PyYAML has it: photos in a ConfigMap are megabytes, which the loader in Python reads in seconds.
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML as the API server reads it: 1e-4 is a number, and a field that stands twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

@@ -15,7 +15,6 @@ from dreambooth_api.quantities import Quantity, amount
 from dreambooth_cli.output import fail, say
 from dreambooth_cli.run import out_of_reach
 from dreambooth_cli.validate import File, read_or_exit
-from dreambooth_trainer.start import quiet_libraries
 
 if TYPE_CHECKING:
     from dreambooth_trainer.planning.phases import PhaseMemory
@@ -52,6 +51,8 @@ def plan(
     read = ("spec.model.", "spec.evaluation.")
     if problems := [problem for problem in out_of_reach(config) if problem.field.startswith(read)]:
         fail("\n".join(map(str, problems)), InvalidConfig.exit_code)
+    from dreambooth_trainer.start import quiet_libraries
+
     quiet_libraries()
     try:
         # Torch takes seconds to import; a wrong manifest is reported before.

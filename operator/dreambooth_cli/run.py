@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic.alias_generators import to_camel
 
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.files import expanded
-from dreambooth_api.training import TrainConfig
 from dreambooth_cli.output import fail
 from dreambooth_cli.validate import File, read_or_exit
+
+if TYPE_CHECKING:
+    from dreambooth_api.training import TrainConfig
 
 
 def run(
@@ -58,7 +60,7 @@ def run(
     raise typer.Exit(run_job(manifest.config, folder, cache=shared, port=port or None))
 
 
-def out_of_reach(config: TrainConfig) -> Iterator[Problem]:
+def out_of_reach(config: "TrainConfig") -> Iterator[Problem]:
     """What only a cluster has."""
     for field, images in {"subject.images": config.subject.images, "prior.source": config.prior.source}.items():
         if images and images.path is None:

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from dreambooth_api.failures import InvalidConfig, Problem
-from dreambooth_api.job import KIND
 from dreambooth_api.printing import one_line, printable
-from dreambooth_cli.manifest import Manifest, documents_of, of_kind, read, read_job
 from dreambooth_cli.output import say
-from dreambooth_cli.runtimes import check_runtimes
+
+if TYPE_CHECKING:
+    from dreambooth_cli.manifest import Manifest
 
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="The manifest: YAML of a DreamBoothJob.", show_default=False)
@@ -31,6 +31,10 @@ def validate(file: AnyFile) -> None:
 
     Prints everything that is wrong, with its field, value and remedy, and exits with 2; exits with 0 if all is well.
     """
+    from dreambooth_api.job import KIND
+    from dreambooth_cli.manifest import documents_of, of_kind, read_job
+    from dreambooth_cli.runtimes import check_runtimes
+
     found = documents_of(file)
     documents = found if isinstance(found, list) else []
     runtimes, problems = check_runtimes(documents)
@@ -44,7 +48,7 @@ def validate(file: AnyFile) -> None:
         say(f"{file} is valid: DreamBoothRuntime {', '.join(runtimes)}")
 
 
-def _say_what_is_valid(file: Path, manifest: Manifest) -> None:
+def _say_what_is_valid(file: Path, manifest: "Manifest") -> None:
     spec = manifest.config
     lora = spec.training.lora
     kind = "DoRA" if lora.use_dora else "LoRA"
@@ -56,12 +60,14 @@ def _say_what_is_valid(file: Path, manifest: Manifest) -> None:
     )
 
 
-def read_or_exit(file: Path) -> Manifest:
+def read_or_exit(file: Path) -> "Manifest":
     """Reads a manifest; prints its warnings, or its problems and exits with 2."""
+    from dreambooth_cli.manifest import read
+
     return _sound_or_exit(file, read(file))
 
 
-def _sound_or_exit(file: Path, manifest: Manifest | list[Problem]) -> Manifest:
+def _sound_or_exit(file: Path, manifest: "Manifest | list[Problem]") -> "Manifest":
     if isinstance(manifest, list):
         _print_problems(file, manifest)
         raise typer.Exit(InvalidConfig.exit_code)
