@@ -15,7 +15,8 @@ from benchmarks.results import FigureValues, Results
 from benchmarks.timed import run_timed
 from dreambooth_api.training import Model
 from dreambooth_trainer.evaluation.figures import Embeddings, compute, follow
-from dreambooth_trainer.models import ModelFamily, load
+from dreambooth_trainer.models import load
+from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import evaluate, prepare
 from dreambooth_trainer.process.distributed import Distributed

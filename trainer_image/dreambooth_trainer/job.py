@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.models.identity import read_ahead
 from dreambooth_trainer.monitoring.progress import TRAINING
 from dreambooth_trainer.process.hub_cache import use_hub_cache
 from dreambooth_trainer.process.termination import Outcome
@@ -50,6 +51,8 @@ def run_job(
 def _run(config: TrainConfig, folder: RunFolder, cache: Path, start: Start) -> Mapping[str, float | str | None]:
     if "hf://" in (config.model.source[:5], config.evaluation.encoder[:5]) or Path(config.model.source).is_file():
         use_hub_cache(folder.hub, os.environ)
+    if start.main:
+        read_ahead(config.model)
     # Imported late: torch and the libraries around it take seconds to import, and signals and the health endpoint must
     # not wait for them. `Distributed` comes first, since DeepSpeed reads the environment when it is imported.
     from dreambooth_trainer.process.distributed import Distributed

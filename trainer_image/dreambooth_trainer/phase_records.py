@@ -93,7 +93,7 @@ class Content:
     """Digests of the files that a manifest names. They identify a run, whatever the paths of its files."""
 
     model: str
-    """See `models.base.Identity`."""
+    """See `models.identity.Identity`."""
     photos: Sequence[str]
     """What identifies every photo; see `data.photos.identities`."""
     clip_scorer: str | None

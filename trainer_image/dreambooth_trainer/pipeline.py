@@ -20,7 +20,7 @@ from dreambooth_trainer.data.own_class_images import own_class_images
 from dreambooth_trainer.data.photos import identities
 from dreambooth_trainer.evaluation.choice import Choice
 from dreambooth_trainer.evaluation.clip import digest_of_clip_scorer
-from dreambooth_trainer.models import ModelFamily
+from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.phase_records import (
     CLASS_IMAGES,
     PHOTOS,

@@ -13,7 +13,8 @@ from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.progress import Progress
 
 if TYPE_CHECKING:
-    from dreambooth_trainer.models.base import Identity, ModelFamily
+    from dreambooth_trainer.models.base import ModelFamily
+    from dreambooth_trainer.models.identity import Identity
     from dreambooth_trainer.process.distributed import Distributed
 
 

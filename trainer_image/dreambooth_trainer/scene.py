@@ -17,6 +17,8 @@ from rich.console import Console
 
 from dreambooth_api.failures import InvalidConfig
 from dreambooth_api.scene import Scene, check_scene
+from dreambooth_api.training import Model
+from dreambooth_trainer.models.identity import read_ahead
 from dreambooth_trainer.monitoring.progress import SCENE
 from dreambooth_trainer.process.hub_cache import use_hub_cache
 from dreambooth_trainer.process.streams import keep_streams
@@ -74,6 +76,8 @@ def run_scene(
         if scene.step is not None or not folder.complete.exists():
             # The base model may come from the hub.
             use_hub_cache(hub, os.environ)
+        if (exported := folder.model / "diffusers").is_dir():
+            read_ahead(Model(source=str(exported)))
         # Imported late, as in `job.py`.
         from dreambooth_trainer.generate import Process, generate
 

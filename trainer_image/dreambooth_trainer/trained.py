@@ -12,7 +12,8 @@ from dreambooth_api.model_families import Family
 from dreambooth_api.model_files import family_of
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.choice import Choice
-from dreambooth_trainer.models import ModelFamily, identify, load
+from dreambooth_trainer.models import identify, load
+from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.phase_records import MODEL, Beginning, Ledger, export_key
 from dreambooth_trainer.phases.export import Exported, exported_model, put_weights
 from dreambooth_trainer.phases.prepare import Prepared
@@ -56,7 +57,7 @@ class TrainedRun:
     """Its settings, with the commit of the base model."""
     identifier: str
     base: str
-    """Digest of the base model; see `models.base.Identity`."""
+    """Digest of the base model; see `models.identity.Identity`."""
     exported: int | None
     """Step of the exported model; None until it is exported."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dreambooth_trainer import models
-from dreambooth_trainer.models import ModelFamily
+from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.phases import cache, prepare, prior, train
 from dreambooth_trainer.pipeline import run_phases
 from dreambooth_trainer.training import engine

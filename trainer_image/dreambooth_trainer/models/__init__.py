@@ -1,23 +1,25 @@
-"""Model families. `load` finds the family of a checkpoint."""
+"""Model families. `load` finds the family of a checkpoint. Importable without torch."""
 
-import torch
+from typing import TYPE_CHECKING
 
 from dreambooth_api.training import Model
-from dreambooth_trainer.models.base import Identity, ModelFamily
-from dreambooth_trainer.models.loading import identify, load_model
-from dreambooth_trainer.process.distributed import Distributed
+from dreambooth_trainer.models.identity import Identity, identify
 
-__all__ = ["Identity", "ModelFamily", "identify", "load"]
+if TYPE_CHECKING:
+    from dreambooth_trainer.models.base import ModelFamily
+    from dreambooth_trainer.process.distributed import Distributed
+
+__all__ = ["Identity", "identify", "load"]
 
 
 def load(
     model: Model,
-    distributed: Distributed,
+    distributed: "Distributed",
     mixed_precision: str,
     digest: str | None = None,
     *,
     exact: bool = False,
-) -> ModelFamily:
+) -> "ModelFamily":
     """Loads a model, frozen, on the device of this process.
 
     Args:
@@ -30,6 +32,10 @@ def load(
     Raises:
         ModelUnavailable: the model does not exist, is incomplete, or is of an unknown family.
     """
+    import torch
+
+    from dreambooth_trainer.models.loading import load_model
+
     precision = distributed.precision(mixed_precision)
     # TF32 has the mantissa of float16. By default, PyTorch uses it in convolutions, but not in matrix products.
     torch.backends.cudnn.allow_tf32 = precision != torch.float32

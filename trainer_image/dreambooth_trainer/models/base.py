@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dreambooth_api.model_families import Family
 from dreambooth_api.training import Sampler
 
 Tensors = dict[str, Tensor]
@@ -52,18 +51,6 @@ class GeneratedPictures:
 
     images: list[Image.Image]
     latents_BCHW: Tensor
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Identifies a base model by its content, whatever its path."""
-
-    digest: str
-    """SHA-256 over the weights, configurations and tokenizer that are loaded."""
-    commit: str | None
-    """Commit of the hub repository; None if the model comes from elsewhere."""
-    family: Family
-    """What can be done with the model."""
 
 
 class Objective(Protocol):

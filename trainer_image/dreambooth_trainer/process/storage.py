@@ -7,10 +7,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from dreambooth_api.failures import StorageUnavailable
@@ -123,12 +123,23 @@ def sha256_once(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's content, read only once in a process while the file's time and size stay the
     same."""
     status = path.stat()
-    return _sha256_at(path, status.st_ino, status.st_size, status.st_mtime_ns)
+    key = path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns
+    with _LOCK:
+        known, mine = _DIGESTS.get(key), Future[str]()
+        digest = _DIGESTS[key] = known or mine
+    if digest is mine:
+        try:
+            mine.set_result(sha256_of(path))
+        except BaseException as error:
+            mine.set_exception(error)
+            del _DIGESTS[key]
+    return digest.result()
 
 
-@lru_cache(maxsize=1024)
-def _sha256_at(path: Path, *_: int) -> str:
-    return sha256_of(path)
+_LOCK = Lock()
+
+_DIGESTS: dict[tuple[Path, int, int, int], Future[str]] = {}
+"""Digests that threads have computed or are computing."""
 
 
 def digest_of(value: Any) -> str:

@@ -11,7 +11,8 @@ from dreambooth_api.failures import ModelUnavailable
 from dreambooth_api.model_families import FAMILIES
 from dreambooth_api.training import Model
 from dreambooth_trainer.models import load
-from dreambooth_trainer.models.loading import downloads, identify, load_model
+from dreambooth_trainer.models.identity import downloads, identify
+from dreambooth_trainer.models.loading import load_model
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.process.distributed import Distributed
 from tests.trainer.tiny_models import Layout, build
