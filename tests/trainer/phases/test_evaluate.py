@@ -12,7 +12,8 @@ from dreambooth_api.failures import Interrupted
 from dreambooth_api.model_families import FAMILIES
 from dreambooth_api.training import Evaluation, Images, Model, Sampler, Samples, Subject, TrainConfig
 from dreambooth_trainer.evaluation.clip import ClipScorer
-from dreambooth_trainer.models.base import GeneratedPictures, Identity, ModelFamily
+from dreambooth_trainer.models.base import GeneratedPictures, ModelFamily
+from dreambooth_trainer.models.identity import Identity
 from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.phases import evaluate
 from dreambooth_trainer.phases.evaluate import Evaluated, plan
