@@ -5,7 +5,9 @@ Speed and memory do not depend on the values of the weights, so that a machine w
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -14,6 +16,28 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from dreambooth_trainer import embedded
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.process.storage import atomic_folder
+
+AUTOENCODER: Mapping[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+}
+"""Layers of the autoencoders of Stable Diffusion, and of FLUX.1 and Z-Image."""
+
+
+def clip_l() -> CLIPTextModel:
+    """The text encoder of Stable Diffusion 1.5, one of those of SDXL and of FLUX.1: CLIP ViT-L/14's."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=49_408,
+            hidden_size=768,
+            intermediate_size=3072,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            max_position_embeddings=77,
+        )
+    )
 
 
 def clip_tokenizer() -> CLIPTokenizer:
@@ -28,23 +52,8 @@ def build() -> StableDiffusionPipeline:
     """
     torch.manual_seed(0)
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
-    vae = AutoencoderKL(
-        sample_size=512,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-    )
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=49_408,
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            max_position_embeddings=77,
-        )
-    )
+    vae = AutoencoderKL(sample_size=512, **AUTOENCODER)
+    text_encoder = clip_l()
     tokenizer = clip_tokenizer()
     scheduler = DDIMScheduler(
         beta_start=0.00085,

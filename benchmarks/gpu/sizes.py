@@ -1,11 +1,10 @@
 """The base models of the measurements: the published sizes, from their configurations, with small tokenizers.
 
-Speed and memory do not depend on the values of the weights, which nothing here has. Used by `training.py`.
+Speed and memory do not depend on the values of the weights, which nothing here has. Used by `steps.py`.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -28,7 +27,7 @@ from diffusers.pipelines.z_image.pipeline_z_image import ZImagePipeline
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from transformers import PreTrainedModel
 from transformers.models.clip.configuration_clip import CLIPTextConfig
-from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
+from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
@@ -38,7 +37,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5EncoderModel
 
-from benchmarks.random_model import build, clip_tokenizer
+from benchmarks.random_model import AUTOENCODER, build, clip_l, clip_tokenizer
 from tests.trainer.tiny_chat import qwen_tokenizer
 from tests.trainer.tiny_flow import build_flow
 from tests.trainer.tiny_models import build as build_small
@@ -72,8 +71,8 @@ def write(name: str, folder: Path, *, small: bool) -> None:
 
 def _sdxl() -> StableDiffusionXLPipeline:
     return StableDiffusionXLPipeline(
-        vae=AutoencoderKL(sample_size=1024, scaling_factor=0.13025, **_AUTOENCODER),
-        text_encoder=_clip_l(),
+        vae=AutoencoderKL(sample_size=1024, scaling_factor=0.13025, **AUTOENCODER),
+        text_encoder=clip_l(),
         text_encoder_2=CLIPTextModelWithProjection(
             CLIPTextConfig(
                 hidden_size=1280,
@@ -134,7 +133,7 @@ def _flux1() -> FluxPipeline:
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         vae=_flux_autoencoder(),
-        text_encoder=_clip_l(),
+        text_encoder=clip_l(),
         tokenizer=clip_tokenizer(),
         text_encoder_2=T5EncoderModel(
             T5Config(
@@ -198,13 +197,6 @@ BUILDERS: Mapping[str, Callable[[], DiffusionPipeline]] = {
 }
 """Pipelines of the published sizes. Only dimensions that differ from the defaults of diffusers and transformers are given."""
 
-_AUTOENCODER: Mapping[str, Any] = {
-    "block_out_channels": (128, 256, 512, 512),
-    "layers_per_block": 2,
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-}
-
 
 def _flux_autoencoder() -> AutoencoderKL:
     return AutoencoderKL(
@@ -214,18 +206,7 @@ def _flux_autoencoder() -> AutoencoderKL:
         shift_factor=0.1159,
         use_quant_conv=False,
         use_post_quant_conv=False,
-        **_AUTOENCODER,
-    )
-
-
-def _clip_l() -> CLIPTextModel:
-    return CLIPTextModel(
-        CLIPTextConfig(
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-        )
+        **AUTOENCODER,
     )
 
 
