@@ -73,10 +73,7 @@ def locate_configuration(model: Model) -> Path | None:
 def digests_of(folder: Path, names: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of files in a folder, by their paths in it. Files that the hub's cache names by their digest aren't
     read."""
-    files = sorted(names)
-    return dict(
-        zip([path.relative_to(folder).as_posix() for path in files], read_together(_digest, files), strict=True)
-    )
+    return read_together(_digest, folder, sorted(names))
 
 
 def _digest(path: Path) -> str:

@@ -150,21 +150,21 @@ def digest_of(value: Any) -> str:
 def manifest_of(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder, by its path relative to the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return dict(
-        zip([path.relative_to(folder).as_posix() for path in files], read_together(sha256_of, files), strict=True)
-    )
+    return read_together(sha256_of, folder, files)
 
 
-def read_together(read: Callable[[Path], str], files: Sequence[Path]) -> list[str]:
-    """What a function returns for each file. Some files are read at the same time: one core computes the digests of the
-    weights of a large model in a minute.
+def read_together(read: Callable[[Path], str], folder: Path, files: Sequence[Path]) -> dict[str, str]:
+    """What a function returns for each file, by its path relative to a folder. Some files are read at the same time: one core
+    computes the digests of the weights of a large model in a minute.
 
     Args:
         read: reads a file. It must be safe in threads.
-        files: the files.
+        folder: the folder.
+        files: files below it.
     """
     with ThreadPoolExecutor(READERS) as readers:
-        return list(readers.map(read, files))
+        names = [path.relative_to(folder).as_posix() for path in files]
+        return dict(zip(names, readers.map(read, files), strict=True))
 
 
 def _fsync(path: Path) -> None:
