@@ -11,7 +11,8 @@ from typing import Any
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
-from dreambooth_api.job import API_VERSION, KIND
+from dreambooth_api.job import KIND
+from dreambooth_api.workload import API_VERSION
 from dreambooth_operator.kube.client import Cluster
 
 OPERATOR = [sys.executable, "-m", "dreambooth_operator"]

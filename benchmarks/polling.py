@@ -18,8 +18,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dreambooth_api.job import API_VERSION, KIND
+from dreambooth_api.job import KIND
 from dreambooth_api.progress import PHASES, Count, PhaseProgress, Snapshot
+from dreambooth_api.workload import API_VERSION
 from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.objects.names import LABEL_INDEX, LABEL_JOB
 from dreambooth_operator.objects.observed import Object

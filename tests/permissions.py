@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from dreambooth_api.job import API_VERSION
+from dreambooth_api.workload import API_VERSION
 from dreambooth_operator.kube.client import Cluster as Client
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster

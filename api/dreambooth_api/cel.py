@@ -6,16 +6,11 @@ fields with defaults are always there.
 
 from collections.abc import Mapping, Sequence
 
-from dreambooth_api.cel_parts import GPU_RESOURCE, LABELS, TOLERATION, TOPOLOGY, Rule, dependent_fields, has_default
+from dreambooth_api.cel_parts import Rule, dependent_fields, has_default
+from dreambooth_api.cel_workload import name_rule, with_workload_rules
 from dreambooth_api.job import NAME_LENGTH, DreamBoothJobSpec
-from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, NewClaim, Resources
+from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, NewClaim
 from dreambooth_api.training import FOLDER_SCHEMES, SINGLE_FILE, Section
-
-IMMUTABLE = Rule(
-    "self == oldSelf",
-    "can't be changed. Delete the job and apply a new one; with the same output, training continues from its last checkpoint, "
-    "also with more training.steps",
-)
 
 FIXED = [
     name
@@ -23,14 +18,6 @@ FIXED = [
     if isinstance(field.annotation, type) and issubclass(field.annotation, Section) and name != "scheduling"
 ]
 """The sections of the spec that stay as they were applied."""
-WHILE_SUSPENDED = "queueName", "priorityClassName", "workloadPriorityClassName"
-"""Fields of `scheduling` that can be changed while nothing runs."""
-
-
-def _unchanged(field: str) -> str:
-    """The expression that an optional field has not changed."""
-    return f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
-
 
 _SOURCE = f"self.{{field}}.matches('^({MODEL_SOURCE})$')"
 _SOURCES = "{field} must be embedded://emoji, hf://organisation/name or pvc://claim/path: pods see no other path"
@@ -69,29 +56,8 @@ def _images(pictures: str) -> list[Rule]:
 
 
 _FURTHER: Mapping[str, Sequence[Rule]] = {
-    "": [
-        Rule(
-            f"size(self.metadata.name) <= {NAME_LENGTH} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-            f"metadata.name must have at most {NAME_LENGTH} lower-case letters, digits and hyphens, a letter first, since "
-            "pods and a Service are named after it",
-        )
-    ],
+    "": [name_rule(NAME_LENGTH, "pods and a Service are")],
     "spec": [
-        Rule(
-            _unchanged(field),
-            f"{field} {IMMUTABLE.message}",
-        )
-        for field in ("image", "runtime", "scheduling.topology")
-    ]
-    + [
-        Rule(
-            f"self.suspend || ({_unchanged(f'scheduling.{field}')})",
-            f"scheduling.{field} can only be changed while suspend is true. Set suspend to true as well; running pods save a "
-            "checkpoint and end",
-        )
-        for field in WHILE_SUSPENDED
-    ]
-    + [
         Rule(
             f"self.training.mixedPrecision != 'fp16' || {_at_least('self.deepspeed.zeroStage', 1)}",
             "training.mixedPrecision fp16 needs a deepspeed.zeroStage of at least 1, or auto, since only those scale the loss. "
@@ -171,27 +137,12 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
         *dependent_fields("training"),
     ],
     "spec.deepspeed": [_stage("optimizer", 1), _stage("parameters", 3)],
-    "spec.resources": [
-        Rule(
-            "quantity(self.sharedMemory).compareTo(quantity(self.memory)) <= 0",
-            "sharedMemory must not be more than memory, which it counts towards",
-        ),
-        GPU_RESOURCE,
-        Rule(
-            f"self.gpusPerNode > 0 || {has_default('gpuResourceName', Resources().gpu_resource_name)}",
-            "gpuResourceName has no effect, because gpusPerNode is 0. Set gpusPerNode, or remove it",
-        ),
-    ],
     "spec.volumes.output": [
         Rule(
             f"!has(self.claimName) || {has_default('create', NewClaim().model_dump(by_alias=True))}",
             "create has no effect, because claimName names an existing claim. Remove one of them",
         ),
     ],
-    "spec.scheduling.topology": TOPOLOGY,
-    "spec.scheduling.nodeSelector": [IMMUTABLE, *LABELS],
-    "spec.scheduling.tolerations": [IMMUTABLE],
-    "spec.scheduling.tolerations[]": TOLERATION,
     "spec.volumes.output.create": [
         Rule("quantity(self.size).isGreaterThan(quantity('0'))", "size must be greater than 0"),
         Rule(
@@ -202,8 +153,5 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
 }
 """Further rules."""
 
-RULES: Mapping[str, Sequence[Rule]] = {
-    **_FURTHER,
-    **{path: [IMMUTABLE, *_FURTHER.get(path, ())] for path in (f"spec.{section}" for section in FIXED)},
-}
+RULES: Mapping[str, Sequence[Rule]] = with_workload_rules(_FURTHER, [f"spec.{section}" for section in FIXED])
 """By the path of a field of a DreamBoothJob: what must hold for it."""

@@ -1,4 +1,4 @@
-"""Validates a DreamBoothJob that runs in a cluster: each field, and rules over several fields.
+"""Validates a DreamBoothJob or DreamBoothScene in a cluster: each field, and rules over several fields.
 
 The operator calls it too, as the installed CRD may be older than the operator and have fewer rules.
 """
@@ -8,31 +8,43 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from functools import reduce
 from operator import getitem
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
+from dreambooth_api.dreamboothscene import SCENE_KIND, DreamBoothScene, DreamBoothSceneSpec, SceneMetadata
 from dreambooth_api.failures import Problem
-from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob, DreamBoothJobSpec, Metadata
+from dreambooth_api.job import KIND, DreamBoothJob, DreamBoothJobSpec, Metadata
 from dreambooth_api.quantities import amount
+from dreambooth_api.scene import scene_contradictions
 from dreambooth_api.scheduling_rules import gpu_resource_problems, toleration_problems, topology_problems
 from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, NewClaim, Resources
 from dreambooth_api.validation import check_contradictions, check_fields
+from dreambooth_api.workload import API_VERSION
 
+S = TypeVar("S", DreamBoothJobSpec, DreamBoothSceneSpec)
+Workload = DreamBoothJob | DreamBoothScene
+"""An object that runs pods."""
 VALIDATED_KEYS = "apiVersion", "kind", "metadata", "spec"
 
 
-def validate(item: Mapping[str, Any]) -> tuple[DreamBoothJob | None, list[Problem]]:
-    """Reads and validates a DreamBoothJob of the API server.
+def validate(item: Mapping[str, Any]) -> tuple[Workload | None, list[Problem]]:
+    """Reads and validates a DreamBoothJob or DreamBoothScene of the API server.
 
     Args:
-        item: the DreamBoothJob.
+        item: the object.
 
     Returns:
-        The DreamBoothJob, or None if there are problems; and the problems.
+        The object, or None if there are problems; and the problems.
     """
-    spec = item.get("spec")
-    job, problems = check_fields({key: item[key] for key in VALIDATED_KEYS if key in item}, DreamBoothJob, "")
+    given, spec = {key: item[key] for key in VALIDATED_KEYS if key in item}, item.get("spec")
+    if item.get("kind") == SCENE_KIND:
+        scene, problems = check_fields(given, DreamBoothScene, "")
+        problems += scene_contradictions(spec, problems)
+        if scene is not None:
+            problems += check_workload_sections(scene)
+        return (None if problems else scene), problems
+    job, problems = check_fields(given, DreamBoothJob, "")
     problems += check_contradictions(spec, problems)
     if job is not None:
         problems += [*check_cluster_sections(job), *(problem for rule in _POD_RULES for problem in rule(job))]
@@ -40,34 +52,50 @@ def validate(item: Mapping[str, Any]) -> tuple[DreamBoothJob | None, list[Proble
 
 
 def check_cluster_sections(job: DreamBoothJob) -> list[Problem]:
-    """Applies the rules over several fields of the sections that only a cluster uses.
+    """Applies the rules over several fields of the sections of a DreamBoothJob that only a cluster uses.
 
     Args:
         job: the DreamBoothJob; its photos and models may be on this machine.
     """
-    return [problem for rule in _SECTION_RULES for problem in rule(job)]
+    return [*check_workload_sections(job), *(problem for rule in _VOLUME_RULES for problem in rule(job))]
 
 
-def readable(item: Mapping[str, Any]) -> DreamBoothJob:
-    """What can be read of a DreamBoothJob with problems: fields that have one are left out.
+def check_workload_sections(workload: Workload) -> list[Problem]:
+    """Applies the rules over several fields about how pods run."""
+    return [problem for rule in _WORKLOAD_RULES for problem in rule(workload)]
 
-    It serves for decisions about attempts that have started, not to start one: a model or subject that can't be read is replaced.
+
+def readable(item: Mapping[str, Any]) -> Workload:
+    """What can be read of a DreamBoothJob or DreamBoothScene with problems: fields that have one are left out.
+
+    It serves for decisions about attempts that have started, not to start one: a model, subject or scene that can't be read is
+    replaced.
 
     Args:
-        item: the DreamBoothJob.
+        item: the object.
     """
-    name, namespace = item["metadata"]["name"], item["metadata"].get("namespace")
-    metadata = Metadata.model_construct(name=name, namespace=namespace)
-    spec = _readable_spec(item.get("spec"))
-    return DreamBoothJob.model_construct(api_version=API_VERSION, kind=KIND, metadata=metadata, spec=spec)
+    name, namespace, given = item["metadata"]["name"], item["metadata"].get("namespace"), item.get("spec")
+    if item.get("kind") == SCENE_KIND:
+        return DreamBoothScene.model_construct(
+            api_version=API_VERSION,
+            kind=SCENE_KIND,
+            metadata=SceneMetadata.model_construct(name=name, namespace=namespace),
+            spec=_readable_spec(given, DreamBoothSceneSpec, _UNREADABLE_SCENE),
+        )
+    return DreamBoothJob.model_construct(
+        api_version=API_VERSION,
+        kind=KIND,
+        metadata=Metadata.model_construct(name=name, namespace=namespace),
+        spec=_readable_spec(given, DreamBoothJobSpec, _UNREADABLE_JOB),
+    )
 
 
-def _readable_spec(given: Any) -> DreamBoothJobSpec:
+def _readable_spec(given: Any, model: type[S], unreadable: Mapping[str, Any]) -> S:
     spec: dict[str, Any] = deepcopy(dict(given)) if isinstance(given, Mapping) else {}
     while True:
-        spec = {**_UNREADABLE, **spec}
+        spec = {**unreadable, **spec}
         try:
-            return DreamBoothJobSpec.model_validate(spec, strict=True, by_alias=True, by_name=False)
+            return model.model_validate(spec, strict=True, by_alias=True, by_name=False)
         except ValidationError as error:
             places = {_existing(spec, details["loc"]) for details in error.errors(include_url=False)}
             # The last and deepest ones first, so that the other positions remain.
@@ -87,11 +115,12 @@ def _existing(spec: dict[str, Any], place: tuple[int | str, ...]) -> tuple[int |
     return place
 
 
-_UNREADABLE: Mapping[str, Any] = {
+_UNREADABLE_JOB: Mapping[str, Any] = {
     "model": {"source": "unreadable"},
     "subject": {"class": "subject", "images": {"path": "unreadable"}},
 }
-"""Sections without which there is no spec."""
+_UNREADABLE_SCENE: Mapping[str, Any] = {"jobName": "unreadable", "prompts": ["unreadable"]}
+"""Fields without which there is no spec."""
 
 
 def _pods_can_read_the_pictures(job: DreamBoothJob) -> Iterator[Problem]:
@@ -116,8 +145,8 @@ def _pods_can_read_the_models(job: DreamBoothJob) -> Iterator[Problem]:
         yield Problem("spec.model.config", config, "is a local path, which pods can't read", remedy)
 
 
-def _shared_memory(job: DreamBoothJob) -> Iterator[Problem]:
-    asked = job.spec.resources
+def _shared_memory(workload: Workload) -> Iterator[Problem]:
+    asked = workload.spec.resources
     if amount(asked.shared_memory) > amount(asked.memory):
         message = f"is more than resources.memory ({asked.memory}), which includes it"
         yield Problem(
@@ -154,38 +183,40 @@ def _no_new_claim(job: DreamBoothJob) -> Iterator[Problem]:
         yield Problem("spec.volumes.output.create", given, message, "Remove one of them")
 
 
-def _no_gpus(job: DreamBoothJob) -> Iterator[Problem]:
-    resources = job.spec.resources
+def _no_gpus(workload: Workload) -> Iterator[Problem]:
+    resources = workload.spec.resources
     if not resources.gpus_per_node and resources.gpu_resource_name != Resources().gpu_resource_name:
         message = "has no effect, because resources.gpusPerNode is 0"
         remedy = "Set resources.gpusPerNode, or remove it"
         yield Problem("spec.resources.gpuResourceName", resources.gpu_resource_name, message, remedy)
 
 
-def _gpu_resource(job: DreamBoothJob) -> Iterator[Problem]:
-    return gpu_resource_problems(job.spec.resources.gpu_resource_name)
+def _gpu_resource(workload: Workload) -> Iterator[Problem]:
+    return gpu_resource_problems(workload.spec.resources.gpu_resource_name)
 
 
-def _tolerations(job: DreamBoothJob) -> Iterator[Problem]:
-    return toleration_problems("spec.scheduling.tolerations", job.spec.scheduling.tolerations)
+def _tolerations(workload: Workload) -> Iterator[Problem]:
+    return toleration_problems("spec.scheduling.tolerations", workload.spec.scheduling.tolerations)
 
 
-def _topology(job: DreamBoothJob) -> Iterator[Problem]:
-    return topology_problems("spec.scheduling.topology", job.spec.scheduling.topology)
+def _topology(workload: Workload) -> Iterator[Problem]:
+    return topology_problems("spec.scheduling.topology", workload.spec.scheduling.topology)
 
 
 _POD_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
     _pods_can_read_the_pictures,
     _pods_can_read_the_models,
 ]
-_SECTION_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
+_WORKLOAD_RULES: list[Callable[[Workload], Iterator[Problem]]] = [
     _shared_memory,
+    _gpu_resource,
+    _no_gpus,
+    _tolerations,
+    _topology,
+]
+_VOLUME_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
     _several_nodes_share_a_volume,
     _access_modes,
     _size_of_the_output,
-    _gpu_resource,
-    _no_gpus,
     _no_new_claim,
-    _tolerations,
-    _topology,
 ]

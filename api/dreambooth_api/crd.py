@@ -15,10 +15,13 @@ from pydantic import BaseModel
 from dreambooth_api.cel import RULES
 from dreambooth_api.cel_parts import Rule
 from dreambooth_api.cel_runtime import RUNTIME_RULES
-from dreambooth_api.job import GROUP, PLURAL, VERSION, DreamBoothJob
+from dreambooth_api.cel_scene import SCENE_RULES
+from dreambooth_api.dreamboothscene import SCENE_PLURAL, DreamBoothScene
+from dreambooth_api.job import PLURAL, DreamBoothJob
 from dreambooth_api.runtime import RUNTIME_PLURAL, DreamBoothRuntime
 from dreambooth_api.status import NOT_OBSERVED
 from dreambooth_api.validation import entry_of, resolve
+from dreambooth_api.workload import GROUP, VERSION
 
 KEPT = {
     "description",
@@ -94,6 +97,32 @@ RESOURCES = (
         # Without a status, tools would consider an object that no operator has seen to be ready.
         status={"observedGeneration": NOT_OBSERVED},
         selectable=(".status.phase", ".status.runtime", ".spec.runtime", ".spec.scheduling.queueName"),
+    ),
+    Resource(
+        model=DreamBoothScene,
+        plural=SCENE_PLURAL,
+        short_name="dbs",
+        scope="Namespaced",
+        rules=SCENE_RULES,
+        columns=(
+            ("Phase", "string", ".status.phase", 0, "Where the scene stands"),
+            ("Job", "string", ".spec.jobName", 0, "The DreamBoothJob whose model generates"),
+            ("Pictures", "integer", ".status.progress.pictures.done", 0, "Pictures that exist"),
+            ("Total", "integer", ".status.progress.pictures.total", 0, "Pictures that the spec asks for"),
+            (
+                "ETA",
+                "integer",
+                ".status.progress.etaSeconds",
+                0,
+                "Seconds until the trainer's present phase will be done",
+            ),
+            ("Age", "date", ".metadata.creationTimestamp", 0, "Time since the scene was applied"),
+            ("Runtime", "string", ".status.runtime", 1, "The runtime of the last attempt"),
+            ("Queue", "string", ".spec.scheduling.queueName", 1, "Kueue's LocalQueue"),
+            ("Message", "string", ".status.message", 1, "Why, and what to do"),
+        ),
+        status={"observedGeneration": NOT_OBSERVED},
+        selectable=(".status.phase", ".status.runtime", ".spec.jobName", ".spec.runtime"),
     ),
     Resource(
         model=DreamBoothRuntime,

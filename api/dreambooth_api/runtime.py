@@ -81,6 +81,10 @@ class RuntimeLimits(Section):
 
     steps: Annotated[int, Field(ge=1)] | None = None
     """`training.steps`."""
+    pictures: Annotated[int, Field(ge=1)] | None = None
+    """Pictures of a DreamBoothScene: its prompts times `perPrompt`."""
+    pixels: Annotated[int, Field(ge=1)] | None = None
+    """Pixels of a picture of a DreamBoothScene: width times height, such as 1048576 for 1024 x 1024."""
     nodes: Annotated[int, Field(ge=1)] | None = None
     """`resources.nodes`."""
     gpus_per_node: Annotated[int, Field(ge=0)] | None = None

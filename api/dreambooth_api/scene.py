@@ -1,9 +1,10 @@
 """The settings of a scene: pictures of the subject that a run's model generates, at any time during or after its training.
 
-Read by the trainer (as JSON) and by the command line. Importable without torch.
+Read by the trainer (as JSON), by the command line, and by the operator as a part of a `DreamBoothScene`. Importable
+without torch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -77,13 +78,21 @@ def check_scene(data: Any) -> tuple[Scene | None, list[Problem]]:
         The scene, or None if there are problems; and the problems.
     """
     scene, problems = check_fields(data, Scene, "spec")
-    if isinstance(data, Mapping):
-        problems += _contradictions(data, {problem.field for problem in problems})
+    problems += scene_contradictions(data, problems)
     return (None if problems else scene), problems
 
 
+def scene_contradictions(data: Any, known: Sequence[Problem]) -> list[Problem]:
+    """Applies the rules over several fields of a scene whose fields are valid by themselves.
+
+    Args:
+        data: content of a YAML or JSON document.
+        known: problems that `check_fields` found in it.
+    """
+    return list(_contradictions(data, {problem.field for problem in known})) if isinstance(data, Mapping) else []
+
+
 def _contradictions(data: Mapping[str, Any], invalid: set[str]) -> Iterator[Problem]:
-    """Problems of fields that are valid by themselves."""
     negative = data.get("negativePrompt")
     prompts = data.get("prompts")
     texts = {

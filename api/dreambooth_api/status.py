@@ -76,31 +76,31 @@ class ClassImages(StatusSection):
     """Class images that the training needs."""
 
 
-class TrainingProgress(StatusSection):
-    """Last progress that the trainer reported."""
+class Pictures(StatusSection):
+    """Number of pictures."""
+
+    done: Count
+    """Pictures that exist."""
+    total: Count | None = None
+    """Pictures that the spec asks for."""
+
+
+class TrainerProgress(StatusSection):
+    """Last progress that the trainer reported, of any kind of work."""
 
     phase: str | None = None
-    """Phase of the trainer: prepare, prior, cache, train, export, sample or evaluate."""
+    """Phase of the trainer. Of a training: prepare, prior, cache, train, choose, export, sample or evaluate; of a scene: load
+    or generate."""
     step: Count = 0
-    """Optimizer steps done."""
-    total_steps: Count | None = None
-    """Optimizer steps of the whole training."""
+    """Optimizer steps done. Of a scene: those of the weights that it uses."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
-    """Share of the whole run that is done; it never falls."""
-    loss: float | None = None
-    """Loss on the photos, four significant digits."""
-    prior_loss: float | None = None
-    """Loss on the class images, unweighted, four significant digits."""
-    steps_per_second: float | None = None
-    """Optimizer steps a second."""
+    """Share of the whole work that is done; it never falls."""
     eta_seconds: Count | None = None
     """Estimated seconds, from `updatedAt`, until the trainer's current phase is done."""
-    class_images: ClassImages | None = None
-    """Class images; none without prior preservation."""
     identifier: str | None = None
     """The word that means the subject."""
     warnings: list[str] = []
-    """The first warnings about figures, photos, identifier and prompts; the report has all of them."""
+    """The first warnings about figures, photos, identifier and prompts; the report of a training has all of them."""
     device: str | None = None
     """The device that computes."""
     memory_bytes: Count | None = None
@@ -109,6 +109,28 @@ class TrainingProgress(StatusSection):
     """Peak of the memory allocated on the main process's GPU."""
     updated_at: Moment | None = None
     """When the trainer reported this."""
+
+
+class TrainingProgress(TrainerProgress):
+    """Last progress of a training that the trainer reported."""
+
+    total_steps: Count | None = None
+    """Optimizer steps of the whole training."""
+    loss: float | None = None
+    """Loss on the photos, four significant digits."""
+    prior_loss: float | None = None
+    """Loss on the class images, unweighted, four significant digits."""
+    steps_per_second: float | None = None
+    """Optimizer steps a second."""
+    class_images: ClassImages | None = None
+    """Class images; none without prior preservation."""
+
+
+class SceneProgress(TrainerProgress):
+    """Last progress of a scene that the trainer reported."""
+
+    pictures: Pictures | None = None
+    """Pictures; none before the model is loaded."""
 
 
 class Attempt(StatusSection):
@@ -153,15 +175,32 @@ class JobResult(StatusSection):
     """Figures of the evaluation, see the trainer's `figures.py`."""
 
 
-class DreamBoothJobStatus(StatusSection):
-    """Status of a DreamBoothJob."""
+class SceneResult(StatusSection):
+    """What a complete DreamBoothScene produced."""
+
+    claim_name: str
+    """PersistentVolumeClaim that holds it."""
+    path: str
+    """Folder of the pictures inside the volume."""
+    pictures: Count | None = None
+    """Number of pictures."""
+    step: int | None = None
+    """Step of the training whose weights generated them."""
+    sheet: str | None = None
+    """Contact sheet, relative to `path`."""
+    record: str | None = None
+    """JSON file with prompt and seed of each picture, relative to `path`."""
+
+
+class WorkloadStatus(StatusSection):
+    """Status of a DreamBoothJob or DreamBoothScene, without its progress and its result."""
 
     observed_generation: int | None = None
     """Generation of the spec that this status is about."""
     phase: Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z]*$")] | None = None
-    """Summary of where the DreamBoothJob is in its life; programs should read the conditions. `Pending`: it waits for what an
+    """Summary of where the object is in its life; programs should read the conditions. `Pending`: it waits for what an
     attempt needs. `Queued`: it waits for its admission by Kueue. `Starting`: pods are being started. `Running`: the trainer
-    runs. `Retrying`: it waits for the next attempt. `Suspended`: `spec.suspend` is true. `Complete`: the model exists.
+    runs. `Retrying`: it waits for the next attempt. `Suspended`: `spec.suspend` is true. `Complete`: what was asked for exists.
     `Failed`: no attempt follows. Further phases may be added."""
     message: Message | None = None
     """Reason for the phase, and what to do: the message of the condition that decides it."""
@@ -174,15 +213,13 @@ class DreamBoothJobStatus(StatusSection):
     start_time: Moment | None = None
     """When the first pod of the first attempt started."""
     completion_time: Moment | None = None
-    """When the DreamBoothJob completed or failed."""
+    """When it completed or failed."""
     suspended_seconds: Count = 0
-    """Seconds for which the DreamBoothJob was suspended after its start."""
+    """Seconds for which it was suspended after its start."""
     queued_seconds: Count | None = None
-    """Seconds for which the DreamBoothJob waited in the queue after its start, up to `queuedSince` where that is set."""
+    """Seconds for which it waited in the queue after its start, up to `queuedSince` where that is set."""
     queued_since: Moment | None = None
-    """Time since which the DreamBoothJob waits in the queue again."""
-    progress: TrainingProgress | None = None
-    """Last progress that the trainer reported."""
+    """Time since which it waits in the queue again."""
     attempts: list[Attempt] = []
     """The last attempts, at most ten."""
     failures: Count = 0
@@ -191,5 +228,21 @@ class DreamBoothJobStatus(StatusSection):
     """GPU seconds that the pods used: seconds times GPUs, up to `gpusHeldSince` where that is set."""
     gpus_held_since: Moment | None = None
     """Time since which pods hold GPUs that `gpuSeconds` does not count yet."""
+
+
+class DreamBoothJobStatus(WorkloadStatus):
+    """Status of a DreamBoothJob."""
+
+    progress: TrainingProgress | None = None
+    """Last progress that the trainer reported."""
     result: JobResult | None = None
     """What a complete DreamBoothJob produced."""
+
+
+class DreamBoothSceneStatus(WorkloadStatus):
+    """Status of a DreamBoothScene."""
+
+    progress: SceneProgress | None = None
+    """Last progress that the trainer reported."""
+    result: SceneResult | None = None
+    """What a complete DreamBoothScene produced."""

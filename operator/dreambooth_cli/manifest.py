@@ -13,9 +13,10 @@ from dreambooth_api.cluster_rules import check_cluster_sections
 from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.files import resolved
-from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob
+from dreambooth_api.job import KIND, DreamBoothJob
 from dreambooth_api.training import TrainConfig
 from dreambooth_api.validation import check_contradictions, check_fields, check_files_of
+from dreambooth_api.workload import API_VERSION
 from dreambooth_cli.config_map import photos_of, unpacked
 from dreambooth_trainer.data.captions import read_captions
 from dreambooth_trainer.data.class_word import class_warnings

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dreambooth_api.failures import Problem
-from dreambooth_api.job import RuntimeName
 from dreambooth_api.runtime import RUNTIME_KIND, DreamBoothRuntime
 from dreambooth_api.runtime_rules import validate_runtime
 from dreambooth_api.validation import check_fields
+from dreambooth_api.workload import RuntimeName
 from dreambooth_cli.manifest import of_kind
 
 

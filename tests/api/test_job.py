@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob
+from dreambooth_api.job import KIND, DreamBoothJob
+from dreambooth_api.workload import API_VERSION
 
 
 def manifest(**metadata: Any) -> dict[str, Any]:

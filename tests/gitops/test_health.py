@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dreambooth_api.job import API_VERSION, KIND
+from dreambooth_api.job import KIND
+from dreambooth_api.workload import API_VERSION
 from dreambooth_operator.kube.client import Cluster
 from dreambooth_operator.objects.observed import Reference
 from tests.cluster import binaries

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from dreambooth_api.job import API_VERSION, KIND
+from dreambooth_api.job import KIND
+from dreambooth_api.workload import API_VERSION
 from dreambooth_operator.kube.client import Cluster
 from tests.patience import PATIENCE
 

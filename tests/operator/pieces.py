@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from dreambooth_api.job import API_VERSION, KIND, DreamBoothJob
+from dreambooth_api.job import KIND, DreamBoothJob
+from dreambooth_api.workload import API_VERSION
 from dreambooth_operator.objects.names import LABEL_ATTEMPT, LABEL_INDEX
 from tests.operator.fake_cluster import MINIMAL, START, stamp
 from tests.operator.objects_of import dreambooth_job

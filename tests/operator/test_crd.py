@@ -10,8 +10,9 @@ from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
 from dreambooth_api.cluster_rules import validate
-from dreambooth_api.job import API_VERSION, GROUP, PLURAL, VERSION
+from dreambooth_api.job import PLURAL
 from dreambooth_api.runtime import RUNTIME_KIND, DreamBoothRuntimeSpec, Runtime
+from dreambooth_api.workload import API_VERSION, GROUP, VERSION
 from dreambooth_operator.decide.policies.start import plan_start
 from dreambooth_operator.decide.status.stored import stored_status
 from dreambooth_operator.kube.client import Cluster, ClusterError

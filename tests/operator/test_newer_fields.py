@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dreambooth_api.job import API_VERSION
 from dreambooth_api.runtime import RUNTIME_KIND
+from dreambooth_api.workload import API_VERSION
 from tests.conftest import Cluster
 from tests.operator.clusters import applied_job, until
 from tests.operator.operators import operator

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dreambooth_api.job import API_VERSION
+from dreambooth_api.workload import API_VERSION
 from dreambooth_operator.objects.names import LABEL_JOB
 from tests.conftest import Cluster
 from tests.operator.clusters import applied_job, until

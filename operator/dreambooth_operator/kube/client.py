@@ -15,8 +15,9 @@ import aiohttp
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
-from dreambooth_api.job import API_VERSION, KIND, PLURAL
+from dreambooth_api.job import KIND, PLURAL
 from dreambooth_api.runtime import RUNTIME_KIND, RUNTIME_PLURAL
+from dreambooth_api.workload import API_VERSION
 from dreambooth_operator.kube.connection import load_configuration
 from dreambooth_operator.metrics.counters import API_SECONDS
 from dreambooth_operator.objects.names import OPERATOR

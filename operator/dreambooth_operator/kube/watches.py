@@ -12,8 +12,9 @@ from typing import Any
 import kopf
 from kopf._core.engines.peering import Identity
 
-from dreambooth_api.job import GROUP, PLURAL, VERSION
+from dreambooth_api.job import PLURAL
 from dreambooth_api.runtime import RUNTIME_PLURAL
+from dreambooth_api.workload import GROUP, VERSION
 from dreambooth_operator.kube.cache import Store, key_of
 from dreambooth_operator.kube.client import FIRST_PAGE_SIZE, Cluster
 from dreambooth_operator.objects.names import LABEL_JOB

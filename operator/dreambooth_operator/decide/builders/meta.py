@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from dreambooth_api.job import API_VERSION, KIND
+from dreambooth_api.job import KIND
+from dreambooth_api.workload import API_VERSION
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object
 
