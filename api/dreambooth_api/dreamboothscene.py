@@ -69,6 +69,11 @@ class DreamBoothSceneSpec(WorkloadSpec, Scene):
     volumes: SceneVolumes = SceneVolumes()
 
     @property
+    def pictures(self) -> int:
+        """Number of the pictures."""
+        return len(self.prompts) * self.per_prompt
+
+    @property
     def scene(self) -> Scene:
         """The fields that the trainer reads, with those that were not given left unset."""
         given = {name: getattr(self, name) for name in Scene.model_fields if name in self.model_fields_set}

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from dreambooth_operator import logs
 from dreambooth_operator.control.controller import Controller
-from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
 from dreambooth_operator.control.runtime_statuses import RuntimeStatuses
+from dreambooth_operator.control.workload_metrics import WorkloadMetrics
 from dreambooth_operator.control.writer import Writer
 from dreambooth_operator.decide import reconcile
 from dreambooth_operator.kube.cache import Store
@@ -107,7 +107,7 @@ class Operator:
         self.leadership = Leadership(cluster, settings)
         self.resync = Resync(cluster, self.store, self.queue, settings)
         self.progress = Poller(self.store, self.queue, settings)
-        self.metrics = DreamBoothJobMetrics(self.store)
+        self.metrics = WorkloadMetrics(self.store)
         writer = Writer(cluster, self.store, self.leadership, self.metrics, settings)
         self.controller = Controller(
             cluster, self.store, self.queue, self.progress, writer, settings, reconciler=reconcile

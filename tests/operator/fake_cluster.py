@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from dreambooth_api.progress import Snapshot
 from dreambooth_operator.decide.reconcile import reconcile, references
-from dreambooth_operator.objects.names import LABEL_INDEX, LABEL_JOB
+from dreambooth_operator.objects.names import LABEL_ATTEMPT, LABEL_INDEX
 from dreambooth_operator.objects.observed import Event, InvalidField, Observed, Plan, Reference
 from dreambooth_operator.settings import Settings
 
@@ -40,9 +40,11 @@ class Cache(NamedTuple):
 
 
 class FakeCluster:
-    """The DreamBoothJob `dog` of namespace `space` and all that belongs to it."""
+    """The DreamBoothJob or DreamBoothScene `dog` of namespace `space` and all that belongs to it."""
 
-    def __init__(self, spec: Mapping[str, Any] | None = None, settings: Settings = SETTINGS) -> None:
+    def __init__(
+        self, spec: Mapping[str, Any] | None = None, settings: Settings = SETTINGS, kind: str = "DreamBoothJob"
+    ) -> None:
         self.now = START
         self.settings = settings
         self.objects: dict[Reference, dict[str, Any]] = {}
@@ -55,12 +57,13 @@ class FakeCluster:
         self.snapshot: Snapshot | None = None
         self.progress_since: datetime | None = None
         self.progress_error: str | None = None
+        self.trained: dict[str, Any] | None = None
         self.events: list[Event] = []
         self.gone = False
         self._numbers = itertools.count(1)
         self.job: dict[str, Any] = {
             "apiVersion": "dreambooth.io/v1alpha1",
-            "kind": "DreamBoothJob",
+            "kind": kind,
             "metadata": {"name": "dog", "namespace": "space", "uid": self.uid(), "generation": 1},
             "spec": deepcopy(dict(MINIMAL if spec is None else spec)),
         }
@@ -88,7 +91,7 @@ class FakeCluster:
         """The input of `reconcile`, from the watches' cache as it was at some time, or as it is now."""
         jobs, pods = cache.seen(self.jobs) if cache else self.jobs, cache.pods if cache else self.pods
         observed = Observed(
-            dreamboothjob=deepcopy(self.job),
+            owner=deepcopy(self.job),
             jobs=deepcopy(jobs),
             pods=deepcopy(pods),
             runtimes=deepcopy(self.runtimes),
@@ -99,6 +102,7 @@ class FakeCluster:
             snapshot=self.snapshot,
             progress_since=self.progress_since,
             progress_error=self.progress_error,
+            trained=deepcopy(self.trained),
         )
         asked = references(observed, self.now, self.settings)
         referenced = {reference: deepcopy(self.objects.get(reference)) for reference in asked}
@@ -165,7 +169,7 @@ class FakeCluster:
 
     def _delete(self, target: tuple[Reference, str | None]) -> None:
         reference, uid = target
-        if reference.kind == "DreamBoothJob":
+        if reference.kind == self.job["kind"]:
             self.gone = True
         elif (item := self.objects.get(reference)) and (reference.kind != "Job" or item["metadata"]["uid"] == uid):
             item["metadata"].setdefault("deletionTimestamp", stamp(self.now))
@@ -304,7 +308,7 @@ def _owner(item: Mapping[str, Any]) -> str:
 
 
 def _is_labelled(item: Mapping[str, Any]) -> bool:
-    return LABEL_JOB in item["metadata"].get("labels", {})
+    return LABEL_ATTEMPT in item["metadata"].get("labels", {})
 
 
 def _ended(job: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ import pytest
 
 from dreambooth_operator.decide.reconcile import reconcile, references
 from dreambooth_operator.kube.client import Cluster
-from dreambooth_operator.objects.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_QUEUE, LABEL_UID
+from dreambooth_operator.objects.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_QUEUE
 from dreambooth_operator.objects.observed import Object, Observed, Plan
 from dreambooth_operator.settings import Settings
 from tests.conftest import Cluster as Kubectl
@@ -127,12 +127,10 @@ def decision(kubeconfig: Path, job: Object, *, runtimes: tuple[Object, ...] = ()
         pods, _ = await client.list("Pod", namespace, f"{LABEL_JOB}={name}")
         assert len(jobs) + len(pods) == others
         now = datetime.now(UTC)
-        seen = Observed(dreamboothjob=job, jobs=jobs, pods=pods, runtimes=runtimes)
+        seen = Observed(owner=job, jobs=jobs, pods=pods, runtimes=runtimes)
         found = {one: await client.get(one.kind, namespace, one.name) for one in references(seen, now, SETTINGS)}
         await client.close()
-        return reconcile(
-            Observed(dreamboothjob=job, jobs=jobs, pods=pods, runtimes=runtimes, referenced=found), now, SETTINGS
-        )
+        return reconcile(Observed(owner=job, jobs=jobs, pods=pods, runtimes=runtimes, referenced=found), now, SETTINGS)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(kubeconfig))
@@ -227,7 +225,7 @@ SMUGGLED: list[tuple[str, Any]] = [
     ("spec.initContainers", [{"name": "evil", "image": "evil"}]),
     # Metadata, none of which is copied.
     ("metadata.labels", {LABEL_QUEUE: "of-others", "kueue.x-k8s.io/priority-class": "high", LABEL_JOB: "cat"}),
-    ("metadata.labels", {"dreambooth.io/runtime": "big", LABEL_ATTEMPT: "7", LABEL_UID: "uid"}),
+    ("metadata.labels", {"dreambooth.io/runtime": "big", LABEL_ATTEMPT: "7", f"{LABEL_JOB}-uid": "uid"}),
     ("metadata.annotations", {"dreambooth.io/active-deadline-seconds": "99999999", "container.seccomp": "unconfined"}),
     ("metadata.finalizers", ["example.com/never"]),
     (

@@ -14,6 +14,7 @@ from dreambooth_api.job import PLURAL
 from dreambooth_api.runtime import RUNTIME_KIND, DreamBoothRuntimeSpec, Runtime
 from dreambooth_api.workload import API_VERSION, GROUP, VERSION
 from dreambooth_operator.decide.policies.start import plan_start
+from dreambooth_operator.decide.programs import program_of
 from dreambooth_operator.decide.status.stored import stored_status
 from dreambooth_operator.kube.client import Cluster, ClusterError
 from dreambooth_operator.settings import Settings
@@ -213,9 +214,9 @@ def test_sound_fields_are_accepted_by_the_api_server_and_the_operator(namespace:
         created = await cluster.create(with_field(namespace, path, value))
         job, problems = validate(created)
         assert job is not None and problems == []
-        start = plan_start(
-            created, job, 0, {}, Runtime(None, DreamBoothRuntimeSpec()), Settings(trainer_image="trainer")
-        )
+        program, runtime = program_of(job, None), Runtime(None, DreamBoothRuntimeSpec())
+        assert program is not None
+        start = plan_start(created, job, program, 0, {}, runtime, Settings(trainer_image="trainer"))
         for item in start.create:
             await cluster.check(item)
 

@@ -1,10 +1,10 @@
-"""Runs a worker for each key of the queue: it observes the DreamBoothJob, calls `decide/reconcile.py`, and `writer.py` writes the
+"""Runs a worker for each key of the queue: it observes the workload, calls `decide/reconcile.py`, and `writer.py` writes the
 plan.
 
 The order of writes allows a crash between any two of them: objects are created, the status is written, objects are deleted (the
 status may contain facts that were read from them), and Events are recorded. The next reconciliation repeats missing writes.
 
-After a worker has created a Job, the same DreamBoothJob is reconciled again, after all those that wait: so if many are created at
+After a worker has created a Job, the same workload is reconciled again, after all those that wait: so if many are created at
 once, all Jobs are created before the API server is busy with their statuses, which are its most expensive writes.
 """
 
@@ -41,7 +41,7 @@ class Reconciler(Protocol):
     """The interface of the module `decide/reconcile.py`."""
 
     def reconcile(self, observed: Observed, now: datetime, settings: Settings) -> Plan:
-        """The plan for one DreamBoothJob."""
+        """The plan for one workload."""
         ...
 
     def references(self, observed: Observed, now: datetime, settings: Settings) -> set[Reference]:
@@ -92,10 +92,10 @@ class Controller:
             least = error.retry_after or 0.0
             # After a change or deletion in the meantime, the watch delivers the new state.
             level = logging.DEBUG if error.status in (404, 409) else logging.WARNING
-            log.log(level, "%s/%s: reconciliation failed and will be retried: %s", *key, error)
+            log.log(level, "%s: reconciliation failed and will be retried: %s", key, error)
         except Exception:
             failure = "bug"
-            log.exception("%s/%s: reconciliation failed and will be retried", *key)
+            log.exception("%s: reconciliation failed and will be retried", key)
         finally:
             # Also if the worker is cancelled: otherwise, the key would remain in progress.
             if failure is None:
@@ -105,18 +105,18 @@ class Controller:
                 self._queue.failed(key, requeue_after, least)
 
     async def _reconcile(self, key: Key) -> float | None:
-        """Reconciles a DreamBoothJob; returns the seconds after which to reconcile it again."""
-        dreamboothjob = self._store.dreamboothjob(key)
-        if dreamboothjob is None:
+        """Reconciles a workload; returns the seconds after which to reconcile it again."""
+        owner = self._store.owner(key)
+        if owner is None:
             self._refusals.pop(key, None)
             return None
-        self._others.look(dreamboothjob)
+        self._others.look(owner)
         now = datetime.now(UTC)
-        observed = await self._observe(key, dreamboothjob, now)
+        observed = await self._observe(key, owner, now)
         plan = self._reconciler.reconcile(observed, now, self._settings)
         retry_after = None
         try:
-            retry_after = await self._writer.write_objects(dreamboothjob, plan)
+            retry_after = await self._writer.write_objects(owner, plan)
             self._refusals.pop(key, None)
             if retry_after == 0:
                 return 0.0
@@ -126,16 +126,17 @@ class Controller:
         if after != observed:
             # The status must report a change of refusals at once.
             plan = self._reconciler.reconcile(after, now, self._settings)
-        await self._writer.write_status(dreamboothjob, plan.status)
+        await self._writer.write_status(owner, plan.status)
         for reference in plan.delete:
             await self._writer.delete(reference, observed)
         for event in plan.events:
-            await self._writer.record(dreamboothjob, event, now)
+            await self._writer.record(owner, event, now)
         return min((seconds for seconds in (retry_after, plan.requeue_after) if seconds is not None), default=None)
 
-    async def _observe(self, key: Key, dreamboothjob: Object, now: datetime) -> Observed:
+    async def _observe(self, key: Key, owner: Object, now: datetime) -> Observed:
         observed = Observed(
-            dreamboothjob=dreamboothjob,
+            owner=owner,
+            trained=self._store.trained(key),
             jobs=self._store.jobs(key),
             pods=self._store.pods(key),
             runtimes=self._store.runtimes(),
@@ -148,7 +149,7 @@ class Controller:
         own = self._store.own_pods(key)
         slow_pods = pods_lacking_volumes(own, now)
         slow_claims = claims_lacking_volumes(own, now)
-        slow_jobs = jobs_lacking_pods(dreamboothjob["metadata"]["uid"], observed.jobs, own, now)
+        slow_jobs = jobs_lacking_pods(owner["metadata"]["uid"], observed.jobs, own, now)
         message = self._cluster.latest_event_message
         referenced, mounts, claims, creations = await asyncio.gather(
             asyncio.gather(*(self._reads.get(kind, key.namespace, name) for kind, name in references)),

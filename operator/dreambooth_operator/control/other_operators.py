@@ -27,16 +27,16 @@ class OtherOperators:
         """Ignores all writes before this moment."""
         self._since = datetime.now(UTC) + MARGIN
 
-    def look(self, dreamboothjob: Object) -> None:
+    def look(self, owner: Object) -> None:
         """Reports each other operator that has written a status lately, once."""
-        for one in dreamboothjob["metadata"].get("managedFields", ()):
+        for one in owner["metadata"].get("managedFields", ()):
             manager, written = str(one.get("manager")), time_of(one.get("time"))
             if not manager.startswith(f"{OPERATOR}/") or manager in (self._own, *self._known):
                 continue
             if written and written > self._since:
                 self._known.add(manager)
                 OTHER_OPERATORS.set(len(self._known))
-                metadata = dreamboothjob["metadata"]
+                metadata = owner["metadata"]
                 log.error(
                     "%s/%s: another operator serves the same DreamBoothJobs (Lease %s). Uninstall one of them, or let them "
                     "watch different namespaces",

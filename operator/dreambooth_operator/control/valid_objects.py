@@ -22,18 +22,18 @@ class ValidObjects:
     def __init__(self) -> None:
         self._digests: OrderedDict[bytes, None] = OrderedDict()
 
-    def add(self, item: Object, dreamboothjob: Object) -> None:
+    def add(self, item: Object, owner: Object) -> None:
         """Remembers that an object of a DreamBoothJob is valid."""
-        self._digests[_digest(item, dreamboothjob)] = None
+        self._digests[_digest(item, owner)] = None
         if len(self._digests) > CAPACITY:
             self._digests.popitem(last=False)
 
-    def has(self, item: Object, dreamboothjob: Object) -> bool:
+    def has(self, item: Object, owner: Object) -> bool:
         """Whether an object, or the same one of another DreamBoothJob, was valid."""
-        return _digest(item, dreamboothjob) in self._digests
+        return _digest(item, owner) in self._digests
 
 
-def _digest(item: Object, dreamboothjob: Object) -> bytes:
-    name, uid = dreamboothjob["metadata"]["name"], dreamboothjob["metadata"]["uid"]
+def _digest(item: Object, owner: Object) -> bytes:
+    name, uid = owner["metadata"]["name"], owner["metadata"]["uid"]
     text = json.dumps(item).replace(uid, "").replace(name, "\n" * len(name))
     return hashlib.sha256(text.encode()).digest()

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
-from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
 from dreambooth_operator.control.valid_objects import ValidObjects
+from dreambooth_operator.control.workload_metrics import WorkloadMetrics
 from dreambooth_operator.decide.status.refusals import is_namespace_deleted
 from dreambooth_operator.kube.cache import WATCHED, Store
 from dreambooth_operator.kube.client import TIMEOUT_SECONDS, Cluster, ClusterError
@@ -48,7 +48,7 @@ class Writer:
     """Writes to the API server and updates the cache."""
 
     def __init__(
-        self, cluster: Cluster, store: Store, leadership: Leadership, metrics: DreamBoothJobMetrics, settings: Settings
+        self, cluster: Cluster, store: Store, leadership: Leadership, metrics: WorkloadMetrics, settings: Settings
     ) -> None:
         self._cluster = cluster
         self._store = store
@@ -58,7 +58,7 @@ class Writer:
         self._identity = settings.identity
         self._manager = status_manager(settings.namespace, settings.lease_name)
 
-    async def write_objects(self, dreamboothjob: Object, plan: Plan) -> float | None:
+    async def write_objects(self, owner: Object, plan: Plan) -> float | None:
         """Checks, applies and creates the objects of a plan, in this order. An object to create that exists is left unchanged.
 
         Returns:
@@ -68,7 +68,7 @@ class Writer:
             WriteRefused: The API server refused an object.
             ClusterError: A transient error.
         """
-        await _together(self._check(item, dreamboothjob) for item in plan.check)
+        await _together(self._check(item, owner) for item in plan.check)
         await _together(self._write(item, "apply", self._cluster.apply) for item in plan.apply)
         due = None
         for item in plan.create:
@@ -81,17 +81,17 @@ class Writer:
                 due = EXISTED_SECONDS
         return due
 
-    async def write_status(self, dreamboothjob: Object, status: Object) -> None:
+    async def write_status(self, owner: Object, status: Object) -> None:
         """Writes a status if it differs from the current one."""
-        if status == dreamboothjob.get("status", {}):
+        if status == owner.get("status", {}):
             return
         timeout = self._begin("DreamBoothJob", "status")
         STATUS_WRITES.inc()
-        written = await self._cluster.write_status(dreamboothjob, status, self._manager, timeout)
+        written = await self._cluster.write_status(owner, status, self._manager, timeout)
         self._store.put(written)
-        self._metrics.observe(dreamboothjob, status)
+        self._metrics.observe(owner, status)
         if written.get("status", {}) != status:
-            log.error("the API server stored a different status for %s", dreamboothjob["metadata"]["name"])
+            log.error("the API server stored a different status for %s", owner["metadata"]["name"])
 
     async def write_runtime_status(self, runtime: Object, status: Object) -> None:
         """Writes the status of a DreamBoothRuntime if it differs from the current one."""
@@ -106,13 +106,13 @@ class Writer:
             return
         timeout = self._begin(reference.kind, "delete")
         uid = known["metadata"]["uid"] if known else None
-        await self._cluster.delete(reference, observed.dreamboothjob["metadata"]["namespace"], uid, timeout)
+        await self._cluster.delete(reference, observed.owner["metadata"]["namespace"], uid, timeout)
 
-    async def record(self, dreamboothjob: Object, event: Event, now: datetime) -> None:
+    async def record(self, owner: Object, event: Event, now: datetime) -> None:
         """Logs and records an Event. An error is only logged, because nothing depends on the Event."""
-        namespace, name = dreamboothjob["metadata"]["namespace"], dreamboothjob["metadata"]["name"]
+        namespace, name = owner["metadata"]["namespace"], owner["metadata"]["name"]
         log.log(_LEVELS[event.type], "%s/%s: %s: %s", namespace, name, event.reason, event.message)
-        item = event_object(dreamboothjob, event, now, self._identity)
+        item = event_object(owner, event, now, self._identity)
         try:
             await self._emit(item, now)
         except ClusterError as error:
@@ -130,13 +130,13 @@ class Writer:
             if known:
                 await self._cluster.replace(repeated(known, now), self._begin("Event", "emit"))
 
-    async def _check(self, item: Object, dreamboothjob: Object) -> None:
+    async def _check(self, item: Object, owner: Object) -> None:
         """Lets the API server validate an object. Other errors, such as an exceeded quota, are those of the write."""
-        if self._valid.has(item, dreamboothjob):
+        if self._valid.has(item, owner):
             return
         try:
             await self._cluster.check(item)
-            self._valid.add(item, dreamboothjob)
+            self._valid.add(item, owner)
         except ClusterError as error:
             if error.invalid_fields:
                 raise WriteRefused(item, error) from error
@@ -177,5 +177,5 @@ async def _together(writes: Iterable[Awaitable[object]]) -> None:
 
 def _known(reference: Reference, observed: Observed) -> Object | None:
     """The observed object of a reference."""
-    known = [observed.dreamboothjob, *observed.jobs, *(item for item in observed.referenced.values() if item)]
+    known = [observed.owner, *observed.jobs, *(item for item in observed.referenced.values() if item)]
     return next((item for item in known if (item["kind"], item["metadata"]["name"]) == tuple(reference)), None)

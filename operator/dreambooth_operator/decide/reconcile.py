@@ -1,6 +1,7 @@
-"""Makes the plan for a DreamBoothJob from its observed state, the time and the settings, as a pure function.
+"""Makes the plan for a workload, a DreamBoothJob or DreamBoothScene, from its observed state, the time and the settings, as a
+pure function.
 
-`control/controller.py` calls it when anything about a DreamBoothJob may have changed. The only memory is the status, and it is
+`control/controller.py` calls it when anything about a workload may have changed. The only memory is the status, and it is
 read only for facts that can no longer be observed. Everything else is derived again, so a write that was lost is repeated.
 """
 
@@ -8,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from dreambooth_api.cluster_rules import readable, validate
+from dreambooth_api.cluster_rules import Workload, readable, validate
+from dreambooth_api.dreamboothscene import DreamBoothScene
 from dreambooth_api.job import DreamBoothJob
-from dreambooth_api.status import Attempt, DreamBoothJobStatus
-from dreambooth_operator.decide.builders.volumes import output_claim, output_path
+from dreambooth_api.status import Attempt, WorkloadStatus
 from dreambooth_operator.decide.policies.apply_runtime import with_runtime
 from dreambooth_operator.decide.policies.attempts import (
     History,
@@ -28,7 +29,7 @@ from dreambooth_operator.decide.policies.deadline import deadline_of, default_of
 from dreambooth_operator.decide.policies.expiry import expiry_of
 from dreambooth_operator.decide.policies.invalid_objects import problems_of_the_spec
 from dreambooth_operator.decide.policies.leftovers import blocking_jobs, earlier_objects, orphans
-from dreambooth_operator.decide.policies.limits import violations
+from dreambooth_operator.decide.policies.limits import Asked, violations
 from dreambooth_operator.decide.policies.objections import invalid_config, objection_to
 from dreambooth_operator.decide.policies.pending import pending_deadline, pending_since
 from dreambooth_operator.decide.policies.preflight import created_objects, preflight_failures
@@ -38,8 +39,10 @@ from dreambooth_operator.decide.policies.runtimes import choose_runtime, require
 from dreambooth_operator.decide.policies.stalling import stalled, stalls_at
 from dreambooth_operator.decide.policies.start import plan_start, refused_object, refused_write, supporting_objects
 from dreambooth_operator.decide.policies.suspension import suspended_seconds
+from dreambooth_operator.decide.policies.trained_job import why_untrained
+from dreambooth_operator.decide.programs import output_of, program_of
 from dreambooth_operator.decide.status import reasons
-from dreambooth_operator.decide.status.compose import StatusInput, compose_status, to_json, with_gpu_time
+from dreambooth_operator.decide.status.compose import Status, StatusInput, compose_status, to_json, with_gpu_time
 from dreambooth_operator.decide.status.conditions import holds
 from dreambooth_operator.decide.status.diagnosis import GRACE_PERIOD, Running, diagnose
 from dreambooth_operator.decide.status.events import events_of
@@ -70,11 +73,13 @@ about pods that don't start."""
 
 @dataclass(frozen=True)
 class Context:
-    """The input for a decision about a DreamBoothJob that has not ended."""
+    """The input for a decision about a workload that has not ended."""
 
     observed: Observed
-    job: DreamBoothJob
-    """The DreamBoothJob, parsed; if there is an objection, only what can be read of it."""
+    workload: Workload
+    """The workload, parsed; if there is an objection, only what can be read of it."""
+    trained: DreamBoothJob | None
+    """What can be read of the DreamBoothJob that a DreamBoothScene names."""
     objection: Finding | None
     """Why its spec is not accepted; None: it is."""
     history: History
@@ -97,7 +102,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Decision:
-    """The decision about a DreamBoothJob that has not ended."""
+    """The decision about a workload that has not ended."""
 
     finding: Finding
     """The finding."""
@@ -118,46 +123,47 @@ class Decision:
 
 
 def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
-    """The plan for a DreamBoothJob: the objects to write and delete, and its status."""
+    """The plan for a workload: the objects to write and delete, and its status."""
     now = now.astimezone(UTC).replace(microsecond=0)
-    before = stored_status(observed.dreamboothjob)
-    if is_being_deleted(observed.dreamboothjob):
+    before = stored_status(observed.owner)
+    if is_being_deleted(observed.owner):
         # A finalizer may delay the deletion; the Jobs must stop anyway, unless they are to be orphaned.
         delete = [Reference("Job", name_of(one)) for one in _live(_own_jobs(observed))]
-        if is_orphaning(observed.dreamboothjob):
+        if is_orphaning(observed.owner):
             delete = []
-        return Plan(status=observed.dreamboothjob.get("status", {}), delete=delete)
+        return Plan(status=observed.owner.get("status", {}), delete=delete)
     if _has_ended(before):
         return _after_the_end(observed, before, now, settings)
 
-    sound, problems = validate(observed.dreamboothjob)
-    job = sound or readable(observed.dreamboothjob)
-    objection = objection_to(problems, before, generation_of(observed.dreamboothjob)) if problems else None
+    sound, problems = validate(observed.owner)
+    workload = sound or readable(observed.owner)
+    objection = objection_to(problems, before, generation_of(observed.owner)) if problems else None
     jobs = _own_jobs(observed)
     history = update_history(before.attempts, before.failures, jobs, observed.pods, now)
-    suspended = suspended_seconds(before, job.spec.suspend, now)
+    suspended = suspended_seconds(before, workload.spec.suspend, now)
     newest = newest_job(jobs)
     limit = limit_of(newest) if newest else None
     start = before.start_time or history.start_time
-    queued = queue_time(before, start is not None, None if job.spec.suspend else newest, now)
+    queued = queue_time(before, start is not None, None if workload.spec.suspend else newest, now)
     deadline = None
-    if not job.spec.suspend and not is_queued(newest):
-        allowed = [seconds for seconds in (job.spec.active_deadline_seconds, limit) if seconds is not None]
+    if not workload.spec.suspend and not is_queued(newest):
+        allowed = [seconds for seconds in (workload.spec.active_deadline_seconds, limit) if seconds is not None]
         deadline = deadline_of(start, min(allowed, default=None), suspended + queued.seconds)
-    progress_seconds = job.spec.progress_deadline_seconds or default_of(newest, names.ANNOTATION_PROGRESS)
+    progress_seconds = workload.spec.progress_deadline_seconds or default_of(newest, names.ANNOTATION_PROGRESS)
     stall = stalls_at(history, newest, observed.pods, observed.progress_since, progress_seconds)
     if stall and now >= stall:
         history, stall = stalled(history, progress_seconds, now), None
     pending = (
         None
-        if start or job.spec.suspend or is_queued(newest)
-        else pending_since(observed.dreamboothjob, before, newest, now)
+        if start or workload.spec.suspend or is_queued(newest)
+        else pending_since(observed.owner, before, newest, now)
     )
-    pending_seconds = job.spec.pending_deadline_seconds or default_of(newest, names.ANNOTATION_PENDING)
+    pending_seconds = workload.spec.pending_deadline_seconds or default_of(newest, names.ANNOTATION_PENDING)
     decision = _decide(
         Context(
             observed=observed,
-            job=job,
+            workload=workload,
+            trained=_trained(observed),
             objection=objection,
             history=history,
             deadline=deadline,
@@ -172,8 +178,9 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     )
 
     status_input = StatusInput(
-        dreamboothjob=observed.dreamboothjob,
-        job=None if decision.finding.reason == reasons.INVALID_CONFIG.reason else job,
+        owner=observed.owner,
+        workload=None if decision.finding.reason == reasons.INVALID_CONFIG.reason else workload,
+        output=output_of(workload, newest),
         finding=decision.finding,
         objection=objection or decision.objection,
         attempts=decision.attempts,
@@ -191,7 +198,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
         now=now,
     )
     after = compose_status(before, status_input)
-    expiry = expiry_of(observed.dreamboothjob, after, observed.runtimes, settings.ttl_seconds_after_finished)
+    expiry = expiry_of(observed.owner, after, observed.runtimes, settings.ttl_seconds_after_finished)
     pending_end = pending_deadline(pending, pending_seconds)
     due = (expiry,) if _has_ended(after) else (decision.due, deadline, stall, pending_end)
     last = decision.attempts[-1] if decision.attempts else None
@@ -199,7 +206,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     current = last.number if last and not last.completion_time and not decision.stop else None
     unwanted = [one for one in _live(jobs) if attempt_of(one) != current] + pruned_jobs(jobs, decision.attempts)
     return Plan(
-        status={**unknown_fields(observed.dreamboothjob), **to_json(after)},
+        status={**unknown_fields(observed.owner), **to_json(after)},
         check=decision.check,
         apply=decision.apply,
         create=decision.create,
@@ -211,26 +218,28 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
 
 def references(observed: Observed, now: datetime, settings: Settings) -> set[Reference]:
     """The objects that `reconcile` needs in `Observed.referenced`; none while an attempt runs or after the end."""
-    before, jobs = stored_status(observed.dreamboothjob), _own_jobs(observed)
-    if is_being_deleted(observed.dreamboothjob) or _has_ended(before) or any(not is_finished(job) for job in jobs):
+    before, jobs = stored_status(observed.owner), _own_jobs(observed)
+    if is_being_deleted(observed.owner) or _has_ended(before) or any(not is_finished(job) for job in jobs):
         return set()
-    job, _ = validate(observed.dreamboothjob)
-    if job is None:
+    workload, _ = validate(observed.owner)
+    if workload is None:
         return set()
     history = update_history(before.attempts, before.failures, jobs, observed.pods, now)
-    number = with_current_attempt(history.attempts, job.metadata.name)[-1].number
-    return {*required_references(job, observed.runtimes), *created_objects(job, number, settings)}
+    number, trained = with_current_attempt(history.attempts, workload)[-1].number, _trained(observed)
+    program = program_of(workload, trained)
+    created = created_objects(workload, program, number, settings) if program else ()
+    return {*required_references(workload, trained, observed.runtimes), *created}
 
 
 def _decide(context: Context) -> Decision:
-    """Decides whether a DreamBoothJob has ended, must stop, is running, must wait, or starts an attempt."""
-    job, history, now = context.job, context.history, context.now
-    attempts, spec = history.attempts, job.spec
+    """Decides whether a workload has ended, must stop, is running, must wait, or starts an attempt."""
+    history, now = context.history, context.now
+    attempts, spec = history.attempts, context.workload.spec
     last = attempts[-1] if attempts else None
     running = _running(context, last) if last else None
 
     if last and last.reason == COMPLETED:
-        return Decision(reasons.COMPLETE(path=output_path(job), claim=output_claim(job)), attempts)
+        return Decision(_complete(context), attempts)
     # An attempt that runs was accepted, possibly by another version of the operator: no problem of the spec ends it.
     if context.objection and context.objection.phase == "Failed" and not running:
         return Decision(context.objection, attempts, stop=True)
@@ -259,49 +268,54 @@ def _run(context: Context, running: Running) -> Decision:
         # Volumes may fail to be attached minutes after the start of a pod, which only Events report.
         again = next_look(context.waiting_since, context.now, RETRY)
         due = min(due, again) if due else again
-    name = names.config_map(context.job.metadata.name)
+    workload, name = context.workload, names.config_map(context.workload)
     lost = any(name in message for message in running.mount_failures.values()) and not context.objection
-    apply = supporting_objects(context.observed.dreamboothjob, context.job, context.settings) if lost else []
+    program = program_of(workload, context.trained) if lost else None
+    apply = supporting_objects(context.observed.owner, workload, program, context.settings) if program else []
     return Decision(finding, context.history.attempts, apply=apply, due=due)
 
 
 def _start(context: Context) -> Decision:
     """Starts the next attempt if it passes the preflight checks."""
-    observed, job, now = context.observed, context.job, context.now
-    namespace = observed.referenced.get(Reference("Namespace", job.metadata.namespace or ""))
-    runtime = choose_runtime(job, observed.runtimes, namespace, context.settings)
+    observed, given, now = context.observed, context.workload, context.now
+    if isinstance(given, DreamBoothScene) and (untrained := why_untrained(given, observed.trained)):
+        return _blocked(context, [untrained])
+    namespace = observed.referenced.get(Reference("Namespace", given.metadata.namespace or ""))
+    runtime = choose_runtime(given, observed.runtimes, namespace, context.settings)
     if isinstance(runtime, Finding):
         return _blocked(context, [runtime])
-    if problems := violations(job, runtime):
+    workload = with_runtime(given, runtime)
+    program = program_of(workload, context.trained)
+    assert program is not None, "the DreamBoothJob that a scene names exists"
+    side = context.trained.spec.training.resolution if context.trained else None
+    if problems := violations(Asked(given, program, side), runtime):
         finding = invalid_config(problems)
         return Decision(finding, context.history.attempts, objection=finding, stop=True)
     default = runtime.spec.defaults.pending_deadline_seconds
     if context.pending_seconds is None and (overdue := _pending_overdue(context, default)):
         return overdue
-    given, job = job, with_runtime(job, runtime)
-    attempts = with_current_attempt(context.history.attempts, job.metadata.name)
+    attempts = with_current_attempt(context.history.attempts, workload)
     number, name = attempts[-1].number, attempts[-1].job_name
-    blocking = blocking_jobs(observed.dreamboothjob, observed.jobs, name)
-    orphaned = orphans(observed.dreamboothjob, blocking, observed.referenced)
+    blocking = blocking_jobs(observed.owner, observed.jobs, name)
+    orphaned = orphans(observed.owner, blocking, observed.referenced)
     reported = {*orphaned, *(Reference("Job", name_of(one)) for one in blocking)}
     if blockers := [
-        *earlier_objects(observed.dreamboothjob, blocking, observed.pods, orphaned),
+        *earlier_objects(observed.owner, blocking, observed.pods, orphaned),
         *preflight_failures(
-            observed.dreamboothjob,
-            job,
-            number,
+            observed.owner,
+            program,
+            created_objects(workload, program, number, context.settings),
             observed.referenced,
-            context.settings,
             runtime.spec.ca_bundle,
             reported,
         ),
     ]:
         return _blocked(context, blockers)
-    start = plan_start(observed.dreamboothjob, job, number, observed.referenced, runtime, context.settings)
+    start = plan_start(observed.owner, workload, program, number, observed.referenced, runtime, context.settings)
     # After the first attempt, it is known that the API server accepts what follows from the spec.
     check = [] if context.history.attempts else start.create
     item = refused_object(start, observed.refusals)
-    if item and check and (causes := problems_of_the_spec(item, observed.invalid_fields, given, job)):
+    if item and check and (causes := problems_of_the_spec(item, observed.invalid_fields, given, workload, program)):
         finding = reasons.INVALID_CONFIG(problems=" ".join(causes))
         return Decision(finding, context.history.attempts, objection=finding, stop=True)
     if refused := refused_write(start, observed.refusals):
@@ -313,13 +327,21 @@ def _start(context: Context) -> Decision:
 def _blocked(context: Context, findings: Sequence[Finding]) -> Decision:
     """Waits for what the next attempt needs."""
     finding, now = reasons.together(findings), context.now
-    if all(is_awaited(one, context.observed.dreamboothjob, now) for one in findings):
+    if all(is_awaited(one, context.observed.owner, now) for one in findings):
         return Decision(awaited(finding), context.history.attempts, due=now + LOOK)
     return Decision(finding, context.history.attempts, due=next_look(context.waiting_since, now, RECHECK))
 
 
+def _complete(context: Context) -> Finding:
+    """The finding that the last attempt has completed."""
+    output = output_of(context.workload, newest_job(_own_jobs(context.observed)))
+    if output is None:
+        return reasons.COMPLETE._replace(message="The result is where the deleted Job wrote it.")()
+    return reasons.COMPLETE(path=output.path, claim=output.claim)
+
+
 def _pending_overdue(context: Context, seconds: int | None) -> Decision | None:
-    """The decision about a DreamBoothJob that has not started in time."""
+    """The decision about a workload that has not started in time."""
     end = pending_deadline(context.pending_since, seconds)
     if end is None or context.now < end:
         return None
@@ -328,24 +350,24 @@ def _pending_overdue(context: Context, seconds: int | None) -> Decision | None:
 
 
 def _overdue(own: int | None, limit: int | None) -> Finding:
-    """The finding about an exceeded deadline: that of the DreamBoothJob, or that of its runtime."""
+    """The finding about an exceeded deadline: that of the workload, or that of its runtime."""
     if limit is not None and (own is None or limit < own):
         field = "limits.activeDeadlineSeconds of its runtime"
         return reasons.DEADLINE_EXCEEDED(field=field, seconds=limit)
     return reasons.DEADLINE_EXCEEDED(field="spec.activeDeadlineSeconds", seconds=own)
 
 
-def _after_the_end(observed: Observed, before: DreamBoothJobStatus, now: datetime, settings: Settings) -> Plan:
-    """Keeps the status of a finished DreamBoothJob, deletes running Jobs, and deletes the DreamBoothJob when its TTL expires."""
+def _after_the_end(observed: Observed, before: Status, now: datetime, settings: Settings) -> Plan:
+    """Keeps the status of a finished workload, deletes running Jobs, and deletes the workload when its TTL expires."""
     delete = [Reference("Job", name_of(one)) for one in _live(_own_jobs(observed))]
-    expiry = expiry_of(observed.dreamboothjob, before, observed.runtimes, settings.ttl_seconds_after_finished)
+    expiry = expiry_of(observed.owner, before, observed.runtimes, settings.ttl_seconds_after_finished)
     if expiry and now >= expiry:
-        delete.append(Reference("DreamBoothJob", name_of(observed.dreamboothjob)))
+        delete.append(Reference(observed.owner["kind"], name_of(observed.owner)))
         expiry = None
-    status = observed.dreamboothjob["status"]
+    status = observed.owner["status"]
     if before.gpus_held_since:
-        status = to_json(with_gpu_time(before, observed.dreamboothjob, _own_pods(observed), now))
-    status = {**status, "observedGeneration": generation_of(observed.dreamboothjob)}
+        status = to_json(with_gpu_time(before, observed.owner, _own_pods(observed), now))
+    status = {**status, "observedGeneration": generation_of(observed.owner)}
     return Plan(status=status, delete=delete, requeue_after=_seconds(now, expiry))
 
 
@@ -359,12 +381,13 @@ def _running(context: Context, attempt: Attempt) -> Running | None:
         number=attempt.number,
         job=found[0],
         pods=[pod for pod in observed.pods if is_controlled_by(pod, uid_of(found[0]))],
-        nodes=found[0].get("spec", {}).get("completions", context.job.spec.resources.nodes),
+        nodes=found[0].get("spec", {}).get("completions", context.workload.spec.resources.nodes),
         mount_failures=observed.mount_failures,
         unbound_claims=observed.unbound_claims,
         pod_creation_failure=observed.pod_creation_failures.get(name_of(found[0])),
         now=context.now,
         progress_error=observed.progress_error,
+        works=reasons.TRAINING if isinstance(context.workload, DreamBoothJob) else reasons.GENERATING,
     )
 
 
@@ -379,18 +402,22 @@ def _back_off(attempt: Attempt, start: datetime) -> Finding:
 
 
 def _own_jobs(observed: Observed) -> list[Object]:
-    """The Jobs of this DreamBoothJob, without those of an earlier one with the same name."""
+    """The Jobs of this workload, without those of an earlier one with the same name."""
     return [
-        job
-        for job in observed.jobs
-        if is_controlled_by(job, uid_of(observed.dreamboothjob)) and attempt_of(job) is not None
+        job for job in observed.jobs if is_controlled_by(job, uid_of(observed.owner)) and attempt_of(job) is not None
     ]
 
 
 def _own_pods(observed: Observed) -> list[Object]:
-    """The pods of this DreamBoothJob, including those whose Job was deleted."""
-    uid = uid_of(observed.dreamboothjob)
-    return [pod for pod in observed.pods if pod["metadata"].get("labels", {}).get(names.LABEL_UID) == uid]
+    """The pods of this workload, including those whose Job was deleted."""
+    uid, label = uid_of(observed.owner), names.LABELS[observed.owner["kind"]].uid
+    return [pod for pod in observed.pods if pod["metadata"].get("labels", {}).get(label) == uid]
+
+
+def _trained(observed: Observed) -> DreamBoothJob | None:
+    """What can be read of the DreamBoothJob that a DreamBoothScene names."""
+    found = readable(observed.trained) if observed.trained else None
+    return found if isinstance(found, DreamBoothJob) else None
 
 
 def _live(jobs: Sequence[Object]) -> list[Object]:
@@ -398,7 +425,7 @@ def _live(jobs: Sequence[Object]) -> list[Object]:
     return [job for job in jobs if not is_finished(job) and not is_being_deleted(job)]
 
 
-def _has_ended(status: DreamBoothJobStatus) -> bool:
+def _has_ended(status: WorkloadStatus) -> bool:
     return holds(status.conditions, "Complete") or holds(status.conditions, "Failed")
 
 

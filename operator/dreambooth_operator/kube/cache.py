@@ -5,16 +5,17 @@ version wins. It is used by one event loop, without locks. Objects in it are nev
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import NamedTuple
 
+from dreambooth_api.dreamboothscene import SCENE_KIND
 from dreambooth_api.job import KIND
 from dreambooth_api.runtime import RUNTIME_KIND
 from dreambooth_operator.kube.trimming import trimmed
-from dreambooth_operator.objects.names import LABEL_JOB
+from dreambooth_operator.objects.names import LABELS, owner_label
 from dreambooth_operator.objects.observed import Key, Object
 
-WATCHED = (KIND, RUNTIME_KIND, "Job", "Pod")
+WATCHED = (KIND, SCENE_KIND, RUNTIME_KIND, "Job", "Pod")
 """Kinds of the objects in the cache."""
 
 
@@ -30,13 +31,15 @@ def resource_version(item: Object) -> int:
 
 
 def key_of(item: Object) -> Key | None:
-    """The key of a DreamBoothJob, or of the one that the label of a Job or pod names. A runtime has no key: DreamBoothJobs that
-    wait for a runtime are requeued at intervals."""
-    metadata = item["metadata"]
-    if item["kind"] == RUNTIME_KIND:
+    """The key of a workload, or of the one that the label of a Job or pod names. A runtime has no key: workloads that wait for a
+    runtime are requeued at intervals."""
+    metadata, kind = item["metadata"], item["kind"]
+    if kind == RUNTIME_KIND:
         return None
-    name = metadata["name"] if item["kind"] == KIND else metadata.get("labels", {}).get(LABEL_JOB)
-    return Key(metadata["namespace"], name) if name else None
+    if kind in LABELS:
+        return Key(metadata["namespace"], metadata["name"], kind)
+    named = ((owner_label(item, one), one) for one in LABELS)
+    return next((Key(metadata["namespace"], name, one) for name, one in named if name), None)
 
 
 def controller_uid(item: Object) -> str | None:
@@ -51,13 +54,14 @@ class Store:
     def __init__(self) -> None:
         self._objects: dict[str, dict[_Name, Object]] = {kind: {} for kind in WATCHED}
         self._children: defaultdict[Key, set[_Name]] = defaultdict(set)
+        self._scenes: defaultdict[Key, set[str]] = defaultdict(set)
         self._deleted: dict[_Name, int] = {}
         self._listed: dict[tuple[str, str], int] = {}
         self._namespaces: Set[str] | None = None
         self._changes: list[set[Key]] = []
 
     def subscribe(self) -> set[Key]:
-        """A set to which the key is added when an object of a DreamBoothJob changes; its reader empties it."""
+        """A set to which the key is added when an object of a workload changes; its reader empties it."""
         changes: set[Key] = set(self.keys())
         self._changes.append(changes)
         return changes
@@ -81,31 +85,40 @@ class Store:
         return sum(map(len, self._objects.values()))
 
     def keys(self) -> Iterator[Key]:
-        """Keys of all DreamBoothJobs."""
-        return (Key(name.namespace, name.name) for name in self._objects[KIND])
+        """Keys of all workloads."""
+        return (Key(name.namespace, name.name, kind) for kind in LABELS for name in self._objects[kind])
 
-    def dreamboothjob(self, key: Key) -> Object | None:
-        """A DreamBoothJob; None if it is not in the cache."""
-        return self._objects[KIND].get(_Name(KIND, *key))
+    def owner(self, key: Key) -> Object | None:
+        """A workload; None if it is not in the cache."""
+        return self._objects[key.kind].get(_Name(key.kind, key.namespace, key.name))
+
+    def trained(self, key: Key) -> Object | None:
+        """The DreamBoothJob that a DreamBoothScene names; None if it is not in the cache, or for other workloads."""
+        job = _job_of_scene(self.owner(key) or {"kind": None})
+        return self.owner(job) if job else None
+
+    def scenes_of(self, job: Key) -> set[Key]:
+        """The keys of the DreamBoothScenes that name a DreamBoothJob."""
+        return {Key(job.namespace, name, SCENE_KIND) for name in self._scenes.get(job, ())}
 
     def runtimes(self) -> list[Object]:
         """All DreamBoothRuntimes."""
         return list(self._objects[RUNTIME_KIND].values())
 
     def jobs(self, key: Key) -> list[Object]:
-        """All Jobs with the label of a DreamBoothJob, oldest first; their controller may be another object."""
+        """All Jobs with the label of a workload, oldest first; their controller may be another object."""
         return self._labelled(key, "Job")
 
     def pods(self, key: Key) -> list[Object]:
-        """All pods with the label of a DreamBoothJob, oldest first; their controller may be another object."""
+        """All pods with the label of a workload, oldest first; their controller may be another object."""
         return self._labelled(key, "Pod")
 
     def own_pods(self, key: Key) -> list[Object]:
-        """The pods of the Jobs that a DreamBoothJob controls, oldest first. Tenants can forge the label, but not this."""
-        dreamboothjob = self.dreamboothjob(key)
-        if dreamboothjob is None:
+        """The pods of the Jobs that a workload controls, oldest first. Tenants can forge the label, but not this."""
+        owner = self.owner(key)
+        if owner is None:
             return []
-        uid = dreamboothjob["metadata"]["uid"]
+        uid = owner["metadata"]["uid"]
         job_uids = {job["metadata"]["uid"] for job in self.jobs(key) if controller_uid(job) == uid}
         return [pod for pod in self.pods(key) if controller_uid(pod) in job_uids]
 
@@ -148,7 +161,7 @@ class Store:
             namespace: Namespace of the list; empty: all namespaces.
 
         Returns:
-            Keys of the DreamBoothJobs whose objects changed, including changes that the watches missed.
+            Keys of the workloads whose objects changed, including changes that the watches missed.
         """
         touched: set[Key | None] = set()
         names = set()
@@ -184,13 +197,19 @@ class Store:
         self._objects[name.kind][name] = trimmed(item)
         key = key_of(item)
         self._notify(key)
-        if key is not None and name.kind != KIND:
+        if key is not None and name.kind not in LABELS:
             self._children[key].add(name)
+        if job := _job_of_scene(item):
+            self._scenes[job].add(name.name)
 
     def _drop(self, name: _Name) -> None:
         known = self._objects[name.kind].pop(name, None)
         key = key_of(known) if known else None
         self._notify(key)
+        if known and (job := _job_of_scene(known)):
+            self._scenes[job].discard(name.name)
+            if not self._scenes[job]:
+                del self._scenes[job]
         if key is not None and key in self._children:
             self._children[key].discard(name)
             if not self._children[key]:
@@ -200,6 +219,13 @@ class Store:
         if key is not None:
             for changes in self._changes:
                 changes.add(key)
+
+
+def _job_of_scene(item: Object) -> Key | None:
+    """The DreamBoothJob that a DreamBoothScene names."""
+    spec = item.get("spec")
+    name = spec.get("jobName") if item["kind"] == SCENE_KIND and isinstance(spec, Mapping) else None
+    return Key(item["metadata"]["namespace"], name) if isinstance(name, str) else None
 
 
 def _name(item: Object) -> _Name:

@@ -15,6 +15,7 @@ import aiohttp
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
+from dreambooth_api.dreamboothscene import SCENE_KIND, SCENE_PLURAL
 from dreambooth_api.job import KIND, PLURAL
 from dreambooth_api.runtime import RUNTIME_KIND, RUNTIME_PLURAL
 from dreambooth_api.workload import API_VERSION
@@ -37,6 +38,7 @@ LONGEST_RETRY_AFTER = 300.0
 
 PATHS = {
     KIND: (API_VERSION, PLURAL),
+    SCENE_KIND: (API_VERSION, SCENE_PLURAL),
     "ConfigMap": ("v1", "configmaps"),
     RUNTIME_KIND: (API_VERSION, RUNTIME_PLURAL),
     "Event": ("v1", "events"),
@@ -119,7 +121,7 @@ class Cluster:
             if error.status == 404:
                 return False
             raise
-        return {PLURAL, RUNTIME_PLURAL} <= {resource["name"] for resource in found["resources"]}
+        return {PLURAL, SCENE_PLURAL, RUNTIME_PLURAL} <= {resource["name"] for resource in found["resources"]}
 
     async def get(self, kind: str, namespace: str, name: str, timeout: float = TIMEOUT_SECONDS) -> Object | None:
         """Gets an object, or None if it does not exist. Only the metadata of a ConfigMap is requested."""
@@ -199,7 +201,7 @@ class Cluster:
     async def write_status(
         self, item: Object, status: Object, manager: str, timeout: float = TIMEOUT_SECONDS
     ) -> Object:
-        """Replaces the status of a DreamBoothJob or DreamBoothRuntime, in the name of a field manager.
+        """Replaces the status of a workload or DreamBoothRuntime, in the name of a field manager.
 
         This is an update, not a patch: it removes fields that `status` does not have, and if the object has changed since it
         was read, the error is a conflict (409).

@@ -17,16 +17,16 @@ NAME_LENGTH = 200
 """Longest part of the name of the DreamBoothJob that becomes part of the name of an Event."""
 
 
-def event_object(dreamboothjob: Object, event: Event, now: datetime, identity: str) -> Object:
+def event_object(owner: Object, event: Event, now: datetime, identity: str) -> Object:
     """The object for the first occurrence of an event. Repeated events have the same name.
 
     Args:
-        dreamboothjob: The involved object.
+        owner: The involved object.
         event: The event.
         now: Time of the event.
         identity: Identity of this replica.
     """
-    metadata = dreamboothjob["metadata"]
+    metadata = owner["metadata"]
     content = "\n".join((metadata["uid"], event.type, event.reason, event.message))
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return {
@@ -34,8 +34,8 @@ def event_object(dreamboothjob: Object, event: Event, now: datetime, identity: s
         "kind": "Event",
         "metadata": {"name": f"{metadata['name'][:NAME_LENGTH]}.{digest}", "namespace": metadata["namespace"]},
         "involvedObject": {
-            "apiVersion": dreamboothjob["apiVersion"],
-            "kind": dreamboothjob["kind"],
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
             "name": metadata["name"],
             "namespace": metadata["namespace"],
             "uid": metadata["uid"],

@@ -1,7 +1,7 @@
 """Lists all watched kinds: at the start, when this replica becomes the leader, and at intervals.
 
 A watch does not report objects that were deleted while it was interrupted: kopf lists again and sees only what exists. A list
-finds the changes that the watches missed and queues the keys of their DreamBoothJobs.
+finds the changes that the watches missed and queues the keys of their workloads.
 
 If the operator watches some namespaces only, each is listed by itself. One that can't be listed keeps its objects in the cache
 and does not affect the others. If the namespaces are chosen by a label selector, everything is listed, but only the objects in
@@ -13,13 +13,12 @@ import logging
 import time
 from contextlib import suppress
 
-from dreambooth_api.job import KIND
 from dreambooth_api.runtime import RUNTIME_KIND
 from dreambooth_operator.kube.cache import WATCHED, Store
 from dreambooth_operator.kube.client import CLUSTER_SCOPED, Cluster, ClusterError
 from dreambooth_operator.kube.trimming import trimmed
 from dreambooth_operator.metrics.counters import MISSED_CHANGES, RESYNCS, STORED_OBJECTS, UNLISTED_NAMESPACES
-from dreambooth_operator.objects.names import LABEL_JOB
+from dreambooth_operator.objects.names import LABEL_ATTEMPT, LABELS
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 
@@ -142,7 +141,7 @@ class Resync:
         self._unlisted = {namespace: error.message for namespace, error in failures.items()}
 
     async def _list(self, kind: str, namespace: str, selection_changed: bool) -> None:
-        labels = "" if kind in (KIND, RUNTIME_KIND) else LABEL_JOB
+        labels = "" if kind in (*LABELS, RUNTIME_KIND) else LABEL_ATTEMPT
         items, version = await self._cluster.list(kind, namespace or None, labels, trimmed)
         changed = self._store.replace(kind, items, version, namespace)
         if self.synced.is_set() and not selection_changed:

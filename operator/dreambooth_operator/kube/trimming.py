@@ -9,15 +9,15 @@ from typing import Any
 
 from dreambooth_operator.objects.names import (
     ANNOTATION_DEADLINE,
+    ANNOTATION_OUTPUT,
     ANNOTATION_PENDING,
     ANNOTATION_PROGRESS,
     CONTAINER,
     LABEL_ATTEMPT,
     LABEL_INDEX,
-    LABEL_JOB,
     LABEL_QUEUE,
     LABEL_RUNTIME,
-    LABEL_UID,
+    LABELS,
 )
 from dreambooth_operator.objects.observed import Object
 
@@ -28,8 +28,8 @@ _ADDRESSES = 4
 _VOLUMES = 20
 _MANAGERS = 10
 _METADATA = "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"
-_LABELS = LABEL_JOB, LABEL_UID, LABEL_ATTEMPT, LABEL_RUNTIME, LABEL_INDEX, LABEL_QUEUE
-_ANNOTATIONS = ANNOTATION_DEADLINE, ANNOTATION_PENDING, ANNOTATION_PROGRESS
+_LABELS = *(key for keys in LABELS.values() for key in keys), LABEL_ATTEMPT, LABEL_RUNTIME, LABEL_INDEX, LABEL_QUEUE
+_ANNOTATIONS = ANNOTATION_OUTPUT, ANNOTATION_DEADLINE, ANNOTATION_PENDING, ANNOTATION_PROGRESS
 _OWNER = "apiVersion", "kind", "name", "uid", "controller"
 _MANAGER = "manager", "subresource", "time"
 _CONDITION = "type", "status", "reason", "message", "lastTransitionTime"

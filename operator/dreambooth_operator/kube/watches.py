@@ -1,4 +1,4 @@
-"""kopf's handlers. Each updates the cache from an event and queues the key of the DreamBoothJob.
+"""kopf's handlers. Each updates the cache from an event and queues the key of the workload.
 
 Other features of kopf are not used: change handlers store the last spec in an annotation, timers and daemons need a finalizer and
 a task for each object, and Events and peering are not needed.
@@ -12,12 +12,13 @@ from typing import Any
 import kopf
 from kopf._core.engines.peering import Identity
 
+from dreambooth_api.dreamboothscene import SCENE_PLURAL
 from dreambooth_api.job import PLURAL
 from dreambooth_api.runtime import RUNTIME_PLURAL
 from dreambooth_api.workload import GROUP, VERSION
 from dreambooth_operator.kube.cache import Store, key_of
 from dreambooth_operator.kube.client import FIRST_PAGE_SIZE, Cluster
-from dreambooth_operator.objects.names import LABEL_JOB
+from dreambooth_operator.objects.names import LABEL_ATTEMPT
 from dreambooth_operator.queueing.work_queue import WorkQueue
 from dreambooth_operator.settings import Settings
 
@@ -66,8 +67,8 @@ def _settings(namespace_selector: str) -> kopf.OperatorSettings:
     settings.queueing.idle_timeout = 0.1
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.watching.label_selectors["", "v1", "namespaces"] = namespace_selector
-    settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_JOB
-    settings.watching.label_selectors["", "v1", "pods"] = LABEL_JOB
+    settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_ATTEMPT
+    settings.watching.label_selectors["", "v1", "pods"] = LABEL_ATTEMPT
     return settings
 
 
@@ -106,12 +107,14 @@ def handlers(
     logins = itertools.count()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    @kopf.on.event(GROUP, VERSION, SCENE_PLURAL, registry=registry)
     @kopf.on.event(GROUP, VERSION, RUNTIME_PLURAL, registry=registry)
     @kopf.on.event("batch", "v1", "jobs", registry=registry)
     @kopf.on.event("", "v1", "pods", registry=registry)
     async def on_event(event: Any, **_: Any) -> None:
         if (store.remove if event["type"] == "DELETED" else store.put)(event["object"]):
-            queue.add_all(filter(None, [key_of(event["object"])]))
+            key = key_of(event["object"])
+            queue.add_all([key, *store.scenes_of(key)] if key else ())
 
     if namespace_changed:
 

@@ -1,5 +1,5 @@
 """Metrics about the operator itself; `server.py` exposes them. For metrics about DreamBoothJobs, see
-`control/dreamboothjob_metrics.py`."""
+`control/workload_metrics.py`."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

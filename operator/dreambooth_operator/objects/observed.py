@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from dreambooth_api.job import KIND
 from dreambooth_api.progress import Snapshot
 
 Object = Mapping[str, Any]
@@ -13,16 +14,20 @@ Object = Mapping[str, Any]
 
 
 class Key(NamedTuple):
-    """Namespace and name of a DreamBoothJob."""
+    """Namespace, name and kind of a workload."""
 
     namespace: str
     name: str
+    kind: str = KIND
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
 
 
 class Reference(NamedTuple):
-    """An object in the namespace of the DreamBoothJob, or the namespace itself."""
+    """An object in the namespace of the workload, or the namespace itself."""
 
-    kind: Literal["PersistentVolumeClaim", "ConfigMap", "Job", "Service", "NetworkPolicy", "DreamBoothJob", "Namespace"]
+    kind: str
     name: str
 
 
@@ -37,14 +42,16 @@ class InvalidField(NamedTuple):
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that a decision about one DreamBoothJob depends on, except the time and the settings."""
+    """Everything that a decision about one workload depends on, except the time and the settings."""
 
-    dreamboothjob: Object
-    """The DreamBoothJob."""
+    owner: Object
+    """The workload: a DreamBoothJob or DreamBoothScene."""
+    trained: Object | None = None
+    """The DreamBoothJob that a DreamBoothScene names, if it exists."""
     jobs: Sequence[Object] = ()
-    """All Jobs with the label of its name: those of its attempts, and leftovers of an earlier DreamBoothJob."""
+    """All Jobs with the label of its name: those of its attempts, and leftovers of an earlier workload."""
     pods: Sequence[Object] = ()
-    """All pods with the label of its name: those of its attempts, and leftovers of an earlier DreamBoothJob."""
+    """All pods with the label of its name: those of its attempts, and leftovers of an earlier workload."""
     runtimes: Sequence[Object] = ()
     """All DreamBoothRuntimes."""
     referenced: Mapping[Reference, Object | None] = field(default_factory=dict)
@@ -73,7 +80,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Event:
-    """An Event to record about the DreamBoothJob."""
+    """An Event to record about a workload."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -82,11 +89,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Plan:
-    """The writes for one DreamBoothJob, in this order: check, apply, create, write the status, delete, record Events. If a Job is
+    """The writes for one workload, in this order: check, apply, create, write the status, delete, record Events. If a Job is
     created, the other writes are left to the next plan, which follows at once."""
 
     status: Object
-    """The whole status; written if it differs from the one in `Observed.dreamboothjob`."""
+    """The whole status; written if it differs from the one in `Observed.owner`."""
     check: Sequence[Object] = ()
     """Objects to create that the API server validates first: if one is invalid, nothing is written."""
     apply: Sequence[Object] = ()
@@ -99,4 +106,4 @@ class Plan:
     events: Sequence[Event] = ()
     """Events about transitions."""
     requeue_after: float | None = None
-    """Seconds after which the DreamBoothJob is reconciled again even if nothing changes; None: never."""
+    """Seconds after which the workload is reconciled again even if nothing changes; None: never."""

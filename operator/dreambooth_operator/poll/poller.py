@@ -2,9 +2,9 @@
 
 Trainers are not trusted: addresses are checked (`addresses.py`), the time and size of responses are limited (`http.py`), and
 their content is validated (`snapshot_validation.py`). Running trainers are found by the changes of the cache, so finished
-DreamBoothJobs cost nothing; `schedule.py` decides when each of them is polled. The controller sees a snapshot when it is
+workloads cost nothing; `schedule.py` decides when each of them is polled. The controller sees a snapshot when it is
 *published*: at once if the phase changed, otherwise at a limited rate (`update_limiter.py`). Repeated rejections are reported in
-the status of the DreamBoothJob.
+the status of the workload.
 """
 
 import asyncio
@@ -14,7 +14,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from dreambooth_api.progress import Snapshot
+from dreambooth_api.dreamboothscene import SCENE_KIND
+from dreambooth_api.job import KIND
+from dreambooth_api.progress import PHASES, SCENE_PHASES, Snapshot
 from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.metrics.counters import POLLS, RUNNING_TRAINERS
 from dreambooth_operator.objects.names import LABEL_INDEX
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
 """Interval between two checks of the schedule."""
+PHASES_OF = {KIND: PHASES, SCENE_KIND: SCENE_PHASES}
+"""The phases of the trainer, by the kind of the workload."""
 REJECTION_THRESHOLD = 5
 """Number of rejections in a row after which the status reports them."""
 
@@ -64,7 +68,7 @@ class Poller:
         self._errors: dict[str, str] = {}
 
     def snapshot(self, key: Key) -> Snapshot | None:
-        """The latest published progress of the newest main pod of a DreamBoothJob."""
+        """The latest published progress of the newest main pod of a workload."""
         uid = self._newest(key)
         return self._published.get(uid) if uid else None
 
@@ -113,7 +117,7 @@ class Poller:
             await self._poll(trainer)
         except Exception:
             POLLS.labels("bug").inc()
-            log.exception("%s/%s: the poll failed", *trainer.key)
+            log.exception("%s: the poll failed", trainer.key)
         finally:
             self._schedule.done(trainer.key.namespace)
 
@@ -125,7 +129,8 @@ class Poller:
         try:
             async with asyncio.timeout(self._settings.poll_timeout_seconds):
                 body = await get(trainer.address, self._settings.trainer_port, "/progress")
-            snapshot = snapshot_from(body, self._published.get(trainer.uid))
+            phases = PHASES_OF[trainer.key.kind]
+            snapshot = snapshot_from(body, phases, self._published.get(trainer.uid))
         except TimeoutError:
             POLLS.labels("timeout").inc()
             self._reject(trainer, f"no response within {self._settings.poll_timeout_seconds:g} s.")
@@ -163,7 +168,7 @@ class Poller:
     def _reject(self, trainer: Trainer, error: str) -> None:
         if trainer.uid not in self._trainers:
             return
-        log.debug("%s/%s: rejected the progress: %s", *trainer.key, error)
+        log.debug("%s: rejected the progress: %s", trainer.key, error)
         self._rejections[trainer.uid] = self._rejections.get(trainer.uid, 0) + 1
         if self._rejections[trainer.uid] >= REJECTION_THRESHOLD and trainer.uid not in self._errors:
             self._errors[trainer.uid] = error
@@ -184,7 +189,7 @@ class Poller:
         return pods[-1]["metadata"]["uid"] if pods else None
 
     def _update(self, key: Key, now: float) -> None:
-        """Updates the trainers of a DreamBoothJob after a change. The last progress of a finished pod is kept until the pod is
+        """Updates the trainers of a workload after a change. The last progress of a finished pod is kept until the pod is
         deleted."""
         running = {one.uid: one for one in running_trainers(self._store, [key], self._settings.trainer_networks)}
         before = self._uids.pop(key, set())
@@ -210,7 +215,7 @@ class Poller:
 
 
 def running_trainers(store: Store, keys: Iterable[Key], networks: Sequence[Network]) -> Iterable[Trainer]:
-    """The pods to poll: the newest main pod (index 0) of each DreamBoothJob, while it runs."""
+    """The pods to poll: the newest main pod (index 0) of each workload, while it runs."""
     for key in keys:
         running = [pod for pod in store.own_pods(key) if _is_main(pod) and _has_address(pod)]
         if running:

@@ -1,12 +1,13 @@
 """Validates the response of a trainer to `/progress`: pure functions for `poller.py`."""
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from dreambooth_api.progress import LONGEST_WARNING, MOST_WARNINGS, PHASES, Snapshot
+from dreambooth_api.progress import LONGEST_WARNING, MOST_WARNINGS, PhaseName, Snapshot
 
 BODY_BYTES = 64 * 1024
 """Longest response body; a snapshot has about 2 KiB."""
@@ -20,11 +21,12 @@ class InvalidProgress(Exception):
     """A response was rejected. The message contains no content of the response."""
 
 
-def snapshot_from(body: bytes, before: Snapshot | None = None) -> Snapshot:
+def snapshot_from(body: bytes, phases: Sequence[PhaseName], before: Snapshot | None = None) -> Snapshot:
     """Parses a response.
 
     Args:
         body: The body of the response.
+        phases: The phases that the trainer may have, in their order.
         before: The previous snapshot of the same pod.
 
     Raises:
@@ -36,9 +38,9 @@ def snapshot_from(body: bytes, before: Snapshot | None = None) -> Snapshot:
         # The location consists of field names of the schema; unknown fields of the response are ignored.
         place = ".".join(map(str, error.errors(include_url=False, include_input=False)[0]["loc"]))
         raise InvalidProgress(f"{place} does not match the schema." if place else "it is not JSON.") from None
-    if snapshot.phase is not None and snapshot.phase not in PHASES:
-        raise InvalidProgress("its phase is none of a training.")
-    if len(snapshot.phases) > len(PHASES):
+    if snapshot.phase is not None and snapshot.phase not in phases:
+        raise InvalidProgress("its phase is none of this kind of work.")
+    if len(snapshot.phases) > len(phases):
         raise InvalidProgress("it has too many phases.")
     if len(snapshot.warnings) > MOST_WARNINGS:
         raise InvalidProgress("it has too many warnings.")
@@ -49,7 +51,7 @@ def snapshot_from(body: bytes, before: Snapshot | None = None) -> Snapshot:
         raise InvalidProgress("percent or step exceeds its total.")
     if _beyond(snapshot.class_images.done, snapshot.class_images.total):
         raise InvalidProgress("the number of class images exceeds its total.")
-    if before is not None and _phase_index(snapshot) < _phase_index(before):
+    if before is not None and _phase_index(snapshot, phases) < _phase_index(before, phases):
         raise InvalidProgress("its phase is earlier than before.")
     return snapshot
 
@@ -67,15 +69,22 @@ def significant(snapshot: Snapshot) -> tuple[Any, ...]:
         snapshot.identifier,
         snapshot.device,
         tuple(snapshot.warnings),
+        _pictures(snapshot),
     )
+
+
+def _pictures(snapshot: Snapshot) -> tuple[int, int | None] | None:
+    """How many of how many pictures of a scene are generated."""
+    found = (one for one in snapshot.phases if one.name == "generate")
+    return next(((one.done, one.total) for one in found), None)
 
 
 def _beyond(done: int, total: int | None) -> bool:
     return total is not None and done > total
 
 
-def _phase_index(snapshot: Snapshot) -> int:
-    return -1 if snapshot.phase is None else PHASES.index(snapshot.phase)
+def _phase_index(snapshot: Snapshot, phases: Sequence[PhaseName]) -> int:
+    return -1 if snapshot.phase is None else phases.index(snapshot.phase)
 
 
 def _is_plausible(value: Any, longest: int) -> bool:

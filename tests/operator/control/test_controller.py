@@ -15,7 +15,7 @@ from kubernetes.aio import client
 from dreambooth_api.status import NOT_OBSERVED
 from dreambooth_operator.control import event_lookups
 from dreambooth_operator.control.controller import Controller, Reconciler
-from dreambooth_operator.control.dreamboothjob_metrics import DreamBoothJobMetrics
+from dreambooth_operator.control.workload_metrics import WorkloadMetrics
 from dreambooth_operator.control.writer import EXISTED_SECONDS, Writer, WriteRefused
 from dreambooth_operator.decide import reconcile
 from dreambooth_operator.decide.status import diagnosis
@@ -74,7 +74,7 @@ class Running:
         self.cluster = cluster
         self.key = Key(namespace, "dog")
         self.store, self.queue, self.lease = Store(), WorkQueue(AdaptiveLimit(2)), HeldLease()
-        writer = Writer(cluster, self.store, self.lease, DreamBoothJobMetrics(self.store), settings)
+        writer = Writer(cluster, self.store, self.lease, WorkloadMetrics(self.store), settings)
         progress = Poller(self.store, self.queue, settings)
         self.controller = Controller(cluster, self.store, self.queue, progress, writer, settings, reconciler)
 
@@ -100,22 +100,22 @@ async def running(cluster: Cluster, namespace: str, script: Script) -> AsyncIter
 
 
 def config_map(observed: Observed, name: str = "settings", **data: str) -> Object:
-    metadata = {"name": name, "namespace": observed.dreamboothjob["metadata"]["namespace"]}
+    metadata = {"name": name, "namespace": observed.owner["metadata"]["namespace"]}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
 def attempt(observed: Observed, name: str = "dog-0") -> Object:
     """A Job that never starts a pod."""
     owner = {
-        "apiVersion": observed.dreamboothjob["apiVersion"],
-        "kind": observed.dreamboothjob["kind"],
+        "apiVersion": observed.owner["apiVersion"],
+        "kind": observed.owner["kind"],
         "controller": True,
     }
-    owner |= {key: observed.dreamboothjob["metadata"][key] for key in ("name", "uid")}
+    owner |= {key: observed.owner["metadata"][key] for key in ("name", "uid")}
     metadata = {
         "name": name,
-        "namespace": observed.dreamboothjob["metadata"]["namespace"],
-        "labels": {LABEL_JOB: observed.dreamboothjob["metadata"]["name"]},
+        "namespace": observed.owner["metadata"]["namespace"],
+        "labels": {LABEL_JOB: observed.owner["metadata"]["name"]},
         "ownerReferences": [owner],
     }
     container = {"name": "trainer", "image": "trainer"}
@@ -133,7 +133,7 @@ def test_a_plan_is_carried_out_and_its_results_are_cached(namespace: str) -> Non
         if not observed.jobs:
             making = {"apply": [config_map(observed, a="b")], "create": [attempt(observed)]}
             return Plan(status={"phase": "Pending"}, events=[Event("Normal", "Accepted", "It begins.")], **making)
-        begins = observed.dreamboothjob["status"] == UNSEEN
+        begins = observed.owner["status"] == UNSEEN
         return Plan(status={"phase": "Starting"}, events=[Event("Normal", "Starting", "It begins.")] if begins else [])
 
     async def test(cluster: Cluster) -> None:
@@ -172,7 +172,7 @@ def test_jobs_are_created_before_any_status_is_written_with_as_few_requests_as_n
         keys = [Key(namespace, f"dog-{number}") for number in range(3)]
         for key in keys:
             parts.store.put(await cluster.create(applied_job(namespace, key.name)))
-        await cluster.create(config_map(Observed(dreamboothjob=applied_job(namespace)), "photos", a="b"))
+        await cluster.create(config_map(Observed(owner=applied_job(namespace)), "photos", a="b"))
         parts.queue.add_all(keys)
         with recorded(cluster) as requests:
             task = asyncio.create_task(parts.controller.run())
@@ -206,8 +206,8 @@ def test_jobs_are_created_before_any_status_is_written_with_as_few_requests_as_n
 
 def test_all_objects_are_written_before_a_refusal_is_reported(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
-        dreamboothjob = await cluster.create(applied_job(namespace))
-        observed = Observed(dreamboothjob=dreamboothjob)
+        owner = await cluster.create(applied_job(namespace))
+        observed = Observed(owner=owner)
         parts = Running(cluster, namespace, reconcile)
         original = cluster.apply
 
@@ -218,7 +218,7 @@ def test_all_objects_are_written_before_a_refusal_is_reported(namespace: str) ->
 
         with patch.object(cluster, "apply", late), pytest.raises(WriteRefused, match="ConfigMap Not A Name: "):
             await parts.controller._writer.write_objects(
-                dreamboothjob,
+                owner,
                 Plan(status={}, apply=[config_map(observed, "Not A Name"), config_map(observed, "second")]),
             )
         assert await cluster.get("ConfigMap", namespace, "second") is not None
@@ -315,7 +315,7 @@ def test_an_object_that_can_never_be_created_is_final_and_no_other_is_kept(names
     async def test(cluster: Cluster) -> None:
         parts = Running(cluster, namespace, reconcile)
         job = applied_job(namespace)
-        await cluster.create(config_map(Observed(dreamboothjob=job), "photos", a="b"))
+        await cluster.create(config_map(Observed(owner=job), "photos", a="b"))
         # Objects that differ in more than the name have to be checked again.
         parts.store.put(await cluster.create(applied_job(namespace, "cat")))
         assert await parts.controller._reconcile(Key(namespace, "cat")) == 0
@@ -362,8 +362,8 @@ def test_an_admission_policy_is_not_final_although_it_calls_a_job_invalid(namesp
     async def test(client: Cluster) -> None:
         parts = Running(client, namespace, reconcile)
         parts.store.put(await client.create(applied_job(namespace)))
-        await client.create(config_map(Observed(dreamboothjob=await parts.job()), "photos", a="b"))
-        trial = attempt(Observed(dreamboothjob=await parts.job()), "trial")
+        await client.create(config_map(Observed(owner=await parts.job()), "photos", a="b"))
+        trial = attempt(Observed(owner=await parts.job()), "trial")
 
         async def denied() -> bool:
             try:
@@ -437,7 +437,7 @@ def test_a_claim_that_does_not_bind_is_reported_with_its_event(
                 {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
             )
         parts.store.put(await client.create(job))
-        await client.create(config_map(Observed(dreamboothjob=job), "photos", a="b"))
+        await client.create(config_map(Observed(owner=job), "photos", a="b"))
 
         async def reported() -> bool:
             for pod in (await client.list("Pod", namespace))[0]:
@@ -465,7 +465,7 @@ def test_an_existing_object_is_left_unchanged_and_checked_again(namespace: str) 
         parts.store.put(await cluster.create(applied_job(namespace)))
         theirs = await cluster.create(
             {
-                **attempt(Observed(dreamboothjob=await parts.job())),
+                **attempt(Observed(owner=await parts.job())),
                 "metadata": {"name": "dog-0", "namespace": namespace},
             }
         )
@@ -481,7 +481,7 @@ def test_a_foreign_job_with_the_same_name_is_reported_and_left_unchanged(namespa
     async def test(cluster: Cluster) -> None:
         parts = Running(cluster, namespace, reconcile)
         parts.store.put(await cluster.create(applied_job(namespace)))
-        seen = Observed(dreamboothjob=await parts.job())
+        seen = Observed(owner=await parts.job())
         await cluster.create(config_map(seen, "photos", a="b"))
         theirs = await cluster.create({**attempt(seen), "metadata": {"name": "dog-0", "namespace": namespace}})
         assert await parts.controller._reconcile(parts.key) == reconcile.RECHECK.total_seconds()
@@ -497,9 +497,7 @@ def test_a_foreign_job_with_the_same_name_is_reported_and_left_unchanged(namespa
 
 def test_a_reconciliation_of_an_outdated_object_is_retried(namespace: str) -> None:
     async def test(cluster: Cluster) -> None:
-        script = Script(
-            lambda observed: Plan(status={"observedGeneration": observed.dreamboothjob["metadata"]["generation"]})
-        )
+        script = Script(lambda observed: Plan(status={"observedGeneration": observed.owner["metadata"]["generation"]}))
         parts = Running(cluster, namespace, script)
         made = await cluster.create(applied_job(namespace))
         changed = await cluster.replace({**made, "spec": {**made["spec"], "suspend": True}})
@@ -510,7 +508,7 @@ def test_a_reconciliation_of_an_outdated_object_is_retried(namespace: str) -> No
         assert (await parts.job())["status"] == UNSEEN, "a decision with an outdated object"
         parts.store.put(changed)
         expected = {"observedGeneration": 2}
-        await until(lambda: (parts.store.dreamboothjob(parts.key) or {}).get("status") == expected)
+        await until(lambda: (parts.store.owner(parts.key) or {}).get("status") == expected)
         assert (await parts.job())["status"] == expected
         parts.queue.close()
         await task
@@ -524,7 +522,7 @@ def test_the_status_is_written_before_anything_is_deleted_and_not_deleted_if_tha
         script = Script(lambda observed: Plan(status={"phase": "Complete"}, delete=[gone]), asks={gone})
         parts = Running(cluster, namespace, script)
         made = await cluster.create(applied_job(namespace))
-        await cluster.create(config_map(Observed(dreamboothjob=made), "photos"))
+        await cluster.create(config_map(Observed(owner=made), "photos"))
         await cluster.replace({**made, "spec": {**made["spec"], "suspend": True}})
         parts.store.put(made)
         parts.queue.add(parts.key)
@@ -568,7 +566,7 @@ def test_an_exception_in_the_reconciler_does_not_stop_the_workers(namespace: str
 
     async def test(cluster: Cluster) -> None:
         async with running(cluster, namespace, script) as parts:
-            await until(lambda: (parts.store.dreamboothjob(parts.key) or {}).get("status") == {"phase": "Pending"})
+            await until(lambda: (parts.store.owner(parts.key) or {}).get("status") == {"phase": "Pending"})
             assert len(script.shown) == 3
 
     with_cluster(test)
@@ -609,16 +607,16 @@ def test_a_write_ends_before_the_lease_expires(
             monkeypatch.setenv("KUBECONFIG", str(path))
             cluster = await Cluster.connect()
             parts = Running(cluster, namespace, Script(lambda observed: Plan(status={})))
-            dreamboothjob = await cluster.create(applied_job(namespace))
-            item = config_map(Observed(dreamboothjob=dreamboothjob))
+            owner = await cluster.create(applied_job(namespace))
+            item = config_map(Observed(owner=owner))
             writer = parts.controller._writer
             parts.lease.seconds = 2.0
             wire.hang()
             writes: list[Callable[[], Coroutine[Any, Any, Any]]] = [
-                lambda: writer.write_objects(dreamboothjob, Plan(status={}, apply=[item])),
-                lambda: writer.write_objects(dreamboothjob, Plan(status={}, create=[item])),
-                lambda: writer.write_status(dreamboothjob, {"phase": "Pending"}),
-                lambda: writer.delete(Reference("ConfigMap", "settings"), Observed(dreamboothjob=dreamboothjob)),
+                lambda: writer.write_objects(owner, Plan(status={}, apply=[item])),
+                lambda: writer.write_objects(owner, Plan(status={}, create=[item])),
+                lambda: writer.write_status(owner, {"phase": "Pending"}),
+                lambda: writer.delete(Reference("ConfigMap", "settings"), Observed(owner=owner)),
             ]
             for write in writes:
                 begun = time.monotonic()

@@ -24,7 +24,7 @@ def test_children_are_found_by_their_label() -> None:
     dog, cat = dreambooth_job("dog"), dreambooth_job("cat")
     store = filled(dog, cat, job(dog, 1, version=2), job(dog, 0), job(cat), pod(job(dog)), pod(job(cat)))
     assert set(store.keys()) == {DOG, Key("space", "cat")}
-    assert store.dreamboothjob(DOG) == dog
+    assert store.owner(DOG) == dog
     assert names(store.jobs(DOG)) == ["dog-0", "dog-1"], "oldest first"
     assert names(store.pods(DOG)) == ["dog-0-0-xyz"]
     assert len(store) == 7
@@ -61,7 +61,7 @@ def test_only_objects_in_the_chosen_namespaces_are_stored() -> None:
     assert list(store.keys()) == []
     store.restrict({"space"})
     assert store.replace("DreamBoothJob", [dog], listed=11) == {DOG}
-    assert store.dreamboothjob(DOG) == dog
+    assert store.owner(DOG) == dog
 
 
 def test_runtimes_have_no_key_and_no_namespace() -> None:
@@ -77,7 +77,7 @@ def test_runtimes_have_no_key_and_no_namespace() -> None:
 def test_the_newest_version_wins(version: int, news: bool) -> None:
     store = filled(dreambooth_job(version=5))
     assert store.put(dreambooth_job(version=version)) is news
-    known = store.dreamboothjob(DOG)
+    known = store.owner(DOG)
     assert known is not None and known["metadata"]["resourceVersion"] == str(max(5, version))
 
 
@@ -90,14 +90,14 @@ def test_a_late_event_does_not_restore_a_deleted_object() -> None:
     store = filled(dreambooth_job(version=5))
     assert store.remove(dreambooth_job(version=8))
     assert not store.put(dreambooth_job(version=7))
-    assert store.dreamboothjob(DOG) is None
+    assert store.owner(DOG) is None
     assert store.put(dreambooth_job(version=9)), "a new one of the name"
 
 
 def test_a_late_deletion_does_not_remove_a_new_object_with_the_same_name() -> None:
     store = filled(dreambooth_job(version=9))
     assert not store.remove(dreambooth_job(version=8))
-    assert store.dreamboothjob(DOG) is not None
+    assert store.owner(DOG) is not None
     assert not store.remove(dreambooth_job("cat"))
 
 
@@ -132,7 +132,7 @@ def test_a_list_replaces_one_kind_and_keeps_newer_objects() -> None:
     store = filled(dog, job(dog), job(dog, 1, version=20))
     assert store.replace("Job", [], listed=10) == {DOG}
     assert names(store.jobs(DOG)) == ["dog-1"], "made after the list"
-    assert store.dreamboothjob(DOG) is not None
+    assert store.owner(DOG) is not None
 
 
 def test_a_list_forgets_earlier_deletions() -> None:
@@ -156,7 +156,7 @@ def test_an_older_list_does_not_restore_what_a_newer_one_removed() -> None:
     store = filled(dreambooth_job(version=5))
     assert store.replace("DreamBoothJob", [], listed=10) == {DOG}
     assert store.replace("DreamBoothJob", [dreambooth_job(version=5)], listed=8) == set()
-    assert store.dreamboothjob(DOG) is None
+    assert store.owner(DOG) is None
 
 
 def test_a_late_event_does_not_restore_what_a_list_did_not_have() -> None:
@@ -175,6 +175,6 @@ def test_the_list_of_a_namespace_replaces_the_objects_of_that_namespace() -> Non
     there["metadata"]["namespace"] = "other"
     store = filled(here, there)
     assert store.replace("DreamBoothJob", [], 10, "other") == {Key("other", "dog")}
-    assert store.dreamboothjob(DOG) == here
+    assert store.owner(DOG) == here
     assert store.put({**there, "metadata": {**there["metadata"], "resourceVersion": "9"}}) is False
     assert store.put(dreambooth_job(version=9)), "its namespace was not listed"

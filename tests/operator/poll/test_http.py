@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from dreambooth_api.progress import PHASES
 from dreambooth_operator.poll.http import HEAD_BYTES, body_of, get
 from dreambooth_operator.poll.snapshot_validation import BODY_BYTES, InvalidProgress, snapshot_from
 from dreambooth_trainer.monitoring.progress import Progress
@@ -74,7 +75,7 @@ def test_the_number_of_bytes_is_limited() -> None:
 def test_the_response_of_the_trainer_is_valid() -> None:
     with serve(Progress(), 0, "127.0.0.1") as server:
         body = asyncio.run(get("127.0.0.1", server.port, "/progress"))
-    assert snapshot_from(body).phase is None
+    assert snapshot_from(body, PHASES).phase is None
 
 
 def test_a_closed_connection_is_an_error() -> None:

@@ -50,12 +50,12 @@ def test_a_snapshot_of_the_trainer_is_valid() -> None:
     )
     for snapshot in (make_snapshot(), early):
         text = snapshot.model_dump_json().encode()
-        assert snapshot_from(text) == snapshot
+        assert snapshot_from(text, PHASES) == snapshot
         assert len(text) < BODY_BYTES / 10
 
 
 def test_unknown_fields_are_ignored() -> None:
-    assert snapshot_from(body(mood="good")) == make_snapshot()
+    assert snapshot_from(body(mood="good"), PHASES) == make_snapshot()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_unknown_fields_are_ignored() -> None:
 )
 def test_implausible_values_are_rejected(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidProgress) as caught:
-        snapshot_from(body(**changes))
+        snapshot_from(body(**changes), PHASES)
     assert not any(str(value) in str(caught.value) for value in changes.values()), "it repeats untrusted values"
 
 
@@ -111,7 +111,7 @@ def test_implausible_values_are_rejected(changes: dict[str, Any]) -> None:
 )
 def test_other_content_is_rejected(answer: bytes) -> None:
     with pytest.raises(InvalidProgress):
-        snapshot_from(answer)
+        snapshot_from(answer, PHASES)
 
 
 JSON = st.recursive(
@@ -127,7 +127,7 @@ JSON = st.recursive(
 )
 def test_any_content_is_plausible_or_rejected(changes: dict[str, Any]) -> None:
     try:
-        snapshot = snapshot_from(body(**changes))
+        snapshot = snapshot_from(body(**changes), PHASES)
     except InvalidProgress as refused:
         assert str(refused).isprintable() and len(str(refused)) < 200
     else:
@@ -136,11 +136,11 @@ def test_any_content_is_plausible_or_rejected(changes: dict[str, Any]) -> None:
 
 
 def test_phases_never_go_back() -> None:
-    assert snapshot_from(body(phase="export"), make_snapshot()).phase == "export"
-    assert snapshot_from(body(), make_snapshot(phase=None)).phase == "train"
+    assert snapshot_from(body(phase="export"), PHASES, make_snapshot()).phase == "export"
+    assert snapshot_from(body(), PHASES, make_snapshot(phase=None)).phase == "train"
     for phase in ("prior", None):
         with pytest.raises(InvalidProgress, match="phase is earlier"):
-            snapshot_from(body(phase=phase), make_snapshot())
+            snapshot_from(body(phase=phase), PHASES, make_snapshot())
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,22 @@
 
 from typing import Any
 
-from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.cluster_rules import Workload
+from dreambooth_api.sections import NewClaim
 from dreambooth_operator.decide.builders.meta import metadata
-from dreambooth_operator.decide.builders.volumes import output_claim
 from dreambooth_operator.objects.observed import Object
 
 
-def build_claim(dreamboothjob: Object, job: DreamBoothJob) -> dict[str, Any]:
-    """The PersistentVolumeClaim. It is kept when the DreamBoothJob is deleted, unless `deletionPolicy` is `Delete`.
+def build_claim(owner: Object, workload: Workload, name: str, create: NewClaim) -> dict[str, Any]:
+    """The PersistentVolumeClaim. It is kept when the workload is deleted, unless `deletionPolicy` is `Delete`.
 
     Args:
-        dreamboothjob: the DreamBoothJob as an object of the API server.
-        job: the same, parsed.
+        owner: the workload as an object of the API server.
+        workload: the same, parsed.
+        name: name of the claim.
+        create: what the spec says of it.
     """
-    create = job.spec.volumes.output.create
-    default = "ReadWriteMany" if job.spec.resources.nodes > 1 else "ReadWriteOnce"
+    default = "ReadWriteMany" if workload.spec.resources.nodes > 1 else "ReadWriteOnce"
     spec: dict[str, Any] = {
         "accessModes": [default] if create.access_modes is None else list(create.access_modes),
         "resources": {"requests": {"storage": create.size}},
@@ -26,6 +27,6 @@ def build_claim(dreamboothjob: Object, job: DreamBoothJob) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": metadata(dreamboothjob, output_claim(job), owned=create.deletion_policy == "Delete"),
+        "metadata": metadata(owner, name, owned=create.deletion_policy == "Delete"),
         "spec": spec,
     }

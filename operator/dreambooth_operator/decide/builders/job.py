@@ -2,31 +2,33 @@
 
 from typing import Any
 
+from dreambooth_api.cluster_rules import Workload
 from dreambooth_api.failures import Interrupted
-from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.runtime import Runtime
 from dreambooth_operator.decide.builders.meta import metadata
 from dreambooth_operator.decide.builders.pod import build_pod_template
+from dreambooth_operator.decide.programs.program import Program
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.settings import Settings
 
 
 def build_job(
-    dreamboothjob: Object, job: DreamBoothJob, number: int, runtime: Runtime, settings: Settings
+    owner: Object, workload: Workload, program: Program, number: int, runtime: Runtime, settings: Settings
 ) -> dict[str, Any]:
     """The Job of an attempt; with a queue name, it is created suspended and waits for Kueue.
 
     Args:
-        dreamboothjob: the DreamBoothJob as an object of the API server.
-        job: the same, parsed, with the fields that its runtime sets.
+        owner: the workload as an object of the API server.
+        workload: the same, parsed, with the fields that its runtime sets.
+        program: what its pods run.
         number: number of the attempt.
         runtime: the runtime.
         settings: the settings of the operator.
     """
-    name = names.attempt(job.metadata.name, number)
-    meta = metadata(dreamboothjob, name)
-    meta["labels"] |= {names.LABEL_UID: dreamboothjob["metadata"]["uid"], names.LABEL_ATTEMPT: str(number)}
+    name = names.attempt(workload, number)
+    meta = metadata(owner, name)
+    meta["labels"] |= names.selector(owner) | {names.LABEL_ATTEMPT: str(number)}
     if runtime.name:
         meta["labels"][names.LABEL_RUNTIME] = runtime.name
     seconds = {
@@ -34,15 +36,15 @@ def build_job(
         names.ANNOTATION_PENDING: runtime.spec.defaults.pending_deadline_seconds,
         names.ANNOTATION_PROGRESS: runtime.spec.defaults.progress_deadline_seconds,
     }
-    if annotations := {name: str(value) for name, value in seconds.items() if value}:
-        meta["annotations"] = annotations
-    template = build_pod_template(job, name, dict(meta["labels"]), runtime.spec, settings)
-    queue = job.spec.scheduling.queue_name
+    meta["annotations"] = {names.ANNOTATION_OUTPUT: "/".join(program.output)}
+    meta["annotations"] |= {name: str(value) for name, value in seconds.items() if value}
+    template = build_pod_template(workload, program, name, dict(meta["labels"]), runtime.spec, settings)
+    queue = workload.spec.scheduling.queue_name
     if queue:
         meta["labels"][names.LABEL_QUEUE] = queue
-    if priority := job.spec.scheduling.workload_priority_class_name:
+    if priority := workload.spec.scheduling.workload_priority_class_name:
         meta["labels"][names.LABEL_WORKLOAD_PRIORITY] = priority
-    nodes = job.spec.resources.nodes
+    nodes = workload.spec.resources.nodes
     spec = {
         "completions": nodes,
         "parallelism": nodes,

@@ -1,20 +1,20 @@
-"""Builds the NetworkPolicy that selects the pods of a DreamBoothJob.
+"""Builds the NetworkPolicy that selects the pods of a workload.
 
-Ingress: from the pods of the same DreamBoothJob, and from the operator and Prometheus to the port of the trainer. Egress: to the
-pods of the same DreamBoothJob, to DNS, and to a model hub if the spec names one. Nodes pull images and mount volumes; a
+Ingress: from the pods of the same workload, and from the operator and Prometheus to the port of the trainer. Egress: to the
+pods of the same workload, to DNS, and to a model hub if a model is there. Nodes pull images and mount volumes; a
 NetworkPolicy does not affect that.
 """
 
 from ipaddress import ip_network
 from typing import Any
 
-from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.cluster_rules import Workload
 from dreambooth_operator.decide.builders.meta import metadata
+from dreambooth_operator.decide.programs.program import Program
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.settings import Settings
 
-HUB_SCHEME = "hf://"
 DNS_PORT = 53
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 """Label that Kubernetes sets on each namespace to its name."""
@@ -34,16 +34,17 @@ PRIVATE = [
 """Private networks of clusters and clouds, including metadata services (RFC 1918, 3927, 4193, 4291, 6598)."""
 
 
-def build_network_policy(dreamboothjob: Object, job: DreamBoothJob, settings: Settings) -> dict[str, Any]:
-    """The NetworkPolicy of a DreamBoothJob.
+def build_network_policy(owner: Object, workload: Workload, program: Program, settings: Settings) -> dict[str, Any]:
+    """The NetworkPolicy of a workload.
 
     Args:
-        dreamboothjob: the DreamBoothJob as an object of the API server.
-        job: the same, parsed.
+        owner: the workload as an object of the API server.
+        workload: the same, parsed.
+        program: what its pods run.
         settings: the settings of the operator.
     """
-    own = names.selector(job.metadata.name, dreamboothjob["metadata"]["uid"])
-    peers = [{"podSelector": {"matchLabels": own}}] if job.spec.resources.nodes > 1 else []
+    own = names.selector(owner)
+    peers = [{"podSelector": {"matchLabels": own}}] if workload.spec.resources.nodes > 1 else []
     readers = [_operator(settings.namespace), *map(_namespace, settings.monitoring_namespaces)]
     ingress: list[dict[str, Any]] = [{"from": readers, "ports": [_port("TCP", settings.trainer_port)]}]
     # Without DNS, a library that resolves a name would block until a timeout.
@@ -52,13 +53,13 @@ def build_network_policy(dreamboothjob: Object, job: DreamBoothJob, settings: Se
         # NCCL and Gloo use random ports.
         ingress.append({"from": peers})
         egress.append({"to": peers})
-    if _uses_hub(job) and settings.hub_networks:
+    if program.uses_hub and settings.hub_networks:
         networks = [_without_private(str(network)) for network in settings.hub_networks]
         egress.append({"to": networks, "ports": [_port("TCP", port) for port in settings.hub_ports]})
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": metadata(dreamboothjob, names.network_policy(job.metadata.name)),
+        "metadata": metadata(owner, names.network_policy(workload)),
         "spec": {
             "podSelector": {"matchLabels": own},
             "policyTypes": ["Ingress", "Egress"],
@@ -73,12 +74,6 @@ def _dns(settings: Settings) -> dict[str, Any]:
     servers = [*map(_namespace, settings.dns_namespaces), *blocks]
     ports = {"ports": [_port("UDP", DNS_PORT), _port("TCP", DNS_PORT)]}
     return {"to": servers, **ports} if servers else ports
-
-
-def _uses_hub(job: DreamBoothJob) -> bool:
-    evaluation = job.spec.evaluation
-    sources = [job.spec.model.source, *([evaluation.encoder] if evaluation.enabled else [])]
-    return any(source.startswith(HUB_SCHEME) for source in sources)
 
 
 def _operator(namespace: str) -> dict[str, Any]:

@@ -3,18 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.cluster_rules import Workload
 from dreambooth_api.quantities import amount
 from dreambooth_api.runtime import DreamBoothRuntimeSpec, RuntimeResources
-from dreambooth_operator.decide.builders.volumes import (
-    CA_FILE,
-    CONFIG,
-    CONFIG_FILE,
-    cache_folder,
-    mounts,
-    run_folder,
-    volumes,
-)
+from dreambooth_operator.decide.builders.volumes import mounts, volumes
+from dreambooth_operator.decide.programs.paths import CA_FILE, CONFIG
+from dreambooth_operator.decide.programs.program import Program
 from dreambooth_operator.objects import names
 from dreambooth_operator.settings import Settings
 
@@ -31,12 +25,18 @@ MASTER_PORT = 29500
 
 
 def build_pod_template(
-    job: DreamBoothJob, attempt: str, labels: dict[str, str], runtime: DreamBoothRuntimeSpec, settings: Settings
+    workload: Workload,
+    program: Program,
+    attempt: str,
+    labels: dict[str, str],
+    runtime: DreamBoothRuntimeSpec,
+    settings: Settings,
 ) -> dict[str, Any]:
     """The pod template of an attempt.
 
     Args:
-        job: the DreamBoothJob.
+        workload: the workload, with the fields that its runtime sets.
+        program: what its pods run.
         attempt: name of the Job.
         labels: labels of the pods.
         runtime: the spec of the runtime.
@@ -55,12 +55,12 @@ def build_pod_template(
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumes": volumes(job, runtime.ca_bundle),
-        "containers": [_container(job, attempt, runtime, settings)],
+        "volumes": volumes(workload, program, runtime.ca_bundle),
+        "containers": [_container(workload, program, attempt, runtime, settings)],
     }
-    scheduling = job.spec.scheduling
+    scheduling = workload.spec.scheduling
     optional = {
-        "subdomain": names.service(job.metadata.name) if job.spec.resources.nodes > 1 else None,
+        "subdomain": names.service(workload) if workload.spec.resources.nodes > 1 else None,
         "imagePullSecrets": [{"name": name} for name in runtime.image_pull_secret_names or settings.image_pull_secrets],
         "schedulerName": runtime.scheduler_name,
         "runtimeClassName": runtime.runtime_class_name,
@@ -68,40 +68,43 @@ def build_pod_template(
         "tolerations": [one.model_dump(by_alias=True, exclude_none=True) for one in scheduling.tolerations],
         "affinity": runtime.affinity and runtime.affinity.model_dump(by_alias=True, exclude_none=True),
         "priorityClassName": scheduling.priority_class_name,
-        "topologySpreadConstraints": _spread(job, labels),
+        "topologySpreadConstraints": _spread(workload, labels),
     }
     metadata: dict[str, Any] = {"labels": {**runtime.pod_labels, **labels}}
-    if annotations := {**runtime.pod_annotations, **_topology(job)}:
+    if annotations := {**runtime.pod_annotations, **_topology(workload)}:
         metadata["annotations"] = annotations
     return {"metadata": metadata, "spec": spec | {key: value for key, value in optional.items() if value}}
 
 
-def _topology(job: DreamBoothJob) -> dict[str, str]:
+def _topology(workload: Workload) -> dict[str, str]:
     """The annotations by which Kueue places the pods."""
-    topology = job.spec.scheduling.topology
+    topology = workload.spec.scheduling.topology
     levels = topology.model_dump(exclude_none=True) if topology else {}
     return {names.ANNOTATION_TOPOLOGY.format(mode=mode): level for mode, level in levels.items()}
 
 
-def _spread(job: DreamBoothJob, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+def _spread(workload: Workload, labels: Mapping[str, str]) -> list[dict[str, Any]]:
     """Prefers another node for each pod of an attempt: pods of one node would share its network, and would fail with it."""
-    if job.spec.resources.nodes == 1:
+    if workload.spec.resources.nodes == 1:
         return []
-    own = {key: labels[key] for key in (names.LABEL_UID, names.LABEL_ATTEMPT)}
+    keys = names.LABELS[workload.kind].uid, names.LABEL_ATTEMPT
+    own = {key: labels[key] for key in keys}
     constraint = {"maxSkew": 1, "topologyKey": HOSTNAME, "whenUnsatisfiable": "ScheduleAnyway"}
     return [constraint | {"labelSelector": {"matchLabels": own}}]
 
 
-def _container(job: DreamBoothJob, attempt: str, runtime: DreamBoothRuntimeSpec, settings: Settings) -> dict[str, Any]:
+def _container(
+    workload: Workload, program: Program, attempt: str, runtime: DreamBoothRuntimeSpec, settings: Settings
+) -> dict[str, Any]:
     container = {
         "name": names.CONTAINER,
-        "image": job.spec.image or settings.trainer_image,
+        "image": workload.spec.image or settings.trainer_image,
         "imagePullPolicy": settings.image_pull_policy,
-        "command": _command(job, attempt, settings.trainer_port),
-        "env": _environment(job, runtime),
+        "command": _command(workload, program, attempt, settings.trainer_port),
+        "env": _environment(workload, program, runtime),
         "ports": [{"name": names.PORT, "containerPort": settings.trainer_port}],
-        "resources": _resources(job, runtime.resources),
-        "volumeMounts": mounts(job, runtime.ca_bundle),
+        "resources": _resources(workload, runtime.resources),
+        "volumeMounts": mounts(program, runtime.ca_bundle),
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -111,40 +114,38 @@ def _container(job: DreamBoothJob, attempt: str, runtime: DreamBoothRuntimeSpec,
         },
     }
     # With several nodes, only the pod of the main process serves /healthz, but all pods share this template.
-    return container | (_probes() if job.spec.resources.nodes == 1 else {})
+    return container | (_probes() if workload.spec.resources.nodes == 1 else {})
 
 
-def _command(job: DreamBoothJob, attempt: str, port: int) -> list[str]:
-    nodes = job.spec.resources.nodes
-    launch = ["--nodes", str(nodes), "--processes", str(_processes(job))]
-    if nodes > 1:
-        launch += ["--master", f"{attempt}-0.{names.service(job.metadata.name)}:{MASTER_PORT}"]
-    trainer = {
-        "--config": f"{CONFIG}/{CONFIG_FILE}",
-        "--output": run_folder(job),
-        "--cache": cache_folder(job),
-        "--port": str(port),
-        "--termination-log": TERMINATION_LOG,
-    }
-    arguments = [word for option in trainer.items() for word in option]
-    return ["python", "-m", "dreambooth_trainer.launch", *map(_literal, [*launch, "--", *arguments])]
+def _command(workload: Workload, program: Program, attempt: str, port: int) -> list[str]:
+    served = ["--port", str(port), "--termination-log", TERMINATION_LOG]
+    arguments = ["--config", f"{CONFIG}/{program.file}", *program.arguments, *served]
+    launch = _launch(workload, attempt) if program.launched else []
+    return ["python", "-m", program.module, *map(_literal, [*launch, *arguments])]
 
 
-def _environment(job: DreamBoothJob, runtime: DreamBoothRuntimeSpec) -> list[dict[str, Any]]:
-    threads = amount(job.spec.resources.cpu) / _processes(job)
+def _launch(workload: Workload, attempt: str) -> list[str]:
+    """The arguments of the launcher."""
+    nodes = workload.spec.resources.nodes
+    master = [] if nodes == 1 else ["--master", f"{attempt}-0.{names.service(workload)}:{MASTER_PORT}"]
+    return ["--nodes", str(nodes), "--processes", str(_processes(workload)), *master, "--"]
+
+
+def _environment(workload: Workload, program: Program, runtime: DreamBoothRuntimeSpec) -> list[dict[str, Any]]:
+    threads = amount(workload.spec.resources.cpu) / _processes(workload)
     # The root file system is read-only and the user has no entry in /etc/passwd, so libraries need HOME and USER.
     values = {
         "HOME": "/tmp",
         "USER": "dreambooth",
         "XDG_CACHE_HOME": "/tmp/.cache",
-        "HF_HOME": f"{cache_folder(job)}/huggingface",
+        "HF_HOME": f"{program.cache}/huggingface",
         "OMP_NUM_THREADS": str(max(1, int(threads))),
     }
     if runtime.ca_bundle:
         values |= dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), CA_FILE)
     values |= {one.name: one.value for one in runtime.env}
     environment: list[dict[str, Any]] = [{"name": name, "value": _literal(value)} for name, value in values.items()]
-    if secret := job.spec.model.token_secret:
+    if secret := program.token:
         reference = {"name": secret.name, "key": secret.key}
         environment.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}})
     return environment
@@ -155,8 +156,8 @@ def _literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def _resources(job: DreamBoothJob, runtime: RuntimeResources) -> dict[str, Any]:
-    resources = job.spec.resources
+def _resources(workload: Workload, runtime: RuntimeResources) -> dict[str, Any]:
+    resources = workload.spec.resources
     limits = {"memory": resources.memory}
     if resources.ephemeral_storage is not None:
         limits["ephemeral-storage"] = resources.ephemeral_storage
@@ -176,5 +177,5 @@ def _probes() -> dict[str, Any]:
     }
 
 
-def _processes(job: DreamBoothJob) -> int:
-    return max(1, job.spec.resources.gpus_per_node)
+def _processes(workload: Workload) -> int:
+    return max(1, workload.spec.resources.gpus_per_node)

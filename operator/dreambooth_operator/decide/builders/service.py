@@ -2,26 +2,26 @@
 
 from typing import Any
 
-from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.cluster_rules import Workload
 from dreambooth_operator.decide.builders.meta import metadata
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.observed import Object
 
 
-def build_service(dreamboothjob: Object, job: DreamBoothJob) -> dict[str, Any]:
-    """The Service of a DreamBoothJob.
+def build_service(owner: Object, workload: Workload) -> dict[str, Any]:
+    """The Service of a workload.
 
     Args:
-        dreamboothjob: the DreamBoothJob as an object of the API server.
-        job: the same, parsed.
+        owner: the workload as an object of the API server.
+        workload: the same, parsed.
     """
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(dreamboothjob, names.service(job.metadata.name)),
+        "metadata": metadata(owner, names.service(workload)),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": names.selector(job.metadata.name, dreamboothjob["metadata"]["uid"]),
+            "selector": names.selector(owner),
         },
     }

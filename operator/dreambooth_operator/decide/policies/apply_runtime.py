@@ -1,19 +1,19 @@
-"""Applies a DreamBoothRuntime to a DreamBoothJob. Used by `decide/reconcile.py` and `runtimes.py`, so that builders get one spec
+"""Applies a DreamBoothRuntime to a workload. Used by `decide/reconcile.py` and `runtimes.py`, so that builders get one spec
 that contains the fields of both.
 """
 
 from typing import Any
 
-from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.cluster_rules import Workload
 from dreambooth_api.runtime import Runtime
 from dreambooth_api.sections import Resources
 
 
-def with_runtime(job: DreamBoothJob, runtime: Runtime) -> DreamBoothJob:
-    """The DreamBoothJob with the fields that its runtime sets. `limits.py` checks whether the runtime allows the others."""
-    spec, given = job.spec, runtime.spec
+def with_runtime(workload: Workload, runtime: Runtime) -> Workload:
+    """The workload with the fields that its runtime sets. `limits.py` checks whether the runtime allows the others."""
+    spec, given = workload.spec, runtime.spec
     if runtime.name is None:
-        return job
+        return workload
     asked = spec.scheduling
     queue = asked.queue_name or next(iter(given.queue_names), None)
     # Without a queue, Kueue's fields of the runtime have no effect.
@@ -33,4 +33,4 @@ def with_runtime(job: DreamBoothJob, runtime: Runtime) -> DreamBoothJob:
         "scheduling": spec.scheduling.model_copy(update=scheduling),
         "volumes": spec.volumes.model_copy(update={"cache": spec.volumes.cache or given.volumes.cache}),
     }
-    return job.model_copy(update={"spec": spec.model_copy(update=update)})
+    return workload.model_copy(update={"spec": spec.model_copy(update=update)})

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from dreambooth_api.cluster_rules import Workload
 from dreambooth_api.status import Attempt
 from dreambooth_operator.decide.status.endings import INTERRUPTED, Ending, ending_of
 from dreambooth_operator.decide.status.reasons import RETRIES_USED_UP, Finding, clean, failed, sentence
@@ -52,7 +53,7 @@ def update_history(
     Args:
         before: the records so far.
         failures: the number of counted failures so far.
-        jobs: the Jobs of this DreamBoothJob.
+        jobs: the Jobs of this workload.
         pods: the pods of these Jobs.
         now: the time, which becomes the end of attempts whose Jobs were deleted.
     """
@@ -101,12 +102,12 @@ def _ended(attempt: Attempt, ending: Ending, now: datetime) -> Attempt:
     )
 
 
-def with_current_attempt(attempts: Sequence[Attempt], job: str) -> list[Attempt]:
+def with_current_attempt(attempts: Sequence[Attempt], workload: Workload) -> list[Attempt]:
     """The records with the attempt to run: the last one if it has not ended (its Job was deleted), else a new one."""
     if attempts and attempts[-1].completion_time is None:
         return list(attempts)
     number = attempts[-1].number + 1 if attempts else 0
-    return [*attempts, Attempt(number=number, job_name=names.attempt(job, number))][-KEPT:]
+    return [*attempts, Attempt(number=number, job_name=names.attempt(workload, number))][-KEPT:]
 
 
 def counts(attempt: Attempt) -> bool:
@@ -120,7 +121,7 @@ def is_final(attempt: Attempt, failures: int, retries: int) -> bool:
 
 
 def final_failure(attempt: Attempt, failures: int, retries: int) -> Finding:
-    """The finding that the DreamBoothJob failed, with the failure of its last attempt."""
+    """The finding that a workload failed, with the failure of its last attempt."""
     message = attempt.message or ""
     if attempt.reason not in NOT_RETRIED:
         message = RETRIES_USED_UP.format(detail=sentence(message), failures=failures, retries=retries)

@@ -13,9 +13,9 @@ LOOK = timedelta(seconds=2)
 """Interval between two looks in this time."""
 
 
-def is_awaited(finding: Finding, dreamboothjob: Object, now: datetime) -> bool:
+def is_awaited(finding: Finding, owner: Object, now: datetime) -> bool:
     """Whether a finding is that an object is missing, shortly after the creation of a DreamBoothJob."""
-    created = time_of(dreamboothjob["metadata"].get("creationTimestamp"))
+    created = time_of(owner["metadata"].get("creationTimestamp"))
     return finding.reason in reasons.MISSING and created is not None and now - created < AWAITED
 
 

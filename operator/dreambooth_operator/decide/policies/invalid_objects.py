@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dreambooth_api.cluster_rules import Workload
 from dreambooth_api.failures import Problem
-from dreambooth_api.job import DreamBoothJob
-from dreambooth_operator.decide.builders.volumes import PICTURES, claims_read
+from dreambooth_operator.decide.programs.paths import PICTURES
+from dreambooth_operator.decide.programs.program import Program
 from dreambooth_operator.decide.status.reasons import sentence
 from dreambooth_operator.objects.observed import InvalidField, Object
 from dreambooth_operator.objects.reading import name_of
@@ -49,22 +50,23 @@ _KINDS = "ConfigMap", "PersistentVolumeClaim", "Job"
 
 
 def problems_of_the_spec(
-    item: Object, fields: Sequence[InvalidField], given: DreamBoothJob, applied: DreamBoothJob
+    item: Object, fields: Sequence[InvalidField], given: Workload, applied: Workload, program: Program
 ) -> list[str]:
     """The problems of a spec from which an invalid object follows; none if they may be in the runtime or the settings.
 
     Args:
         item: the object that the API server calls invalid.
         fields: its invalid fields.
-        given: the DreamBoothJob as it was applied.
+        given: the workload as it was applied.
         applied: the same, with the fields that its runtime sets.
+        program: what its pods run.
     """
     if item["kind"] not in _KINDS:
         return []
     what = f"{item['kind']} {name_of(item)}"
     own, unnamed, others = [], [], False
     for field in fields:
-        place = _place(item, field.path, applied)
+        place = _place(item, field.path, program)
         if place is None:
             others = others or _SETTINGS.match(field.path) is not None
             unnamed.append(f"{what} that follows from the spec is invalid: {field.path}: {sentence(field.message)}")
@@ -76,24 +78,25 @@ def problems_of_the_spec(
     return own or ([] if others else unnamed)
 
 
-def _place(item: Object, path: str, applied: DreamBoothJob) -> str | None:
+def _place(item: Object, path: str, program: Program) -> str | None:
     """The field of the spec that the value at a path of an object comes from; None if it is not known."""
     if volume := re.match(_TEMPLATE + r"volumes\[(\d+)\]", path):
-        return _place_of_volume(item["spec"]["template"]["spec"]["volumes"][int(volume[1])], applied)
+        return _place_of_volume(item["spec"]["template"]["spec"]["volumes"][int(volume[1])], program)
     for (kind, beginning), place in _FIELDS.items():
         if kind == item["kind"] and (found := re.match(beginning, path)):
             return place.format(*found.groups())
     return None
 
 
-def _place_of_volume(volume: Object, applied: DreamBoothJob) -> str | None:
+def _place_of_volume(volume: Object, program: Program) -> str | None:
     claim = volume.get("persistentVolumeClaim", {}).get("claimName")
-    return _VOLUMES.get(volume["name"]) or claims_read(applied).get(claim)
+    named = (one.field for one in program.claims if one.claim == claim)
+    return _VOLUMES.get(volume["name"]) or next(named, None)
 
 
-def _value(job: DreamBoothJob, place: str) -> Any:
+def _value(workload: Workload, place: str) -> Any:
     """The value of a field of a spec; None where there is none."""
-    value: Any = job.spec.model_dump(by_alias=True, exclude_none=True)
+    value: Any = workload.spec.model_dump(by_alias=True, exclude_none=True)
     for part in re.findall(r"[^.\[\]]+", place):
         if isinstance(value, list):
             value = value[int(part)] if int(part) < len(value) else None

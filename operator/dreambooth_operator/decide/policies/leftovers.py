@@ -19,29 +19,29 @@ from dreambooth_operator.objects.reading import (
 )
 
 
-def blocking_jobs(dreamboothjob: Object, jobs: Sequence[Object], name: str) -> list[Object]:
+def blocking_jobs(owner: Object, jobs: Sequence[Object], name: str) -> list[Object]:
     """Jobs that may still create pods, or have the name of the next Job.
 
     Args:
-        dreamboothjob: the DreamBoothJob.
+        owner: the DreamBoothJob.
         jobs: all Jobs with the label of its name, including those of an earlier DreamBoothJob.
         name: name of the Job to create.
     """
-    return [job for job in jobs if _blocks(job, dreamboothjob, name)]
+    return [job for job in jobs if _blocks(job, owner, name)]
 
 
-def orphans(dreamboothjob: Object, jobs: Sequence[Object], referenced: Referenced) -> list[Reference]:
+def orphans(owner: Object, jobs: Sequence[Object], referenced: Referenced) -> list[Reference]:
     """Objects of an earlier DreamBoothJob that was deleted without them, and that block the next attempt. Nothing proves whose
     they are, so the operator neither adopts nor deletes them.
 
     Args:
-        dreamboothjob: the DreamBoothJob.
+        owner: the DreamBoothJob.
         jobs: the Jobs that block.
         referenced: the objects with the names that the attempt needs, as far as they exist.
     """
     known = {Reference("Job", name_of(job)): job for job in jobs}
     known |= {one: item for one, item in referenced.items() if item is not None and one.kind not in (CLAIM, "Job")}
-    return [reference for reference, item in known.items() if _is_orphan(item, dreamboothjob)]
+    return [reference for reference, item in known.items() if _is_orphan(item, owner)]
 
 
 def leftovers(jobs: Sequence[Object], pods: Sequence[Object]) -> list[Finding]:
@@ -51,12 +51,12 @@ def leftovers(jobs: Sequence[Object], pods: Sequence[Object]) -> list[Finding]:
 
 
 def earlier_objects(
-    dreamboothjob: Object, jobs: Sequence[Object], pods: Sequence[Object], orphaned: Sequence[Reference]
+    owner: Object, jobs: Sequence[Object], pods: Sequence[Object], orphaned: Sequence[Reference]
 ) -> list[Finding]:
     """The findings about objects of an earlier DreamBoothJob or attempt.
 
     Args:
-        dreamboothjob: the DreamBoothJob.
+        owner: the DreamBoothJob.
         jobs: the Jobs that block.
         pods: all pods with the label of its name.
         orphaned: the orphans.
@@ -67,17 +67,17 @@ def earlier_objects(
         [pod for pod in pods if not any(is_controlled_by(pod, uid) for uid in uids)],
     )
     objects = " ".join(f"{kind.lower()}/{name}" for kind, name in orphaned)
-    return [reasons.ORPHANS(name=name_of(dreamboothjob), objects=objects), *found] if orphaned else found
+    return [reasons.ORPHANS(kind=owner["kind"], name=name_of(owner), objects=objects), *found] if orphaned else found
 
 
-def _is_orphan(item: Object, dreamboothjob: Object) -> bool:
-    label = item["metadata"].get("labels", {}).get(names.LABEL_JOB)
-    return label == name_of(dreamboothjob) and controller_of(item) is None and not is_being_deleted(item)
+def _is_orphan(item: Object, owner: Object) -> bool:
+    label = names.owner_label(item, owner["kind"])
+    return label == name_of(owner) and controller_of(item) is None and not is_being_deleted(item)
 
 
-def _blocks(job: Object, dreamboothjob: Object, name: str) -> bool:
+def _blocks(job: Object, owner: Object, name: str) -> bool:
     if (
-        is_controlled_by(job, uid_of(dreamboothjob))
+        is_controlled_by(job, uid_of(owner))
         and attempt_of(job) is not None
         and is_finished(job)
         and not is_being_deleted(job)

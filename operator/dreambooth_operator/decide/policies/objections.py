@@ -7,13 +7,13 @@ accepted the same spec before, any other problem was accepted by a newer version
 from collections.abc import Sequence
 
 from dreambooth_api.failures import Problem
-from dreambooth_api.status import DreamBoothJobStatus
+from dreambooth_api.status import WorkloadStatus
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.conditions import find
 from dreambooth_operator.decide.status.reasons import Finding
 
 
-def objection_to(problems: Sequence[Problem], before: DreamBoothJobStatus, generation: int) -> Finding:
+def objection_to(problems: Sequence[Problem], before: WorkloadStatus, generation: int) -> Finding:
     """Why a spec is not accepted.
 
     Args:

@@ -5,19 +5,17 @@ Neither suspensions nor waits in the queue of Kueue count: the time begins again
 
 from datetime import datetime, timedelta
 
-from dreambooth_api.status import DreamBoothJobStatus
+from dreambooth_api.status import WorkloadStatus
 from dreambooth_operator.decide.status.conditions import find
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import latest, time_of
 
 
-def pending_since(
-    dreamboothjob: Object, status: DreamBoothJobStatus, job: Object | None, now: datetime
-) -> datetime | None:
+def pending_since(owner: Object, status: WorkloadStatus, job: Object | None, now: datetime) -> datetime | None:
     """Since when a DreamBoothJob that has never started waits for its start; None if that is not known.
 
     Args:
-        dreamboothjob: the DreamBoothJob as an object of the API server.
+        owner: the DreamBoothJob as an object of the API server.
         status: its previous status.
         job: the Job of its attempt, if there is one.
         now: the time, which is the end of a wait whose end is not recorded yet.
@@ -29,7 +27,7 @@ def pending_since(
     if (suspended and suspended.status == "True") or any(one.get("status") == "True" for one in conditions):
         return now
     admitted = [time_of(one.get("lastTransitionTime")) for one in conditions]
-    created = time_of(dreamboothjob["metadata"].get("creationTimestamp"))
+    created = time_of(owner["metadata"].get("creationTimestamp"))
     return latest([created, suspended.last_transition_time if suspended else None, *admitted])
 
 

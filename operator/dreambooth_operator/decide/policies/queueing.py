@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from dreambooth_api.status import DreamBoothJobStatus
+from dreambooth_api.status import WorkloadStatus
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import condition_of, is_being_deleted, is_finished, time_of
 
@@ -24,7 +24,7 @@ def is_queued(job: Object | None) -> bool:
     return bool(job.get("spec", {}).get("suspend"))
 
 
-def queue_time(before: DreamBoothJobStatus, started: bool, job: Object | None, now: datetime) -> QueueTime:
+def queue_time(before: WorkloadStatus, started: bool, job: Object | None, now: datetime) -> QueueTime:
     """Updates the time in the queue.
 
     Args:

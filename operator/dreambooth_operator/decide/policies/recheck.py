@@ -5,7 +5,7 @@ The interval grows with the time that has passed, up to five minutes. It needs n
 
 from datetime import datetime, timedelta
 
-from dreambooth_api.status import DreamBoothJobStatus
+from dreambooth_api.status import WorkloadStatus
 from dreambooth_operator.objects.reading import latest
 
 LONGEST = timedelta(minutes=5)
@@ -14,7 +14,7 @@ SHARE = 4
 """The interval is the time that has passed, divided by this number."""
 
 
-def waiting_since(status: DreamBoothJobStatus, now: datetime) -> datetime:
+def waiting_since(status: WorkloadStatus, now: datetime) -> datetime:
     """Since when a DreamBoothJob waits, if it does not run: since a transition of its conditions or the end of an attempt."""
     ends = [attempt.completion_time for attempt in status.attempts]
     return latest([*ends, *(one.last_transition_time for one in status.conditions if one.type != "Accepted")]) or now

@@ -6,11 +6,13 @@ In a namespace without any runtime, the settings of the operator apply. A runtim
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from dreambooth_api.cluster_rules import Workload
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.runtime import DreamBoothRuntimeSpec, LabelSelector, Runtime
 from dreambooth_api.runtime_rules import validate_runtime
 from dreambooth_operator.decide.policies.apply_runtime import with_runtime
 from dreambooth_operator.decide.policies.preflight import required_objects
+from dreambooth_operator.decide.programs import program_of
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.objects.observed import Object, Reference
@@ -19,24 +21,24 @@ from dreambooth_operator.settings import Settings
 
 
 def choose_runtime(
-    job: DreamBoothJob, runtimes: Sequence[Object], namespace: Object | None, settings: Settings
+    workload: Workload, runtimes: Sequence[Object], namespace: Object | None, settings: Settings
 ) -> Runtime | Finding:
     """The runtime of a DreamBoothJob, or why it has none yet.
 
     Args:
-        job: the DreamBoothJob.
+        workload: the workload.
         runtimes: all DreamBoothRuntimes.
         namespace: its namespace, with labels; None if it was not requested or does not exist.
         settings: the settings of the operator, for the case without a runtime.
     """
-    space = job.metadata.namespace or ""
+    space = workload.metadata.namespace or ""
     labels = (namespace or {"metadata": {}})["metadata"].get("labels", {})
-    for item in _candidates(job, runtimes):
+    for item in _candidates(workload, runtimes):
         spec, problems = _read(item)
         if spec is None:
             return reasons.RUNTIME_UNSOUND(name=name_of(item), problems=problems)
-    wanted = job.spec.runtime
-    served = _served(_candidates(job, runtimes), labels)
+    wanted = workload.spec.runtime
+    served = _served(_candidates(workload, runtimes), labels)
     if wanted and not served:
         others = sorted(str(runtime.name) for runtime in _served(runtimes, labels))
         alternative = f"with one of these runtimes: {', '.join(others)}" if others else "without spec.runtime"
@@ -55,19 +57,19 @@ def choose_runtime(
     return Runtime(None, spec)
 
 
-def required_references(job: DreamBoothJob, runtimes: Sequence[Object]) -> set[Reference]:
+def required_references(
+    workload: Workload, trained: DreamBoothJob | None, runtimes: Sequence[Object]
+) -> set[Reference]:
     """The objects that `choose_runtime` and the preflight checks with any of its results depend on, except the runtimes."""
-    read = [spec for item in _candidates(job, runtimes) if (spec := _read(item)[0])]
-    references = {
-        reference
-        for spec in read
-        for reference in required_objects(with_runtime(job, Runtime("", spec)), spec.ca_bundle)
-    }
+    read = [spec for item in _candidates(workload, runtimes) if (spec := _read(item)[0])]
+    programs = [(program_of(with_runtime(workload, Runtime("", spec)), trained), spec.ca_bundle) for spec in read]
+    programs.append((program_of(workload, trained), None))
+    references = {one for program, bundle in programs if program for one in required_objects(program, bundle)}
     # If the named runtime does not exist, the message has those that the namespace may use.
     offered = read or [spec for item in runtimes if (spec := _read(item)[0])]
     if any(spec.namespace_selector != LabelSelector() for spec in offered):
-        references.add(Reference("Namespace", job.metadata.namespace or ""))
-    return references | set(required_objects(job, None))
+        references.add(Reference("Namespace", workload.metadata.namespace or ""))
+    return references
 
 
 def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
@@ -86,11 +88,11 @@ def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
     return True
 
 
-def _candidates(job: DreamBoothJob, runtimes: Iterable[Object]) -> list[Object]:
+def _candidates(workload: Workload, runtimes: Iterable[Object]) -> list[Object]:
     """The runtime that the spec names, or all runtimes, newest first. The newest default wins, as with StorageClasses."""
     newest = sorted(runtimes, key=name_of)
     newest.sort(key=lambda item: str(item["metadata"].get("creationTimestamp", "")), reverse=True)
-    return [item for item in newest if job.spec.runtime in (None, name_of(item))]
+    return [item for item in newest if workload.spec.runtime in (None, name_of(item))]
 
 
 def _served(runtimes: Iterable[Object], labels: Mapping[str, str]) -> list[Runtime]:

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.cluster_rules import Workload
 from dreambooth_api.runtime import Runtime
 from dreambooth_operator.decide.builders.claim import build_claim
 from dreambooth_operator.decide.builders.config_map import build_config_map
 from dreambooth_operator.decide.builders.job import build_job
 from dreambooth_operator.decide.builders.network_policy import build_network_policy
 from dreambooth_operator.decide.builders.service import build_service
-from dreambooth_operator.decide.policies.preflight import Referenced, created_objects
+from dreambooth_operator.decide.policies.preflight import CLAIM, Referenced
+from dreambooth_operator.decide.programs.program import Program
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.decide.status.refusals import refused
@@ -31,38 +32,43 @@ class Start(NamedTuple):
 
 
 def plan_start(
-    dreamboothjob: Object, job: DreamBoothJob, number: int, referenced: Referenced, runtime: Runtime, settings: Settings
+    owner: Object,
+    workload: Workload,
+    program: Program,
+    number: int,
+    referenced: Referenced,
+    runtime: Runtime,
+    settings: Settings,
 ) -> Start:
     """The objects that an attempt needs.
 
     Args:
-        dreamboothjob: the DreamBoothJob as an object of the API server.
-        job: the same, parsed, with the fields that its runtime sets.
+        owner: the workload as an object of the API server.
+        workload: the same, parsed, with the fields that its runtime sets.
+        program: what its pods run.
         number: number of the attempt.
         referenced: the objects of `created_objects`, as far as they exist.
         runtime: the runtime.
         settings: the settings of the operator.
     """
-    claims = [
-        one
-        for one in created_objects(job, number, settings)
-        if one.kind == "PersistentVolumeClaim" and referenced.get(one) is None
-    ]
-    attempt = build_job(dreamboothjob, job, number, runtime, settings)
-    name, queue = name_of(attempt), job.spec.scheduling.queue_name
+    claims, claim = [], program.output.claim
+    if program.created and referenced.get(Reference(CLAIM, claim)) is None:
+        claims.append(build_claim(owner, workload, claim, program.created))
+    attempt = build_job(owner, workload, program, number, runtime, settings)
+    name, queue = name_of(attempt), workload.spec.scheduling.queue_name
     finding = reasons.QUEUED(job=name, queue=queue) if queue else reasons.STARTING(job=name, number=number)
     return Start(
-        supporting_objects(dreamboothjob, job, settings),
-        [*(build_claim(dreamboothjob, job) for _ in claims), attempt],
+        supporting_objects(owner, workload, program, settings),
+        [*claims, attempt],
         finding,
     )
 
 
-def supporting_objects(dreamboothjob: Object, job: DreamBoothJob, settings: Settings) -> list[dict[str, Any]]:
+def supporting_objects(owner: Object, workload: Workload, program: Program, settings: Settings) -> list[dict[str, Any]]:
     """The objects that the pods of each attempt need, except claims."""
-    services = [build_service(dreamboothjob, job)] if job.spec.resources.nodes > 1 else []
-    policies = [build_network_policy(dreamboothjob, job, settings)] if settings.network_policies else []
-    return [build_config_map(dreamboothjob, job), *services, *policies]
+    services = [build_service(owner, workload)] if workload.spec.resources.nodes > 1 else []
+    policies = [build_network_policy(owner, workload, program, settings)] if settings.network_policies else []
+    return [build_config_map(owner, workload, program), *services, *policies]
 
 
 def refused_object(start: Start, refusals: Mapping[Reference, str]) -> dict[str, Any] | None:

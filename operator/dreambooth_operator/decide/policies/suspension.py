@@ -3,17 +3,17 @@ attempt gets a new Job."""
 
 from datetime import datetime
 
-from dreambooth_api.status import DreamBoothJobStatus
+from dreambooth_api.status import WorkloadStatus
 from dreambooth_operator.decide.status.conditions import find
 
 
-def suspended_since(status: DreamBoothJobStatus) -> datetime | None:
+def suspended_since(status: WorkloadStatus) -> datetime | None:
     """Start of the current suspension; None if the DreamBoothJob is not suspended."""
     condition = find(status.conditions, "Suspended")
     return condition.last_transition_time if condition and condition.status == "True" else None
 
 
-def suspended_seconds(before: DreamBoothJobStatus, suspended: bool, now: datetime) -> int:
+def suspended_seconds(before: WorkloadStatus, suspended: bool, now: datetime) -> int:
     """Total duration of the suspensions after the start; it is updated when a suspension ends.
 
     Args:

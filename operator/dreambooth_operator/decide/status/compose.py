@@ -7,29 +7,36 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dreambooth_api.cluster_rules import Workload
+from dreambooth_api.dreamboothscene import DreamBoothScene
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.progress import Snapshot
 from dreambooth_api.sections import Resources
-from dreambooth_api.status import Attempt, DreamBoothJobStatus, TrainingProgress
-from dreambooth_operator.decide.builders.volumes import output_claim, output_path
+from dreambooth_api.status import Attempt, DreamBoothJobStatus, DreamBoothSceneStatus, WorkloadStatus
+from dreambooth_operator.decide.programs.program import Folder
 from dreambooth_operator.decide.status import progress
 from dreambooth_operator.decide.status.conditions import conditions_of
 from dreambooth_operator.decide.status.gpu_time import gpu_time
-from dreambooth_operator.decide.status.reasons import COMPLETE, TRAINS, Finding
-from dreambooth_operator.decide.status.result import result_of
+from dreambooth_operator.decide.status.reasons import COMPLETE, RUNS, Finding
+from dreambooth_operator.decide.status.result import result_of_job, result_of_scene
 from dreambooth_operator.decide.status.termination_message import TerminationMessage
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import earliest, generation_of
+
+Status = DreamBoothJobStatus | DreamBoothSceneStatus
+"""The status of a workload."""
 
 
 @dataclass(frozen=True)
 class StatusInput:
     """The input for a new status, except the previous status."""
 
-    dreamboothjob: Object
-    """The DreamBoothJob as an object of the API server."""
-    job: DreamBoothJob | None
+    owner: Object
+    """The workload as an object of the API server."""
+    workload: Workload | None
     """The same, parsed; None if its spec is invalid."""
+    output: Folder | None
+    """Where its pods write; None if that is not known."""
     finding: Finding
     """The finding."""
     attempts: Sequence[Attempt]
@@ -56,15 +63,14 @@ class StatusInput:
     """Why its spec is not accepted, if that is not the finding."""
 
 
-def compose_status(before: DreamBoothJobStatus, source: StatusInput) -> DreamBoothJobStatus:
+def compose_status(before: Status, source: StatusInput) -> Status:
     """The new status; it equals the previous one if nothing changed."""
-    finding, job = source.finding, source.job
-    generation = generation_of(source.dreamboothjob)
+    finding, workload = source.finding, source.workload
+    generation = generation_of(source.owner)
     attempts = _closed(source) if finding.phase == "Failed" else list(source.attempts)
     finished = finding.phase in ("Complete", "Failed")
-    held = gpu_time(before, source.pods, gpus_of(source.dreamboothjob), source.now)
-    complete = job is not None and finding.reason == COMPLETE.reason
-    return DreamBoothJobStatus(
+    held = gpu_time(before, source.pods, gpus_of(source.owner), source.now)
+    status: dict[str, Any] = dict(
         observed_generation=generation,
         phase=finding.phase,
         message=finding.message,
@@ -72,7 +78,7 @@ def compose_status(before: DreamBoothJobStatus, source: StatusInput) -> DreamBoo
         conditions=conditions_of(
             before.conditions,
             finding,
-            accepted=job is not None and source.objection is None,
+            accepted=workload is not None and source.objection is None,
             generation=generation,
             now=source.now,
             objection=source.objection,
@@ -82,31 +88,30 @@ def compose_status(before: DreamBoothJobStatus, source: StatusInput) -> DreamBoo
         suspended_seconds=source.suspended_seconds,
         queued_seconds=source.queued_seconds or None,
         queued_since=None if finished else source.queued_since,
-        progress=_progress(before.progress, source),
         attempts=attempts,
         failures=source.failures,
         gpu_seconds=held.seconds,
         gpus_held_since=held.since,
-        result=result_of(output_claim(job), output_path(job), source.termination_message) if job and complete else None,
     )
+    if isinstance(before, DreamBoothSceneStatus):
+        return DreamBoothSceneStatus(**status, **_of_scene(before, source))
+    return DreamBoothJobStatus(**status, **_of_job(before, source))
 
 
-def with_gpu_time(
-    before: DreamBoothJobStatus, dreamboothjob: Object, pods: Sequence[Object], now: datetime
-) -> DreamBoothJobStatus:
+def with_gpu_time(before: Status, owner: Object, pods: Sequence[Object], now: datetime) -> Status:
     """The status with updated GPU time, for a finished DreamBoothJob whose pods are still terminating."""
-    held = gpu_time(before, pods, gpus_of(dreamboothjob), now)
+    held = gpu_time(before, pods, gpus_of(owner), now)
     return before.model_copy(update={"gpu_seconds": held.seconds, "gpus_held_since": held.since})
 
 
-def to_json(status: DreamBoothJobStatus) -> Mapping[str, Any]:
+def to_json(status: Status) -> Mapping[str, Any]:
     """The status as JSON."""
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def gpus_of(dreamboothjob: Object) -> int:
+def gpus_of(owner: Object) -> int:
     """Number of GPUs of all pods of an attempt. Reads the raw spec, as other fields may be invalid or unknown."""
-    spec = dreamboothjob.get("spec")
+    spec = owner.get("spec")
     given = spec.get("resources", {}) if isinstance(spec, Mapping) else {}
     known = {key: value for key, value in given.items() if key in _COUNTS} if isinstance(given, Mapping) else given
     try:
@@ -127,18 +132,36 @@ def _closed(source: StatusInput) -> list[Attempt]:
     return [*source.attempts[:-1], source.attempts[-1].model_copy(update=end)]
 
 
-def _ended_at(before: DreamBoothJobStatus, attempts: Sequence[Attempt], now: datetime) -> datetime:
+def _ended_at(before: WorkloadStatus, attempts: Sequence[Attempt], now: datetime) -> datetime:
     """Completion time of a DreamBoothJob: the end of its last attempt if that is new, else now."""
     known = {attempt.number for attempt in before.attempts if attempt.completion_time}
     new = attempts[-1].completion_time if attempts and attempts[-1].number not in known else None
     return new or now
 
 
-def _progress(before: TrainingProgress | None, source: StatusInput) -> TrainingProgress | None:
-    if source.job is None:
-        return progress.stopped(before, None)
-    if source.finding.reason == COMPLETE.reason:
-        return progress.completed(before, source.termination_message, source.job.spec)
-    if source.finding.reason not in TRAINS:
-        return progress.stopped(before, source.termination_message)
-    return progress.reported(before, source.snapshot, source.job.spec) if source.snapshot else before
+def _of_job(before: DreamBoothJobStatus, source: StatusInput) -> dict[str, Any]:
+    """Progress and result of a DreamBoothJob."""
+    job, message = source.workload, source.termination_message
+    if not isinstance(job, DreamBoothJob):
+        return {"progress": progress.stopped_training(before.progress, None)}
+    if source.finding.reason == COMPLETE.reason and source.output:
+        done = progress.completed_training(before.progress, message, job.spec)
+        return {"progress": done, "result": result_of_job(source.output, message)}
+    if source.finding.reason not in RUNS:
+        return {"progress": progress.stopped_training(before.progress, message)}
+    known = before.progress
+    return {"progress": progress.reported_training(known, source.snapshot, job.spec) if source.snapshot else known}
+
+
+def _of_scene(before: DreamBoothSceneStatus, source: StatusInput) -> dict[str, Any]:
+    """Progress and result of a DreamBoothScene."""
+    scene, message = source.workload, source.termination_message
+    if not isinstance(scene, DreamBoothScene):
+        return {"progress": progress.stopped_scene(before.progress, None)}
+    if source.finding.reason == COMPLETE.reason and source.output:
+        done = progress.completed_scene(before.progress, message, scene.spec)
+        return {"progress": done, "result": result_of_scene(source.output, message)}
+    if source.finding.reason not in RUNS:
+        return {"progress": progress.stopped_scene(before.progress, message)}
+    known = before.progress
+    return {"progress": progress.reported_scene(known, source.snapshot, scene.spec) if source.snapshot else known}

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from dreambooth_api.status import Condition, ConditionType
-from dreambooth_operator.decide.status.reasons import RESUMED, SOUND, TRAINS, Finding
+from dreambooth_operator.decide.status.reasons import RESUMED, RUNS, SOUND, Finding
 
 READY = "Running", "Suspended", "Complete"
-"""Phases in which a DreamBoothJob is as its spec says."""
+"""Phases in which a workload is as its spec says."""
 ORDER: Sequence[ConditionType] = (
     "Accepted",
     "Running",
@@ -58,7 +58,7 @@ def conditions_of(
     """
     states = {
         "Accepted": (accepted, SOUND() if accepted else objection or finding),
-        "Running": (finding.reason in TRAINS, finding),
+        "Running": (finding.reason in RUNS, finding),
     }
     suspended, ended = finding.phase == "Suspended", finding.phase in ("Complete", "Failed")
     if suspended or find(before, "Suspended"):

@@ -1,4 +1,4 @@
-"""Diagnoses a running attempt: why its pods do not train, if they don't."""
+"""Diagnoses a running attempt: why its pods do not run, if they don't."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.endings import disruption_of
-from dreambooth_operator.decide.status.reasons import Finding
+from dreambooth_operator.decide.status.reasons import Finding, Reason
 from dreambooth_operator.decide.status.refusals import refused
 from dreambooth_operator.objects.names import LABEL_QUEUE
 from dreambooth_operator.objects.observed import Object
@@ -66,6 +66,8 @@ class Running:
     """Why the operator rejects the trainer's answers about its progress."""
     unbound_claims: Mapping[str, str] = field(default_factory=dict)
     """The claims of unscheduled pods that have no volume, each with the reason in its Events."""
+    works: Reason = reasons.TRAINING
+    """The reason while all pods run."""
 
 
 def diagnose(attempt: Running) -> Diagnosis:
@@ -101,7 +103,7 @@ def diagnose(attempt: Running) -> Diagnosis:
     if attempt.progress_error:
         finding = reasons.PROGRESS_REFUSED(number=attempt.number, pods=pods, detail=attempt.progress_error)
         return Diagnosis(finding, due)
-    return Diagnosis(reasons.TRAINING(number=attempt.number, pods=pods), due)
+    return Diagnosis(attempt.works(number=attempt.number, pods=pods), due)
 
 
 def _is_closing(pod: Object) -> bool:

@@ -1,13 +1,13 @@
 """Derives Events from the difference between the previous and the new status."""
 
-from dreambooth_api.status import DreamBoothJobStatus
+from dreambooth_api.status import WorkloadStatus
 from dreambooth_operator.decide.status.conditions import find, holds
 from dreambooth_operator.decide.status.reasons import RESUMED, Finding
 from dreambooth_operator.decide.status.termination_message import COMPLETED
 from dreambooth_operator.objects.observed import Event
 
 
-def events_of(before: DreamBoothJobStatus, after: DreamBoothJobStatus, finding: Finding) -> list[Event]:
+def events_of(before: WorkloadStatus, after: WorkloadStatus, finding: Finding) -> list[Event]:
     """Events about an attempt that ended, the end of a suspension, and a new finding.
 
     Args:

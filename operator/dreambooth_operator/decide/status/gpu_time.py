@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from dreambooth_api.status import DreamBoothJobStatus
+from dreambooth_api.status import WorkloadStatus
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import (
     condition_of,
@@ -30,7 +30,7 @@ class GpuTime(NamedTuple):
     """Start of the current period."""
 
 
-def gpu_time(before: DreamBoothJobStatus, pods: Sequence[Object], gpus: int, now: datetime) -> GpuTime:
+def gpu_time(before: WorkloadStatus, pods: Sequence[Object], gpus: int, now: datetime) -> GpuTime:
     """Updates the GPU time.
 
     Args:

@@ -4,9 +4,10 @@ insignificant changes cause no status updates."""
 from datetime import UTC, datetime
 from typing import Any
 
+from dreambooth_api.dreamboothscene import DreamBoothSceneSpec
 from dreambooth_api.job import DreamBoothJobSpec
 from dreambooth_api.progress import LONGEST_WARNING, Snapshot
-from dreambooth_api.status import ClassImages, TrainingProgress
+from dreambooth_api.status import ClassImages, Pictures, SceneProgress, TrainerProgress, TrainingProgress
 from dreambooth_operator.decide.status.termination_message import TerminationMessage, count, rounded, text
 
 MEMORY_STEP = 64 * 2**20
@@ -15,60 +16,104 @@ ETA_STEPS = ((120, 5), (1800, 30), (7200, 60))
 """(bound, step) in seconds: an ETA below a bound is rounded to multiples of its step; a longer one to ten minutes."""
 
 
-def reported(before: TrainingProgress | None, snapshot: Snapshot, spec: DreamBoothJobSpec) -> TrainingProgress:
-    """The progress after a report of the trainer."""
+def reported_training(before: TrainingProgress | None, snapshot: Snapshot, spec: DreamBoothJobSpec) -> TrainingProgress:
+    """The progress of a training after a report of the trainer."""
     known = before or TrainingProgress()
     images = snapshot.class_images
     progress = TrainingProgress(
-        phase=snapshot.phase,
+        **_common(known, snapshot),
         step=min(count(snapshot.step) or 0, spec.training.steps),
         total_steps=spec.training.steps,
-        percent=max(known.percent, min(int(rounded(snapshot.percent) or 0), 99)),
         loss=rounded(snapshot.loss),
         prior_loss=rounded(snapshot.prior_loss),
         steps_per_second=rounded(snapshot.steps_per_second, 2),
-        eta_seconds=_eta(snapshot.eta_seconds),
         class_images=ClassImages(done=min(count(images.done) or 0, spec.prior.images), total=spec.prior.images)
         if spec.prior.enabled
         else None,
-        identifier=text(snapshot.identifier) or known.identifier,
-        warnings=[line for one in snapshot.warnings if (line := text(one, LONGEST_WARNING))] or known.warnings,
-        device=text(snapshot.device) or known.device,
-        memory_bytes=_memory(snapshot.memory_bytes),
-        device_memory_bytes=_memory(snapshot.device_memory_bytes),
-        updated_at=_moment(snapshot.updated_at),
     )
     return known if _same(progress, known) else progress
 
 
-def stopped(before: TrainingProgress | None, termination: TerminationMessage | None) -> TrainingProgress | None:
+def reported_scene(before: SceneProgress | None, snapshot: Snapshot, spec: DreamBoothSceneSpec) -> SceneProgress:
+    """The progress of a scene after a report of the trainer."""
+    known, total = before or SceneProgress(), spec.pictures
+    generated = next((one for one in snapshot.phases if one.name == "generate"), None)
+    begun = generated is not None and generated.total is not None
+    progress = SceneProgress(
+        **_common(known, snapshot),
+        step=count(snapshot.step) or 0,
+        pictures=Pictures(done=min(count(generated.done) or 0, total), total=total)
+        if generated and begun
+        else known.pictures,
+    )
+    return known if _same(progress, known) else progress
+
+
+def stopped_training(
+    before: TrainingProgress | None, termination: TerminationMessage | None
+) -> TrainingProgress | None:
     """The progress while no trainer runs: the step is that of the termination message, and ETA and speed are removed."""
     if before is None and termination is None:
         return None
     known = before or TrainingProgress()
-    step = termination.step if termination and termination.step is not None else known.step
-    return known.model_copy(update={"step": step, "eta_seconds": None, "steps_per_second": None})
+    return known.model_copy(update={"step": _step(known, termination), "eta_seconds": None, "steps_per_second": None})
 
 
-def completed(
+def stopped_scene(before: SceneProgress | None, termination: TerminationMessage | None) -> SceneProgress | None:
+    """The same for a scene."""
+    if before is None and termination is None:
+        return None
+    known = before or SceneProgress()
+    return known.model_copy(update={"step": _step(known, termination), "eta_seconds": None})
+
+
+def completed_training(
     before: TrainingProgress | None, termination: TerminationMessage | None, spec: DreamBoothJobSpec
 ) -> TrainingProgress:
-    """The progress of a complete run."""
-    known = stopped(before, termination) or TrainingProgress()
+    """The progress of a complete training."""
+    known, steps = stopped_training(before, termination) or TrainingProgress(), spec.training.steps
+    return known.model_copy(update={**_ended(known, termination), "step": steps, "total_steps": steps})
+
+
+def completed_scene(
+    before: SceneProgress | None, termination: TerminationMessage | None, spec: DreamBoothSceneSpec
+) -> SceneProgress:
+    """The progress of a complete scene."""
+    known, total = stopped_scene(before, termination) or SceneProgress(), spec.pictures
+    pictures = Pictures(done=total, total=total)
+    return known.model_copy(update={**_ended(known, termination), "pictures": pictures})
+
+
+def _common(known: TrainerProgress, snapshot: Snapshot) -> dict[str, Any]:
+    """The fields of both kinds of progress, except the step."""
+    return {
+        "phase": snapshot.phase,
+        "percent": max(known.percent, min(int(rounded(snapshot.percent) or 0), 99)),
+        "eta_seconds": _eta(snapshot.eta_seconds),
+        "identifier": text(snapshot.identifier) or known.identifier,
+        "warnings": [line for one in snapshot.warnings if (line := text(one, LONGEST_WARNING))] or known.warnings,
+        "device": text(snapshot.device) or known.device,
+        "memory_bytes": _memory(snapshot.memory_bytes),
+        "device_memory_bytes": _memory(snapshot.device_memory_bytes),
+        "updated_at": _moment(snapshot.updated_at),
+    }
+
+
+def _step(known: TrainerProgress, termination: TerminationMessage | None) -> int:
+    return termination.step if termination and termination.step is not None else known.step
+
+
+def _ended(known: TrainerProgress, termination: TerminationMessage | None) -> dict[str, Any]:
     identifier = text(termination.result.get("identifier")) if termination else None
     warnings = list(termination.warnings) if termination else []
-    steps = spec.training.steps
-    update = {
+    return {
         "percent": 100,
-        "step": steps,
-        "total_steps": steps,
         "identifier": identifier or known.identifier,
         "warnings": warnings or known.warnings,
     }
-    return known.model_copy(update=update)
 
 
-def _same(one: TrainingProgress, other: TrainingProgress) -> bool:
+def _same(one: TrainerProgress, other: TrainerProgress) -> bool:
     """Whether two reports are equal except for their time."""
     return one.model_copy(update={"updated_at": other.updated_at}) == other
 

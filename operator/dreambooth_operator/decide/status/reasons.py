@@ -1,4 +1,4 @@
-"""All reasons of conditions and Events of a DreamBoothJob, with their messages: what happened and what to do.
+"""All reasons of conditions and Events of workloads, with their messages: what happened and what to do.
 
     Reason("Unschedulable", "Pending", "Warning",  "...{detail}...")
            reason           phase      event type  message
@@ -17,7 +17,7 @@ LENGTH = 1000
 
 
 class Finding(NamedTuple):
-    """A finding about a DreamBoothJob: a reason with a complete message."""
+    """A finding about a workload: a reason with a complete message."""
 
     reason: str
     """`reason` of conditions and Events."""
@@ -58,9 +58,7 @@ def sentence(text: str) -> str:
 
 # The spec.
 SOUND = Reason("Sound", "Pending", None, "The spec is valid.")
-INVALID_CONFIG = Reason(
-    "InvalidConfig", "Failed", "Warning", "{problems} Delete the DreamBoothJob and apply a corrected manifest."
-)
+INVALID_CONFIG = Reason("InvalidConfig", "Failed", "Warning", "{problems} Delete it and apply a corrected manifest.")
 
 NEWER_SPEC = Reason(
     "NewerSpec",
@@ -71,12 +69,12 @@ NEWER_SPEC = Reason(
 )
 
 # Before an attempt.
-RECHECKED = "The DreamBoothJob then starts automatically."
+RECHECKED = "It then starts automatically."
 RUNTIME_NOT_FOUND = Reason(
     "RuntimeNotFound",
     "Pending",
     "Warning",
-    "DreamBoothRuntime {name} (spec.runtime) does not exist. Ask an administrator to create it, or delete the DreamBoothJob "
+    "DreamBoothRuntime {name} (spec.runtime) does not exist. Ask an administrator to create it, or delete this object "
     "and apply it {alternative}. " + RECHECKED,
 )
 RUNTIME_FORBIDDEN = Reason(
@@ -84,14 +82,14 @@ RUNTIME_FORBIDDEN = Reason(
     "Pending",
     "Warning",
     "Namespace {namespace} may not use DreamBoothRuntime {name} (spec.runtime): its labels do not match the "
-    "namespaceSelector of the runtime. Ask an administrator to label the namespace, or delete the DreamBoothJob and apply "
+    "namespaceSelector of the runtime. Ask an administrator to label the namespace, or delete this object and apply "
     "it {alternative}. " + RECHECKED,
 )
 RUNTIME_NOT_NAMED = Reason(
     "RuntimeNotNamed",
     "Pending",
     "Warning",
-    "spec.runtime is not set, and namespace {namespace} has no default runtime. Delete the DreamBoothJob and apply it with "
+    "spec.runtime is not set, and namespace {namespace} has no default runtime. Delete this object and apply it with "
     "one of these runtimes: {names}; or ask an administrator to set spec.default of one of them. " + RECHECKED,
 )
 RUNTIME_UNSOUND = Reason(
@@ -124,15 +122,15 @@ BEING_DELETED = Reason(
     "BeingDeleted",
     "Pending",
     "Warning",
-    "{kind} {name} is being deleted. The DreamBoothJob starts after that. If the deletion does not finish, find out what "
+    "{kind} {name} is being deleted. The next attempt starts after that. If the deletion does not finish, find out what "
     "blocks it: kubectl describe {kind} {name}.",
 )
 NAME_TAKEN = Reason(
     "NameTaken",
     "Pending",
     "Warning",
-    "{kind} {name} already exists and {origin}. The DreamBoothJob needs this name: delete the {kind}, or choose another name "
-    "for the DreamBoothJob{alternative}.",
+    "{kind} {name} already exists and {origin}. The name is needed: delete the {kind}, or apply this object under another name"
+    "{alternative}.",
 )
 LEFTOVERS = Reason(
     "WaitingForLeftovers",
@@ -144,10 +142,30 @@ ORPHANS = Reason(
     "OrphanedObjects",
     "Pending",
     "Warning",
-    "An earlier DreamBoothJob {name} was deleted without its objects, and the DreamBoothJob needs their names. A running Job "
-    "still trains; wait for it if you need its result. Then delete them: kubectl delete {objects}. " + RECHECKED,
+    "An earlier {kind} {name} was deleted without its objects, and this one needs their names. A running Job "
+    "still works; wait for it if you need its result. Then delete them: kubectl delete {objects}. " + RECHECKED,
 )
-MISSING = {reason.reason for reason in (RUNTIME_NOT_FOUND, CONFIG_MAP_NOT_FOUND, CLAIM_NOT_FOUND)}
+JOB_NOT_FOUND = Reason(
+    "JobNotFound",
+    "Pending",
+    "Warning",
+    "DreamBoothJob {name} (spec.jobName) does not exist in namespace {namespace}. Apply it; if it was deleted, with the same "
+    "output. " + RECHECKED,
+)
+JOB_NOT_ENDED = Reason(
+    "JobNotEnded",
+    "Pending",
+    "Normal",
+    "DreamBoothJob {name} (spec.jobName) has not ended yet; its phase is {phase}. The scene starts when it is complete.",
+)
+JOB_NEVER_STARTED = Reason(
+    "JobNeverStarted",
+    "Pending",
+    "Warning",
+    "DreamBoothJob {name} (spec.jobName) failed before it started: {detail} The scene starts when a corrected one of the same "
+    "name is complete.",
+)
+MISSING = {one.reason for one in (RUNTIME_NOT_FOUND, CONFIG_MAP_NOT_FOUND, CLAIM_NOT_FOUND, JOB_NOT_FOUND)}
 """Reasons of objects that do not exist."""
 AWAITED = Reason("WaitingForObjects", "Pending", None, "{detail}")
 REFUSED = Reason(
@@ -161,7 +179,7 @@ QUOTA_EXCEEDED = Reason(
     "Pending",
     "Warning",
     "A ResourceQuota of the namespace does not allow {what}: {detail} Wait until other workloads end, ask an administrator "
-    "for a larger quota, or delete the DreamBoothJob and apply it with smaller requests (spec.resources, spec.volumes). "
+    "for a larger quota, or delete this object and apply it with smaller requests (spec.resources, spec.volumes). "
     + RECHECKED,
 )
 QUOTA_UNSPECIFIED = Reason(
@@ -175,21 +193,21 @@ LIMIT_RANGE_EXCEEDED = Reason(
     "LimitRangeExceeded",
     "Pending",
     "Warning",
-    "A LimitRange of the namespace does not allow {what}: {detail} Delete the DreamBoothJob and apply it with values within "
+    "A LimitRange of the namespace does not allow {what}: {detail} Delete this object and apply it with values within "
     "the limits (spec.resources, spec.volumes), or ask an administrator to change them. " + RECHECKED,
 )
 NAMESPACE_DELETED = Reason(
     "NamespaceTerminating",
     "Pending",
     None,
-    "The namespace is being deleted, and the DreamBoothJob with it: {what} can't be created any more. Kubernetes waits for pods "
+    "The namespace is being deleted, and this object with it: {what} can't be created any more. Kubernetes waits for pods "
     "that save a checkpoint.",
 )
 BACK_OFF = Reason(
     "BackOff",
     "Retrying",
     "Normal",
-    "Attempt {number} failed with {reason}: {detail} Attempt {next} starts at {time} and resumes from the last checkpoint.",
+    "Attempt {number} failed with {reason}: {detail} Attempt {next} starts at {time} and resumes from the last saved state.",
 )
 
 # A running attempt.
@@ -200,7 +218,7 @@ HELD = Reason(
     "Queued",
     "Warning",
     "Job {job} was suspended by another user or controller. To resume it: kubectl patch job {job} --type merge -p "
-    """'{{"spec":{{"suspend":false}}}}'; to suspend a DreamBoothJob, set its spec.suspend.""",
+    """'{{"spec":{{"suspend":false}}}}'; to suspend a DreamBoothJob or DreamBoothScene, set its spec.suspend.""",
 )
 NO_PODS = Reason(
     "NoPods",
@@ -213,7 +231,7 @@ UNSCHEDULABLE = Reason(
     "Unschedulable",
     "Pending",
     "Warning",
-    "Pod {pod} can't be scheduled: {detail} Wait for a suitable node, ask an administrator for one, or apply a DreamBoothJob "
+    "Pod {pod} can't be scheduled: {detail} Wait for a suitable node, ask an administrator for one, or apply this object "
     "with smaller requests (spec.resources, spec.scheduling).",
 )
 CLAIM_UNBOUND = Reason(
@@ -221,7 +239,7 @@ CLAIM_UNBOUND = Reason(
     "Pending",
     "Warning",
     "Pod {pod} can't be scheduled, as PersistentVolumeClaim {claim} has no volume: {detail} Ask an administrator for a volume or "
-    "for the StorageClass of the claim, or delete the DreamBoothJob and the claim, and apply it with another claim or class "
+    "for the StorageClass of the claim, or delete this object and the claim, and apply it with another claim or class "
     "(spec.volumes).",
 )
 IMAGE_PULL_FAILED = Reason(
@@ -258,32 +276,33 @@ CREATING = Reason(
     "kubectl describe pod {pod}.",
 )
 TRAINING = Reason("Training", "Running", "Normal", "Attempt {number} is running in {pods}.")
+GENERATING = Reason("Generating", "Running", "Normal", "Attempt {number} is running in {pods}.")
 PROGRESS_REFUSED = Reason(
     "ProgressRefused",
     "Running",
     "Warning",
-    "Attempt {number} is running in {pods}, but the operator rejects its progress: {detail} The training continues; only its "
+    "Attempt {number} is running in {pods}, but the operator rejects its progress: {detail} The attempt continues; only its "
     "progress is unknown. Use a trainer image of the same version as the operator.",
 )
-TRAINS = {TRAINING.reason, PROGRESS_REFUSED.reason}
+RUNS = {TRAINING.reason, GENERATING.reason, PROGRESS_REFUSED.reason}
 """Reasons of an attempt whose pods are all running."""
 ENDING = Reason("Ending", "Running", None, "The pods of attempt {number} have ended; Job {job} is about to end.")
 STOPPING = Reason(
     "Stopping",
     "Starting",
     "Normal",
-    "Pod {pod} is terminating and saves a checkpoint. Another pod will resume from it.",
+    "Pod {pod} is terminating and saves its state. Another pod will resume from it.",
 )
 NODE_SILENT = Reason(
     "NodeSilent",
     "Starting",
     "Warning",
     "Pod {pod} should have ended, but its node {node} does not confirm that, and a second pod must not write to the same "
-    "folder. If the node does not return, ask an administrator to delete the Node object {node}: the DreamBoothJob then resumes.",
+    "folder. If the node does not return, ask an administrator to delete the Node object {node}: another pod then resumes.",
 )
 
 # Disruptions: the cluster removed a pod. They don't count for `retries`.
-RESUMES = "The training resumes from its last checkpoint."
+RESUMES = "The next pod resumes from the last saved state."
 EVICTED = Reason("Evicted", "Retrying", "Warning", "Pod {pod} was evicted: {detail} " + RESUMES)
 PREEMPTED = Reason(
     "Preempted", "Retrying", "Warning", "Pod {pod} was preempted by a pod with higher priority: {detail} " + RESUMES
@@ -323,23 +342,23 @@ NEVER_RAN = "Pod {pod} was deleted before its container ran."
 DELETED = "Pod {pod} was deleted."
 POD_GONE = "The pods no longer exist. Message of the Job: {detail}"
 
-# Ends of a DreamBoothJob.
-COMPLETE = Reason("Complete", "Complete", "Normal", "The model is in folder {path} of claim {claim}.")
+# Ends of a workload.
+COMPLETE = Reason("Complete", "Complete", "Normal", "The result is in folder {path} of claim {claim}.")
 RETRIES_USED_UP = "{detail} That was failure {failures}, and spec.retries allows {retries}."
 DEADLINE_EXCEEDED = Reason(
     "DeadlineExceeded",
     "Failed",
     "Warning",
-    "The DreamBoothJob exceeded {field} ({seconds}) after the start of its first pod. Apply it again with a longer deadline or "
-    "another runtime, and with the same output: it resumes from the last checkpoint.",
+    "{field} ({seconds}) was exceeded after the start of the first pod. Delete this object and apply it again with a longer "
+    "deadline or another runtime, and with the same output: it resumes from the last saved state.",
 )
 
 PENDING_DEADLINE_EXCEEDED = Reason(
     "PendingDeadlineExceeded",
     "Failed",
     "Warning",
-    "No pod started within {seconds} seconds (pendingDeadlineSeconds). Last reason: {detail} Resolve it and apply the "
-    "DreamBoothJob again.",
+    "No pod started within {seconds} seconds (pendingDeadlineSeconds). Last reason: {detail} Resolve it, delete this object and "
+    "apply it again.",
 )
 
 # Suspension.
@@ -347,7 +366,7 @@ SUSPENDED = Reason(
     "Suspended",
     "Suspended",
     "Normal",
-    "spec.suspend is true. Running pods save a checkpoint and end. To resume, set it to false.",
+    "spec.suspend is true. Running pods save their state and end. To resume, set it to false.",
 )
 RESUMED = Reason("Resumed", "Pending", None, "spec.suspend is false.")
 
@@ -361,5 +380,5 @@ def together(findings: Sequence[Finding]) -> Finding:
 
 
 def failed(reason: str, message: str) -> Finding:
-    """The finding that a DreamBoothJob has failed with a class of failure."""
+    """The finding that a workload has failed with a class of failure."""
     return Finding(reason, "Failed", "Warning", clean(message))

@@ -1,4 +1,5 @@
-"""Compares the objects for `manifests/CASE/input.yaml` with `expected.yaml`; a case may have a runtime in `runtime.yaml`.
+"""Compares the objects for `manifests/CASE/input.yaml` with `expected.yaml`; a case may have a runtime in `runtime.yaml`, and the
+DreamBoothJob that a DreamBoothScene names in `job.yaml`.
 
 After an intended change: `REFRESH=1 pytest tests/operator/decide/builders`, then review the diff.
 """
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from dreambooth_api.cluster_rules import validate
+from dreambooth_api.cluster_rules import readable, validate
+from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.runtime import DreamBoothRuntimeSpec, Runtime
 from dreambooth_operator.decide.policies.apply_runtime import with_runtime
-from dreambooth_operator.decide.policies.limits import violations
+from dreambooth_operator.decide.policies.limits import Asked, violations
 from dreambooth_operator.decide.policies.start import plan_start
+from dreambooth_operator.decide.programs import program_of
 from dreambooth_operator.settings import Settings
 from tests.patience import PATIENCE
 
@@ -25,20 +28,27 @@ SETTINGS = Settings(trainer_image="registry/trainer:1", image_pull_secrets=["pul
 def made_for(file: Path) -> str:
     owner = yaml.safe_load(file.read_text())
     owner["metadata"] |= {"namespace": "space", "uid": "uid-1"}
-    job, problems = validate(owner)
-    assert job is not None, problems
+    workload, problems = validate(owner)
+    assert workload is not None, problems
+    trained = None
+    if (named := file.with_name("job.yaml")).exists():
+        trained = readable(yaml.safe_load(named.read_text()))
+        assert isinstance(trained, DreamBoothJob)
     runtime = Runtime(None, DreamBoothRuntimeSpec())
     if (given := file.with_name("runtime.yaml")).exists():
         item = yaml.safe_load(given.read_text())
         runtime = Runtime(item["metadata"]["name"], DreamBoothRuntimeSpec.model_validate(item["spec"], by_name=False))
-        assert violations(job, runtime) == []
-    start = plan_start(owner, with_runtime(job, runtime), 0, {}, runtime, SETTINGS)
+    applied = with_runtime(workload, runtime)
+    program = program_of(applied, trained)
+    assert program is not None
+    assert runtime.name is None or violations(Asked(workload, program), runtime) == []
+    start = plan_start(owner, applied, program, 0, {}, runtime, SETTINGS)
     documents: list[dict[str, Any]] = [*start.apply, *start.create]
     return yaml.safe_dump_all(documents, sort_keys=False, width=120)
 
 
 @pytest.mark.parametrize("case", sorted(folder.name for folder in CASES.iterdir()))
-def test_objects_of_a_dreamboothjob(case: str) -> None:
+def test_objects_of_a_workload(case: str) -> None:
     expected, made = CASES / case / "expected.yaml", made_for(CASES / case / "input.yaml")
     if os.environ.get("REFRESH"):
         expected.write_text(made)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dreambooth_operator.decide.builders.network_policy import build_network_policy
+from dreambooth_operator.decide.programs import training_program
 from dreambooth_operator.settings import Settings, settings_from
 from tests.operator.pieces import OWNER, UID, read
 
@@ -18,7 +19,8 @@ OPERATOR = {"app.kubernetes.io/name": "dreambooth-operator"}
 def policy(spec: dict[str, Any], **settings: str) -> dict[str, Any]:
     given = {"trainer_image": "t", "namespace": "system", "monitoring_namespaces": "monitoring", **settings}
     read_settings: Settings = settings_from({f"DREAMBOOTH_{name.upper()}": value for name, value in given.items()})
-    return dict(build_network_policy(OWNER, read(**spec), read_settings)["spec"])
+    job = read(**spec)
+    return dict(build_network_policy(OWNER, job, training_program(job), read_settings)["spec"])
 
 
 def matches(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:

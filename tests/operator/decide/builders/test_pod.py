@@ -3,18 +3,20 @@ from typing import Any
 from dreambooth_api.runtime import DreamBoothRuntimeSpec
 from dreambooth_api.runtime_pods import OWN_VARIABLES, is_reserved
 from dreambooth_operator.decide.builders.pod import build_pod_template
+from dreambooth_operator.decide.programs import training_program
 from dreambooth_operator.objects import names
 from tests.operator.fake_cluster import SETTINGS
-from tests.operator.pieces import read
+from tests.operator.pieces import OWNER, read
 
-LABELS = {**names.labels("dog"), names.LABEL_UID: "uid", names.LABEL_ATTEMPT: "0"}
+LABELS = {**names.labels(OWNER), **names.selector(OWNER), names.LABEL_ATTEMPT: "0"}
 CERTIFICATES = {"caBundle": {"configMapName": "trusted"}}
 GATED = {"source": "hf://a/b", "tokenSecret": {"name": "hub"}}
 
 
 def template(runtime: dict[str, Any], **spec: Any) -> dict[str, Any]:
     given = DreamBoothRuntimeSpec.model_validate(runtime, by_name=False)
-    return build_pod_template(read(**spec), "dog-0", dict(LABELS), given, SETTINGS)
+    job = read(**spec)
+    return build_pod_template(job, training_program(job), "dog-0", dict(LABELS), given, SETTINGS)
 
 
 def test_a_runtime_can_not_replace_what_the_operator_sets() -> None:

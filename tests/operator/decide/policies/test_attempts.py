@@ -16,7 +16,7 @@ from dreambooth_operator.decide.policies.attempts import (
     with_current_attempt,
 )
 from dreambooth_operator.decide.status.reasons import LENGTH
-from tests.operator.pieces import at, failed_pod, holding, job, pod, running
+from tests.operator.pieces import at, failed_pod, holding, job, pod, read, running
 
 FAILED, COMPLETE = holding("Failed", 60), holding("Complete", 60)
 BROKEN = failed_pod(8, json.dumps({"reason": "CommunicationFailure", "message": "a peer died", "step": 7}))
@@ -136,7 +136,7 @@ def test_pruned_records_do_not_come_back() -> None:
     ],
 )
 def test_the_current_attempt_is_the_open_one_or_a_new_one(known: list[Attempt], expected: list[int]) -> None:
-    attempts = with_current_attempt(known, "dog")
+    attempts = with_current_attempt(known, read())
     assert [one.number for one in attempts] == expected
     assert attempts[-1].job_name == f"dog-{expected[-1]}"
 

@@ -3,8 +3,14 @@ from typing import Any
 import pytest
 
 from dreambooth_api.runtime import DreamBoothRuntimeSpec, Runtime
-from dreambooth_operator.decide.policies.limits import is_allowed, violations
+from dreambooth_operator.decide.policies.limits import Asked, is_allowed, violations
+from dreambooth_operator.decide.programs import training_program
 from tests.operator.pieces import read
+
+
+def asked(**spec: Any) -> Asked:
+    job = read(**spec)
+    return Asked(job, training_program(job))
 
 
 def runtime(**spec: Any) -> Runtime:
@@ -100,12 +106,12 @@ PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}
     ],
 )
 def test_violations_name_the_field(spec: Any, given: Any, field: str | None) -> None:
-    assert [problem.field for problem in violations(read(**spec), runtime(**given))] == ([field] if field else [])
+    assert [problem.field for problem in violations(asked(**spec), runtime(**given))] == ([field] if field else [])
 
 
 def test_all_violations_are_reported_at_once_with_value_and_limit() -> None:
-    asked = read(training={"steps": 800}, resources={"nodes": 4, "gpusPerNode": 2})
-    said = [str(problem) for problem in violations(asked, runtime(limits={"steps": 400, "gpus": 4}))]
+    much = asked(training={"steps": 800}, resources={"nodes": 4, "gpusPerNode": 2})
+    said = [str(problem) for problem in violations(much, runtime(limits={"steps": 400, "gpus": 4}))]
     assert said == [
         "spec.training.steps: 800 exceeds the limit of the runtime small: 400. Reduce it, or choose another runtime.",
         "spec.resources: '4 nodes of 2 GPUs' exceeds the limit of the runtime small: 4. Reduce it, or choose another runtime.",
@@ -113,7 +119,7 @@ def test_all_violations_are_reported_at_once_with_value_and_limit() -> None:
 
 
 def test_without_a_runtime_only_the_image_and_the_secret_are_checked() -> None:
-    free = read(scheduling={"priorityClassName": "a", "tolerations": [GPU]}, image="own:1", model=GATED)
+    free = asked(scheduling={"priorityClassName": "a", "tolerations": [GPU]}, image="own:1", model=GATED)
     found = violations(free, Runtime(None, DreamBoothRuntimeSpec()))
     assert [one.field for one in found] == ["spec.image", "spec.model.tokenSecret.name"]
     assert found[1].remedy == "Remove it, or ask an administrator to add it to tokenSecretNames of the operator"

@@ -4,8 +4,11 @@ import pytest
 
 from dreambooth_api.runtime_pods import CaBundle
 from dreambooth_operator.decide.policies.preflight import CLAIM, created_objects, preflight_failures, required_objects
+from dreambooth_operator.decide.programs import training_program
+from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.objects.names import LABEL_JOB
 from dreambooth_operator.objects.observed import Reference
+from dreambooth_operator.settings import Settings
 from tests.operator.fake_cluster import SETTINGS
 from tests.operator.pieces import OWNER, UID, read
 
@@ -49,7 +52,7 @@ def photos(**images: Any) -> dict[str, Any]:
     ],
 )
 def test_required_objects(spec: dict[str, Any], expected: dict[Any, str]) -> None:
-    assert required_objects(read(**spec), None) == expected
+    assert required_objects(training_program(read(**spec)), None) == expected
 
 
 @pytest.mark.parametrize(
@@ -61,13 +64,22 @@ def test_required_objects(spec: dict[str, Any], expected: dict[Any, str]) -> Non
     ],
 )
 def test_created_objects(spec: dict[str, Any], expected: list[Any]) -> None:
-    assert created_objects(read(**spec), 3, SETTINGS) == expected
+    job = read(**spec)
+    assert created_objects(job, training_program(job), 3, SETTINGS) == expected
 
 
 def test_no_network_policy_is_created_if_they_are_disabled() -> None:
     settings = SETTINGS.model_copy(update={"network_policies": False})
-    assert created_objects(read(), 3, settings) == [CONFIG, JOB, OUTPUT]
-    assert preflight_failures(OWNER, read(), 3, {PHOTOS: item(), POLICY: item()}, settings) == []
+    assert created_objects(read(), training_program(read()), 3, settings) == [CONFIG, JOB, OUTPUT]
+    assert failures({}, {PHOTOS: item(), POLICY: item()}, settings) == []
+
+
+def failures(
+    spec: dict[str, Any], present: Any, settings: Settings = SETTINGS, bundle: CaBundle | None = None, **more: Any
+) -> list[Finding]:
+    job = read(**spec)
+    program = training_program(job)
+    return preflight_failures(OWNER, program, created_objects(job, program, 3, settings), present, bundle, **more)
 
 
 def item(*owners: dict[str, Any], leaving: bool = False, label: str = "", **more: Any) -> dict[str, Any]:
@@ -107,28 +119,26 @@ def item(*owners: dict[str, Any], leaving: bool = False, label: str = "", **more
     ],
 )
 def test_a_failed_check(spec: dict[str, Any], present: dict[Reference, Any], expected: str | None) -> None:
-    found = preflight_failures(OWNER, read(**spec), 3, {PHOTOS: item(), **present}, SETTINGS)
+    found = failures(spec, {PHOTOS: item(), **present})
     assert [one.reason for one in found] == ([expected] if expected else [])
 
 
 def test_all_failed_checks_are_reported_at_once() -> None:
-    found = preflight_failures(
-        OWNER, read(**SHELF), 3, {PHOTOS: None, CONFIG: item(), POLICY: item()}, SETTINGS, reported={POLICY}
-    )
+    found = failures(SHELF, {PHOTOS: None, CONFIG: item(), POLICY: item()}, reported={POLICY})
     assert [one.reason for one in found] == ["ClaimNotFound", "ConfigMapNotFound", "NameTaken"]
 
 
 def test_the_message_names_the_field_or_the_owner() -> None:
-    (missing,) = preflight_failures(OWNER, read(), 3, {PHOTOS: None}, SETTINGS)
+    (missing,) = failures({}, {PHOTOS: None})
     assert missing.message.startswith("ConfigMap photos (spec.subject.images.configMap.name)")
     owner = {"kind": "Deployment", "name": "web", "uid": "x", "controller": True}
-    (taken,) = preflight_failures(OWNER, read(), 3, {PHOTOS: item(), CONFIG: item(owner)}, SETTINGS)
+    (taken,) = failures({}, {PHOTOS: item(), CONFIG: item(owner)})
     assert "belongs to Deployment web" in taken.message
 
 
 def test_the_certificates_of_the_runtime_must_exist() -> None:
     bundle = CaBundle(config_map_name="trusted")
-    (missing,) = preflight_failures(OWNER, read(), 3, {PHOTOS: item()}, SETTINGS, bundle)
+    (missing,) = failures({}, {PHOTOS: item()}, bundle=bundle)
     assert missing.message.startswith("ConfigMap trusted (spec.caBundle.configMapName of its runtime) does not exist")
     trusted = Reference("ConfigMap", "trusted")
-    assert preflight_failures(OWNER, read(), 3, {PHOTOS: item(), trusted: item()}, SETTINGS, bundle) == []
+    assert failures({}, {PHOTOS: item(), trusted: item()}, bundle=bundle) == []

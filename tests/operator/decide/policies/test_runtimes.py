@@ -95,11 +95,13 @@ def test_label_selectors_match_as_in_kubernetes(selector: Any, labels: dict[str,
     ],
 )
 def test_the_namespace_is_requested_only_if_its_labels_matter(spec: Any, runtimes: Any, expected: bool) -> None:
-    assert (NAMESPACE in required_references(read(**spec), runtimes)) is expected
+    assert (NAMESPACE in required_references(read(**spec), None, runtimes)) is expected
 
 
 def test_claims_of_all_candidate_runtimes_are_requested() -> None:
     runtimes = [published(name, volumes={"cache": {"claimName": f"cache-{name}"}}) for name in "ab"]
     claims = {Reference("PersistentVolumeClaim", f"cache-{name}") for name in "ab"}
-    assert claims <= required_references(read(), runtimes)
-    assert claims & required_references(read(runtime="a"), runtimes) == {Reference("PersistentVolumeClaim", "cache-a")}
+    assert claims <= required_references(read(), None, runtimes)
+    assert claims & required_references(read(runtime="a"), None, runtimes) == {
+        Reference("PersistentVolumeClaim", "cache-a")
+    }

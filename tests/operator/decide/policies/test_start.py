@@ -4,6 +4,7 @@ import pytest
 
 from dreambooth_api.runtime import DreamBoothRuntimeSpec, Runtime
 from dreambooth_operator.decide.policies.start import Start, plan_start, refused_write
+from dreambooth_operator.decide.programs import training_program
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.fake_cluster import SETTINGS
 from tests.operator.pieces import OWNER, read
@@ -15,7 +16,8 @@ CONFIG, POLICY = ("ConfigMap", "dog-config"), ("NetworkPolicy", "dog")
 
 
 def start(spec: dict[str, Any], **present: Any) -> Start:
-    return plan_start(OWNER, read(**spec), 3, {CLAIM: present.get("claim")}, NO_RUNTIME, SETTINGS)
+    job = read(**spec)
+    return plan_start(OWNER, job, training_program(job), 3, {CLAIM: present.get("claim")}, NO_RUNTIME, SETTINGS)
 
 
 def kinds(items: list[dict[str, Any]]) -> list[tuple[str, str]]:

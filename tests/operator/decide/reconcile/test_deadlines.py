@@ -179,7 +179,7 @@ def test_the_active_deadline_counts_from_the_first_pod_on_a_node_and_the_pending
     cluster.later(1)
     plan = cluster.settle()
     assert reason(plan) == ("Failed", "DeadlineExceeded"), "later pods that can't be scheduled count"
-    assert "spec.activeDeadlineSeconds (100) after the start of its first pod" in plan.status["message"]
+    assert "spec.activeDeadlineSeconds (100) was exceeded after the start of the first pod" in plan.status["message"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from dreambooth_api.status import Attempt, Condition, DreamBoothJobStatus, TrainingProgress
+from dreambooth_operator.decide.programs.program import Folder
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.compose import StatusInput, compose_status, to_json, with_gpu_time
 from dreambooth_operator.decide.status.reasons import Finding
@@ -24,8 +25,9 @@ FAILED = OPEN.model_copy(update={"completion_time": at(50), "reason": "Killed", 
 
 def made(finding: Finding, before: DreamBoothJobStatus = NEW, **more: Any) -> DreamBoothJobStatus:
     update: dict[str, Any] = {
-        "dreamboothjob": {**OWNER, "metadata": {**OWNER["metadata"], "generation": 3}},
-        "job": read(),
+        "owner": {**OWNER, "metadata": {**OWNER["metadata"], "generation": 3}},
+        "workload": read(),
+        "output": Folder("dog", "dog"),
         "finding": finding,
         "attempts": [OPEN],
         "runtime": None,
@@ -110,7 +112,7 @@ def test_progress_is_kept_without_a_report(finding: Finding) -> None:
 )
 def test_gpus_are_those_of_all_nodes_until_the_last_pod_has_ended(spec: Any, job: Any, finding: Finding) -> None:
     owner = {**OWNER, "spec": spec}
-    held = made(finding, job=job, dreamboothjob=owner, pods=[pod("Running", running())])
+    held = made(finding, workload=job, owner=owner, pods=[pod("Running", running())])
     assert (held.gpu_seconds, held.gpus_held_since) == (0, at(0))
     ended = with_gpu_time(held, owner, [], at(100))
     assert (ended.gpu_seconds, ended.gpus_held_since) == (800, None)
@@ -125,7 +127,7 @@ def test_no_gpus_are_counted_without_valid_resources(resources: Any) -> None:
 
 def test_an_invalid_dreamboothjob_is_not_accepted_and_keeps_its_gpu_time() -> None:
     before = DreamBoothJobStatus(gpu_seconds=5, progress=TrainingProgress(step=7, eta_seconds=60))
-    status = made(UNSOUND, before, job=None)
+    status = made(UNSOUND, before, workload=None)
     accepted: Condition = status.conditions[0]
     assert (accepted.type, accepted.status, status.gpu_seconds) == ("Accepted", "False", 5)
     assert status.progress == TrainingProgress(step=7)

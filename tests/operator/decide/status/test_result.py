@@ -1,7 +1,8 @@
 from typing import Any
 
 from dreambooth_api.status import JobResult
-from dreambooth_operator.decide.status.result import result_of
+from dreambooth_operator.decide.programs.program import Folder
+from dreambooth_operator.decide.status.result import result_of_job
 from dreambooth_operator.decide.status.termination_message import TerminationMessage
 
 
@@ -14,7 +15,7 @@ def test_the_result_of_the_trainer() -> None:
         "step": 12345,
         "subj": 0.81234,
     }
-    assert result_of("dog", "runs/dog", TerminationMessage("Completed", "", 9, said)) == JobResult(
+    assert result_of_job(Folder("dog", "runs/dog"), TerminationMessage("Completed", "", 9, said)) == JobResult(
         claim_name="dog",
         path="runs/dog",
         model="model",
@@ -28,10 +29,10 @@ def test_the_result_of_the_trainer() -> None:
 
 def test_invalid_values_are_removed() -> None:
     said: dict[str, Any] = {"model": {}, "digest": None, "sheet": [], "report": "\n", "step": 1.5, "subj": "0.8"}
-    assert result_of("dog", "dog", TerminationMessage("Completed", "", 9, said)) == JobResult(
+    assert result_of_job(Folder("dog", "dog"), TerminationMessage("Completed", "", 9, said)) == JobResult(
         claim_name="dog", path="dog"
     )
 
 
 def test_the_location_is_known_without_a_termination_message() -> None:
-    assert result_of("shelf", "a/b", None) == JobResult(claim_name="shelf", path="a/b")
+    assert result_of_job(Folder("shelf", "a/b"), None) == JobResult(claim_name="shelf", path="a/b")

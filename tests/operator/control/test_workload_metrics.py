@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 
 from dreambooth_api.status import Condition, DreamBoothJobStatus, TrainingProgress
-from dreambooth_operator.control.dreamboothjob_metrics import (
+from dreambooth_operator.control.workload_metrics import (
     END_REASONS,
     NAMESPACE_SECONDS,
     OTHER,
-    DreamBoothJobMetrics,
+    WorkloadMetrics,
 )
 from dreambooth_operator.decide.status.compose import to_json
 from dreambooth_operator.kube.cache import Store
@@ -22,7 +22,7 @@ class Story:
     def __init__(self) -> None:
         self.now: datetime = at(0)
         self.store = Store()
-        self.metrics = DreamBoothJobMetrics(self.store, lambda: self.now)
+        self.metrics = WorkloadMetrics(self.store, lambda: self.now)
         self.version = 0
 
     def put(self, name: str = "dog", gpus: int = 0, **status: Any) -> dict[str, Any]:

@@ -1,0 +1,144 @@
+"""The program of a DreamBoothJob: the training. Paths of its pictures and models inside the pods are defined here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.training import Images, TrainConfig
+from dreambooth_operator.decide.programs.paths import (
+    CACHE,
+    CLAIM_SCHEME,
+    OUTPUT,
+    PICTURES,
+    inside,
+    mounted_claim,
+    mounted_pictures,
+)
+from dreambooth_operator.decide.programs.program import ClaimMount, Folder, Program
+from dreambooth_operator.objects import names
+
+HUB_SCHEME = "hf://"
+
+
+def training_program(job: DreamBoothJob) -> Program:
+    """The program of a DreamBoothJob.
+
+    Args:
+        job: the DreamBoothJob, with the fields that its runtime sets.
+    """
+    output, cache = job.spec.volumes.output, job.spec.volumes.cache
+    folder = output_of(job)
+    claims = [
+        ClaimMount(folder.claim, OUTPUT, "output", output.claim_name and "volumes.output.claimName", written=True)
+    ]
+    if cache:
+        claims.append(ClaimMount(cache.claim_name, CACHE, "cache", "volumes.cache.claimName", written=True))
+    inputs = dict(_claims_with_pictures(job))
+    for claim, field in claims_with_models(job).items():
+        inputs.setdefault(claim, field)
+    claims += [
+        ClaimMount(claim, mounted_claim(claim), f"input-{number}", field)
+        for number, (claim, field) in enumerate(inputs.items())
+    ]
+    arguments = {"--output": inside(OUTPUT, folder.path), "--cache": cache_folder(job, OUTPUT)}
+    return Program(
+        module="dreambooth_trainer.launch",
+        arguments=[word for option in arguments.items() for word in option],
+        launched=True,
+        file="train.json",
+        settings=_settings(job),
+        output=folder,
+        claims=claims,
+        cache=cache_folder(job, OUTPUT),
+        created=None if output.claim_name else output.create,
+        pictures=_pictures_of(job),
+        token=job.spec.model.token_secret,
+        uses_hub=uses_hub(job),
+    )
+
+
+def output_of(job: DreamBoothJob) -> Folder:
+    """The folder of the run of a DreamBoothJob."""
+    output = job.spec.volumes.output
+    return Folder(output.claim_name or names.claim(job), output.path or job.metadata.name)
+
+
+def cache_folder(job: DreamBoothJob, output: str) -> str:
+    """Folder of class images and downloaded models inside pods.
+
+    Args:
+        job: the DreamBoothJob.
+        output: where the claim for its output is mounted.
+    """
+    cache = job.spec.volumes.cache
+    return inside(CACHE, cache.path or ".") if cache else f"{output}/.cache"
+
+
+def claims_with_models(job: DreamBoothJob) -> Mapping[str, str]:
+    """The claims with models, and the fields of the spec that name them."""
+    model = job.spec.model
+    sources = {
+        "model.source": model.source,
+        "model.config": model.config or "",
+        "evaluation.encoder": job.spec.evaluation.encoder,
+    }
+    named: dict[str, str] = {}
+    for field, source in sources.items():
+        if source.startswith(CLAIM_SCHEME):
+            named.setdefault(source.removeprefix(CLAIM_SCHEME).partition("/")[0], field)
+    return named
+
+
+def uses_hub(job: DreamBoothJob) -> bool:
+    """Whether a model of a DreamBoothJob is on the hub."""
+    evaluation = job.spec.evaluation
+    sources = [job.spec.model.source, *([evaluation.encoder] if evaluation.enabled else [])]
+    return any(source.startswith(HUB_SCHEME) for source in sources)
+
+
+def _pictures_of(job: DreamBoothJob) -> Mapping[str, Images]:
+    """The photos and class images of the spec, by the names of their volumes."""
+    pictures = {"photos": job.spec.subject.images, "class-images": job.spec.prior.source}
+    return {name: images for name, images in pictures.items() if images}
+
+
+def _claims_with_pictures(job: DreamBoothJob) -> Mapping[str, str]:
+    """The claims with pictures, and the fields of the spec that name them."""
+    named: dict[str, str] = {}
+    for name, images in _pictures_of(job).items():
+        if claim := images.persistent_volume_claim:
+            named.setdefault(claim.claim_name, f"{PICTURES[name]}.persistentVolumeClaim.claimName")
+    return named
+
+
+def _settings(job: DreamBoothJob) -> TrainConfig:
+    """The settings of the trainer inside a pod: the training sections of the spec, with paths inside the pods."""
+    spec = job.spec
+    folders = {name: Images(path=_pictures_folder(name, images)) for name, images in _pictures_of(job).items()}
+    sections: dict[str, Any] = {"subject": spec.subject.model_copy(update={"images": folders["photos"]})}
+    model: dict[str, Any] = {"source": _model_folder(spec.model.source), "token_secret": None}
+    if spec.model.config:
+        model["config"] = _model_folder(spec.model.config)
+    sections["model"] = spec.model.model_copy(update=model)
+    if spec.prior.source:
+        sections["prior"] = spec.prior.model_copy(update={"source": folders["class-images"]})
+    if "evaluation" in spec.model_fields_set:
+        encoder = {"encoder": _model_folder(spec.evaluation.encoder)}
+        sections["evaluation"] = spec.evaluation.model_copy(update=encoder)
+    return spec.train_config.model_copy(update=sections)
+
+
+def _pictures_folder(name: str, images: Images) -> str:
+    """Folder of photos or class images inside the pods."""
+    if images.persistent_volume_claim:
+        claim = images.persistent_volume_claim
+        return inside(mounted_claim(claim.claim_name), claim.path)
+    return inside(mounted_pictures(name), images.image.path if images.image else ".")
+
+
+def _model_folder(source: str) -> str:
+    """Path of a model inside the pods for a source `pvc://claim/path`; other sources are unchanged."""
+    if not source.startswith(CLAIM_SCHEME):
+        return source
+    claim, _, path = source.removeprefix(CLAIM_SCHEME).partition("/")
+    return inside(mounted_claim(claim), path or ".")
