@@ -79,10 +79,14 @@ tolerations:
 {{/* Rules of the operator in watched namespaces. */}}
 {{- define "dreambooth.rules" -}}
 - apiGroups: [dreambooth.io]
-  resources: [dreamboothjobs]
+  resources: [dreamboothjobs, dreamboothscenes]
   verbs: [list, watch, delete]
 - apiGroups: [dreambooth.io]
-  resources: [dreamboothjobs/status, dreamboothjobs/finalizers]
+  resources:
+    - dreamboothjobs/status
+    - dreamboothjobs/finalizers
+    - dreamboothscenes/status
+    - dreamboothscenes/finalizers
   verbs: [update]
 - apiGroups: [batch]
   resources: [jobs]

@@ -96,7 +96,10 @@ def claim_of_an_earlier_job(cluster: FakeCluster) -> None:
 
 def job_of_an_earlier_job(cluster: FakeCluster) -> None:
     owner = {"uid": "earlier", "controller": True}
-    cluster.add("Job", "dog-0")["metadata"] |= {"labels": {names.LABEL_JOB: "dog"}, "ownerReferences": [owner]}
+    cluster.add("Job", "dog-0")["metadata"] |= {
+        "labels": {names.LABEL_JOB: "dog", names.LABEL_ATTEMPT: "0"},
+        "ownerReferences": [owner],
+    }
 
 
 def job_of_somebody_else(cluster: FakeCluster) -> None:

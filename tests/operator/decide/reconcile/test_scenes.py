@@ -1,0 +1,205 @@
+"""A DreamBoothScene: it waits for its DreamBoothJob, then lives as a DreamBoothJob does."""
+
+import json
+from typing import Any
+
+import pytest
+
+from dreambooth_api.progress import SCENE_PHASES, PhaseProgress
+from dreambooth_operator.objects.observed import Reference
+from tests.operator.decide.reconcile.story import reason
+from tests.operator.fake_cluster import MINIMAL, FakeCluster, condition, stamp
+from tests.operator.poll.test_snapshot_validation import make_snapshot
+
+SCENE: dict[str, Any] = {
+    "jobName": "rex",
+    "prompts": ["a {identifier} {class} on a beach", "in the snow"],
+    "perPrompt": 3,
+}
+DRAWN = {"identifier": "sks", "pictures": 6, "sheet": "scene.png", "record": "scene.json"}
+DONE = json.dumps({"reason": "Completed", "exitCode": 0, "message": "done", "step": 400, "result": DRAWN})
+CLAIM = "PersistentVolumeClaim"
+
+
+def job_of(cluster: FakeCluster, *conditions: str, **status: Any) -> dict[str, Any]:
+    """The DreamBoothJob `rex` with conditions that hold."""
+    held = [
+        {
+            "type": one,
+            "status": "True",
+            "reason": one,
+            "message": "",
+            "lastTransitionTime": stamp(cluster.now),
+            "observedGeneration": 1,
+        }
+        for one in conditions
+    ]
+    metadata = {"name": "rex", "namespace": "space", "uid": "uid-rex"}
+    return {
+        "apiVersion": "dreambooth.io/v1alpha1",
+        "kind": "DreamBoothJob",
+        "metadata": metadata,
+        "spec": MINIMAL,
+        "status": {"startTime": stamp(cluster.now), **status, "conditions": held},
+    }
+
+
+def scene(**more: Any) -> FakeCluster:
+    """A scene whose DreamBoothJob is complete."""
+    cluster = FakeCluster({**SCENE, **more}, kind="DreamBoothScene")
+    cluster.trained = job_of(cluster, "Complete")
+    cluster.add(CLAIM, "rex")
+    return cluster
+
+
+def running(**more: Any) -> FakeCluster:
+    """A scene whose pod runs."""
+    cluster = scene(**more)
+    cluster.settle()
+    cluster.run()
+    cluster.settle()
+    return cluster
+
+
+def test_the_life_of_a_scene() -> None:
+    cluster = running()
+    assert cluster.objects.keys() == {
+        Reference("ConfigMap", "photos"),
+        Reference("ConfigMap", "dog-scene-config"),
+        Reference("NetworkPolicy", "dog-scene"),
+        Reference("Job", "dog-scene-0"),
+        Reference(CLAIM, "rex"),
+    }
+    phases = [
+        PhaseProgress(name=name, state="running", done=4, total=6, unit="pictures", seconds=1) for name in SCENE_PHASES
+    ]
+    cluster.snapshot = make_snapshot(phase="generate", phases=phases, step=400)
+    plan = cluster.settle()
+    assert reason(plan) == ("Running", "Generating")
+    assert plan.status["progress"]["pictures"] == {"done": 4, "total": 6}
+    assert plan.status["progress"]["step"] == 400
+    cluster.end(cluster.alive()[0], 0, DONE)
+    plan = cluster.settle()
+    assert reason(plan) == ("Complete", "Complete")
+    assert plan.status["message"] == "The result is in folder rex/scenes/dog of claim rex."
+    assert plan.status["result"] == {
+        "claimName": "rex",
+        "path": "rex/scenes/dog",
+        "pictures": 6,
+        "step": 400,
+        "sheet": "scene.png",
+        "record": "scene.json",
+    }
+    assert plan.status["progress"]["pictures"] == {"done": 6, "total": 6}
+    assert [event.reason for event in cluster.events] == ["Starting", "Generating", "Complete"]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "status", "expected"),
+    [
+        ([], {"phase": "Running"}, ("Pending", "JobNotEnded")),
+        (["Running"], {"phase": "Running"}, ("Pending", "JobNotEnded")),
+        (["Suspended"], {"phase": "Suspended"}, ("Pending", "JobNotEnded")),
+        (["Failed"], {"startTime": None}, ("Pending", "JobNeverStarted")),
+        (["Failed"], {}, ("Starting", "Starting")),
+        (["Complete"], {}, ("Starting", "Starting")),
+    ],
+)
+def test_a_scene_waits_until_its_job_has_ended(conditions: list[str], status: dict[str, Any], expected: Any) -> None:
+    cluster = scene()
+    cluster.trained = job_of(cluster, *conditions, **status)
+    assert reason(cluster.settle()) == expected
+
+
+def test_a_scene_waits_for_a_job_that_does_not_exist_yet() -> None:
+    cluster = scene()
+    cluster.job["metadata"]["creationTimestamp"] = stamp(cluster.now)
+    cluster.trained = None
+    assert reason(cluster.settle()) == ("Pending", "WaitingForObjects")
+    cluster.later(60)
+    plan = cluster.settle()
+    assert reason(plan) == ("Pending", "JobNotFound")
+    assert plan.status["message"].startswith("DreamBoothJob rex (spec.jobName) does not exist in namespace space.")
+    cluster.trained = job_of(cluster, "Complete")
+    assert reason(cluster.settle()) == ("Starting", "Starting")
+
+
+def test_the_claim_of_the_job_must_exist() -> None:
+    cluster = scene()
+    del cluster.objects[Reference(CLAIM, "rex")]
+    plan = cluster.settle()
+    assert reason(plan) == ("Pending", "ClaimNotFound")
+    assert plan.status["message"].startswith("PersistentVolumeClaim rex (spec.jobName) does not exist")
+
+
+def test_a_scene_whose_job_is_deleted_while_it_runs_knows_its_result() -> None:
+    cluster = running()
+    cluster.trained = None
+    assert reason(cluster.settle()) == ("Running", "Generating")
+    cluster.end(cluster.alive()[0], 0, DONE)
+    assert cluster.settle().status["result"]["path"] == "rex/scenes/dog"
+
+
+def test_a_scene_is_retried_suspended_and_expires_as_a_job() -> None:
+    cluster = running(retries=1, ttlSecondsAfterFinished=60)
+    cluster.end(cluster.alive()[0], 8)
+    plan = cluster.settle()
+    assert reason(plan) == ("Retrying", "BackOff")
+    cluster.later(10)
+    cluster.settle()
+    assert Reference("Job", "dog-scene-1") in cluster.objects
+    cluster.run()
+    cluster.job["spec"]["suspend"] = True
+    assert cluster.reconcile().delete == [Reference("Job", "dog-scene-1")]
+    cluster.end(cluster.alive()[0], 9)
+    assert cluster.settle().status["phase"] == "Suspended"
+    cluster.job["spec"]["suspend"] = False
+    cluster.settle()
+    cluster.run()
+    cluster.end(cluster.alive()[0], 0, DONE)
+    assert cluster.settle().status["phase"] == "Complete"
+    cluster.later(60)
+    cluster.reconcile()
+    assert cluster.gone
+
+
+def test_the_runtime_limits_pictures_and_pixels() -> None:
+    for limits, field in [
+        ({"pictures": 5}, "spec.perPrompt"),
+        ({"pixels": 10_000}, "spec.size"),
+        ({"pictures": 6}, None),
+    ]:
+        cluster = scene(size={"width": 512, "height": 512})
+        cluster.publish("small", default=True, limits=limits)
+        plan = cluster.settle()
+        assert reason(plan) == (("Failed", "InvalidConfig") if field else ("Starting", "Starting"))
+        assert field is None or field in plan.status["message"]
+    cluster = scene()
+    cluster.publish("small", default=True, limits={"pixels": 2**20})
+    assert "spec.size: None is not given" in cluster.settle().status["message"]
+    cluster = scene()
+    assert cluster.trained is not None
+    cluster.trained["spec"] = {**MINIMAL, "training": {"resolution": 1024}}
+    cluster.publish("small", default=True, limits={"pixels": 2**20})
+    assert reason(cluster.settle()) == ("Starting", "Starting")
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"prompts": []}, "spec.prompts"),
+        ({"prompts": ["a {subject}"]}, "spec.prompts[0]"),
+        ({"negativePrompt": "blurry", "sampler": {"guidanceScale": 1}}, "spec.negativePrompt"),
+        ({"resources": {"nodes": 2}}, "spec.resources.nodes"),
+        ({"resources": {"sharedMemory": "64Gi"}}, "spec.resources.sharedMemory"),
+        ({"size": {"width": 500, "height": 512}}, "spec.size.width"),
+    ],
+)
+def test_mistakes_are_found_before_a_pod_starts(spec: dict[str, Any], field: str) -> None:
+    cluster = scene(**spec)
+    plan = cluster.settle()
+    assert reason(plan) == ("Failed", "InvalidConfig")
+    assert field in plan.status["message"]
+    assert not cluster.jobs
+    accepted = condition(plan.status, "Accepted")
+    assert accepted is not None and accepted["status"] == "False"
