@@ -21,7 +21,9 @@ File = Annotated[
 AnyFile = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE", help="The manifest: YAML of a DreamBoothJob or of DreamBoothRuntimes.", show_default=False
+        metavar="FILE",
+        help="The manifest: YAML of a DreamBoothJob, DreamBoothScenes or DreamBoothRuntimes.",
+        show_default=False,
     ),
 ]
 
@@ -32,20 +34,20 @@ def validate(file: AnyFile) -> None:
     Prints everything that is wrong, with its field, value and remedy, and exits with 2; exits with 0 if all is well.
     """
     from dreambooth_api.job import KIND
+    from dreambooth_cli.cluster_objects import check_cluster_objects
     from dreambooth_cli.manifest import documents_of, of_kind, read_job
-    from dreambooth_cli.runtimes import check_runtimes
 
     found = documents_of(file)
     documents = found if isinstance(found, list) else []
-    runtimes, problems = check_runtimes(documents)
+    objects, problems = check_cluster_objects(documents)
     if problems:
         _print_problems(file, problems)
-    if not runtimes or of_kind(documents, KIND):
+    if not objects or of_kind(documents, KIND):
         _say_what_is_valid(file, _sound_or_exit(file, read_job(found, file)))
     if problems:
         raise typer.Exit(InvalidConfig.exit_code)
-    if runtimes:
-        say(f"{file} is valid: DreamBoothRuntime {', '.join(runtimes)}")
+    if objects:
+        say(f"{file} is valid: {', '.join(objects)}")
 
 
 def _say_what_is_valid(file: Path, manifest: "Manifest") -> None:

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md has each reason that a DreamBoothJob can show."""
+"""docs/troubleshooting.md has each reason that a DreamBoothJob or DreamBoothScene can show."""
 
 import re
 from pathlib import Path

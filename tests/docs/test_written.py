@@ -5,12 +5,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dreambooth_api.dreamboothscene import DreamBoothSceneSpec
 from dreambooth_api.job import DreamBoothJobSpec
 from dreambooth_api.runtime import DreamBoothRuntimeSpec
 from tests.cluster.images import INGREDIENTS
 from tests.docs.written import Block, blocks, commands
 
-SPECS = {"DreamBoothJob": DreamBoothJobSpec, "DreamBoothRuntime": DreamBoothRuntimeSpec}
+SPECS = {
+    "DreamBoothJob": DreamBoothJobSpec,
+    "DreamBoothScene": DreamBoothSceneSpec,
+    "DreamBoothRuntime": DreamBoothRuntimeSpec,
+}
 LAPTOP, CLUSTER = "tests/docs/test_laptop.py", "tests/e2e/test_docs.py"
 TYPED_BY = {
     "README.md": {
@@ -22,7 +27,7 @@ TYPED_BY = {
     "docs/gitops.md": {"kubectl": "tests/gitops"},
     "docs/models.md": {"dreambooth": "tests/cli/test_plan.py"},
     "docs/monitoring.md": {"helm": CLUSTER},
-    "docs/scenes.md": {"dreambooth": LAPTOP},
+    "docs/scenes.md": {"dreambooth": LAPTOP, "kubectl": CLUSTER},
     "docs/tenancy.md": {"kubectl": "tests/operator/test_deleted.py and test_runtimes.py"},
     "charts/dreambooth-operator/README.md": {"helm": CLUSTER},
     # The recipe of the embedded model takes an hour on a GPU; its tests run each program with small inputs.

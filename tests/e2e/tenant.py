@@ -47,23 +47,23 @@ class Tenant:
         """Runs kubectl in the namespace."""
         return self.cluster.kubectl("--namespace", self.name, *arguments, stdin=stdin)
 
-    def apply(self, spec: Mapping[str, Any], name: str = "dog") -> None:
-        """Applies a DreamBoothJob."""
-        job = {
+    def apply(self, spec: Mapping[str, Any], name: str = "dog", kind: str = "DreamBoothJob") -> None:
+        """Applies a DreamBoothJob or DreamBoothScene."""
+        item = {
             "apiVersion": "dreambooth.io/v1alpha1",
-            "kind": "DreamBoothJob",
+            "kind": kind,
             "metadata": {"name": name},
             "spec": spec,
         }
-        self.kubectl("apply", "--filename", "-", stdin=json.dumps(job))
+        self.kubectl("apply", "--filename", "-", stdin=json.dumps(item))
 
     def patch(self, spec: Mapping[str, Any], name: str = "dog") -> None:
         """Changes a DreamBoothJob."""
         self.kubectl("patch", "dbj", name, "--type=merge", f"--patch={json.dumps({'spec': spec})}")
 
-    def status(self, name: str = "dog") -> dict[str, Any]:
-        """The status of a DreamBoothJob."""
-        return dict(self.get(f"dbj/{name}").get("status", {}))
+    def status(self, name: str = "dog", kind: str = "dbj") -> dict[str, Any]:
+        """The status of a DreamBoothJob or DreamBoothScene."""
+        return dict(self.get(f"{kind}/{name}").get("status", {}))
 
     def get(self, what: str) -> dict[str, Any]:
         """An object, or a list of a kind."""
@@ -75,23 +75,24 @@ class Tenant:
 
     def pods(self) -> list[dict[str, Any]]:
         """Pods of trainers that have not ended, in the order of their names."""
-        pods = self.items("pods", "dreambooth.io/job")
+        pods = self.items("pods", "dreambooth.io/attempt")
         return [pod for pod in pods if pod["status"].get("phase") in ("Pending", "Running")]
 
     def events(self) -> list[str]:
-        """Reasons of Events about DreamBoothJobs."""
-        return [event["reason"] for event in self.items("events") if event["involvedObject"]["kind"] == "DreamBoothJob"]
+        """Reasons of Events about DreamBoothJobs and DreamBoothScenes."""
+        kinds = "DreamBoothJob", "DreamBoothScene"
+        return [event["reason"] for event in self.items("events") if event["involvedObject"]["kind"] in kinds]
 
-    def until(self, condition: Callable[[dict[str, Any]], Any], name: str = "dog") -> Any:
-        """Waits for a condition of the status of a DreamBoothJob, and returns the status."""
+    def until(self, condition: Callable[[dict[str, Any]], Any], name: str = "dog", kind: str = "dbj") -> Any:
+        """Waits for a condition of the status of a DreamBoothJob or DreamBoothScene, and returns the status."""
         deadline = time.monotonic() + PATIENCE
-        while not condition(status := self.status(name)):
+        while not condition(status := self.status(name, kind)):
             assert time.monotonic() < deadline, f"{json.dumps(status, indent=1)}\n{self.story()}"
             time.sleep(0.3)
         return status
 
-    def until_phase(self, *phases: str, name: str = "dog") -> dict[str, Any]:
-        """Waits until a DreamBoothJob is in a phase; an unexpected end is an error."""
+    def until_phase(self, *phases: str, name: str = "dog", kind: str = "dbj") -> dict[str, Any]:
+        """Waits until a DreamBoothJob or DreamBoothScene is in a phase; an unexpected end is an error."""
 
         def reached(status: dict[str, Any]) -> bool:
             phase = status.get("phase")
@@ -100,7 +101,7 @@ class Tenant:
             )
             return phase in phases
 
-        return dict(self.until(reached, name))
+        return dict(self.until(reached, name, kind))
 
     def copied_out(self, claim: str, path: str, target: Path) -> Path:
         """Copies a folder of a claim's volume to this machine."""
@@ -154,7 +155,9 @@ class Tenant:
         logs = [
             self.kubectl("logs", pod["metadata"]["name"], "--tail=30", "--ignore-errors") for pod in self.pods()[:1]
         ]
-        return "\n".join([self.kubectl("get", "dbj,jobs,pods,pvc", "-o", "wide"), self.kubectl("get", "events"), *logs])
+        return "\n".join(
+            [self.kubectl("get", "dbj,dbs,jobs,pods,pvc", "-o", "wide"), self.kubectl("get", "events"), *logs]
+        )
 
 
 def reason(status: Mapping[str, Any], type_: str) -> tuple[str, str] | None:

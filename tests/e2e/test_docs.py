@@ -82,7 +82,7 @@ def of_cluster(page: str) -> list[str]:
     return [command for command in commands(Path(page)) if command.startswith(("kubectl", "helm"))]
 
 
-def test_the_readme_from_install_to_the_trained_model(
+def test_the_readme_from_install_to_the_trained_model_and_its_scene(
     uninstalled: Tenant, named_by_default: None, type_: Type, checkout: Path
 ) -> None:
     said = {command: type_(command, checkout) for command in of_cluster("README.md")}
@@ -91,8 +91,13 @@ def test_the_readme_from_install_to_the_trained_model(
         explained = next(text for command, text in said.items() if command.startswith("kubectl explain"))
         assert "unconditionalShare" in explained
         assert "Complete" in type_("kubectl get dreamboothjobs", checkout)
+        scene = next(block for block in blocks("yaml", Path("docs/scenes.md")) if "DreamBoothScene" in block.text)
+        (checkout / "scene.yaml").write_text(scene.text)
+        *_, waited, result = (type_(command, checkout) for command in of_cluster("docs/scenes.md"))
+        assert "condition met" in waited
+        assert json.loads(result)["pictures"] == 16
     finally:
-        type_("kubectl delete dreamboothjobs,persistentvolumeclaims,configmaps --all --wait=false", checkout)
+        type_("kubectl delete dreamboothjobs,dreamboothscenes,persistentvolumeclaims,configmaps --all --wait=false", checkout)
         type_(f"helm uninstall dreambooth --namespace {NAMESPACE} --wait", checkout)
 
 

@@ -1,4 +1,4 @@
-"""Tests of `dreambooth validate` with DreamBoothRuntimes."""
+"""Tests of `dreambooth validate` with DreamBoothRuntimes and DreamBoothScenes."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def validated(*documents: str) -> Result:
 def test_valid_runtimes() -> None:
     result = validated(RUNTIME, RUNTIME.replace("a100", "h100"))
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == "file.yaml is valid: DreamBoothRuntime a100, h100\n"
+    assert result.stdout == "file.yaml is valid: DreamBoothRuntime a100, DreamBoothRuntime h100\n"
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,34 @@ def test_run_needs_a_job() -> None:
     Path("file.yaml").write_text(RUNTIME)
     result = RUNNER.invoke(app, ["run", "file.yaml"])
     assert result.exit_code == 2 and "kind: 'DreamBoothRuntime'" in result.stderr
+
+
+SCENE = """
+apiVersion: dreambooth.io/v1alpha1
+kind: DreamBoothScene
+metadata: {name: beach}
+spec:
+  jobName: rex
+  prompts: ["a {identifier} {class} on a beach"]
+"""
+
+
+def test_a_valid_scene() -> None:
+    result = validated(SCENE)
+    assert (result.exit_code, result.stdout) == (0, "file.yaml is valid: DreamBoothScene beach\n")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("beach}", "a-scene-with-a-name-that-is-longer-than-its-pods-allow}", "metadata.name"),
+        ("  jobName: rex\n", "", "spec.jobName"),
+        ("{class}", "{subject}", "spec.prompts[0]"),
+        ("  jobName", "  prompt: a\n  jobName", "spec.prompt: 'a'"),
+        ("  jobName", "  resources: {nodes: 2}\n  jobName", "spec.resources.nodes"),
+    ],
+)
+def test_a_wrong_scene(right: str, wrong: str, said: str) -> None:
+    result = validated(SCENE.replace(right, wrong))
+    assert result.exit_code == 2
+    assert said in result.stderr

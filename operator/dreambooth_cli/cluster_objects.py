@@ -1,11 +1,14 @@
-"""Reads the DreamBoothRuntimes of a manifest, and reports everything that is wrong with them; used by `validate`."""
+"""Reads the objects of a manifest that only a cluster uses, DreamBoothRuntimes and DreamBoothScenes, and reports everything that is
+wrong with them; used by `validate`."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dreambooth_api.cluster_rules import validate
+from dreambooth_api.dreamboothscene import SCENE_KIND
 from dreambooth_api.failures import Problem
 from dreambooth_api.runtime import RUNTIME_KIND, DreamBoothRuntime
 from dreambooth_api.runtime_rules import validate_runtime
@@ -34,25 +37,36 @@ class _RuntimeManifest(DreamBoothRuntime):
     """Its name."""
 
 
-def check_runtimes(documents: Sequence[Any]) -> tuple[list[str], list[Problem]]:
-    """Validates the DreamBoothRuntimes among the documents of a file.
+def check_cluster_objects(documents: Sequence[Any]) -> tuple[list[str], list[Problem]]:
+    """Validates the DreamBoothRuntimes and DreamBoothScenes among the documents of a file.
 
     Returns:
-        Their names, and the problems. If there are several documents, the fields of problems begin with the name.
+        Their kinds and names, and the problems. If there are several documents, the fields of problems begin with the name.
     """
-    found = of_kind(documents, RUNTIME_KIND)
-    names = [_name(document) for document in found]
+    found = [(document, check) for kind, check in _CHECKS.items() for document in of_kind(documents, kind)]
     problems = [
-        dataclasses.replace(problem, field=f"{name} {problem.field}" if len(documents) > 1 else problem.field)
-        for name, document in zip(names, found, strict=True)
-        for problem in _problems(document)
+        dataclasses.replace(
+            problem, field=f"{_name(document)} {problem.field}" if len(documents) > 1 else problem.field
+        )
+        for document, check in found
+        for problem in check(document)
     ]
-    return names, problems
+    return [f"{document['kind']} {_name(document)}" for document, _ in found], problems
 
 
-def _problems(document: dict[Any, Any]) -> list[Problem]:
+def _runtime_problems(document: dict[Any, Any]) -> list[Problem]:
     manifest, problems = check_fields(document, _RuntimeManifest, "")
     return problems if manifest is None else validate_runtime(document)[1]
+
+
+def _scene_problems(document: dict[Any, Any]) -> list[Problem]:
+    return validate(document)[1]
+
+
+_CHECKS: Mapping[str, Callable[[dict[Any, Any]], list[Problem]]] = {
+    RUNTIME_KIND: _runtime_problems,
+    SCENE_KIND: _scene_problems,
+}
 
 
 def _name(document: dict[Any, Any]) -> str:

@@ -1,0 +1,70 @@
+"""The life cycle of a DreamBoothScene in a real cluster: from `kubectl apply` to pictures on a claim."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tests.e2e.tenant import Tenant, small
+
+SCENE: dict[str, Any] = {
+    "jobName": "dog",
+    "prompts": ["a {identifier} {class} on the beach", "a {identifier} {class} at night"],
+    "perPrompt": 3,
+    "seed": 5,
+    "resources": {"gpusPerNode": 1, "cpu": "500m", "memory": "4Gi", "sharedMemory": "64Mi"},
+}
+MANY = {**SCENE, "perPrompt": 400, "sampler": {"steps": 20}}
+
+
+def until_complete(tenant: Tenant, name: str) -> dict[str, Any]:
+    return tenant.until_phase("Complete", name=name, kind="dbs")
+
+
+def files_of(tenant: Tenant, pod: str, folder: str) -> dict[str, str]:
+    """The inode of each picture, as a pod sees them."""
+    listed = tenant.kubectl("exec", pod, "--", "sh", "-c", f"ls -i {folder}/*.png").splitlines()
+    return {Path(path).name: inode for inode, path in (line.split() for line in listed)}
+
+
+def test_a_scene_waits_for_its_job_and_generates_its_pictures(tenant: Tenant, tmp_path: Path) -> None:
+    tenant.apply(SCENE, name="outside", kind="DreamBoothScene")
+    tenant.until(lambda status: status.get("phase") == "Pending", name="outside", kind="dbs")
+    tenant.apply(small())
+    status = until_complete(tenant, "outside")
+    tenant.kubectl("wait", "--for=condition=Complete", "dbs/outside", "--timeout=5s")
+    assert tenant.status()["phase"] == "Complete", "the scene waited"
+    assert status["progress"]["pictures"] == {"done": 6, "total": 6}
+    assert (status["progress"]["percent"], status["progress"]["identifier"]) == (100, "sks")
+    result = status["result"]
+    assert (result["claimName"], result["path"], result["step"]) == ("dog", "dog/scenes/outside", 20)
+    assert [attempt["reason"] for attempt in status["attempts"]] == ["Completed"]
+
+    folder = tenant.copied_out(result["claimName"], result["path"], tmp_path)
+    record = json.loads((folder / result["record"]).read_text())
+    assert [one["seed"] for one in record["pictures"]] == [5, 6, 7] * 2
+    assert {one["prompt"] for one in record["pictures"]} == {"a sks dog on the beach", "a sks dog at night"}
+    assert all(Image.open(folder / one["file"]).size == (64, 64) for one in record["pictures"])
+    assert (folder / result["sheet"]).exists()
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_pod_that_is_deleted_is_replaced_and_generates_no_picture_twice(tenant: Tenant) -> None:
+    tenant.apply(small())
+    tenant.until_phase("Complete")
+    tenant.apply(MANY, name="many", kind="DreamBoothScene")
+    tenant.until(lambda status: status.get("progress", {}).get("pictures", {}).get("done", 0) > 0, "many", "dbs")
+    (pod,) = tenant.pods()
+    name = pod["metadata"]["name"]
+    refused = tenant.kubectl("exec", name, "--", "sh", "-c", "touch /input/run/dog/COMPLETE 2>&1 || true")
+    assert "Read-only file system" in refused
+    before = files_of(tenant, name, "/output/dog/scenes/many")
+    tenant.kubectl("delete", "pod", name, "--wait=false")
+    tenant.until(lambda status: status.get("phase") != "Running", "many", "dbs")
+    status = until_complete(tenant, "many")
+    assert status["result"]["pictures"] == 800
+    with tenant.pod("look", "sleep", "300", claims={"/run-of-job": "dog"}):
+        after = files_of(tenant, "look", "/run-of-job/dog/scenes/many")
+    assert len(before) > 0 and before.items() <= after.items()
+    assert len(after) == 801
