@@ -32,6 +32,7 @@ class Permission(NamedTuple):
 
 NEVER_REQUESTED = {
     Permission("dreambooth.io", "dreamboothjobs/finalizers", "update"),
+    Permission("dreambooth.io", "dreamboothscenes/finalizers", "update"),
     Permission("", "configmaps", "create"),
     Permission("", "services", "create"),
     Permission("networking.k8s.io", "networkpolicies", "create"),
@@ -118,9 +119,31 @@ def job(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
     return item
 
 
+def scene(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
+    given = {"jobName": "done", "prompts": ["a {identifier} {class}"], "resources": {"gpusPerNode": 0}, **spec}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DreamBoothScene",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": given,
+    }
+
+
+async def complete_job(admin: Client, cluster: Cluster, namespace: str) -> None:
+    """Creates a DreamBoothJob whose status says that it is complete, and its claim."""
+    await admin.create(job(namespace, "done", suspend=True))
+    await until(phase(admin, namespace, "done", "Suspended"))
+    met = {"type": "Complete", "status": "True", "reason": "Complete", "message": "", "observedGeneration": 1}
+    status = {"phase": "Complete", "conditions": [{**met, "lastTransitionTime": "2026-01-02T03:04:05Z"}]}
+    patch(cluster, namespace, "dbj/done", {"status": status}, "--subresource=status")
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+    volume = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "done"}, "spec": claim}
+    kubectl(cluster, namespace, "apply", volume)
+
+
 async def use_all_permissions(admin: Client, cluster: Cluster, namespace: str, manager: str) -> None:
     """Makes an operator use all its permissions: two pods without a node, one that seems to wait for its volumes, two
-    suspensions, and a DreamBoothJob that violates a runtime of this namespace and has expired.
+    suspensions, and a DreamBoothJob and a DreamBoothScene that violate a runtime of this namespace and have expired.
 
     Args:
         admin: a client of an administrator.
@@ -140,13 +163,18 @@ async def use_all_permissions(admin: Client, cluster: Cluster, namespace: str, m
         await until(phase(admin, namespace, "dog", "Suspended"))
         patch(cluster, namespace, "dbj/dog", {"spec": {"suspend": False}})
         await until(phase(admin, namespace, "dog", "Starting", "Pending"))
+    await complete_job(admin, cluster, namespace)
     selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
-    runtime = _named("DreamBoothRuntime", namespace) | {"spec": {"namespaceSelector": selector, "limits": {"steps": 1}}}
+    runtime = _named("DreamBoothRuntime", namespace) | {
+        "spec": {"namespaceSelector": selector, "limits": {"steps": 1, "pictures": 1}}
+    }
     kubectl(cluster, namespace, "apply", {"apiVersion": API_VERSION, **runtime})
     try:
         await until(lambda: judged(admin, cluster, namespace, manager))
         await admin.create(job(namespace, "bad", runtime=namespace, ttlSecondsAfterFinished=1))
-        await until(gone(admin, namespace, "bad"))
+        await admin.create(scene(namespace, "bad", runtime=namespace, ttlSecondsAfterFinished=1))
+        await until(gone(admin, namespace, "bad", "DreamBoothJob"))
+        await until(gone(admin, namespace, "bad", "DreamBoothScene"))
     finally:
         cluster.kubectl("delete", "dreamboothruntime", namespace)
     kubectl(cluster, namespace, "delete", {"apiVersion": API_VERSION, **_named("DreamBoothJob", "dog")})
@@ -193,9 +221,9 @@ def pods(admin: Client, namespace: str, of: str) -> Check:
     return check
 
 
-def gone(admin: Client, namespace: str, name: str) -> Check:
+def gone(admin: Client, namespace: str, name: str, kind: str) -> Check:
     async def check() -> bool:
-        return await admin.get("DreamBoothJob", namespace, name) is None
+        return await admin.get(kind, namespace, name) is None
 
     return check
 

@@ -26,7 +26,8 @@ def test_each_kind_is_listed_and_has_an_example() -> None:
 
 @pytest.mark.parametrize("example", annotation("crdsExamples"), ids=lambda example: example["kind"])
 def test_the_examples_are_valid(example: dict[str, Any]) -> None:
-    check = {"DreamBoothJob": validate, "DreamBoothRuntime": validate_runtime}[example["kind"]]
+    checks = {"DreamBoothJob": validate, "DreamBoothScene": validate, "DreamBoothRuntime": validate_runtime}
+    check = checks[example["kind"]]
     _, problems = check(example)
     assert problems == []
 

@@ -97,7 +97,10 @@ def test_the_readme_from_install_to_the_trained_model_and_its_scene(
         assert "condition met" in waited
         assert json.loads(result)["pictures"] == 16
     finally:
-        type_("kubectl delete dreamboothjobs,dreamboothscenes,persistentvolumeclaims,configmaps --all --wait=false", checkout)
+        type_(
+            "kubectl delete dreamboothjobs,dreamboothscenes,persistentvolumeclaims,configmaps --all --wait=false",
+            checkout,
+        )
         type_(f"helm uninstall dreambooth --namespace {NAMESPACE} --wait", checkout)
 
 

@@ -22,10 +22,12 @@ from tests.permissions import (
     Permission,
     access_of,
     asked,
+    complete_job,
     granted,
     job,
     kubeconfig_of,
     kubectl,
+    scene,
     use_all_permissions,
 )
 
@@ -90,7 +92,7 @@ def test_the_permissions_are_exactly_the_used_ones_and_no_token_is_logged(
 
 def leftovers_of(cluster: SharedCluster, namespace: str) -> list[str]:
     """Everything of the namespace but the Secret itself."""
-    kinds = "dreamboothjobs,jobs,pods,configmaps,services,persistentvolumeclaims,events"
+    kinds = "dreamboothjobs,dreamboothscenes,jobs,pods,configmaps,services,persistentvolumeclaims,events"
     return [cluster.kubectl("get", kinds, "--namespace", namespace, "--output=json")]
 
 
@@ -113,17 +115,22 @@ def test_permissions_without_requests_are_required(
         admin = await Cluster.connect()
         kubectl(cluster, namespace, "apply", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "photos"}})
         async with operator(restricted, namespace, lease_name=RELEASE):
-            await admin.create(job(namespace, "dog", resources={"gpusPerNode": 0, "nodes": 2}))
-            await until(refused(admin, namespace))
+            if missing.resource.startswith("dreamboothscenes"):
+                await complete_job(admin, cluster, namespace)
+                await admin.create(scene(namespace, "dog"))
+                await until(refused(admin, namespace, "DreamBoothScene"))
+            else:
+                await admin.create(job(namespace, "dog", resources={"gpusPerNode": 0, "nodes": 2}))
+                await until(refused(admin, namespace, "DreamBoothJob"))
         await admin.close()
 
     asyncio.run(test())
 
 
-def refused(admin: Cluster, namespace: str) -> Check:
+def refused(admin: Cluster, namespace: str, kind: str) -> Check:
     async def check() -> bool:
         try:
-            found = await admin.get("DreamBoothJob", namespace, "dog")
+            found = await admin.get(kind, namespace, "dog")
         except ClusterError:
             return False
         conditions = (found or {}).get("status", {}).get("conditions", ())

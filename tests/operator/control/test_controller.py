@@ -79,7 +79,7 @@ class Running:
         self.controller = Controller(cluster, self.store, self.queue, progress, writer, settings, reconciler)
 
     async def job(self) -> Any:
-        return await self.cluster.get("DreamBoothJob", *self.key)
+        return await self.cluster.get(self.key.kind, self.key.namespace, self.key.name)
 
     async def idle(self) -> None:
         await until(lambda: not len(self.queue) and not self.queue.busy())
