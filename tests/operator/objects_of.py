@@ -11,6 +11,12 @@ def dreambooth_job(name: str = "dog", version: int = 1, uid: str = "", **more: A
     return {"apiVersion": "dreambooth.io/v1alpha1", "kind": "DreamBoothJob", "metadata": metadata, "spec": {}, **more}
 
 
+def dreambooth_scene(name: str = "beach", job: str = "dog", version: int = 1) -> dict[str, Any]:
+    """A DreamBoothScene."""
+    item = dreambooth_job(name, version)
+    return {**item, "kind": "DreamBoothScene", "spec": {"jobName": job, "prompts": ["a {identifier} {class}"]}}
+
+
 def job(owner: dict[str, Any], number: int = 0, version: int = 1) -> dict[str, Any]:
     """The Job of an attempt."""
     return _child(

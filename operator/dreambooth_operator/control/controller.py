@@ -127,6 +127,9 @@ class Controller:
             # The status must report a change of refusals at once.
             plan = self._reconciler.reconcile(after, now, self._settings)
         await self._writer.write_status(owner, plan.status)
+        if plan.status != owner.get("status"):
+            # The watch reports nothing new about it: the cache has this write already.
+            self._queue.add_all(self._store.scenes_of(key))
         for reference in plan.delete:
             await self._writer.delete(reference, observed)
         for event in plan.events:

@@ -101,6 +101,11 @@ class Store:
         """The keys of the DreamBoothScenes that name a DreamBoothJob."""
         return {Key(job.namespace, name, SCENE_KIND) for name in self._scenes.get(job, ())}
 
+    def affected(self, item: Object) -> set[Key]:
+        """The keys of the workloads whose decisions depend on an object."""
+        key = key_of(item)
+        return {key, *self.scenes_of(key)} if key else set()
+
     def runtimes(self) -> list[Object]:
         """All DreamBoothRuntimes."""
         return list(self._objects[RUNTIME_KIND].values())
@@ -163,17 +168,17 @@ class Store:
         Returns:
             Keys of the workloads whose objects changed, including changes that the watches missed.
         """
-        touched: set[Key | None] = set()
+        touched: set[Key] = set()
         names = set()
         if listed < self._last_list(kind, namespace):
             return set()
         for item in items:
             names.add(_name(item))
             if self._put(item, -1):
-                touched.add(key_of(item))
+                touched |= self.affected(item)
         for name, known in list(self._objects[kind].items()):
             if namespace in ("", name.namespace) and name not in names and resource_version(known) <= listed:
-                touched.add(key_of(known))
+                touched |= self.affected(known)
                 self._drop(name)
         self._listed[kind, namespace] = listed
         # `put` refuses what is not newer than the list, so earlier deletions need not be remembered.
@@ -182,7 +187,7 @@ class Store:
             for name, gone in self._deleted.items()
             if name.kind != kind or namespace not in ("", name.namespace) or gone > listed
         }
-        return {key for key in touched if key is not None}
+        return touched
 
     def _last_list(self, kind: str, namespace: str) -> int:
         """Resource version of the last list that contained a namespace."""

@@ -16,7 +16,7 @@ from dreambooth_api.dreamboothscene import SCENE_PLURAL
 from dreambooth_api.job import PLURAL
 from dreambooth_api.runtime import RUNTIME_PLURAL
 from dreambooth_api.workload import GROUP, VERSION
-from dreambooth_operator.kube.cache import Store, key_of
+from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.kube.client import FIRST_PAGE_SIZE, Cluster
 from dreambooth_operator.objects.names import LABEL_ATTEMPT
 from dreambooth_operator.queueing.work_queue import WorkQueue
@@ -113,8 +113,7 @@ def handlers(
     @kopf.on.event("", "v1", "pods", registry=registry)
     async def on_event(event: Any, **_: Any) -> None:
         if (store.remove if event["type"] == "DELETED" else store.put)(event["object"]):
-            key = key_of(event["object"])
-            queue.add_all([key, *store.scenes_of(key)] if key else ())
+            queue.add_all(store.affected(event["object"]))
 
     if namespace_changed:
 

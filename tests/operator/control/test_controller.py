@@ -31,6 +31,7 @@ from dreambooth_operator.settings import Settings
 from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job, network, until, with_cluster
 from tests.patience import PATIENCE
+from tests.permissions import scene
 
 PHOTOS = Reference("ConfigMap", "photos")
 
@@ -491,6 +492,24 @@ def test_a_foreign_job_with_the_same_name_is_reported_and_left_unchanged(namespa
         found = await cluster.get("Job", namespace, "dog-0")
         assert found is not None and found["metadata"]["uid"] == theirs["metadata"]["uid"]
         assert await cluster.get("PersistentVolumeClaim", namespace, "dog") is None
+
+    with_cluster(test)
+
+
+def test_a_new_status_of_a_job_is_seen_by_its_scenes_at_once(namespace: str) -> None:
+    """The watch of the operator's own write reports nothing new."""
+
+    async def test(cluster: Cluster) -> None:
+        script = Script(lambda observed: Plan(status={"phase": "Complete"}))
+        async with running(cluster, namespace, script) as parts:
+            await parts.idle()
+            made = scene(namespace, "beach", jobName="dog")
+            parts.store.put(await cluster.create(made))
+            script.decide = lambda observed: Plan(status={"phase": "Failed"})
+            parts.queue.add(parts.key)
+            key = Key(namespace, "beach", "DreamBoothScene")
+            await until(lambda: (parts.store.owner(key) or {}).get("status") == {"phase": "Failed"})
+            assert script.shown[-1].trained == parts.store.owner(parts.key)
 
     with_cluster(test)
 

@@ -4,7 +4,7 @@ import pytest
 
 from dreambooth_operator.kube.cache import Store, key_of
 from dreambooth_operator.objects.observed import Key
-from tests.operator.objects_of import dreambooth_job, job, pod
+from tests.operator.objects_of import dreambooth_job, dreambooth_scene, job, pod
 
 DOG = Key("space", "dog")
 
@@ -28,6 +28,29 @@ def test_children_are_found_by_their_label() -> None:
     assert names(store.jobs(DOG)) == ["dog-0", "dog-1"], "oldest first"
     assert names(store.pods(DOG)) == ["dog-0-0-xyz"]
     assert len(store) == 7
+
+
+def test_a_scene_is_affected_by_its_job() -> None:
+    dog, beach, snow = dreambooth_job("dog"), dreambooth_scene("beach"), dreambooth_scene("snow", "cat")
+    store = filled(dog, beach, snow, dreambooth_scene("dog", "dog"))
+    scenes = {Key("space", name, "DreamBoothScene") for name in ("beach", "dog")}
+    assert store.affected(dog) == {DOG, *scenes}
+    assert store.affected(beach) == {Key("space", "beach", "DreamBoothScene")}
+    assert store.trained(Key("space", "beach", "DreamBoothScene")) == dog
+    assert store.trained(Key("space", "snow", "DreamBoothScene")) is None
+    assert store.trained(DOG) is None
+    assert store.replace("DreamBoothJob", [dreambooth_job("dog", 9)], listed=9) == {DOG, *scenes}
+    store.remove(dreambooth_scene("beach", version=10))
+    assert store.affected(dog) == {DOG, Key("space", "dog", "DreamBoothScene")}
+
+
+def test_a_job_and_a_scene_of_the_same_name_have_pods_of_their_own() -> None:
+    dog, scene = dreambooth_job("dog"), dreambooth_scene("dog")
+    own = job(scene)
+    own["metadata"] |= {"name": "dog-scene-0", "uid": "uid-dog-scene-0", "labels": {"dreambooth.io/scene": "dog"}}
+    store = filled(dog, scene, job(dog), own)
+    assert names(store.jobs(DOG)) == ["dog-0"]
+    assert names(store.jobs(Key("space", "dog", "DreamBoothScene"))) == ["dog-scene-0"]
 
 
 def test_field_managers_are_not_kept() -> None:
