@@ -164,7 +164,7 @@ class Operator:
         if self.cluster.longest_request() > STUCK_REQUEST_SECONDS:
             return f"a request to the API server has been running for {self.cluster.longest_request():.0f} s"
         if self.queue.longest_run() > STUCK_SECONDS:
-            return f"a worker has been processing one DreamBoothJob for {self.queue.longest_run():.0f} s"
+            return f"a worker has been processing one workload for {self.queue.longest_run():.0f} s"
         if self.leadership.stalled():
             return "the leader election has stalled"
         return None
@@ -193,7 +193,7 @@ class Operator:
         # In other replicas, the queue is filled but has no workers.
         QUEUE_DEPTH.set_function(self.queue.__len__)
         QUEUE_LONGEST_WAIT.set_function(self.queue.longest_wait)
-        # Only one replica counts DreamBoothJobs, and only after the cache has synced.
+        # Only one replica counts workloads, and only after the cache has synced.
         REGISTRY.register(self.metrics)
         self.queue.add_all(self.store.keys())
         try:

@@ -1,5 +1,5 @@
 """Finds pods that lack volumes or a node and Jobs that lack pods for longer than usual; `controller.py` reads the Events about
-them. Only objects of the DreamBoothJob are considered, not other objects with its labels.
+them. Only objects of the workload are considered, not other objects with its labels.
 """
 
 import itertools
@@ -38,7 +38,7 @@ def jobs_lacking_pods(uid: str, jobs: Sequence[Object], pods: Sequence[Object], 
     """The name of the newest Job if it lacks pods for longer than `GRACE_PERIOD`, and the time of its last pod creation.
 
     Args:
-        uid: UID of the DreamBoothJob.
+        uid: UID of the workload.
         jobs: the Jobs with the label of its name.
         pods: the pods of its own Jobs.
         now: the time.

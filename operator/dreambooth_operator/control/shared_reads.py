@@ -1,4 +1,4 @@
-"""Reads objects of users for `controller.py`: many DreamBoothJobs that are created at once often have the same photos."""
+"""Reads objects of users for `controller.py`: many workloads that are created at once often have the same photos."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Carries out the plans of `decide/reconcile.py`: all writes about DreamBoothJobs, for `controller.py`.
+"""Carries out the plans of `decide/reconcile.py`: all writes about workloads, for `controller.py`.
 
 Before each write, it checks that this replica holds the Lease. Responses of the API server are stored in the cache, so that the
 next reconciliation sees them even if the watch is delayed.
@@ -85,7 +85,7 @@ class Writer:
         """Writes a status if it differs from the current one."""
         if status == owner.get("status", {}):
             return
-        timeout = self._begin("DreamBoothJob", "status")
+        timeout = self._begin(owner["kind"], "status")
         STATUS_WRITES.inc()
         written = await self._cluster.write_status(owner, status, self._manager, timeout)
         self._store.put(written)

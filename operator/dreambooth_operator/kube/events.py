@@ -1,4 +1,4 @@
-"""Builds the Event objects about a DreamBoothJob; `control/writer.py` writes them.
+"""Builds the Event objects about a workload; `control/writer.py` writes them.
 
 They are Events of the core group, not of `events.k8s.io`. `kubectl describe` shows both, but only a core Event has a `count`
 that can be increased, so a repeated event remains one object.
@@ -14,7 +14,7 @@ from dreambooth_operator.objects.observed import Event, Object
 MESSAGE_LENGTH = 1024
 """Longest message that the API server accepts."""
 NAME_LENGTH = 200
-"""Longest part of the name of the DreamBoothJob that becomes part of the name of an Event."""
+"""Longest part of the name of the workload that becomes part of the name of an Event."""
 
 
 def event_object(owner: Object, event: Event, now: datetime, identity: str) -> Object:

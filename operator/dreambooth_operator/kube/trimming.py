@@ -1,6 +1,6 @@
 """Reduces objects to the fields that the operator reads, before `cache.py` stores them.
 
-Most of a pod or Job is its template, and tenants can create large pods with the labels of a DreamBoothJob. The fields that remain
+Most of a pod or Job is its template, and tenants can create large pods with the labels of a workload. The fields that remain
 are those that `objects/reading.py`, `decide/`, `poll/` and `control/` read.
 """
 

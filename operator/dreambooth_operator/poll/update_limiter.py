@@ -9,7 +9,7 @@ from dreambooth_operator.queueing.fair_queue import FairQueue
 
 
 class UpdateLimiter:
-    """A queue of DreamBoothJobs with progress to publish."""
+    """A queue of workloads with progress to publish."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -18,7 +18,7 @@ class UpdateLimiter:
         self._waiting: FairQueue[Key | object] = FairQueue()
 
     def add(self, key: Key) -> None:
-        """Queues a DreamBoothJob; if it is already queued, it keeps its position."""
+        """Queues a workload; if it is already queued, it keeps its position."""
         self._waiting.add(key.namespace, key)
 
     def add_immediate(self, key: Key) -> None:
@@ -27,11 +27,11 @@ class UpdateLimiter:
         self._waiting.add(key.namespace, object())
 
     def discard(self, key: Key) -> None:
-        """Removes a DreamBoothJob from the queue."""
+        """Removes a workload from the queue."""
         self._waiting.discard(key.namespace, key)
 
     def due(self, seconds: float) -> list[Key]:
-        """The DreamBoothJobs to publish after some more seconds."""
+        """The workloads to publish after some more seconds."""
         self._tokens = min(max(1.0, self._rate), self._tokens + seconds * self._rate)
         due = []
         while self._tokens >= 1 and (item := self._waiting.pop()) is not None:

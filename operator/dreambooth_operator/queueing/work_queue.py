@@ -3,7 +3,7 @@
 
 A key is queued at most once and processed by one worker at a time. A key that is added while a worker processes it is queued
 again when the worker is done, so no change is missed. Namespaces are served in round-robin order, and no namespace gets all
-workers, so slow DreamBoothJobs of one tenant can't delay those of another. The queue is used by one event loop, without locks.
+workers, so slow workloads of one tenant can't delay those of another. The queue is used by one event loop, without locks.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""`activeDeadlineSeconds`: how long a DreamBoothJob may take from the start of its first pod on a node.
+"""`activeDeadlineSeconds`: how long a workload may take from the start of its first pod on a node.
 
 Suspensions and time in the queue do not count. `pending.py` has the deadline for the time before. Used by `decide/reconcile.py`.
 """
@@ -23,7 +23,7 @@ def default_of(attempt: Object | None, annotation: str) -> int | None:
 
 
 def deadline_of(start: datetime | None, seconds: int | None, waited_seconds: int) -> datetime | None:
-    """Deadline of a DreamBoothJob that is neither suspended nor queued; None without a limit, or before the start.
+    """Deadline of a workload that is neither suspended nor queued; None without a limit, or before the start.
 
     Args:
         start: start of the first pod.

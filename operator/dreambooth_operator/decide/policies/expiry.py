@@ -1,4 +1,4 @@
-"""`ttlSecondsAfterFinished`: when a finished DreamBoothJob is deleted."""
+"""`ttlSecondsAfterFinished`: when a finished workload is deleted."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -13,10 +13,10 @@ _FIELD = "ttlSecondsAfterFinished"
 def expiry_of(
     owner: Object, status: WorkloadStatus, runtimes: Sequence[Object] = (), default: int | None = None
 ) -> datetime | None:
-    """When to delete a finished DreamBoothJob; None: never. Reads the raw spec, as it may be invalid.
+    """When to delete a finished workload; None: never. Reads the raw spec, as it may be invalid.
 
     Args:
-        owner: the DreamBoothJob as an object of the API server.
+        owner: the workload as an object of the API server.
         status: its status.
         runtimes: all DreamBoothRuntimes; the default of the one of its last attempt applies if the spec has no TTL.
         default: the default of the operator.

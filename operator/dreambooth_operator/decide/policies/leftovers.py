@@ -1,4 +1,4 @@
-"""Finds what an earlier DreamBoothJob with the same name, or an earlier attempt, has left and what blocks the next attempt."""
+"""Finds what an earlier workload with the same name, or an earlier attempt, has left and what blocks the next attempt."""
 
 from collections.abc import Sequence
 
@@ -23,19 +23,19 @@ def blocking_jobs(owner: Object, jobs: Sequence[Object], name: str) -> list[Obje
     """Jobs that may still create pods, or have the name of the next Job.
 
     Args:
-        owner: the DreamBoothJob.
-        jobs: all Jobs with the label of its name, including those of an earlier DreamBoothJob.
+        owner: the workload.
+        jobs: all Jobs with the label of its name, including those of an earlier workload.
         name: name of the Job to create.
     """
     return [job for job in jobs if _blocks(job, owner, name)]
 
 
 def orphans(owner: Object, jobs: Sequence[Object], referenced: Referenced) -> list[Reference]:
-    """Objects of an earlier DreamBoothJob that was deleted without them, and that block the next attempt. Nothing proves whose
+    """Objects of an earlier workload that was deleted without them, and that block the next attempt. Nothing proves whose
     they are, so the operator neither adopts nor deletes them.
 
     Args:
-        owner: the DreamBoothJob.
+        owner: the workload.
         jobs: the Jobs that block.
         referenced: the objects with the names that the attempt needs, as far as they exist.
     """
@@ -53,10 +53,10 @@ def leftovers(jobs: Sequence[Object], pods: Sequence[Object]) -> list[Finding]:
 def earlier_objects(
     owner: Object, jobs: Sequence[Object], pods: Sequence[Object], orphaned: Sequence[Reference]
 ) -> list[Finding]:
-    """The findings about objects of an earlier DreamBoothJob or attempt.
+    """The findings about objects of an earlier workload or attempt.
 
     Args:
-        owner: the DreamBoothJob.
+        owner: the workload.
         jobs: the Jobs that block.
         pods: all pods with the label of its name.
         orphaned: the orphans.

@@ -1,4 +1,4 @@
-"""`pendingDeadlineSeconds`: a DreamBoothJob of which no pod has started on a node for so long fails.
+"""`pendingDeadlineSeconds`: a workload of which no pod has started on a node for so long fails.
 
 Neither suspensions nor waits in the queue of Kueue count: the time begins again after them.
 """
@@ -12,10 +12,10 @@ from dreambooth_operator.objects.reading import latest, time_of
 
 
 def pending_since(owner: Object, status: WorkloadStatus, job: Object | None, now: datetime) -> datetime | None:
-    """Since when a DreamBoothJob that has never started waits for its start; None if that is not known.
+    """Since when a workload that has never started waits for its start; None if that is not known.
 
     Args:
-        owner: the DreamBoothJob as an object of the API server.
+        owner: the workload as an object of the API server.
         status: its previous status.
         job: the Job of its attempt, if there is one.
         now: the time, which is the end of a wait whose end is not recorded yet.
@@ -32,5 +32,5 @@ def pending_since(owner: Object, status: WorkloadStatus, job: Object | None, now
 
 
 def pending_deadline(since: datetime | None, seconds: int | None) -> datetime | None:
-    """When a DreamBoothJob that has never started fails; None: never."""
+    """When a workload that has never started fails; None: never."""
     return since + timedelta(seconds=seconds) if since and seconds is not None else None

@@ -30,7 +30,7 @@ def queue_time(before: WorkloadStatus, started: bool, job: Object | None, now: d
     Args:
         before: the previous status.
         started: whether a pod has ever started; earlier waits can't count for the deadline.
-        job: the Job of the newest attempt; None while the DreamBoothJob is suspended.
+        job: the Job of the newest attempt; None while the workload is suspended.
         now: the time, which is the end of a wait that is over.
     """
     since, known = before.queued_since, before.queued_seconds or 0

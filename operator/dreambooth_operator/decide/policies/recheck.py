@@ -15,7 +15,7 @@ SHARE = 4
 
 
 def waiting_since(status: WorkloadStatus, now: datetime) -> datetime:
-    """Since when a DreamBoothJob waits, if it does not run: since a transition of its conditions or the end of an attempt."""
+    """Since when a workload waits, if it does not run: since a transition of its conditions or the end of an attempt."""
     ends = [attempt.completion_time for attempt in status.attempts]
     return latest([*ends, *(one.last_transition_time for one in status.conditions if one.type != "Accepted")]) or now
 
@@ -24,7 +24,7 @@ def next_look(since: datetime, now: datetime, first: timedelta) -> datetime:
     """When to look again.
 
     Args:
-        since: since when the DreamBoothJob waits.
+        since: since when the workload waits.
         now: the time.
         first: shortest interval.
     """

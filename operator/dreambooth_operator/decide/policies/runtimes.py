@@ -1,4 +1,4 @@
-"""Chooses the DreamBoothRuntime of a DreamBoothJob: the one that it names, or the default of its namespace. Used by
+"""Chooses the DreamBoothRuntime of a workload: the one that it names, or the default of its namespace. Used by
 `decide/reconcile.py` before an attempt starts; a running attempt does not change.
 
 In a namespace without any runtime, the settings of the operator apply. A runtime for one team does not affect other teams.
@@ -23,7 +23,7 @@ from dreambooth_operator.settings import Settings
 def choose_runtime(
     workload: Workload, runtimes: Sequence[Object], namespace: Object | None, settings: Settings
 ) -> Runtime | Finding:
-    """The runtime of a DreamBoothJob, or why it has none yet.
+    """The runtime of a workload, or why it has none yet.
 
     Args:
         workload: the workload.

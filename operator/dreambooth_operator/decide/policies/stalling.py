@@ -22,7 +22,7 @@ def stalls_at(
     Args:
         history: the records of the attempts.
         job: the Job of the newest attempt.
-        pods: the pods of the DreamBoothJob.
+        pods: the pods of the workload.
         progress_since: since when the operator knows no other progress of the main pod.
         seconds: `progressDeadlineSeconds`.
     """

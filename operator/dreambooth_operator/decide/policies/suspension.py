@@ -1,4 +1,4 @@
-"""`suspend`: a suspended DreamBoothJob has no Job. Its pods save a checkpoint when they are deleted. When it is resumed, the same
+"""`suspend`: a suspended workload has no Job. Its pods save a checkpoint when they are deleted. When it is resumed, the same
 attempt gets a new Job."""
 
 from datetime import datetime
@@ -8,7 +8,7 @@ from dreambooth_operator.decide.status.conditions import find
 
 
 def suspended_since(status: WorkloadStatus) -> datetime | None:
-    """Start of the current suspension; None if the DreamBoothJob is not suspended."""
+    """Start of the current suspension; None if the workload is not suspended."""
     condition = find(status.conditions, "Suspended")
     return condition.last_transition_time if condition and condition.status == "True" else None
 

@@ -1,4 +1,4 @@
-"""Composes the status of a DreamBoothJob from the previous status and the decision."""
+"""Composes the status of a workload from the previous status and the decision."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ def compose_status(before: Status, source: StatusInput) -> Status:
 
 
 def with_gpu_time(before: Status, owner: Object, pods: Sequence[Object], now: datetime) -> Status:
-    """The status with updated GPU time, for a finished DreamBoothJob whose pods are still terminating."""
+    """The status with updated GPU time, for a finished workload whose pods are still terminating."""
     held = gpu_time(before, pods, gpus_of(owner), now)
     return before.model_copy(update={"gpu_seconds": held.seconds, "gpus_held_since": held.since})
 
@@ -125,7 +125,7 @@ _COUNTS = "nodes", "gpusPerNode"
 
 
 def _closed(source: StatusInput) -> list[Attempt]:
-    """The records of a failed DreamBoothJob; if the last attempt has not ended, it ends now."""
+    """The records of a failed workload; if the last attempt has not ended, it ends now."""
     if not source.attempts or source.attempts[-1].completion_time is not None:
         return list(source.attempts)
     end = {"completion_time": source.now, "reason": source.finding.reason, "message": source.finding.message}
@@ -133,7 +133,7 @@ def _closed(source: StatusInput) -> list[Attempt]:
 
 
 def _ended_at(before: WorkloadStatus, attempts: Sequence[Attempt], now: datetime) -> datetime:
-    """Completion time of a DreamBoothJob: the end of its last attempt if that is new, else now."""
+    """Completion time of a workload: the end of its last attempt if that is new, else now."""
     known = {attempt.number for attempt in before.attempts if attempt.completion_time}
     new = attempts[-1].completion_time if attempts and attempts[-1].number not in known else None
     return new or now

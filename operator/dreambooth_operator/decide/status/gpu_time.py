@@ -1,6 +1,6 @@
 """Computes GPU-seconds: the time for which pods hold GPUs, multiplied by the number of GPUs.
 
-They are added at the end of each period in which a pod holds GPUs, so a running DreamBoothJob needs no status updates for them.
+They are added at the end of each period in which a pod holds GPUs, so a running workload needs no status updates for them.
 `gpusHeldSince` is the start of the current period.
 """
 
@@ -35,7 +35,7 @@ def gpu_time(before: WorkloadStatus, pods: Sequence[Object], gpus: int, now: dat
 
     Args:
         before: the previous status.
-        pods: all pods of the DreamBoothJob.
+        pods: all pods of the workload.
         gpus: number of GPUs of all pods of an attempt.
         now: the time, which is the end of a period if its pods no longer exist.
     """
