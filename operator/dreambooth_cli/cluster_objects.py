@@ -1,4 +1,4 @@
-"""Reads the objects of a manifest that only a cluster uses, DreamBoothRuntimes and DreamBoothScenes, and reports everything that is
+"""Reads the DreamBoothRuntimes and DreamBoothScenes of a manifest, which only a cluster uses, and reports everything that is
 wrong with them; used by `validate`."""
 
 import dataclasses

@@ -21,6 +21,7 @@ OTHER = {"spec/resources/gpuResourceName", "spec/schedulerName"}
 """Fields that name something else than an object."""
 KINDS = {
     "ConfigMap": "v1",
+    "DreamBoothJob": "dreambooth.io/v1alpha1",
     "DreamBoothRuntime": "dreambooth.io/v1alpha1",
     "LocalQueue": "kueue.x-k8s.io/v1beta2",
     "PersistentVolumeClaim": "v1",

@@ -298,6 +298,22 @@ def condition(status: Mapping[str, Any], type_: str) -> Mapping[str, Any] | None
     return next((one for one in status["conditions"] if one["type"] == type_), None)
 
 
+def ended_job(*conditions: str, **status: Any) -> dict[str, Any]:
+    """The DreamBoothJob `rex` with conditions that hold, which a DreamBoothScene may name."""
+    held = {"status": "True", "message": "", "lastTransitionTime": stamp(START), "observedGeneration": 1}
+    return {
+        "apiVersion": "dreambooth.io/v1alpha1",
+        "kind": "DreamBoothJob",
+        "metadata": {"name": "rex", "namespace": "space", "uid": "uid-rex"},
+        "spec": dict(MINIMAL),
+        "status": {
+            "startTime": stamp(START),
+            **status,
+            "conditions": [{"type": one, "reason": one, **held} for one in conditions],
+        },
+    }
+
+
 def _statuses(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"name": "trainer", "state": dict(state)}]
 

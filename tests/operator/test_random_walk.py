@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dreambooth_operator.decide.status.endings import ending_of_pod
 from dreambooth_operator.objects.names import LABEL_INDEX
 from dreambooth_operator.objects.observed import Reference
-from tests.operator.fake_cluster import MINIMAL, Cache, FakeCluster, condition
+from tests.operator.fake_cluster import MINIMAL, Cache, FakeCluster, condition, ended_job
 from tests.operator.poll.test_snapshot_validation import make_snapshot
 
 CODES = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 137])
@@ -19,7 +19,7 @@ DISRUPTIONS = st.sampled_from(["", "", "", "EvictionByEvictionAPI", "DeletionByP
 
 
 class RandomWalk(RuleBasedStateMachine):
-    """A DreamBoothJob with random events."""
+    """A DreamBoothJob or DreamBoothScene with random events."""
 
     cluster: FakeCluster
 
@@ -29,13 +29,19 @@ class RandomWalk(RuleBasedStateMachine):
         retries=st.integers(0, 3),
         deadline=st.sampled_from([None, 100, 1000]),
         ttl=st.sampled_from([None, 50]),
+        kind=st.sampled_from(["DreamBoothJob", "DreamBoothScene"]),
     )
-    def apply(self, nodes: int, queue: bool, retries: int, deadline: int | None, ttl: int | None) -> None:
-        spec = {**MINIMAL, "retries": retries, "resources": {"nodes": nodes}}
+    def apply(self, nodes: int, queue: bool, retries: int, deadline: int | None, ttl: int | None, kind: str) -> None:
+        spec: dict[str, Any] = {**MINIMAL, "retries": retries, "resources": {"nodes": nodes}}
+        if kind == "DreamBoothScene":
+            spec = {"jobName": "rex", "prompts": ["a {identifier} {class}"], "retries": retries}
         spec |= {"scheduling": {"queueName": "team"}} if queue else {}
         spec |= {"activeDeadlineSeconds": deadline} if deadline else {}
         spec |= {"ttlSecondsAfterFinished": ttl} if ttl else {}
-        self.cluster = FakeCluster(spec)
+        self.cluster = FakeCluster(spec, kind=kind)
+        if kind == "DreamBoothScene":
+            self.cluster.trained = ended_job("Complete")
+            self.cluster.add("PersistentVolumeClaim", "rex")
         self.cache: Cache | None = None
         self.seen: Mapping[str, Any] = {}
 
@@ -88,7 +94,8 @@ class RandomWalk(RuleBasedStateMachine):
     @precondition(lambda self: self.running())
     @rule(percent=st.floats(0, 100), step=st.integers(0, 400))
     def the_trainer_tells(self, percent: float, step: int) -> None:
-        self.cluster.snapshot = make_snapshot(percent=percent, step=step)
+        phase = "generate" if self.cluster.trained else "train"
+        self.cluster.snapshot = make_snapshot(phase=phase, percent=percent, step=step)
 
     @rule(suspend=st.booleans())
     def the_user_suspends_or_resumes(self, suspend: bool) -> None:
@@ -112,13 +119,18 @@ class RandomWalk(RuleBasedStateMachine):
 
     @rule()
     def the_photos_vanish_or_come_back(self) -> None:
-        reference = Reference("ConfigMap", "photos")
+        """Or the claim of a scene's DreamBoothJob."""
+        reference = self.needed()
         if self.cluster.objects.pop(reference, None) is None:
             self.cluster.add(*reference)
 
     @rule(seconds=st.sampled_from([1, 10, 31, 300]))
     def time_passes(self, seconds: int) -> None:
         self.cluster.later(seconds)
+
+    def needed(self) -> Reference:
+        """An object that an attempt needs."""
+        return Reference("PersistentVolumeClaim", "rex") if self.cluster.trained else Reference("ConfigMap", "photos")
 
     def running(self) -> list[dict[str, Any]]:
         """Pods that run."""
@@ -185,8 +197,8 @@ class RandomWalk(RuleBasedStateMachine):
             return
         cluster = self.cluster
         cluster.job["spec"] |= {"suspend": False}
-        if Reference("ConfigMap", "photos") not in cluster.objects:
-            cluster.add("ConfigMap", "photos")
+        if self.needed() not in cluster.objects:
+            cluster.add(*self.needed())
         for _ in range(20):
             cluster.later(301)
             cluster.settle()

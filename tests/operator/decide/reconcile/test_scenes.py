@@ -8,7 +8,7 @@ import pytest
 from dreambooth_api.progress import SCENE_PHASES, PhaseProgress
 from dreambooth_operator.objects.observed import Reference
 from tests.operator.decide.reconcile.story import reason
-from tests.operator.fake_cluster import MINIMAL, FakeCluster, condition, stamp
+from tests.operator.fake_cluster import MINIMAL, FakeCluster, condition, ended_job, stamp
 from tests.operator.poll.test_snapshot_validation import make_snapshot
 
 SCENE: dict[str, Any] = {
@@ -21,33 +21,10 @@ DONE = json.dumps({"reason": "Completed", "exitCode": 0, "message": "done", "ste
 CLAIM = "PersistentVolumeClaim"
 
 
-def job_of(cluster: FakeCluster, *conditions: str, **status: Any) -> dict[str, Any]:
-    """The DreamBoothJob `rex` with conditions that hold."""
-    held = [
-        {
-            "type": one,
-            "status": "True",
-            "reason": one,
-            "message": "",
-            "lastTransitionTime": stamp(cluster.now),
-            "observedGeneration": 1,
-        }
-        for one in conditions
-    ]
-    metadata = {"name": "rex", "namespace": "space", "uid": "uid-rex"}
-    return {
-        "apiVersion": "dreambooth.io/v1alpha1",
-        "kind": "DreamBoothJob",
-        "metadata": metadata,
-        "spec": MINIMAL,
-        "status": {"startTime": stamp(cluster.now), **status, "conditions": held},
-    }
-
-
 def scene(**more: Any) -> FakeCluster:
     """A scene whose DreamBoothJob is complete."""
     cluster = FakeCluster({**SCENE, **more}, kind="DreamBoothScene")
-    cluster.trained = job_of(cluster, "Complete")
+    cluster.trained = ended_job("Complete")
     cluster.add(CLAIM, "rex")
     return cluster
 
@@ -107,7 +84,7 @@ def test_the_life_of_a_scene() -> None:
 )
 def test_a_scene_waits_until_its_job_has_ended(conditions: list[str], status: dict[str, Any], expected: Any) -> None:
     cluster = scene()
-    cluster.trained = job_of(cluster, *conditions, **status)
+    cluster.trained = ended_job(*conditions, **status)
     assert reason(cluster.settle()) == expected
 
 
@@ -120,7 +97,7 @@ def test_a_scene_waits_for_a_job_that_does_not_exist_yet() -> None:
     plan = cluster.settle()
     assert reason(plan) == ("Pending", "JobNotFound")
     assert plan.status["message"].startswith("DreamBoothJob rex (spec.jobName) does not exist in namespace space.")
-    cluster.trained = job_of(cluster, "Complete")
+    cluster.trained = ended_job("Complete")
     assert reason(cluster.settle()) == ("Starting", "Starting")
 
 
