@@ -36,8 +36,8 @@ LUA, EXPRESSIONS = CHECKS[f"resource.customizations.health.dreambooth.io_{KIND}"
 
 
 def test_scenes_are_assessed_as_jobs() -> None:
-    assert CHECKS == {f"resource.customizations.health.dreambooth.io_{kind}": LUA for kind in KINDS}
-    assert EXPRESSIONS_OF == dict.fromkeys(KINDS, EXPRESSIONS)
+    assert {f"resource.customizations.health.dreambooth.io_{kind}": LUA for kind in KINDS} == CHECKS
+    assert dict.fromkeys(KINDS, EXPRESSIONS) == EXPRESSIONS_OF
     assert EXPRESSIONS["apiVersion"] == API_VERSION
 
 

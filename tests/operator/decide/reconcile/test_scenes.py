@@ -180,3 +180,72 @@ def test_mistakes_are_found_before_a_pod_starts(spec: dict[str, Any], field: str
     assert not cluster.jobs
     accepted = condition(plan.status, "Accepted")
     assert accepted is not None and accepted["status"] == "False"
+
+
+def pod_spec(cluster: FakeCluster) -> dict[str, Any]:
+    cluster.settle()
+    spec: dict[str, Any] = cluster.current["spec"]["template"]["spec"]
+    return spec
+
+
+@pytest.mark.parametrize("path", ["a/../../../etc", "..", "../../var/run", "$(HF_TOKEN)/x", "-rf", "a\nb"])
+@pytest.mark.parametrize("claim", [None, "shelf"])
+def test_pictures_stay_inside_their_volume_and_the_run_is_read_only(path: str, claim: str | None) -> None:
+    output = {"path": path} | ({"claimName": claim} if claim else {})
+    cluster = scene(volumes={"output": output})
+    cluster.add(CLAIM, "shelf")
+    spec = pod_spec(cluster)
+    (container,) = spec["containers"]
+    command = container["command"]
+    written = command[command.index("--output") + 1]
+    assert written == "/output" or written.startswith("/output/")
+    assert ".." not in written.split("/") and not any("$(" in word.replace("$$", "") for word in command)
+    mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+    assert mounts["/input/run"]["readOnly"] is True
+    assert {path for path, one in mounts.items() if not one.get("readOnly")} == {"/output", "/tmp", "/dev/shm"}
+
+
+@pytest.mark.parametrize("text", ['"], "env": [["name", "LD_PRELOAD"', "$(HF_TOKEN) `id`; rm -rf /", "--output /etc"])
+def test_prompts_are_data(text: str) -> None:
+    cluster, ordinary = scene(prompts=[text], negativePrompt=text), scene()
+    cluster.job["metadata"]["uid"] = ordinary.job["metadata"]["uid"]
+    assert pod_spec(cluster) == pod_spec(ordinary)
+    settings = json.loads(cluster.objects[Reference("ConfigMap", "dog-scene-config")]["data"]["scene.json"])
+    assert (settings["prompts"], settings["negativePrompt"]) == ([text], text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"image": "evil/x:1"}, "spec.image"),
+        ({"scheduling": {"tolerations": [{"operator": "Exists"}]}}, "spec.scheduling.tolerations[0]"),
+        ({"scheduling": {"priorityClassName": "system-cluster-critical"}}, "spec.scheduling.priorityClassName"),
+        ({"resources": {"gpusPerNode": 1}}, "spec.resources.gpusPerNode"),
+        ({"activeDeadlineSeconds": 31_536_000}, "spec.activeDeadlineSeconds"),
+        ({"perPrompt": 10_000}, "spec.perPrompt"),
+    ],
+)
+def test_a_runtime_limits_scenes(spec: dict[str, Any], field: str) -> None:
+    cluster = scene(**{"resources": {"gpusPerNode": 0}, **spec})
+    limits = {"gpusPerNode": 0, "activeDeadlineSeconds": 3600, "pictures": 100}
+    cluster.publish("small", default=True, limits=limits)
+    plan = cluster.settle()
+    assert reason(plan) == ("Failed", "InvalidConfig")
+    assert field in plan.status["message"]
+    assert not cluster.jobs
+
+
+def test_a_secret_reaches_the_pod_only_where_the_administrator_allows_it() -> None:
+    gated = {**MINIMAL, "model": {"source": "hf://a/b", "tokenSecret": {"name": "hub"}}}
+    cluster = scene()
+    cluster.trained = {**ended_job("Complete"), "spec": gated}
+    plan = cluster.settle()
+    assert reason(plan) == ("Failed", "InvalidConfig")
+    assert "spec.jobName: 'hub' is not among the Secrets" in plan.status["message"]
+    cluster = scene()
+    cluster.trained = {**ended_job("Complete"), "spec": gated}
+    cluster.publish("small", default=True, tokenSecretNames=["hub"])
+    (container,) = pod_spec(cluster)["containers"]
+    assert [one["valueFrom"] for one in container["env"] if one["name"] == "HF_TOKEN"] == [
+        {"secretKeyRef": {"name": "hub", "key": "token"}}
+    ]
