@@ -18,6 +18,7 @@ from dreambooth_operator.control.controller import Controller, Reconciler
 from dreambooth_operator.control.workload_metrics import WorkloadMetrics
 from dreambooth_operator.control.writer import EXISTED_SECONDS, Writer, WriteRefused
 from dreambooth_operator.decide import reconcile
+from dreambooth_operator.decide.decision import RECHECK
 from dreambooth_operator.decide.status import diagnosis
 from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.kube.client import Cluster, ClusterError
@@ -485,7 +486,7 @@ def test_a_foreign_job_with_the_same_name_is_reported_and_left_unchanged(namespa
         seen = Observed(owner=await parts.job())
         await cluster.create(config_map(seen, "photos", a="b"))
         theirs = await cluster.create({**attempt(seen), "metadata": {"name": "dog-0", "namespace": namespace}})
-        assert await parts.controller._reconcile(parts.key) == reconcile.RECHECK.total_seconds()
+        assert await parts.controller._reconcile(parts.key) == RECHECK.total_seconds()
         status = (await parts.job())["status"]
         assert status["phase"] == "Pending"
         assert status["message"].startswith("Job dog-0 already exists and was not created by the operator")

@@ -1,4 +1,4 @@
-"""Applies a DreamBoothRuntime to a workload. Used by `decide/reconcile.py` and `runtimes.py`, so that builders get one spec
+"""Applies a DreamBoothRuntime to a workload. Used by `decide/decision.py` and `runtimes.py`, so that builders get one spec
 that contains the fields of both.
 """
 

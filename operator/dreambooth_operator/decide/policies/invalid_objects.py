@@ -1,7 +1,7 @@
 """Explains why the API server calls an object of an attempt invalid, by the field of the spec that the value comes from.
 
 The spec is immutable, so it can never be accepted. A value of the runtime or of the operator's settings can be corrected. Used by
-`decide/reconcile.py` before the first attempt starts.
+`decide/decision.py` before the first attempt starts.
 """
 
 import re

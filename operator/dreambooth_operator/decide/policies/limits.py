@@ -1,4 +1,4 @@
-"""Checks a workload against the limits of its runtime. Used by `decide/reconcile.py` before an attempt starts."""
+"""Checks a workload against the limits of its runtime. Used by `decide/decision.py` before an attempt starts."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple

@@ -1,5 +1,5 @@
 """Chooses the DreamBoothRuntime of a workload: the one that it names, or the default of its namespace. Used by
-`decide/reconcile.py` before an attempt starts; a running attempt does not change.
+`decide/decision.py` before an attempt starts; a running attempt does not change.
 
 In a namespace without any runtime, the settings of the operator apply. A runtime for one team does not affect other teams.
 """

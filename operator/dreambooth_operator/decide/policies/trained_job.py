@@ -1,4 +1,4 @@
-"""`jobName` of a DreamBoothScene: it waits until the DreamBoothJob has ended. Used by `decide/reconcile.py`.
+"""`jobName` of a DreamBoothScene: it waits until the DreamBoothJob has ended. Used by `decide/decision.py`.
 
 A scene may begin while the DreamBoothJob fails: its newest checkpoint generates. The trainer says so if there is none.
 """

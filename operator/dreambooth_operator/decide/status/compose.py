@@ -14,9 +14,9 @@ from dreambooth_api.progress import Snapshot
 from dreambooth_api.sections import Resources
 from dreambooth_api.status import Attempt, DreamBoothJobStatus, DreamBoothSceneStatus, WorkloadStatus
 from dreambooth_operator.decide.programs.program import Folder
-from dreambooth_operator.decide.status import progress
 from dreambooth_operator.decide.status.conditions import conditions_of
 from dreambooth_operator.decide.status.gpu_time import gpu_time
+from dreambooth_operator.decide.status.progress import SCENE, TRAINING, P, Reporter, S
 from dreambooth_operator.decide.status.reasons import COMPLETE, RUNS, Finding
 from dreambooth_operator.decide.status.result import result_of_job, result_of_scene
 from dreambooth_operator.decide.status.termination_message import TerminationMessage
@@ -93,9 +93,20 @@ def compose_status(before: Status, source: StatusInput) -> Status:
         gpu_seconds=held.seconds,
         gpus_held_since=held.since,
     )
+    output = source.output if workload is not None and finding.reason == COMPLETE.reason else None
     if isinstance(before, DreamBoothSceneStatus):
-        return DreamBoothSceneStatus(**status, **_of_scene(before, source))
-    return DreamBoothJobStatus(**status, **_of_job(before, source))
+        scene = workload.spec if isinstance(workload, DreamBoothScene) else None
+        return DreamBoothSceneStatus(
+            **status,
+            progress=_progress(before.progress, source, scene, SCENE),
+            result=output and result_of_scene(output, source.termination_message),
+        )
+    job = workload.spec if isinstance(workload, DreamBoothJob) else None
+    return DreamBoothJobStatus(
+        **status,
+        progress=_progress(before.progress, source, job, TRAINING),
+        result=output and result_of_job(output, source.termination_message),
+    )
 
 
 def with_gpu_time(before: Status, owner: Object, pods: Sequence[Object], now: datetime) -> Status:
@@ -139,29 +150,20 @@ def _ended_at(before: WorkloadStatus, attempts: Sequence[Attempt], now: datetime
     return new or now
 
 
-def _of_job(before: DreamBoothJobStatus, source: StatusInput) -> dict[str, Any]:
-    """Progress and result of a DreamBoothJob."""
-    job, message = source.workload, source.termination_message
-    if not isinstance(job, DreamBoothJob):
-        return {"progress": progress.stopped_training(before.progress, None)}
-    if source.finding.reason == COMPLETE.reason and source.output:
-        done = progress.completed_training(before.progress, message, job.spec)
-        return {"progress": done, "result": result_of_job(source.output, message)}
-    if source.finding.reason not in RUNS:
-        return {"progress": progress.stopped_training(before.progress, message)}
-    known = before.progress
-    return {"progress": progress.reported_training(known, source.snapshot, job.spec) if source.snapshot else known}
+def _progress(before: P | None, source: StatusInput, spec: S | None, reporter: Reporter[P, S]) -> P | None:
+    """The progress.
 
-
-def _of_scene(before: DreamBoothSceneStatus, source: StatusInput) -> dict[str, Any]:
-    """Progress and result of a DreamBoothScene."""
-    scene, message = source.workload, source.termination_message
-    if not isinstance(scene, DreamBoothScene):
-        return {"progress": progress.stopped_scene(before.progress, None)}
-    if source.finding.reason == COMPLETE.reason and source.output:
-        done = progress.completed_scene(before.progress, message, scene.spec)
-        return {"progress": done, "result": result_of_scene(source.output, message)}
+    Args:
+        before: the previous one.
+        source: the input for the status.
+        spec: the spec of the workload; None if it is invalid.
+        reporter: how it changes.
+    """
+    message = source.termination_message
+    if spec is None:
+        return reporter.stopped(before, None)
+    if source.finding.reason == COMPLETE.reason:
+        return reporter.completed(before, message, spec)
     if source.finding.reason not in RUNS:
-        return {"progress": progress.stopped_scene(before.progress, message)}
-    known = before.progress
-    return {"progress": progress.reported_scene(known, source.snapshot, scene.spec) if source.snapshot else known}
+        return reporter.stopped(before, message)
+    return reporter.reported(before, source.snapshot, spec) if source.snapshot else before

@@ -1,8 +1,10 @@
 """Computes the progress in the status from the progress that trainers report. Values are bounded, and rounded so that
 insignificant changes cause no status updates."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from dreambooth_api.dreamboothscene import DreamBoothSceneSpec
 from dreambooth_api.job import DreamBoothJobSpec
@@ -14,6 +16,22 @@ MEMORY_STEP = 64 * 2**20
 """Memory is rounded to multiples of this number of bytes."""
 ETA_STEPS = ((120, 5), (1800, 30), (7200, 60))
 """(bound, step) in seconds: an ETA below a bound is rounded to multiples of its step; a longer one to ten minutes."""
+
+
+P = TypeVar("P", TrainingProgress, SceneProgress)
+S = TypeVar("S", DreamBoothJobSpec, DreamBoothSceneSpec)
+
+
+@dataclass(frozen=True)
+class Reporter(Generic[P, S]):
+    """How the progress of a kind of workload follows from the previous one."""
+
+    reported: Callable[[P | None, Snapshot, S], P]
+    """After a report of the trainer."""
+    stopped: Callable[[P | None, TerminationMessage | None], P | None]
+    """While no trainer runs."""
+    completed: Callable[[P | None, TerminationMessage | None, S], P]
+    """At the end of a complete workload."""
 
 
 def reported_training(before: TrainingProgress | None, snapshot: Snapshot, spec: DreamBoothJobSpec) -> TrainingProgress:
@@ -82,6 +100,10 @@ def completed_scene(
     known, total = stopped_scene(before, termination) or SceneProgress(), spec.pictures
     pictures = Pictures(done=total, total=total)
     return known.model_copy(update={**_ended(known, termination), "pictures": pictures})
+
+
+TRAINING = Reporter(reported_training, stopped_training, completed_training)
+SCENE = Reporter(reported_scene, stopped_scene, completed_scene)
 
 
 def _common(known: TrainerProgress, snapshot: Snapshot) -> dict[str, Any]:
