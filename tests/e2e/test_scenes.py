@@ -15,7 +15,7 @@ SCENE: dict[str, Any] = {
     "seed": 5,
     "resources": {"gpusPerNode": 1, "cpu": "500m", "memory": "4Gi", "sharedMemory": "64Mi"},
 }
-MANY = {**SCENE, "perPrompt": 400, "sampler": {"steps": 20}}
+MANY = {**SCENE, "perPrompt": 100}
 
 
 def until_complete(tenant: Tenant, name: str) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def test_a_pod_that_is_deleted_is_replaced_and_generates_no_picture_twice(tenant
     tenant.kubectl("delete", "pod", name, "--wait=false")
     tenant.until(lambda status: status.get("phase") != "Running", "many", "dbs")
     status = until_complete(tenant, "many")
-    assert status["result"]["pictures"] == 800
+    assert status["result"]["pictures"] == 200
     with tenant.pod("look", "sleep", "300", claims={"/run-of-job": "dog"}):
         after = files_of(tenant, "look", "/run-of-job/dog/scenes/many")
     assert len(before) > 0 and before.items() <= after.items()
-    assert len(after) == 801
+    assert len(after) == 201
