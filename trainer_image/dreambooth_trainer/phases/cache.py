@@ -18,16 +18,14 @@ from torch.nn.functional import adaptive_avg_pool2d
 from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.prompts import fill, words_of
 from dreambooth_trainer.data.identifier import pick_words
-from dreambooth_trainer.models.base import Framing, ModelFamily, Tensors
+from dreambooth_trainer.models.base import Framing
+from dreambooth_trainer.models.conditioning import conditioning_on
 from dreambooth_trainer.monitoring.progress import RunningPhase
 from dreambooth_trainer.phases.prepare import PreparedPhoto
 from dreambooth_trainer.phases.prior import GeneratedClassImages, pixels_of
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.training.batch import Noised, add_noise, predicted_by
 from dreambooth_trainer.training.dataset import Dataset
-
-TEXT_BATCH = 64
-"""Prompts that are encoded at once."""
 
 
 def make_dataset(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedClassImages | None) -> Dataset:
@@ -60,7 +58,7 @@ def make_dataset(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedClas
                 device=device,
             ),
             tokens=tokens,
-            prompts=_encoded(run.model, tokens),
+            prompts=conditioning_on(run.model, tokens),
             images=run.model.encode_framings(
                 [
                     *(framing_of(photo, run.resolution) for photo in photos),
@@ -113,13 +111,6 @@ def framing_of(photo: PreparedPhoto, side: int) -> Framing:
     scale = side / min(photo.width, photo.height)
     top, left = (round((length * scale - side) / 2) for length in (photo.height, photo.width))
     return Framing(photo.height, photo.width, top, left)
-
-
-def _encoded(model: ModelFamily, tokens: Tensors) -> Tensors:
-    """Conditioning on prompts, which are encoded in batches: the memory of one pass grows with their number."""
-    batches = zip(*(ids_QL.split(TEXT_BATCH) for ids_QL in tokens.values()), strict=True)
-    encoded = [model.encode_prompts(dict(zip(tokens, batch, strict=True))) for batch in batches]
-    return {name: torch.cat([one[name] for one in encoded]) for name in encoded[0]}
 
 
 def _prompts_of_other_words(run: Run) -> list[str]:

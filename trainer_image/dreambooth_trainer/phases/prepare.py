@@ -19,6 +19,7 @@ from dreambooth_trainer.data.personalised import identifier_warnings, known_subj
 from dreambooth_trainer.data.photos import inspect_photos, load_photos
 from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.models.base import ModelFamily
+from dreambooth_trainer.models.conditioning import conditioning_on
 from dreambooth_trainer.process.storage import atomic_folder
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.training.module import unfit_targets
@@ -197,7 +198,7 @@ def reach_of(word: str, model: ModelFamily, prompt: str) -> float:
     """
     words = [word, *identifier.pick_words(model.vocabulary(), REFERENCE_WORDS, {word}, seed=0)]
     tokens = model.tokenize([prompt.replace("{identifier}", one) for one in words])
-    rows_WD = torch.cat([value.float().flatten(1) for value in model.encode_prompts(tokens).values()], dim=1)
+    rows_WD = torch.cat([value.float().flatten(1) for value in conditioning_on(model, tokens).values()], dim=1)
     distance_W = (rows_WD - rows_WD[1:].mean(0)).norm(dim=1)
     return float(distance_W[0] / distance_W[1:].quantile(0.9))
 

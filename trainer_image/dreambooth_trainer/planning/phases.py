@@ -15,8 +15,8 @@ from dreambooth_api.progress import PhaseName
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.clip import configuration_of_clip_scorer
 from dreambooth_trainer.evaluation.pictures import BATCH
+from dreambooth_trainer.models.conditioning import passes
 from dreambooth_trainer.models.latent import LatentDiffusion
-from dreambooth_trainer.phases.cache import TEXT_BATCH
 from dreambooth_trainer.planning.allocations import Allocations, bytes_of, tensors_in
 from dreambooth_trainer.planning.inputs import Counts, Inputs, prompt_of
 from dreambooth_trainer.planning.weightless import load_weightless, pretend
@@ -182,7 +182,7 @@ def _encoding(config: TrainConfig, inputs: Inputs, weights: dict[str, int]) -> P
         dataset=bytes_of(tensors_in(inputs.dataset(counts))),
         activations=max(
             _peak_of(lambda: model.encode_images(inputs.pictures(counts.photos))),
-            _peak_of(lambda: model.encode_prompts(inputs.token_ids(min(counts.prompts, TEXT_BATCH)))),
+            _peak_of(lambda: model.encode_prompts(next(passes(inputs.token_ids(counts.prompts))))),
             _peak_of(predict) if rows else 0,
         ),
     )
