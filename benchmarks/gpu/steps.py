@@ -189,7 +189,7 @@ def _measure(config: TrainConfig, distributed: Distributed) -> Figures:
     side = training.resolution or model.resolution
     prompt = prompt_of(model, config)
     model.device = device
-    with device:
+    with device, model.encoding():
         inputs = Inputs.of(model, side, {name: value.to(device) for name, value in prompt.items()})
         dataset = _random(inputs.dataset(Counts.of(config)))
     measured: Figures = {}
@@ -235,7 +235,8 @@ def random_model(folder: Path, device: torch.device, precision: torch.dtype, *, 
     model = load_weightless(Model(source=str(folder)), device.type, precision)
     formats = model.weight_formats(torch.float32 if exact else precision, precision)
     for name, part in model.parts.items():
-        setattr(model.pipeline, name, _random_part(part, device, formats.get(name, formats["default"])))
+        made_part = _random_part(part, device, formats.get(name, formats["default"]))
+        setattr(model.pipeline, name, made_part.to("cpu"))
     made = type(model)(model.pipeline, device=device, precision=precision, digest="", commit=None, origin=folder)
     made.choose_kernels(device.type)
     return made

@@ -17,7 +17,7 @@ from dreambooth_cli.run import out_of_reach
 from dreambooth_cli.validate import File, read_or_exit
 
 if TYPE_CHECKING:
-    from dreambooth_trainer.planning.phases import PhaseMemory
+    from dreambooth_trainer.planning.memory import PhaseMemory
     from dreambooth_trainer.planning.plan import Plan
 
 COLUMNS = ("weights", "gradients", "optimizer", "average", "dataset", "activations", "peak")

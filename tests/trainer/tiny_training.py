@@ -274,7 +274,9 @@ def plain_loop(run: Run, dataset: Dataset, *, batch: int) -> dict[str, Tensor]:
         batch: photos in an optimizer step.
     """
     training = run.config.training
-    module = DreamBoothModule(run.hand_over_model(exact=True), training, run.config.prior.weight)
+    model = run.hand_over_model(exact=True)
+    model.keep_trained_parts(text_encoders=training.train_text_encoder)
+    module = DreamBoothModule(model, training, run.config.prior.weight)
     parameters = [parameter for _, parameter in module.learning()]
     optimizer = torch.optim.AdamW(
         [

@@ -1,8 +1,9 @@
 """Generates the pictures of a scene with the model of a run. Called by `scene.py`."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +119,15 @@ def generate(folder: RunFolder, scene: Scene, output: Path, process: Process, na
 
     def images(wanted: Sequence[tuple[str, int]]) -> list[Image.Image]:
         texts, seeds = zip(*wanted, strict=True)
-        with _enough_memory():
-            return model.generate(texts, seeds, sampler, (width, height), negative_prompt).images
+        return model.generate(texts, seeds, sampler, (width, height), negative_prompt).images
 
     output.mkdir(parents=True, exist_ok=True)
     remove_leftovers(output)
     seeds = range(scene.seed, scene.seed + scene.per_prompt)
     pictures, sheet = [], Sheet()
-    for picture in _pictures([(text, seed) for text in prompts for seed in seeds], output, common, images, process):
+    wanted = [(text, seed) for text in prompts for seed in seeds]
+    denoising = partial(model.denoising, negative_prompt=negative_prompt)
+    for picture in _pictures(wanted, output, common, denoising, images, process):
         pictures.append(picture)
         sheet.add(picture.prompt, output / picture.file)
         yield output / picture.file
@@ -140,6 +142,7 @@ def _pictures(
     wanted: Sequence[tuple[str, int]],
     output: Path,
     common: Settings,
+    denoising: Callable[[Collection[str]], AbstractContextManager[None]],
     images: Callable[[Sequence[tuple[str, int]]], list[Image.Image]],
     process: Process,
 ) -> Iterator[ScenePicture]:
@@ -149,6 +152,7 @@ def _pictures(
         wanted: prompt and seed of each picture.
         output: folder of the files.
         common: settings of all pictures.
+        denoising: the context that pictures of some prompts are generated in.
         images: generates pictures of some prompts and seeds.
         process: progress and interruption.
     """
@@ -160,7 +164,12 @@ def _pictures(
         return f"{stem(prompt)}-{seed:04d}"
 
     there = {one: path for one in wanted if (path := find(output, name(*one), settings(*one)))}
-    with process.progress.phase("generate", total=len(wanted), unit="pictures", done=len(there)) as phase:
+    new = {prompt for prompt, seed in wanted if (prompt, seed) not in there}
+    with (
+        process.progress.phase("generate", total=len(wanted), unit="pictures", done=len(there)) as phase,
+        _enough_memory(),
+        denoising(new) if new else nullcontext(),
+    ):
         for start in range(0, len(wanted), BATCH):
             process.stop.check()
             batch = wanted[start : start + BATCH]

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image, ImageChops
+from torch import Tensor
 
 from dreambooth_api.failures import Interrupted
 from dreambooth_api.training import Sampler, TrainConfig
 from dreambooth_trainer.data.class_images import ClassImages
 from dreambooth_trainer.data.quality import square
-from dreambooth_trainer.models.base import GeneratedPictures
+from dreambooth_trainer.models.base import GeneratedPictures, ModelFamily, Tensors
 from dreambooth_trainer.models.latent import LatentDiffusion
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
 from dreambooth_trainer.monitoring.progress import Progress
@@ -21,6 +22,7 @@ from dreambooth_trainer.phases.prior import GeneratedClassImages
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import manifest_of, sha256_of
 from dreambooth_trainer.run import Run, RunFolder
+from dreambooth_trainer.training.batch import Noised
 from tests.patience import PATIENCE
 from tests.trainer.data.scenes import scene
 from tests.trainer.tiny_models import Layout
@@ -325,6 +327,30 @@ def test_the_pool_spreads_each_class_image_over_the_timesteps(
     for image in range(6):
         strengths = pool.t_N[image::6].sort().values
         assert strengths.diff().max() < 400 and strengths[0] < 400 and strengths[-1] >= 600
+
+
+def test_predictions_are_made_in_batches_that_fit_the_memory(
+    source: Path, tmp_path: Path, photos: Sequence[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pretended device has memory for three rows."""
+    run = started(source, tmp_path, noisings=2)
+    run.folder.photos.mkdir(parents=True)
+    photos[0].save(run.folder.photos / "0.png")
+    class_images = prior.generate_class_images(run)
+    expected = cache.make_dataset(run, prepared_photos(run), class_images).class_pool
+    predicted_by, rows = cache.predicted_by, []
+
+    def limited(model: ModelFamily, batch: Noised, prompts: Tensors, images: Tensors) -> Tensor:
+        rows.append(len(batch))
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return predicted_by(model, batch, prompts, images)
+
+    monkeypatch.setattr(cache, "predicted_by", limited)
+    found = cache.make_dataset(run, prepared_photos(run), class_images).class_pool
+    assert rows == [8, 4, 2, 2, 2, 2, 2, 2]
+    assert found is not None and expected is not None
+    torch.testing.assert_close(found.target_NCHW, expected.target_NCHW, atol=1e-4, rtol=1e-4)
 
 
 def test_the_noise_itself_can_be_the_target(source: Path, tmp_path: Path, photos: Sequence[Image.Image]) -> None:

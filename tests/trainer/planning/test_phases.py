@@ -7,7 +7,8 @@ import pytest
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.phases import cache, prepare, prior
 from dreambooth_trainer.planning.allocations import Allocations, bytes_of, tensors_in
-from dreambooth_trainer.planning.phases import Models, PhaseMemory, Target, plan_around_training
+from dreambooth_trainer.planning.memory import PhaseMemory
+from dreambooth_trainer.planning.phases import Models, Target, plan_around_training
 from tests.trainer.tiny_training import job_of, write_photos
 
 CLOSE = 0.15

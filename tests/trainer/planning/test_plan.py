@@ -6,7 +6,8 @@ import pytest
 
 from dreambooth_api.progress import PHASES
 from dreambooth_api.training import TrainConfig
-from dreambooth_trainer.planning.phases import Models, PhaseMemory, Target
+from dreambooth_trainer.planning.memory import PhaseMemory
+from dreambooth_trainer.planning.phases import Models, Target
 from dreambooth_trainer.planning.plan import Plan, plan_run
 from dreambooth_trainer.planning.training import plan_training
 

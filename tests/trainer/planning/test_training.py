@@ -11,7 +11,8 @@ from dreambooth_trainer.models.loading import load_model
 from dreambooth_trainer.phases import cache, prepare, prior, train
 from dreambooth_trainer.planning.allocations import Allocations, bytes_of, tensors_in
 from dreambooth_trainer.planning.inputs import Counts, Inputs, prompt_of
-from dreambooth_trainer.planning.phases import Models, PhaseMemory, Target
+from dreambooth_trainer.planning.memory import PhaseMemory
+from dreambooth_trainer.planning.phases import Models, Target
 from dreambooth_trainer.planning.training import plan_training
 from dreambooth_trainer.training import engine
 from dreambooth_trainer.training.captured import CapturedStep

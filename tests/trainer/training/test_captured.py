@@ -57,7 +57,9 @@ def train(job: Job, kind: type[CapturedStep], dataset: Dataset) -> tuple[list[Te
     """Outcomes of some steps, and the weights after them."""
     run = job.run()
     training = run.config.training
-    module = DreamBoothModule(run.hand_over_model(exact=True), training, 1.0)
+    model = run.hand_over_model(exact=True)
+    model.keep_trained_parts(text_encoders=training.train_text_encoder)
+    module = DreamBoothModule(model, training, 1.0)
     # As a graph reads it: a tensor of float32 rounds the rate.
     groups = [{**group, "lr": torch.tensor(group["lr"])} for group in module.parameter_groups()]
     optimizer = torch.optim.AdamW(groups, fused=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeAlias, cast
 
+import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.peft_utils import recurse_remove_peft_layers
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -27,10 +28,17 @@ def adapter_layers(module: Adapted, tensors: Mapping[str, Tensor]) -> dict[str, 
     return cast(dict[str, Tensor], get_peft_model_state_dict(module, scaled))
 
 
-def merge_adapters(module: Adapted) -> None:
-    """Adds the adapters of a module to its weights and removes them."""
+def merge_adapters(module: Adapted, device: torch.device) -> None:
+    """Adds the adapters of a module to its weights and removes them.
+
+    Args:
+        module: the module, which stays where it is.
+        device: device that computes, layer by layer.
+    """
+    own = module.device
     for layer in module.modules():
         if isinstance(layer, BaseTunerLayer):
-            layer.merge()
+            layer.to(device).merge()
+            layer.to(own)
     recurse_remove_peft_layers(module)
     module._hf_peft_config_loaded = False

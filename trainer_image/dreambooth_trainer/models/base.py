@@ -1,6 +1,6 @@
 """The protocol of a model family: all that the phases use of Stable Diffusion, or of a future family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,8 +138,22 @@ class ModelFamily(Protocol):
         """Moments of the latents of pictures in -1..1."""
         ...
 
+    def encoding(self) -> AbstractContextManager[None]:
+        """The context in which the text encoders are on the device."""
+        ...
+
     def encode_prompts(self, tokens: Tensors) -> Tensors:
-        """Conditioning on tokenised prompts; differentiable in the weights of the text encoders."""
+        """Conditioning on tokenised prompts; differentiable in the weights of the text encoders. Outside of the training
+        it needs `encoding`."""
+        ...
+
+    def denoising(self, prompts: Collection[str] = (), negative_prompt: str = "") -> AbstractContextManager[None]:
+        """The context in which the denoiser is on the device, and no text encoder. The prompts are encoded before.
+
+        Args:
+            prompts: prompts of the pictures that will be generated.
+            negative_prompt: their negative prompt.
+        """
         ...
 
     def encode_framings(self, framings: Sequence[Framing], side: int) -> Tensors:
@@ -156,7 +170,7 @@ class ModelFamily(Protocol):
         ...
 
     def predict(self, z_BCHW: Tensor, t_B: Tensor, prompts: Tensors, images: Tensors) -> Tensor:
-        """The denoiser's prediction, in the target's terms.
+        """The denoiser's prediction, in the target's terms. Outside of the training it needs `denoising`.
 
         Args:
             z_BCHW: noisy latents.
@@ -171,6 +185,8 @@ class ModelFamily(Protocol):
     ) -> GeneratedPictures:
         """One picture for each prompt; picture i depends on prompt i and seed i alone.
 
+        For several calls, `denoising` brings the model's parts to the device once.
+
         Args:
             prompts: the prompts.
             seeds: one for each prompt.
@@ -180,11 +196,14 @@ class ModelFamily(Protocol):
         """
         ...
 
-    def keep_trained_parts(self, *, text_encoders: bool) -> None:
-        """Frees all parts that training steps don't use. The model can't encode or generate any more.
+    def keep_trained_parts(self, *, text_encoders: bool, pictures_of: Sequence[str] = ()) -> None:
+        """Moves what training steps use to the device, and frees what nothing needs any more.
+
+        Without prompts of pictures, the model can't encode or generate any more.
 
         Args:
             text_encoders: whether the text encoders are trained.
+            pictures_of: prompts of the pictures that are generated between steps.
         """
         ...
 

@@ -31,5 +31,6 @@ def conditioning_on(model: ModelFamily, tokens: Tensors) -> Tensors:
         model: the model.
         tokens: rows of `tokenize`.
     """
-    encoded = [model.encode_prompts(part) for part in passes(tokens)]
+    with model.encoding():
+        encoded = [model.encode_prompts(part) for part in passes(tokens)]
     return {name: torch.cat([one[name] for one in encoded]) for name in encoded[0]}

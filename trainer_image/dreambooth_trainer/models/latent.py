@@ -1,13 +1,12 @@
 """Latent diffusion: what all families have in common whose denoiser predicts latents of an autoencoder, conditioned on text
 encoders, and which diffusers loads as a pipeline."""
 
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, cast
 
 import torch
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
@@ -27,8 +26,9 @@ from dreambooth_trainer.models.base import (
     Objective,
     Size,
     Tensors,
-    exact_weights,
 )
+from dreambooth_trainer.models.batches import with_what_fits
+from dreambooth_trainer.models.placement import on_device
 
 
 def tokenizer_of(text_encoder: str) -> str:
@@ -38,6 +38,9 @@ def tokenizer_of(text_encoder: str) -> str:
 
 class LatentDiffusion:
     """A loaded model; the common part of the families that implement `ModelFamily`.
+
+    The autoencoder, which is small, is on the device. Denoiser and text encoders are in the host's memory until training
+    steps need them; `encoding` and `denoising` compute with copies.
 
     `precision` is the number format of the denoiser's arithmetic. The autoencoder computes in float32: it is small, and
     SDXL's overflows in float16.
@@ -80,10 +83,10 @@ class LatentDiffusion:
         commit: str | None,
         origin: Path | None = None,
     ) -> None:
-        """Moves the parts of a pipeline to a device and freezes them.
+        """Freezes the parts of a pipeline and moves the autoencoder to a device.
 
         Args:
-            pipeline: the loaded pipeline.
+            pipeline: the loaded pipeline, in the host's memory.
             device: device that computes.
             precision: number format of the arithmetic.
             digest: see `Identity`.
@@ -99,6 +102,8 @@ class LatentDiffusion:
         self.digest = digest
         self.commit = commit
         self.origin = origin
+        self._conditioning: dict[str, Tensors] = {}
+        """Conditioning on the prompts of pictures that are generated now."""
         self._at_once: dict[Size, int] = {}
         """Pictures of a size that the memory has room for, if fewer than wanted once were too many."""
         self.denoiser: ModelMixin = getattr(pipeline, self.family().denoiser)
@@ -106,7 +111,8 @@ class LatentDiffusion:
         self.tokenizers = {name: getattr(pipeline, tokenizer_of(name)) for name in self.text_parts}
         self.autoencoder = self.autoencoder_class(pipeline.vae)
         for module in self.parts.values():
-            module.requires_grad_(False).eval().to(device)
+            module.requires_grad_(False).eval()
+        self.autoencoder.module.to(device)
         pipeline.set_progress_bar_config(disable=True)
         self._set_up()
 
@@ -166,7 +172,7 @@ class LatentDiffusion:
         for part, module in self.parts.items():
             for name, weights in module.named_parameters():
                 # The sum is only infinite or NaN with such a number, or with extremely large ones.
-                if not weights.sum().isfinite() and not weights.isfinite().all():
+                if not weights.to(self.device).sum().isfinite() and not weights.isfinite().all():
                     raise NonFiniteLoss(
                         f"model.source: {source!r} has weights that are not finite in its {part} ({name}). Give another "
                         "model, or another copy of it."
@@ -213,9 +219,46 @@ class LatentDiffusion:
             for name, tokenizer in self.tokenizers.items()
         }
 
+    @contextmanager
+    def encoding(self) -> Iterator[None]:
+        """While it is entered, the text encoders are on the device."""
+        own = self.text_encoders
+        self.text_encoders = {name: on_device(module, self.device) for name, module in own.items()}
+        try:
+            yield
+        finally:
+            self.text_encoders = own
+
     def encode_prompts(self, tokens: Tensors) -> Tensors:
         """Conditioning on tokenised prompts; differentiable in the weights of the text encoders."""
         raise NotImplementedError
+
+    @contextmanager
+    def denoising(self, prompts: Collection[str] = (), negative_prompt: str = "") -> Iterator[None]:
+        """While it is entered, the denoiser is on the device, in the number format of the arithmetic.
+
+        The prompts are encoded before. The text encoders have left the device then.
+
+        Args:
+            prompts: prompts of the pictures that will be generated.
+            negative_prompt: their negative prompt.
+        """
+        own, known = self.denoiser, self._conditioning
+        texts = dict.fromkeys([*prompts, negative_prompt]) if prompts else {}
+        self._conditioning = known | self._encoded([text for text in texts if text not in known])
+        self.denoiser = on_device(own, self.device, self.precision)
+        try:
+            yield
+        finally:
+            self.denoiser, self._conditioning = own, known
+
+    @torch.no_grad()
+    def _encoded(self, prompts: Sequence[str]) -> dict[str, Tensors]:
+        """Conditioning on prompts. Each is encoded by itself, so that a picture does not depend on the other prompts."""
+        if not prompts:
+            return {}
+        with self.encoding():
+            return {prompt: self.encode_prompts(self.tokenize([prompt])) for prompt in prompts}
 
     def encode_framings(self, framings: Sequence[Framing], side: int) -> Tensors:
         """Nothing: most models know no framing."""
@@ -263,29 +306,18 @@ class LatentDiffusion:
             NonFiniteLoss: a part computes NaN or infinite numbers; the message names the part.
         """
         count = len(prompts)
-        while True:
-            at_once = min(count, self._at_once.get(size, count))
-            starts = range(0, count, at_once)
-            try:
-                parts = [
-                    self._generate(
-                        prompts[start : start + at_once],
-                        seeds[start : start + at_once],
-                        sampler,
-                        size,
-                        negative_prompt,
-                    )
-                    for start in starts
-                ]
-            except RuntimeError as error:
-                if at_once == 1 or not should_reduce_batch_size(error):
-                    raise
-            else:
-                images = [image for part in parts for image in part.images]
-                return GeneratedPictures(images, torch.cat([part.latents_BCHW for part in parts]))
-            # Not in the handler of the exception, which refers to the tensors of the failed call.
-            self._at_once[size] = at_once // 2
-            clear_device_cache(garbage_collection=True)
+        wanted = min(count, self._at_once.get(size, count))
+
+        def pictures(at_once: int) -> list[GeneratedPictures]:
+            parts = [slice(start, start + at_once) for start in range(0, count, at_once)]
+            return [self._generate(prompts[part], seeds[part], sampler, size, negative_prompt) for part in parts]
+
+        with self.denoising(prompts, negative_prompt):
+            generated, at_once = with_what_fits(pictures, wanted)
+        if at_once < wanted:
+            self._at_once[size] = at_once
+        images = [image for part in generated for image in part.images]
+        return GeneratedPictures(images, torch.cat([part.latents_BCHW for part in generated]))
 
     @torch.no_grad()
     def _generate(
@@ -299,7 +331,7 @@ class LatentDiffusion:
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         components = {
             **self.pipeline.components,
-            self.family().denoiser: _in_precision(self.denoiser, self.precision),
+            self.family().denoiser: self.denoiser,
             "scheduler": self._scheduler(sampler, generators),
         }
         options = {name: value for name, value in self.without.items() if value is not None}
@@ -323,15 +355,10 @@ class LatentDiffusion:
         return GeneratedPictures(self.decode(z_BCHW), z_BCHW)
 
     def _pipeline_conditioning(self, prompts: Sequence[str], negative_prompt: str, guided: bool) -> dict[str, Any]:
-        """Arguments of the pipeline instead of prompts, each with one row for each prompt.
-
-        Each prompt is encoded by itself, and once, so that a picture does not depend on the other prompts.
-        """
-        texts = dict.fromkeys([*prompts, *([negative_prompt] if guided else [])])
-        encoded = {text: self.encode_prompts(self.tokenize([text])) for text in texts}
+        """Arguments of the pipeline instead of prompts, each with one row for each prompt."""
 
         def of(texts: Sequence[str], names: Mapping[str, str]) -> Tensors:
-            return {name: torch.cat([encoded[text][ours] for text in texts]) for ours, name in names.items()}
+            return {name: torch.cat([self._conditioning[text][ours] for text in texts]) for ours, name in names.items()}
 
         names = self.pipeline_arguments
         negative = {ours: f"negative_{name}" for ours, name in names.items()}
@@ -353,10 +380,21 @@ class LatentDiffusion:
         """The context in which the denoiser computes in the model's precision."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
-    def keep_trained_parts(self, *, text_encoders: bool) -> None:
-        """Frees the autoencoder and, unless they are trained, the text encoders."""
-        for module in (self.autoencoder.module, *(() if text_encoders else self.text_encoders.values())):
-            module.to("meta")
+    def keep_trained_parts(self, *, text_encoders: bool, pictures_of: Sequence[str] = ()) -> None:
+        """Moves denoiser and, if they are trained, text encoders to the device; frees what nothing needs any more.
+
+        Args:
+            text_encoders: whether the text encoders are trained.
+            pictures_of: prompts of which pictures are generated between steps. Frozen text encoders encode them now.
+        """
+        if not text_encoders:
+            self._conditioning = self._encoded([*pictures_of, ""]) if pictures_of else {}
+        trained = [self.denoiser, *(self.text_encoders.values() if text_encoders else ())]
+        for module in self.parts.values():
+            if module in trained:
+                module.to(self.device)
+            elif not pictures_of:
+                module.to("meta")
 
     def export(self, folder: Path, formats: Sequence[str]) -> None:
         """Writes the model in its present state."""
@@ -380,24 +418,16 @@ class LatentDiffusion:
         }
 
     def merge_adapters(self) -> None:
-        """Adds the adapters to the weights and removes them."""
+        """Adds the adapters to the weights on the device and removes them."""
         for module in (self.denoiser, *self.text_encoders.values()):
-            merge_adapters(module)
+            merge_adapters(module, self.device)
 
     def rescale_adapters(self, folder: Path, scale: float) -> None:
-        """Changes the scale of adapters that were added to the weights."""
+        """Changes the scale of adapters that were added to the weights, on the device."""
+        self.denoiser.to(self.device)
+        if self.family().trains_text_encoders:
+            for module in self.text_encoders.values():
+                module.to(self.device)
         self.pipeline.load_lora_weights(folder)
         self.pipeline.fuse_lora(lora_scale=scale - 1)
         self.pipeline.unload_lora_weights()
-
-
-def _in_precision(module: ModelMixin, precision: torch.dtype) -> ModelMixin:
-    """The module, or a copy with weights in that number format: autocast would convert the weights in every pass."""
-    if module.dtype == precision:
-        return module
-    exact = exact_weights(module, precision)
-    converted = {
-        id(weights): weights if name in exact else nn.Parameter(weights.to(precision), False)
-        for name, weights in module.named_parameters()
-    }
-    return deepcopy(module, converted)

@@ -7,6 +7,7 @@ volume.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.prompts import fill, words_of
 from dreambooth_trainer.data.identifier import pick_words
 from dreambooth_trainer.models.base import Framing
+from dreambooth_trainer.models.batches import with_what_fits
 from dreambooth_trainer.models.conditioning import conditioning_on
 from dreambooth_trainer.monitoring.progress import RunningPhase
 from dreambooth_trainer.phases.prepare import PreparedPhoto
@@ -82,7 +84,8 @@ def make_dataset(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedClas
             return dataset
         last = next((row for row, prompt in enumerate(prompts) if prompt == ""), None)
         prompt_RK = _prompts_of_noisings(dataset.class_prompt_K, noisings, last, len(others))
-        return replace(dataset, class_pool=_class_pool(run, phase, dataset, prompt_RK))
+        with run.model.denoising():
+            return replace(dataset, class_pool=_class_pool(run, phase, dataset, prompt_RK))
 
 
 def loss_weights(masks: Path, photos: Sequence[PreparedPhoto], latents_PCHW: Tensor) -> Tensor:
@@ -165,13 +168,18 @@ def _class_pool(run: Run, phase: RunningPhase, dataset: Dataset, prompt_RK: Tens
         image_N=dataset.class_image_K.repeat(len(prompt_RK)),
     )
     distributed, targets = run.distributed, torch.zeros(latents.shape, device=latents.device)
-    batches = torch.arange(len(rows), device=latents.device).split(2 * run.config.prior.batch_size)
-    for number, indices in enumerate(batches):
+    at_once = 2 * run.config.prior.batch_size
+
+    def predict(indices_B: Tensor, at_once: int) -> None:
+        for part in indices_B.split(at_once):
+            targets[part] = predicted_by(run.model, rows[part], dataset.prompts, dataset.images)
+
+    for number, indices_B in enumerate(torch.arange(len(rows), device=latents.device).split(at_once)):
         run.stop.check()
         if number % distributed.size == distributed.rank:
-            targets[indices] = predicted_by(run.model, rows[indices], dataset.prompts, dataset.images)
-            require_finite("the UNet", targets[indices])
-        phase.advance(len(indices))
+            _, at_once = with_what_fits(partial(predict, indices_B), at_once)
+            require_finite("the UNet", targets[indices_B])
+        phase.advance(len(indices_B))
     return replace(rows, target_NCHW=distributed.sum(targets))
 
 

@@ -49,20 +49,21 @@ def generate_together(
     """
     distributed = run.distributed
     batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
-    for start in range(0, len(batches), distributed.size):
-        together = batches[start : start + distributed.size]
-        made: Sequence[Made] = []
-        if distributed.rank < len(together):
-            prompts, seeds = zip(*together[distributed.rank], strict=True)
-            made = make(model.generate(prompts, seeds, sampler_of(run.config.samples), run.resolution).images)
-        gathered = distributed.gather((made, run.stop.requested))
-        for of_one, _ in gathered:
-            yield from of_one
-        phase.advance(sum(map(len, together)))
-        if any(stopping for _, stopping in gathered):
-            # Else a process that has got no signal would wait for the others.
-            run.stop.request()
-            run.stop.check()
+    with model.denoising({prompt for prompt, _ in wanted}):
+        for start in range(0, len(batches), distributed.size):
+            together = batches[start : start + distributed.size]
+            made: Sequence[Made] = []
+            if distributed.rank < len(together):
+                prompts, seeds = zip(*together[distributed.rank], strict=True)
+                made = make(model.generate(prompts, seeds, sampler_of(run.config.samples), run.resolution).images)
+            gathered = distributed.gather((made, run.stop.requested))
+            for of_one, _ in gathered:
+                yield from of_one
+            phase.advance(sum(map(len, together)))
+            if any(stopping for _, stopping in gathered):
+                # Else a process that has got no signal would wait for the others.
+                run.stop.request()
+                run.stop.check()
 
 
 def write_comparisons(run: Run, folder: Path, rows: Sequence[Compared]) -> list[Comparison]:

@@ -8,6 +8,7 @@ later trained on, with the empty prompt. Each generated image has a fixed positi
 import os
 import random
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,9 @@ def generate_class_images(run: Run) -> GeneratedClassImages:
         for one, absent in zip(sets, missing, strict=True):
             if one in encoded:
                 _encode(run, phase, one.images, own, absent)
-            else:
+        incomplete = [(one, absent) for one, absent in zip(sets, missing, strict=True) if absent and one not in encoded]
+        with run.model.denoising({one.prompt for one, _ in incomplete}) if incomplete else nullcontext():
+            for one, absent in incomplete:
                 generated += _generate(run, phase, one.images, one.prompt, absent)
     return GeneratedClassImages(sets=sets, generated=generated)
 

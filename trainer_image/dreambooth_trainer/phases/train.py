@@ -56,8 +56,8 @@ def train(run: Run, dataset: Dataset) -> Trained:
     precision = distributed.precision(training.mixed_precision)
     # Trained weights need all bits. Adapters are trained next to rounded weights.
     model = run.hand_over_model(exact=training.method == "full")
-    if not config.samples.every_steps:
-        model.keep_trained_parts(text_encoders=training.train_text_encoder)
+    on_the_way = _prompts(run) if config.samples.every_steps else []
+    model.keep_trained_parts(text_encoders=training.train_text_encoder, pictures_of=on_the_way)
     module = DreamBoothModule(model, training, config.prior.weight)
     engine = Engine(module, config.deepspeed, distributed, precision)
     settings = config.checkpoints
@@ -155,17 +155,18 @@ def _write_weights(run: Run, engine: "Engine", folder: Path) -> None:
         write_weights(folder, weights)
 
 
+def _prompts(run: Run) -> list[str]:
+    """Prompts of the pictures that are generated between steps."""
+    return [run.fill(prompt) for prompt in run.config.samples.prompts]
+
+
 def _generate_samples_so_far(run: Run, module: DreamBoothModule, step: int) -> None:
     """Generates one picture of each prompt with the present weights. All processes take part, since the weights may be
     sharded."""
     samples = run.config.samples
     module.eval()
-    generated = module.model.generate(
-        [run.fill(prompt) for prompt in samples.prompts],
-        range(len(samples.prompts)),
-        sampler_of(samples),
-        run.resolution,
-    )
+    prompts = _prompts(run)
+    generated = module.model.generate(prompts, range(len(prompts)), sampler_of(samples), run.resolution)
     module.train()
     if run.distributed.is_main:
         with atomic_folder(run.folder.samples_on_the_way / f"step-{step:08d}") as folder:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dreambooth_api.progress import PhaseName
@@ -19,47 +18,8 @@ from dreambooth_trainer.models.conditioning import passes
 from dreambooth_trainer.models.latent import LatentDiffusion
 from dreambooth_trainer.planning.allocations import Allocations, bytes_of, tensors_in
 from dreambooth_trainer.planning.inputs import Counts, Inputs, prompt_of
+from dreambooth_trainer.planning.memory import PhaseMemory, Weights, one_after_the_other
 from dreambooth_trainer.planning.weightless import load_weightless, pretend
-
-
-@dataclass(frozen=True)
-class PhaseMemory:
-    """Bytes on a device during a phase."""
-
-    phase: PhaseName
-    weights: dict[str, int]
-    """By part and number format, such as `unet, bfloat16`."""
-    gradients: int = 0
-    optimizer: int = 0
-    """States of the optimizer, and float32 master weights that are apart from the weights."""
-    average: int = 0
-    """Exponential moving average of the weights."""
-    dataset: int = 0
-    """Latents, conditioning and predictions that the training reads."""
-    activations: int = 0
-    """Outputs of layers, and all other tensors of a computation: copies of weights in another number format, buffers."""
-    least: int | None = None
-    """`activations` if one picture is generated at a time, as the trainer does if the memory has no room for more; None
-    for phases that can't do with less."""
-    host: int = 0
-    """Bytes in the host's memory that are offloaded from the device."""
-    zero_stage: int | None = None
-    """ZeRO stage of the training; None for the other phases."""
-
-    @property
-    def held(self) -> int:
-        """Bytes during the whole phase."""
-        return sum(self.weights.values()) + self.gradients + self.optimizer + self.average + self.dataset
-
-    @property
-    def peak(self) -> int:
-        """Most bytes at any time."""
-        return self.held + self.activations
-
-    @property
-    def needed(self) -> int:
-        """Bytes without which the phase fails."""
-        return self.held + (self.activations if self.least is None else self.least)
 
 
 @dataclass(frozen=True)
@@ -85,8 +45,9 @@ class Models:
         """The mode of their tensors."""
         self.precision = target.precision(config.training.mixed_precision)
         """Number format of the denoiser's arithmetic."""
+        self.device_type = target.device_type
+        """Type of the device that computes."""
         self._config = config
-        self._target = target
 
     def load(self, *, exact: bool, change: Callable[[LatentDiffusion], object] = lambda model: None) -> Inputs:
         """A model and its inputs.
@@ -98,7 +59,7 @@ class Models:
         Raises:
             ModelUnavailable: the model has no configuration.
         """
-        model = load_weightless(self._config.model, self._target.device_type, self.precision)
+        model = load_weightless(self._config.model, self.device_type, self.precision)
         change(model)
         # Outside of the mode, since a tokenizer makes real tensors.
         prompt = prompt_of(model, self._config)
@@ -117,35 +78,48 @@ def plan_around_training(config: TrainConfig, models: Models) -> list[PhaseMemor
     inputs = models.load(exact=False)
     exported = models.load(exact=True).model if inputs.model.family().exports_float32 else inputs.model
     with models.mode:
-        weights = weights_of(inputs.model.parts)
+        weights = Weights.of(inputs.model, models.device_type)
         planned = []
         if config.prior.enabled:
             planned.append(_class_images(config, inputs, weights))
         planned.append(_encoding(config, inputs, weights))
-        planned.append(PhaseMemory("export", weights_of(exported.parts)))
+        planned.append(PhaseMemory("export", Weights.of(exported, models.device_type).at_rest))
         if pictures := min(BATCH, len(samples.prompts) * samples.per_prompt):
             planned.append(_generating("sample", inputs, pictures, samples.guidance_scale, weights))
         if config.evaluation.enabled:
             scorer = {"CLIP scorer, float32": _bytes_of_scorer(config.evaluation.encoder)}
-            measured = _generating("evaluate", inputs, BATCH, samples.guidance_scale, weights | scorer)
+            measured = _generating("evaluate", inputs, BATCH, samples.guidance_scale, weights.with_more(scorer))
             planned += [measured, *([replace(measured, phase="choose")] if config.training.stopping == "best" else [])]
     return planned
 
 
-def _class_images(config: TrainConfig, inputs: Inputs, weights: dict[str, int]) -> PhaseMemory:
+def _class_images(config: TrainConfig, inputs: Inputs, weights: Weights) -> PhaseMemory:
     prior, counts = config.prior, Counts.of(config)
-    encoded = _peak_of(lambda: inputs.model.encode_images(inputs.pictures(1))) if counts.own_class_images else 0
-    if counts.own_class_images == counts.class_images:
-        return PhaseMemory("prior", weights, activations=encoded)
-    planned = _generating("prior", inputs, prior.batch_size, prior.sampler.guidance_scale, weights)
-    return replace(planned, activations=max(planned.activations, encoded), least=max(planned.least or 0, encoded))
+    stages = []
+    if counts.own_class_images:
+        encoded = _peak_of(lambda: inputs.model.encode_images(inputs.pictures(1)))
+        stages.append(PhaseMemory("prior", weights.at_rest, activations=encoded))
+    if counts.own_class_images < counts.class_images:
+        stages.append(_generating("prior", inputs, prior.batch_size, prior.sampler.guidance_scale, weights))
+    return one_after_the_other(stages)
 
 
 def _generating(
-    phase: PhaseName, inputs: Inputs, pictures: int, guidance_scale: float, weights: dict[str, int]
+    phase: PhaseName, inputs: Inputs, pictures: int, guidance_scale: float, weights: Weights
 ) -> PhaseMemory:
     at_once, one_by_one = (bytes_of_generation(inputs, count, guidance_scale) for count in (pictures, 1))
-    return PhaseMemory(phase, weights, activations=at_once, least=one_by_one)
+    return one_after_the_other(
+        [
+            PhaseMemory(phase, weights.denoising, activations=at_once, least=one_by_one),
+            PhaseMemory(phase, weights.encoding, activations=bytes_of_encoding(inputs, prompts=1)),
+        ]
+    )
+
+
+def bytes_of_encoding(inputs: Inputs, prompts: int) -> int:
+    """Most bytes while prompts are encoded, in addition to the weights."""
+    model, tokens = inputs.model, next(passes(inputs.token_ids(prompts)))
+    return _peak_of(lambda: model.encode_prompts(tokens))
 
 
 def bytes_of_generation(inputs: Inputs, pictures: int, guidance_scale: float) -> int:
@@ -161,41 +135,33 @@ def bytes_of_generation(inputs: Inputs, pictures: int, guidance_scale: float) ->
             model.predict(latents, inputs.timesteps(rows), conditioning, inputs.framings(rows))
 
     return max(
-        _peak_of(lambda: model.encode_prompts(inputs.token_ids(1))),
         _peak_of(denoise),
         _peak_of(lambda: model.autoencoder.decode(inputs.latents(pictures))),
     )
 
 
-def _encoding(config: TrainConfig, inputs: Inputs, weights: dict[str, int]) -> PhaseMemory:
+def _encoding(config: TrainConfig, inputs: Inputs, weights: Weights) -> PhaseMemory:
     counts, model = Counts.of(config), inputs.model
-    rows = min(counts.predictions, 2 * config.prior.batch_size)
+    dataset = bytes_of(tensors_in(inputs.dataset(counts)))
 
-    def predict() -> None:
-        conditioning, latents = inputs.conditioning(rows), inputs.latents(rows)
-        with model.arithmetic():
-            model.predict(latents, inputs.timesteps(rows), conditioning, inputs.framings(rows)).float()
+    def bytes_of_predictions(rows: int) -> int:
+        def predict() -> None:
+            conditioning, latents = inputs.conditioning(rows), inputs.latents(rows)
+            with model.arithmetic():
+                model.predict(latents, inputs.timesteps(rows), conditioning, inputs.framings(rows)).float()
 
-    return PhaseMemory(
-        "cache",
-        weights,
-        dataset=bytes_of(tensors_in(inputs.dataset(counts))),
-        activations=max(
-            _peak_of(lambda: model.encode_images(inputs.pictures(counts.photos))),
-            _peak_of(lambda: model.encode_prompts(next(passes(inputs.token_ids(counts.prompts))))),
-            _peak_of(predict) if rows else 0,
-        ),
-    )
+        return _peak_of(predict)
 
-
-def weights_of(parts: dict[str, nn.Module]) -> dict[str, int]:
-    """Bytes of modules by name and number format."""
-    found: dict[str, int] = {}
-    for name, module in parts.items():
-        for dtype in dict.fromkeys(parameter.dtype for parameter in module.parameters()):
-            key = f"{name}, {str(dtype).removeprefix('torch.')}"
-            found[key] = bytes_of(parameter for parameter in module.parameters() if parameter.dtype == dtype)
-    return found
+    of_photos = _peak_of(lambda: model.encode_images(inputs.pictures(counts.photos)))
+    of_prompts = bytes_of_encoding(inputs, counts.prompts)
+    stages = [
+        PhaseMemory("cache", weights.at_rest, dataset=dataset, activations=of_photos),
+        PhaseMemory("cache", weights.encoding, dataset=dataset, activations=of_prompts),
+    ]
+    if rows := min(counts.predictions, 2 * config.prior.batch_size):
+        at_once, one_by_one = map(bytes_of_predictions, (rows, 1))
+        stages.append(PhaseMemory("cache", weights.denoising, dataset=dataset, activations=at_once, least=one_by_one))
+    return one_after_the_other(stages)
 
 
 def _bytes_of_scorer(source: str) -> int:

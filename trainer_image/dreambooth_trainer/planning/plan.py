@@ -6,7 +6,8 @@ from typing import Any
 
 from dreambooth_api.progress import PHASES
 from dreambooth_api.training import TrainConfig
-from dreambooth_trainer.planning.phases import Models, PhaseMemory, Target, plan_around_training
+from dreambooth_trainer.planning.memory import PhaseMemory
+from dreambooth_trainer.planning.phases import Models, Target, plan_around_training
 from dreambooth_trainer.planning.training import plan_training
 
 CARDS = (16, 24, 32, 40, 48, 80, 96, 141)

@@ -14,7 +14,8 @@ from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.models.latent import LatentDiffusion
 from dreambooth_trainer.planning.allocations import Allocations, bytes_of, tensors_in
 from dreambooth_trainer.planning.inputs import Counts, Inputs
-from dreambooth_trainer.planning.phases import Models, PhaseMemory, Target, bytes_of_generation, weights_of
+from dreambooth_trainer.planning.memory import PhaseMemory, Weights, weights_of
+from dreambooth_trainer.planning.phases import Models, Target, bytes_of_encoding, bytes_of_generation
 from dreambooth_trainer.planning.sharding import Sharding
 from dreambooth_trainer.training.captured import CapturedStep
 from dreambooth_trainer.training.dataset import Dataset
@@ -55,7 +56,7 @@ def plan_training(config: TrainConfig, target: Target, models: Models) -> PhaseM
         )
         step = _Step.of(config, target, models, inputs, module)
         planned = step.on_one_device() if stage == 0 and target.devices == 1 else step.by_deepspeed(stage)
-        return _with_samples(planned, config, inputs) if config.samples.every_steps else planned
+        return _with_samples(planned, config, inputs, target.device_type) if config.samples.every_steps else planned
 
 
 @dataclass(frozen=True)
@@ -159,16 +160,17 @@ class _Step:
         return bytes_of([*tensors_in(self.dataset), *tensors_in(self.randomness)])
 
 
-def _with_samples(planned: PhaseMemory, config: TrainConfig, inputs: Inputs) -> PhaseMemory:
-    """Also with the pictures that are generated between steps, for which the complete model stays on the device."""
+def _with_samples(planned: PhaseMemory, config: TrainConfig, inputs: Inputs, device_type: str) -> PhaseMemory:
+    """Also with the pictures that are generated between steps, for which the autoencoder stays on the device. Text encoders
+    that aren't trained have encoded the prompts before."""
     model, samples = inputs.model, config.samples
     rounded = model.precision.itemsize * _count(model.denoiser.parameters())
     copied = 0 if model.denoiser.dtype == model.precision else rounded
     of_pictures = bytes_of_generation(inputs, len(samples.prompts), samples.guidance_scale) + copied
-    others = {name: part for name, part in model.parts.items() if part is not model.denoiser}
-    return replace(
-        planned, weights=planned.weights | weights_of(others), activations=max(planned.activations, of_pictures)
-    )
+    if config.training.train_text_encoder:
+        of_pictures = max(of_pictures, bytes_of_encoding(inputs, prompts=1))
+    resting = Weights.of(model, device_type).at_rest
+    return replace(planned, weights=resting | planned.weights, activations=max(planned.activations, of_pictures))
 
 
 def _trained_parts(model: LatentDiffusion, module: DreamBoothModule) -> dict[str, nn.Module]:
