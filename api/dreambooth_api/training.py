@@ -136,6 +136,9 @@ class Subject(Section):
     caption_dropout: Annotated[float, Field(ge=0, lt=1)] = 0
     """Share of the training in which a photo has `prompt` instead of its caption, so that the identifier does not depend
     on the words of the captions."""
+    crop: Literal["center", "none"] = "center"
+    """How photos become training pictures. `center`: the middle square. `none`: nearly the whole photo, in one of the
+    sizes (aspect-ratio buckets) with about the area of that square. The class images have the same sizes."""
     mask: Literal["ignore", "loss"] = "ignore"
     """Use of masks: of transparent parts of photos, and of pictures `photo.mask.png`, which are white where the subject
     is. `loss`: they weight the loss of their photos, so that the background is not learned. Grey counts in part."""
@@ -251,7 +254,8 @@ class Training(Section):
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] = 1
     """Batches in one optimizer step. Their photos are rounded up to a multiple of the number of devices."""
     resolution: Annotated[int, Field(ge=64, le=2048, multiple_of=8)] | None = None
-    """Side of the square training pictures in pixels. Default: the base model's own."""
+    """Side of the square training pictures in pixels; with `subject.crop: none`, pictures of other shapes have about its
+    area. Default: the base model's own."""
     mixed_precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the denoiser's arithmetic; master weights stay float32. `auto`: bf16 where the device computes it
     faster than float32 (GPUs since Ampere, CPUs with AMX), else fp32. With fp32, nothing is rounded to TF32."""

@@ -29,6 +29,7 @@ from dreambooth_trainer.planning.weightless import load_weightless
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.engine import Engine
+from dreambooth_trainer.training.micro_batches import micro_batches
 from dreambooth_trainer.training.module import DreamBoothModule
 
 FIRST_STEPS = 8
@@ -203,12 +204,12 @@ def _measure(config: TrainConfig, distributed: Distributed) -> Figures:
     _reset_peak(device)
     module = DreamBoothModule(model, training, config.prior.weight)
     engine = Engine(module, config.deepspeed, distributed, precision)
-    batch, step = engine.division.batch, 0
+    step = 0
 
     def take(count: int) -> None:
         nonlocal step
         for _ in range(count):
-            engine.step(step, dataset.randomness(0, step, batch), dataset)
+            engine.step(step, micro_batches([dataset], 0, step, engine.division))
             step += 1
 
     begun = _now(device)

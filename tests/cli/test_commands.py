@@ -212,6 +212,22 @@ def test_validate_says_what_the_training_would_learn_besides_the_subject(manifes
     ]
 
 
+def test_validate_names_the_remedy_for_photos_of_which_much_is_cut(manifest: Path) -> None:
+    scene(1, (400, 1000)).save("photos/2.jpg")
+    cut = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert "its middle square, which is used, is only 40% of it. Crop it around the subject, or set subject.crop" in (
+        " ".join(cut.stderr.split())
+    )
+    manifest.write_text(MANIFEST.replace("class: dog", "class: dog, crop: none"))
+    whole = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert (whole.exit_code, whole.stderr) == (0, "")
+    scene(1, (400, 2000)).save("photos/2.jpg")
+    longer = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert "only 40% of it is used: training pictures are at most 2 times as long as wide" in (
+        " ".join(longer.stderr.split())
+    )
+
+
 def test_captions_are_checked(manifest: Path, training: FakeTraining) -> None:
     Path("photos/1.txt").write_text("a dog on a sofa")
     result = RUNNER.invoke(app, ["validate", "job.yaml"])

@@ -54,6 +54,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("subject.captions", {"1.jpg": ""}, "at least 1 chars"),
     ("subject.captionDropout", 1, "less than 1"),
     ("subject.mask", "alpha", "Unsupported value"),
+    ("subject.crop", "smart", "Unsupported value"),
     ("training.warmupSteps", 400, "less than steps"),
     ("training", {"steps": 1, "stopping": "best"}, "nothing to choose from, because steps is 1"),
     ("training.stopping", "first", "Unsupported value"),
@@ -151,6 +152,7 @@ SOUND: list[tuple[str, Any]] = [
     ("subject.captions", {"my photo.JPG": "a {identifier} {class} on a sofa", "2.heic": "{identifier}"}),
     ("subject", {**SUBJECT, "identifier": "Sks", "captions": {"1.jpg": "a sks dog"}, "captionDropout": 0.5}),
     ("subject.mask", "loss"),
+    ("subject.crop", "none"),
 ]
 
 

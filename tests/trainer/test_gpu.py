@@ -1,6 +1,6 @@
 """Training on a GPU: every number format, stage and offloading moves the weights as a plain loop in float32 does."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache as remembered
 from pathlib import Path
@@ -117,14 +117,14 @@ class Bench:
         """Weights before and after a plain loop in float32."""
         row = Row("fp32", 0, (LORA if lora else {}) | (EMA if averaged else {}))
         run = self.run(f"plain-{lora}-{averaged}", row, 4, [])
-        dataset = _cached(run)
+        (dataset,) = _cached(run)
         after = plain_loop(run, dataset, batch=4)
         module = DreamBoothModule(run.hand_over_model(exact=True), run.config.training, run.config.prior.weight)
         return {name: weights.detach().cpu() for name, weights in module.learning()}, after
 
 
-def _cached(run: Run) -> Dataset:
-    return cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run))
+def _cached(run: Run) -> Sequence[Dataset]:
+    return cache.make_datasets(run, prepared_photos(run), prior.generate_class_images(run))
 
 
 @pytest.fixture(scope="module")

@@ -173,7 +173,8 @@ class Job:
     def dataset(self, processes: int = 1) -> Dataset:
         """The dataset of its steps, from the outputs of its first phases."""
         run = self.run(processes)
-        return cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run))
+        (dataset,) = cache.make_datasets(run, prepared_photos(run), prior.generate_class_images(run))
+        return dataset
 
 
 def weights_in(pipeline: Path) -> dict[str, Tensor]:

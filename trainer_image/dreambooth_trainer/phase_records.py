@@ -25,6 +25,7 @@ PICTURES = {PHOTOS: "photos, with their captions and masks,", CLASS_IMAGES: "cla
 NEWER_DEFAULTS: Mapping[str, Any] = {
     "spec.subject.captionDropout": 0,
     "spec.subject.mask": "ignore",
+    "spec.subject.crop": "center",
     CLASS_IMAGES: None,
     "spec.training.lora.useDora": False,
     "spec.training.stopping": "last",
@@ -163,9 +164,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path,
         folder: folder of the run.
         continues: whether the training can go on from a checkpoint, or has not finished its steps.
     """
-    fields = (field for field in sorted({*before, *now}) if before.get(field) != now.get(field))
+    old, new = {**NEWER_DEFAULTS, **before}, {**NEWER_DEFAULTS, **now}
+    fields = (field for field in sorted({*before, *now}) if old.get(field) != new.get(field))
     return [
-        _difference(field, before.get(field), now.get(field), folder)
+        _difference(field, old.get(field), new.get(field), folder)
         for field in fields
         if not (field == STEPS and continues and asks_for_more_steps(before, now))
     ]

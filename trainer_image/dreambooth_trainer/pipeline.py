@@ -192,7 +192,7 @@ def _train(run: Run, prepared: prepare.Prepared) -> train.Trained:
         class_images = None
         run.progress.skip("prior")
     run.distributed.barrier()
-    return train.train(run, cache.make_dataset(run, prepared.photos, class_images))
+    return train.train(run, cache.make_datasets(run, prepared.photos, class_images))
 
 
 def _conclude(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:

@@ -42,7 +42,7 @@ class RunFolder:
 
     @property
     def photos(self) -> Path:
-        """The subject's photos, upright, square, at the training resolution (PNG)."""
+        """The subject's training pictures: upright, in the size of the square or of their buckets (PNG)."""
         return self.root / "photos"
 
     @property
@@ -216,7 +216,7 @@ class Run:
 
     @cached_property
     def resolution(self) -> int:
-        """Side of the training pictures in pixels. Known for the whole run, also while no model is loaded."""
+        """Side in pixels of square training pictures. Known for the whole run, also while no model is loaded."""
         return self.config.training.resolution or self.model.resolution
 
     @property

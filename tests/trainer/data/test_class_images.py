@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,9 @@ from PIL import Image
 from dreambooth_api.failures import StorageUnavailable
 from dreambooth_api.training import Sampler
 from dreambooth_trainer.data.class_images import ChangedImage, ClassImages
-from dreambooth_trainer.process.storage import manifest_of
+from dreambooth_trainer.process.storage import digest_of, manifest_of
 
-SETTINGS = {"model": "abc", "precision": "float32", "prompt": "a dog", "sampler": Sampler(), "size": 64}
+SETTINGS = {"model": "abc", "precision": "float32", "prompt": "a dog", "sampler": Sampler(), "size": (64, 64)}
 
 
 @pytest.fixture
@@ -60,12 +61,16 @@ def test_the_name_of_the_folder_depends_on_all_that_determines_the_images(tmp_pa
         {"sampler": Sampler(steps=26)},
         {"sampler": Sampler(guidance_scale=2)},
         {"sampler": Sampler(scheduler="ddim")},
-        {"size": 128},
+        {"size": (128, 128)},
+        {"size": (64, 128)},
+        {"size": (128, 64)},
     ]
     folders = {ClassImages.of(tmp_path, tmp_path / "own", **{**SETTINGS, **other}).folder for other in others}
     assert len(folders | {images.folder}) == len(others) + 1
     assert ClassImages.of(tmp_path, tmp_path / "own", **SETTINGS).folder == images.folder
-    assert '"prompt": "a dog"' in (images.folder / "settings.json").read_text()
+    settings = json.loads((images.folder / "settings.json").read_text())
+    # Squares have the name that they had before there were other shapes.
+    assert (settings["prompt"], settings["size"], images.folder.name) == ("a dog", 64, digest_of(settings)[:24])
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"image.png": "0", "latents.safetensors": "0"}'])

@@ -36,6 +36,15 @@ def is_left_half(mask: Image.Image | None) -> bool:
     return mask.crop((0, 0, 31, 64)).getextrema() == (255, 255) and mask.crop((33, 0, 64, 64)).getextrema() == (0, 0)
 
 
+def test_a_mask_has_the_shape_of_its_picture(folder: Path) -> None:
+    left_half().save(folder / "a.mask.png")
+    spec = {"subject": {"class": "dog", "mask": "loss", "crop": "none"}, "training": {"resolution": 64}}
+    (photo,), _ = load_photos(folder, Fields(spec, ()), 64)
+    assert photo.mask is not None and photo.mask.size == photo.image.size == (72, 56)
+    assert photo.mask.crop((0, 0, 35, 56)).getextrema() == (255, 255)
+    assert photo.mask.crop((37, 0, 72, 56)).getextrema() == (0, 0)
+
+
 @pytest.mark.parametrize("name", ["a.mask.png", "a.jpg.mask.png", "a.MASK.PNG"])
 @pytest.mark.parametrize("mode", ["L", "1", "RGB", "P"])
 def test_a_picture_next_to_the_photo(folder: Path, name: str, mode: str) -> None:
@@ -94,7 +103,7 @@ def of_folder(folder: Path, fields: Fields = LOSS) -> Findings:
         (left_half(size=(120, 160)), "is 160x120, but its mask 120x160"),
         (
             Image.new("L", (160, 120), 1),
-            "has a mask in which the subject is less than 1 % of the middle square, which is used",
+            "has a mask in which the subject is less than 1 % of the part of the photo that is used",
         ),
     ],
 )

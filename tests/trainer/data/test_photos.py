@@ -44,6 +44,29 @@ def close(pixel: object, colour: tuple[int, int, int], tolerance: int = 12) -> b
     return len(pixel) == 3 and all(abs(a - b) <= tolerance for a, b in zip(pixel, colour, strict=True))
 
 
+WHOLE = Fields({"subject": {"class": "dog", "crop": "none"}, "training": {"resolution": 64}}, ())
+
+
+@pytest.mark.parametrize(
+    ("size", "bucket"), [((120, 80), (80, 48)), ((80, 120), (48, 80)), ((90, 90), (64, 64)), ((300, 80), (80, 40))]
+)
+def test_a_photo_keeps_its_shape_without_a_crop(tmp_path: Path, size: tuple[int, int], bucket: tuple[int, int]) -> None:
+    picture(*size).save(tmp_path / "a.png")
+    (photo,), _ = load_photos(tmp_path, WHOLE, 64)
+    assert (photo.size, photo.image.size) == (size, bucket)
+    assert close(photo.image.getpixel((2, 2)), (255, 0, 0))
+    assert close(photo.image.getpixel((bucket[0] - 3, 2)), (0, 0, 255))
+
+
+def test_a_photo_without_a_crop_may_be_less_than_a_quarter_of_the_square(tmp_path: Path) -> None:
+    picture(15, 30).save(tmp_path / "a.png")
+    assert messages(tmp_path)["a.png"] == "is only 15x30 for a training resolution of 64"
+    assert inspect_photos(tmp_path, WHOLE).problems == []
+    picture(9, 18).save(tmp_path / "a.png")
+    (problem,) = inspect_photos(tmp_path, WHOLE).problems
+    assert problem.message == "is only 9x18 for a training resolution of 64"
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tiff", "gif", "heic", "avif", "ppm"])
 def test_formats(tmp_path: Path, suffix: str) -> None:
     picture().save(tmp_path / f"a.{suffix}")

@@ -8,19 +8,21 @@ import pytest
 import yaml
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
+from dreambooth_trainer.data.buckets import Size
 from dreambooth_trainer.data.pictures import to_rgb
-from dreambooth_trainer.data.quality import appearance, flaws, judged_square, near_duplicates, same_background
+from dreambooth_trainer.data.quality import JUDGED, appearance, flaws, judged, near_duplicates, same_background
 from tests.trainer.data.scenes import scene
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
-def of_one(image: Image.Image, resolution: int | None = None) -> list[str]:
-    return list(flaws("a.jpg", image.size, judged_square(image), resolution))
+def of_one(image: Image.Image, resolution: int | None = None, size: Size | None = None) -> list[str]:
+    size = size or (resolution or JUDGED, resolution or JUDGED)
+    return list(flaws("a.jpg", image.size, judged(image, size), size, final=resolution is not None))
 
 
-def of_all(*images: Image.Image) -> list[str]:
-    photos = [appearance(f"{number}.jpg", judged_square(one)) for number, one in enumerate(images)]
+def of_all(*images: Image.Image, size: Size = (JUDGED, JUDGED)) -> list[str]:
+    photos = [appearance(f"{number}.jpg", judged(one, size)) for number, one in enumerate(images)]
     return [*near_duplicates(photos), *same_background(photos)]
 
 
@@ -40,8 +42,22 @@ def test_a_panorama_of_which_little_is_kept(size: tuple[int, int], share: str) -
     (warning,) = of_one(scene(1, size))
     assert warning == (
         f"a.jpg is {size[0]}x{size[1]}, and its middle square, which is used, is only {share} of it. "
+        "Crop it around the subject, or set subject.crop to none"
+    )
+
+
+def test_a_panorama_of_which_even_a_bucket_keeps_little() -> None:
+    assert of_one(scene(1, (400, 1000)), 64, (40, 80)) == []
+    (warning,) = of_one(scene(1, (400, 2000)), 64, (40, 80))
+    assert warning == (
+        "a.jpg is 400x2000, and only 40% of it is used: training pictures are at most 2 times as long as wide. "
         "Crop it around the subject"
     )
+
+
+def test_a_photo_below_the_size_of_its_bucket() -> None:
+    assert of_one(scene(1, (360, 480)), 512, (448, 576)) == ["a.jpg is 360x480 and is enlarged to 448x576"]
+    assert of_one(scene(1, (480, 640)), 512, (448, 576)) == []
 
 
 def test_a_photo_below_the_training_size() -> None:

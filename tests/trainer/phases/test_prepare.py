@@ -179,6 +179,19 @@ def test_masks_are_written_next_to_the_photos(photos: Path) -> None:
     assert len(list(run.folder.photos.iterdir())) == 2
 
 
+def test_photos_keep_their_shapes(photos: Path) -> None:
+    run = run_of(photos, crop="none")
+    prepare.prepare(run)
+    assert [Image.open(path).size for path in sorted(run.folder.photos.iterdir())] == [(64, 64), (72, 56)]
+
+
+def test_each_size_of_the_photos_needs_class_images(photos: Path) -> None:
+    few = run_with(photos, subject={"crop": "none"}, prior={"images": 1})
+    with pytest.raises(InvalidConfig, match=r"prior\.images: 1 are fewer than the 2 sizes of the photos"):
+        prepare.prepare(few)
+    prepare.prepare(run_with(photos, prior={"images": 1}))
+
+
 def test_captions_are_prompts(photos: Path) -> None:
     (photos / "a.txt").write_text("a {identifier} {class} at sea")
     words = prepare.prepare(run_of(photos)).identifier

@@ -12,7 +12,7 @@ from torch import Tensor
 from dreambooth_api.failures import Interrupted
 from dreambooth_api.training import Sampler, TrainConfig
 from dreambooth_trainer.data.class_images import ClassImages
-from dreambooth_trainer.data.quality import square
+from dreambooth_trainer.data.quality import cut
 from dreambooth_trainer.models.base import GeneratedPictures, ModelFamily, Tensors
 from dreambooth_trainer.models.latent import LatentDiffusion
 from dreambooth_trainer.models.stable_diffusion.model import StableDiffusion
@@ -187,7 +187,7 @@ def test_own_images_are_used_first_and_the_rest_is_generated(
     assert provided.generated == 6
     assert [(one.prompt, one.count) for one in provided.sets] == [("a dog", 4), ("a dog", 3), ("", 3)]
     encoded, generated, _ = provided.sets
-    pictures = [square(Image.open(path), 64) for path in sorted(own.iterdir(), key=sha256_of)]
+    pictures = [cut(Image.open(path), (64, 64)) for path in sorted(own.iterdir(), key=sha256_of)]
     pixels = torch.stack([prior.pixels_of(picture) for picture in pictures])
     expected = tiny_models["1.x"].encode_images(pixels).mean_BCHW
     assert torch.allclose(encoded.images.latents(range(4)), expected, atol=1e-5)
@@ -195,6 +195,42 @@ def test_own_images_are_used_first_and_the_rest_is_generated(
     assert torch.equal(generated.images.latents(range(3)), alone.images.latents(range(3)))
     snapshot = run.progress.snapshot()
     assert (snapshot.class_images.done, snapshot.class_images_generated) == (10, 6)
+
+
+def test_class_images_have_the_sizes_of_the_photos(
+    source: Path, tmp_path: Path, own: Path, tiny_models: dict[Layout, StableDiffusion]
+) -> None:
+    settings = {"images": 10, "unconditionalShare": 0.4, "noisings": 2, "source": {"path": str(own)}}
+    run = started(source, tmp_path, **settings)
+    run.config = run.config.model_copy(update={"subject": run.config.subject.model_copy(update={"crop": "none"})})
+    run.folder.photos.mkdir(parents=True)
+    sizes = [(48, 80), (64, 64), (48, 80)]
+    for number, size in enumerate(sizes):
+        scene(number, size).save(run.folder.photos / f"{number}.png")
+    provided = prior.generate_class_images(run)
+    assert [(one.size, one.prompt, one.count) for one in provided.sets] == [
+        ((48, 80), "a dog", 3),
+        ((48, 80), "a dog", 1),
+        ((48, 80), "", 3),
+        ((64, 64), "a dog", 1),
+        ((64, 64), "a dog", 1),
+        ((64, 64), "", 1),
+    ]
+    for one in provided.sets:
+        width, height = one.size
+        assert one.images.latents(range(one.count)).shape == (one.count, 4, height // 8, width // 8)
+        assert {Image.open(one.images.image(index)).size for index in range(one.count)} == {one.size}
+    squares = prior.generate_class_images(started(source, tmp_path, images=1))
+    assert squares.generated == 0, "squares are those of any run"
+
+    tall, square = cache.make_datasets(run, prepared_photos(run), provided)
+    assert tall.photos.mean_BCHW.shape == (2, 4, 10, 6) and square.photos.mean_BCHW.shape == (1, 4, 8, 8)
+    assert tall.class_prompt_K.tolist() == [1] * 4 + [2] * 3 and square.class_prompt_K.tolist() == [1, 1, 2]
+    assert tall.tokens is square.tokens and tall.prompts is square.prompts
+    for data in (tall, square):
+        assert data.class_pool is not None and len(data.class_pool) == 2 * len(data.class_latents)
+        assert data.class_pool.target_NCHW.shape[1:] == data.photos.mean_BCHW.shape[1:]
+        assert float(data.class_pool.target_NCHW.flatten(1).std(1).min()) > 0
 
 
 def test_own_images_stay_in_the_folder_of_the_run(source: Path, tmp_path: Path, own: Path) -> None:
@@ -239,7 +275,7 @@ def test_own_images_have_the_same_prompt_and_predictions_as_generated_ones(
     for number, photo in enumerate(photos):
         photo.save(run.folder.photos / f"{number}.png")
     provided = prior.generate_class_images(run)
-    dataset = cache.make_dataset(run, prepared_photos(run), provided)
+    (dataset,) = cache.make_datasets(run, prepared_photos(run), provided)
     assert dataset.class_prompt_K.tolist() == [1] * 6 + [2] * 2
     assert torch.equal(dataset.class_latents[:4].cpu(), provided.sets[0].images.latents(range(4)))
     assert dataset.class_pool is not None
@@ -298,7 +334,7 @@ def test_the_cache_holds_photos_class_images_and_prompts(
     for number, photo in enumerate(photos):
         photo.save(run.folder.photos / f"{number}.png")
     generated = prior.generate_class_images(run)
-    dataset = cache.make_dataset(run, prepared_photos(run), generated)
+    (dataset,) = cache.make_datasets(run, prepared_photos(run), generated)
     assert dataset.photos.mean_BCHW.shape == (3, 4, 8, 8)
     assert dataset.class_latents.shape == (6, 4, 8, 8)
     assert torch.equal(dataset.class_latents[:3].cpu(), ClassImages(Path(generated.sets[0].folder)).latents(range(3)))
@@ -306,12 +342,12 @@ def test_the_cache_holds_photos_class_images_and_prompts(
     assert torch.equal(
         dataset.tokens["text_encoder"].cpu(), tiny_models["1.x"].tokenize(["a sks dog", "a dog", ""])["text_encoder"]
     )
-    pixels = cache.read_pictures(run.folder.photos)
+    pixels = torch.stack(cache.read_pictures(run.folder.photos))
     assert -1 <= pixels.min() < -0.95 and 0.95 < pixels.max() <= 1
     expected = tiny_models["1.x"].encode_images(pixels).mean_BCHW
     assert torch.allclose(dataset.photos.mean_BCHW.cpu(), expected, atol=1e-4)
 
-    alone = cache.make_dataset(run, prepared_photos(run), None)
+    (alone,) = cache.make_datasets(run, prepared_photos(run), None)
     assert len(alone.class_latents) == len(alone.class_prompt_K) == 0 and len(alone.tokens["text_encoder"]) == 1
 
 
@@ -321,7 +357,8 @@ def test_the_pool_spreads_each_class_image_over_the_timesteps(
     run = started(source, tmp_path, noisings=8, unconditionalShare=0.5, otherWords=0)
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    pool = cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run)).class_pool
+    (dataset,) = cache.make_datasets(run, prepared_photos(run), prior.generate_class_images(run))
+    pool = dataset.class_pool
     assert pool is not None and len(pool) == 48
     assert pool.prompt_N.tolist() == [1, 1, 1, 2, 2, 2] * 8
     for image in range(6):
@@ -357,7 +394,7 @@ def test_the_noise_itself_can_be_the_target(source: Path, tmp_path: Path, photos
     run = started(source, tmp_path, target="noise")
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    dataset = cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run))
+    (dataset,) = cache.make_datasets(run, prepared_photos(run), prior.generate_class_images(run))
     assert dataset.class_pool is None and dataset.randomness(0, 0, batch=6).class_G.sort().values.tolist() == list(
         range(6)
     )
@@ -369,7 +406,7 @@ def test_half_of_the_versions_of_empty_prompt_images_have_other_words(
     run = started(source, tmp_path, noisings=4, unconditionalShare=0.5, otherWords=5)
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
-    dataset = cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run))
+    (dataset,) = cache.make_datasets(run, prepared_photos(run), prior.generate_class_images(run))
     assert dataset.class_pool is not None and len(dataset.tokens["text_encoder"]) == 3 + 5
     prompt_RK = dataset.class_pool.prompt_N.view(4, 6)
     assert (prompt_RK[:, :3] == 1).all()
@@ -391,4 +428,4 @@ def test_a_stop_ends_the_predictions(source: Path, tmp_path: Path, photos: Seque
     generated = prior.generate_class_images(run)
     run.stop.request()
     with pytest.raises(Interrupted):
-        cache.make_dataset(run, prepared_photos(run), generated)
+        cache.make_datasets(run, prepared_photos(run), generated)

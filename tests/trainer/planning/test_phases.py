@@ -35,7 +35,7 @@ def test_class_images_and_dataset_need_what_was_planned(tmp_path: Path) -> None:
         class_images = prior.generate_class_images(run)
     assert plan["prior"].activations == pytest.approx(generating.peak, rel=CLOSE)
     with Allocations() as encoding:
-        dataset = cache.make_dataset(run, prepared.photos, class_images)
+        (dataset,) = cache.make_datasets(run, prepared.photos, class_images)
     assert plan["cache"].dataset == pytest.approx(bytes_of(tensors_in(dataset)), rel=CLOSE)
     assert plan["cache"].dataset + plan["cache"].activations == pytest.approx(encoding.peak, rel=CLOSE)
 

@@ -1,5 +1,6 @@
 """Planned memory of the training against counted memory, on a CPU."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dreambooth_trainer.training import engine
 from dreambooth_trainer.training.captured import CapturedStep
 from dreambooth_trainer.training.division import divide
 from dreambooth_trainer.training.engine import Engine, StepOutcome
+from dreambooth_trainer.training.micro_batches import MicroBatch, micro_batches
 from dreambooth_trainer.training.module import DreamBoothModule
 from tests.trainer.tiny_training import job_of, settings, write_photos
 
@@ -31,11 +33,11 @@ class Counted(Engine):
     peak: int
     held: int
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
         """Counts from the beginning: DeepSpeed moves the weights of higher stages."""
         self._allocations = Allocations()
         with self._allocations:
-            super().__init__(*arguments)
+            super().__init__(*arguments, **settings)
         self._held = 0
         if self.stage == 0:
             averages = self._average.tensors if self._average else []
@@ -43,11 +45,11 @@ class Counted(Engine):
             self._allocations = Allocations()
         self._allocations.peak = self._allocations.current
 
-    def step(self, step: int, randomness: Any, dataset: Any) -> StepOutcome:
+    def step(self, step: int, batches: Sequence[MicroBatch]) -> StepOutcome:
         """A step that is counted."""
         with self._allocations:
-            outcome = super().step(step, randomness, dataset)
-        type(self).peak = self._held + self._allocations.peak + bytes_of(tensors_in(dataset))
+            outcome = super().step(step, batches)
+        type(self).peak = self._held + self._allocations.peak + bytes_of(tensors_in(batches[0].dataset))
         return outcome
 
 
@@ -63,9 +65,9 @@ def train_counted(root: Path, monkeypatch: pytest.MonkeyPatch, training: dict[st
     )
     run = job.run()
     prepared = prepare.prepare(run)
-    dataset = cache.make_dataset(run, prepared.photos, prior.generate_class_images(run))
+    datasets = cache.make_datasets(run, prepared.photos, prior.generate_class_images(run))
     monkeypatch.setattr(engine, "Engine", Counted)
-    train.train(run, dataset)
+    train.train(run, datasets)
     return run.config
 
 
@@ -123,11 +125,12 @@ def counted_for(folder: Path, training: dict[str, Any]) -> int:
     dataset, division = inputs.dataset(Counts.of(config)), divide(config.training, rank=0, size=1)
     optimizer = torch.optim.AdamW(module.parameter_groups(), fused=True)
     step = CapturedStep(module, optimizer, division, precision)
-    randomness = dataset.randomness(0, 0, division.batch)
+    batches = micro_batches([dataset], 0, 0, division)
     with Allocations() as counted:
         for _ in range(2):
-            step(randomness, dataset)
-    held = [*module.denoiser.parameters(), *tensors_in(dataset), *tensors_in(randomness)]
+            step(batches)
+    random = (tensor for batch in batches for tensor in tensors_in(batch.randomness))
+    held = [*module.denoiser.parameters(), *tensors_in(dataset), *random]
     return counted.peak + bytes_of(held)
 
 

@@ -49,11 +49,11 @@ def test_rows_are_picked_and_joined(rows: Noised) -> None:
 
 def test_the_prediction_is_the_models_own_for_each_row_and_its_prompt(model: StableDiffusion, rows: Noised) -> None:
     with torch.no_grad():
-        prompts, images = model.encode_prompts(model.tokenize(PROMPTS)), model.encode_framings(FRAMINGS, 64)
+        prompts, images = model.encode_prompts(model.tokenize(PROMPTS)), model.encode_framings(FRAMINGS, (64, 64))
         found = predicted_by(model, rows, prompts, images)
         for row, prompt in enumerate([PROMPTS[index] for index in rows.prompt_N.tolist()]):
             alone = model.encode_prompts(model.tokenize([prompt]))
-            framing = model.encode_framings([FRAMINGS[3 + row]], 64)
+            framing = model.encode_framings([FRAMINGS[3 + row]], (64, 64))
             own = model.predict(rows.noisy_NCHW[row : row + 1], rows.t_N[row : row + 1], alone, framing)
             torch.testing.assert_close(found[row : row + 1], own)
 
@@ -61,7 +61,7 @@ def test_the_prediction_is_the_models_own_for_each_row_and_its_prompt(model: Sta
 def test_an_unchanged_model_has_no_loss_on_its_own_predictions(model: StableDiffusion, rows: Noised) -> None:
     with torch.no_grad():
         tokens = model.tokenize(PROMPTS)
-        prompts, images = model.encode_prompts(tokens), model.encode_framings(FRAMINGS, 64)
+        prompts, images = model.encode_prompts(tokens), model.encode_framings(FRAMINGS, (64, 64))
         pool = replace(rows, target_NCHW=predicted_by(model, rows, prompts, images))
     photos = LatentMoments(torch.randn(3, *SHAPE), torch.ones(3, *SHAPE))
     dataset = Dataset(photos, rows.noisy_NCHW, rows.prompt_N, tokens, prompts, images, pool)

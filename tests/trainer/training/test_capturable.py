@@ -91,7 +91,7 @@ def the_step_asks_the_device_for_nothing(pipeline: DiffusionPipeline, variant: s
     conditioning = {
         "tokens": tokens,
         "prompts": model.encode_prompts(tokens),
-        "images": model.encode_framings([Framing(64, 64)] * 11, 64),
+        "images": model.encode_framings([Framing(64, 64)] * 11, (64, 64)),
     }
     shape = model.encode_images(torch.zeros(1, 3, 64, 64)).mean_BCHW.shape[1:]
     timesteps = model.objective.timesteps(torch.zeros(1)).dtype

@@ -1,6 +1,7 @@
 """The captured step without a GPU: what a graph would record is called again instead, on the one set of random numbers
 that it reads."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 from dreambooth_trainer.training.captured import WARM_UP_STEPS, CapturedStep
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.division import divide
+from dreambooth_trainer.training.micro_batches import MicroBatch, micro_batches
 from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import StepRandomness
 from tests.trainer.tiny_training import Job, job_of
@@ -32,17 +34,16 @@ class CalledAgain(CapturedStep):
         super().__init__(*arguments)
         self._captures = True
 
-    def _take_aside(self, randomness: StepRandomness, dataset: Dataset) -> tuple[Tensor, Tensor]:
-        return self._take(randomness, dataset)
+    def _take_aside(self, batches: Sequence[MicroBatch]) -> tuple[Tensor, Tensor]:
+        return self._take(batches)
 
-    def _record(self, dataset: Dataset) -> "CalledAgain":
-        self._cached = dataset
+    def _record(self) -> "CalledAgain":
         self._outcome = (torch.full((2,), torch.nan), torch.tensor(torch.nan))
         return self
 
     def replay(self) -> None:
         """Takes the step, and leaves its outcome where the graph would."""
-        for place, value in zip(self._outcome, self._take(self._randomness, self._cached), strict=True):
+        for place, value in zip(self._outcome, self._take(self._batches), strict=True):
             place.copy_(value)
 
 
@@ -66,7 +67,7 @@ def train(job: Job, kind: type[CapturedStep], dataset: Dataset) -> tuple[list[Te
     division = divide(training, rank=0, size=1)
     step = kind(module, optimizer, division, run.distributed.precision(training.mixed_precision))
     outcomes = [
-        torch.cat([part.flatten() for part in step(dataset.randomness(0, number, division.batch), dataset)])
+        torch.cat([part.flatten() for part in step(micro_batches([dataset], 0, number, division))])
         for number in range(STEPS)
     ]
     return outcomes, [parameter.detach() for _, parameter in module.learning()]

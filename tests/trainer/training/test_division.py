@@ -17,7 +17,7 @@ def test_the_processes_divide_the_batch_among_themselves(batch: int, accumulated
     shares = [divide(training(batch, accumulated), rank=rank, size=size) for rank in range(size)]
     assert list(chain.from_iterable(share.rows for share in shares)) == list(range(shares[0].batch))
     for share in shares:
-        assert list(chain.from_iterable(share.parts)) == list(range(len(share.rows)))
+        assert list(chain.from_iterable(share.parts)) == list(share.rows)
         assert {len(part) for part in share.parts} == {share.at_once} and share.at_once <= batch
     assert 0 <= shares[0].batch - batch * accumulated < size
 
@@ -35,3 +35,5 @@ def test_the_processes_divide_the_batch_among_themselves(batch: int, accumulated
 def test_more_devices_compute_less_each(batch: int, accumulated: int, size: int, divided: tuple[int, int, int]) -> None:
     share = divide(training(batch, accumulated), rank=0, size=size)
     assert (share.batch, share.at_once, len(share.parts)) == divided
+    one_by_one = divide(training(batch, accumulated), rank=0, size=size, one_size=False)
+    assert (one_by_one.rows, one_by_one.at_once) == (share.rows, 1)

@@ -83,7 +83,7 @@ def train_all(root: Path, processes: int, rank: int, port: str) -> None:
         distributed.connect()
         distributed.barrier()
         run = Run(config, output, root / "cache", distributed, Progress([]), identifier="sks")
-        train.train(run, cache.make_dataset(run, prepared_photos(run), prior.generate_class_images(run)))
+        train.train(run, cache.make_datasets(run, prepared_photos(run), prior.generate_class_images(run)))
 
 
 @pytest.fixture(scope="module")

@@ -60,9 +60,9 @@ def watch(root: Path, monkeypatch: pytest.MonkeyPatch, training: dict[str, Any],
     job = job_of(root, "watched", model={"source": "embedded://emoji"}, training=training, samples=samples)
     run = job.run()
     prepared = prepare.prepare(run)
-    dataset = cache.make_dataset(run, prepared.photos, prior.generate_class_images(run))
+    datasets = cache.make_datasets(run, prepared.photos, prior.generate_class_images(run))
     monkeypatch.setattr(engine, "Engine", Watched)
-    train.train(run, dataset)
+    train.train(run, datasets)
     return Watched
 
 

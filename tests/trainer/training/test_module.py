@@ -33,7 +33,7 @@ def dataset(model: DreamBoothModule, class_images: int) -> Dataset:
             class_prompt_K=torch.tensor([1 + row % 2 for row in range(class_images)], dtype=torch.long),
             tokens=tokens,
             prompts=model.model.encode_prompts(tokens),
-            images=model.model.encode_framings(framings(class_images), 64),
+            images=model.model.encode_framings(framings(class_images), (64, 64)),
         )
 
 
@@ -44,7 +44,7 @@ def framings(class_images: int) -> list[Framing]:
 
 def randomness(class_images: int) -> StepRandomness:
     return step_randomness(
-        0, 0, batch=2, rows=range(2), photos=3, class_images=class_images, shape_CHW=SHAPE, device=CPU
+        0, 0, batch=2, rows=range(2), first=0, photos=3, class_images=class_images, shape_CHW=SHAPE, device=CPU
     )
 
 
@@ -132,19 +132,32 @@ def with_captions(model: DreamBoothModule, dropout: float = 0) -> Dataset:
     )
 
 
+def row_of(random: StepRandomness, row: int) -> StepRandomness:
+    """The random numbers of one of two photos, and of its class image."""
+    of_both = [row, row + 2]
+    return StepRandomness(
+        random.subject_G[[row]],
+        random.class_G[[row]],
+        random.uniform_N[of_both],
+        random.noise_NCHW[of_both],
+        random.posterior_GCHW[[row]],
+        random.caption_G[[row]],
+    )
+
+
 @pytest.mark.parametrize("text_encoder", [False, True])
 def test_each_photo_has_its_caption(folder: Path, text_encoder: bool) -> None:
     model = module(folder, trainTextEncoder=text_encoder)
     random = replace(randomness(4), subject_G=torch.tensor([2, 0]))
     for number, photo in enumerate(random.subject_G.tolist()):
-        alone = replace(random.rows(number, number + 1), class_G=random.class_G[number : number + 1])
+        alone = row_of(random, number)
         found = model(alone, with_captions(model)).subject
         for row, caption in enumerate(CAPTIONS):
             data = replace(with_captions(model), photo_prompt_P=torch.full((3,), row))
             same = torch.isclose(model(alone, data).subject, found, rtol=1e-6)
             assert same == (row == [1, 0, 2][photo]), caption
     both = model(random, with_captions(model)).subject
-    each = [model(random.rows(row, row + 1), with_captions(model)).subject for row in range(2)]
+    each = [model(row_of(random, row), with_captions(model)).subject for row in range(2)]
     torch.testing.assert_close(both, torch.stack(each).mean())
 
 

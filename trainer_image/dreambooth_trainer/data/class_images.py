@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dreambooth_api.failures import StorageUnavailable
 from dreambooth_api.training import Sampler
+from dreambooth_trainer.data.buckets import Size
 from dreambooth_trainer.process.storage import atomic_folder, digest_of, is_writable, sha256_of, write_json
 
 SEED_SCHEME = "index"
@@ -47,7 +48,7 @@ class ClassImages:
 
     @classmethod
     def of(
-        cls, cache: Path, own: Path, *, model: str, precision: str, prompt: str, sampler: Sampler, size: int
+        cls, cache: Path, own: Path, *, model: str, precision: str, prompt: str, sampler: Sampler, size: Size
     ) -> "ClassImages":
         """The images that these settings determine.
 
@@ -58,14 +59,14 @@ class ClassImages:
             precision: number format of the denoiser's arithmetic.
             prompt: prompt of the class, filled in.
             sampler: sampler settings.
-            size: side in pixels.
+            size: width and height in pixels.
         """
         settings = {
             "model": model,
             "precision": precision,
             "prompt": prompt,
             "sampler": sampler.model_dump(by_alias=True),
-            "size": size,
+            "size": recorded(size),
             "seeds": SEED_SCHEME,
         }
         name = digest_of(settings)[:24]
@@ -124,6 +125,11 @@ class ClassImages:
                 f"class image {index} in {self.folder} changed during the run; start the run again to generate it again"
             )
         return load(content)["latents"]
+
+
+def recorded(size: Size) -> int | Size:
+    """A size as it is part of digests: of a square, its side."""
+    return size[0] if size[0] == size[1] else size
 
 
 def _digests(folder: Path) -> dict[str, str] | None:

@@ -12,10 +12,11 @@ from PIL import Image
 from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import Problem
 from dreambooth_api.training import Prior, TrainConfig
+from dreambooth_trainer.data.buckets import Size
 from dreambooth_trainer.data.folder import listed, read_folder
 from dreambooth_trainer.data.photos import Findings, inspect_photos, refuse_tiny
 from dreambooth_trainer.data.pictures import Unusable, open_upright
-from dreambooth_trainer.data.quality import square
+from dreambooth_trainer.data.quality import cut
 from dreambooth_trainer.process.storage import sha256_of
 
 FIELD = "spec.prior.source"
@@ -31,13 +32,13 @@ class OwnImage(NamedTuple):
     """SHA-256 of its file."""
     path: Path
 
-    def square(self, side: int) -> Image.Image:
-        """The middle square of the picture, RGB, with a side in pixels.
+    def cut(self, size: Size) -> Image.Image:
+        """The middle of the picture in the shape of a size, RGB, scaled to it.
 
         Raises:
             Unusable: the file can't be used as a still picture.
         """
-        return square(open_upright(self.path), side)
+        return cut(open_upright(self.path), size)
 
 
 def own_class_images(config: TrainConfig) -> list[OwnImage]:
@@ -61,7 +62,9 @@ def examine_class_images(folder: Path, fields: Fields, resolution: int | None) -
     problems, notes = list(contents.problems), list(contents.warnings)
     for path in contents.photos:
         try:
-            refuse_tiny(open_upright(path), resolution)
+            picture = open_upright(path)
+            if resolution is not None:
+                refuse_tiny(picture, (resolution, resolution), resolution)
         except Unusable as reason:
             problems.append(Problem(FIELD, str(path), *reason.args))
     if contents.captions or contents.table or contents.masks:

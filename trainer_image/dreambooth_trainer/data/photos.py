@@ -1,4 +1,4 @@
-"""Finds the subject's photos in a folder, checks them, and makes them upright, square and RGB.
+"""Finds the subject's photos in a folder, checks them, and makes training pictures of them: upright, RGB, in one size or in few.
 
 Called by the phase `prepare`, for the training, and by the command line, for the validation. Needs only Pillow.
 """
@@ -14,24 +14,26 @@ from PIL import Image
 from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidData, Problem
 from dreambooth_api.printing import one_line
+from dreambooth_trainer.data.buckets import USUAL_MULTIPLE, Size, bucket_of
 from dreambooth_trainer.data.captions import read_captions
 from dreambooth_trainer.data.folder import FIELD, Contents, kohya_folder, listed, read_folder
-from dreambooth_trainer.data.masks import mask_square, read_mask
+from dreambooth_trainer.data.masks import read_mask
 from dreambooth_trainer.data.pictures import Unusable, open_upright
 from dreambooth_trainer.data.quality import (
+    JUDGED,
     Appearance,
     appearance,
+    cut,
+    enlarged,
     flaws,
-    judged_square,
+    judged,
     near_duplicates,
     same_background,
-    square,
 )
 from dreambooth_trainer.process.storage import digest_of, sha256_of
 
-SMALLEST_SHARE = 1 / 4
-"""Photos whose shorter side is a smaller share of the training resolution are rejected: the model would learn the blur
-of pictures that are enlarged more than four times."""
+MOST_ENLARGED = 4
+"""Photos that would have to be enlarged more times are rejected: the model would learn the blur."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ class Photo:
     """See `identities`."""
     caption: str | None
     """Its prompt, with the placeholders `{identifier}` and `{class}`; None for `subject.prompt`."""
-    size: tuple[int, int]
-    """Width and height of the upright original in pixels."""
+    size: Size
+    """Size of the upright original."""
     image: Image.Image
-    """The middle square, RGB, at the training resolution."""
+    """The training picture: the middle square, or the middle in the shape of its bucket."""
     mask: Image.Image | None
     """Grey, in the same size, white where the subject is; None if the whole photo counts."""
 
@@ -69,23 +71,31 @@ def inspect_photos(folder: Path, fields: Fields) -> Findings:
         fields: the manifest. Without `training.resolution`, which the base model then defines, the size of the photos
             is not checked.
     """
-    _, findings = _examine(folder, fields, fields.get("training.resolution"))
+    _, findings = _examine(folder, fields, fields.get("training.resolution"), USUAL_MULTIPLE)
     return findings
 
 
-def load_photos(folder: Path, fields: Fields, resolution: int) -> tuple[list[Photo], list[str]]:
+def load_photos(
+    folder: Path, fields: Fields, resolution: int, multiple: int = USUAL_MULTIPLE
+) -> tuple[list[Photo], list[str]]:
     """The photos of a folder in the order of their names, at a resolution, and warnings about them.
+
+    Args:
+        folder: folder of the photos.
+        fields: the manifest.
+        resolution: training resolution in pixels.
+        multiple: sides of the base model's pictures are multiples of it.
 
     Raises:
         InvalidData: lists every file that is no usable photo.
     """
-    photos, findings = _examine(folder, fields, resolution)
+    photos, findings = _examine(folder, fields, resolution, multiple)
     if findings.problems:
         raise InvalidData(findings.problems)
     return photos, findings.warnings
 
 
-def _examine(folder: Path, fields: Fields, resolution: int | None) -> tuple[list[Photo], Findings]:
+def _examine(folder: Path, fields: Fields, resolution: int | None, multiple: int) -> tuple[list[Photo], Findings]:
     contents = read_folder(folder)
     captions, masks = read_captions(contents, fields), _masks(contents, fields)
     problems = [*contents.problems, *captions.problems]
@@ -97,31 +107,40 @@ def _examine(folder: Path, fields: Fields, resolution: int | None) -> tuple[list
     for path in contents.photos:
         try:
             upright = open_upright(path)
-            refuse_tiny(upright, resolution)
-            mask = None if masks is None else read_mask(path, upright.size, masks.get(path.name))
+            # Without a resolution, only the shape counts.
+            size = _size(upright.size, fields, resolution or JUDGED, multiple)
+            if resolution is not None:
+                refuse_tiny(upright, size, resolution)
+            mask = None if masks is None else read_mask(path, upright.size, masks.get(path.name), size)
         except Unusable as reason:
             problems.append(Problem(FIELD, str(path), *reason.args))
             continue
         # A file name may hold any bytes except NUL and slash. The name appears in messages and in JSON.
-        name, middle = one_line(path.name), judged_square(upright)
+        name, middle = one_line(path.name), judged(upright, size)
         masked += [path.name] if mask else []
         twin = seen.setdefault(hashlib.sha256(f"{upright.size}".encode() + upright.tobytes()).digest(), name)
         if twin == name:
             appearances.append(appearance(name, middle))
         else:
             notes.append(f"{name} shows the same picture as {twin}; it counts twice in training")
-        notes += flaws(name, upright.size, middle, resolution)
+        notes += flaws(name, upright.size, middle, size, final=resolution is not None)
         if resolution is not None:
-            caption, image = captions.by_photo.get(path.name), square(upright, resolution)
+            caption = captions.by_photo.get(path.name)
             digest = _digest(path, caption, (masks or {}).get(path.name))
-            cover = mask_square(mask, resolution) if mask else None
-            photos.append(Photo(name, digest, caption, upright.size, image, cover))
+            photos.append(Photo(name, digest, caption, upright.size, cut(upright, size), mask))
     if masks is not None and contents.photos and not masked and not problems:
         message = "has no effect, because no photo is transparent anywhere, or has a mask next to it"
         remedy = "Save masks as photo.mask.png, or remove the field"
         problems.append(Problem("spec.subject.mask", "loss", message, remedy))
     notes += [*near_duplicates(appearances), *_notes_on_masks(contents, None if masks is None else masked)]
     return photos, Findings(problems, [*notes, *([] if masked else same_background(appearances))])
+
+
+def _size(photo: Size, fields: Fields, resolution: int, multiple: int) -> Size:
+    """Size of the training picture of a photo."""
+    if fields.get("subject.crop") == "none":
+        return bucket_of(photo, resolution, multiple)
+    return resolution, resolution
 
 
 def _masks(contents: Contents, fields: Fields) -> Mapping[str, Path] | None:
@@ -166,13 +185,18 @@ def _other_form(folder: Path, fields: Fields) -> list[str]:
     return [f"the name {name!r} is that of a folder for kohya's scripts ({form}), and is not read here. {form.remedy}"]
 
 
-def refuse_tiny(image: Image.Image, resolution: int | None) -> None:
-    """Checks the size of a picture, if the training resolution is known.
+def refuse_tiny(image: Image.Image, size: Size, resolution: int) -> None:
+    """Checks the size of a picture.
+
+    Args:
+        image: the picture.
+        size: size of its training picture.
+        resolution: the training resolution.
 
     Raises:
         Unusable: the picture is too small.
     """
-    if resolution is not None and min(image.size) < resolution * SMALLEST_SHARE:
+    if enlarged(image.size, size) > MOST_ENLARGED:
         raise Unusable(
             f"is only {image.width}x{image.height} for a training resolution of {resolution}",
             "Give a larger photo, or lower training.resolution",

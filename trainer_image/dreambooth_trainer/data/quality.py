@@ -1,6 +1,6 @@
 """Finds photos that can be used, but from which a model learns badly. Called by `photos.py`; needs only Pillow.
 
-Every measure is of the middle square, which is what the training sees. The thresholds leave room for false negatives: a
+Every measure is of the part of a photo that the training sees. The thresholds leave room for false negatives: a
 warning about a good photo is worse than none about a bad one.
 """
 
@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from PIL import Image, ImageFilter, ImageOps, ImageStat
 
+from dreambooth_trainer.data.buckets import LONGEST, Size, kept
+
 SMALLEST_CROP = 1 / 2
-"""Least share of a photo that its middle square should keep. Those of 4:3 and of 16:9 keep .75 and .56."""
+"""Least share of a photo that should be used. The middle squares of 4:3 and of 16:9 are .75 and .56 of it."""
 
 JUDGED = 512
 """Side in pixels at which photos are judged; smaller ones in their own size."""
@@ -57,14 +59,20 @@ class Appearance(NamedTuple):
     """Mean colours of the cells at the border."""
 
 
-def square(image: Image.Image, side: int) -> Image.Image:
-    """The middle square of a picture, scaled to a side in pixels."""
-    return ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
+def cut(image: Image.Image, size: Size) -> Image.Image:
+    """The middle of a picture in the shape of a size, scaled to it."""
+    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
-def judged_square(image: Image.Image) -> Image.Image:
-    """The middle square of a photo, in the size in which photos are judged."""
-    return square(image, min(JUDGED, *image.size))
+def enlarged(image: Size, size: Size) -> float:
+    """How many times larger a picture becomes when its middle is scaled to a size."""
+    return max(size[0] / image[0], size[1] / image[1])
+
+
+def judged(image: Image.Image, size: Size) -> Image.Image:
+    """The middle of a photo in the shape of its training picture, in the size in which photos are judged."""
+    scale = min(1 / enlarged(image.size, size), JUDGED / sqrt(size[0] * size[1]))
+    return cut(image, (round(size[0] * scale), round(size[1] * scale)))
 
 
 def appearance(name: str, middle: Image.Image) -> Appearance:
@@ -72,7 +80,7 @@ def appearance(name: str, middle: Image.Image) -> Appearance:
 
     Args:
         name: name of its file.
-        middle: its `judged_square`.
+        middle: its `judged` part.
     """
     grey = middle.convert("L").resize((9, 8), Image.Resampling.BOX).tobytes()
     bits = (grey[cell] < grey[cell + 1] for cell in range(len(grey)) if cell % 9 < 8)
@@ -97,24 +105,30 @@ def sharpness(image: Image.Image) -> float | None:
     return None if variance < LEAST_VARIANCE else float(ImageStat.Stat(inner).var[0] / variance)
 
 
-def flaws(name: str, size: tuple[int, int], middle: Image.Image, resolution: int | None) -> Iterator[str]:
+def flaws(name: str, photo: Size, middle: Image.Image, size: Size, *, final: bool) -> Iterator[str]:
     """Warnings about one photo.
 
     Args:
         name: name of its file.
-        size: width and height in pixels.
-        middle: its `judged_square`.
-        resolution: side of the training pictures in pixels, if it is known.
+        photo: its size.
+        middle: its `judged` part.
+        size: size of its training picture.
+        final: whether that is known, and not only its shape.
     """
-    small, large = sorted(size)
-    pixels = f"{name} is {size[0]}x{size[1]}"
-    if small < large * SMALLEST_CROP:
+    pixels, share = f"{name} is {photo[0]}x{photo[1]}", kept(photo, size)
+    if share < SMALLEST_CROP and size[0] == size[1]:
         yield (
-            f"{pixels}, and its middle square, which is used, is only {small / large:.0%} of it. Crop it around the subject"
+            f"{pixels}, and its middle square, which is used, is only {share:.0%} of it. Crop it around the subject, or "
+            "set subject.crop to none"
         )
-    if resolution is not None and small < resolution:
-        yield f"{pixels} and is enlarged to {resolution}x{resolution}"
-    seen = middle if resolution is None or resolution >= middle.width else square(middle, resolution)
+    elif share < SMALLEST_CROP:
+        yield (
+            f"{pixels}, and only {share:.0%} of it is used: training pictures are at most {LONGEST} times as long as "
+            "wide. Crop it around the subject"
+        )
+    if final and enlarged(photo, size) > 1:
+        yield f"{pixels} and is enlarged to {size[0]}x{size[1]}"
+    seen = cut(middle, size) if final and enlarged(middle.size, size) < 1 else middle
     if (found := sharpness(seen)) is not None and found < LEAST_SHARPNESS:
         yield f"{name} looks blurred, and the model would learn that. Give a sharp photo instead"
 

@@ -19,10 +19,6 @@ Tensors = dict[str, Tensor]
 embeddings, masks, sizes."""
 
 
-Size = int | tuple[int, int]
-"""Pixels of a picture: of each side of a square, or width and height."""
-
-
 @dataclass(frozen=True)
 class Framing:
     """Which part of its original a training image shows, in pixels."""
@@ -156,12 +152,12 @@ class ModelFamily(Protocol):
         """
         ...
 
-    def encode_framings(self, framings: Sequence[Framing], side: int) -> Tensors:
-        """Conditioning on the framing of square images of the training size; empty for families without it.
+    def encode_framings(self, framings: Sequence[Framing], size: tuple[int, int]) -> Tensors:
+        """Conditioning on the framing of images of one size; empty for families without it.
 
         Args:
             framings: one for each image.
-            side: training size in pixels.
+            size: width and height of the images in pixels.
         """
         ...
 
@@ -181,7 +177,12 @@ class ModelFamily(Protocol):
         ...
 
     def generate(
-        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: Size, negative_prompt: str = ""
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        sampler: Sampler,
+        size: int | tuple[int, int],
+        negative_prompt: str = "",
     ) -> GeneratedPictures:
         """One picture for each prompt; picture i depends on prompt i and seed i alone.
 
@@ -191,7 +192,7 @@ class ModelFamily(Protocol):
             prompts: the prompts.
             seeds: one for each prompt.
             sampler: sampler settings.
-            size: pixels, in multiples of `size_multiple`.
+            size: pixels, in multiples of `size_multiple`: of each side of a square, or width and height.
             negative_prompt: what guidance moves the pictures away from. Has no effect at a guidance scale of 1.
         """
         ...

@@ -24,7 +24,6 @@ from dreambooth_trainer.models.base import (
     GeneratedPictures,
     LatentMoments,
     Objective,
-    Size,
     Tensors,
 )
 from dreambooth_trainer.models.batches import with_what_fits
@@ -104,7 +103,7 @@ class LatentDiffusion:
         self.origin = origin
         self._conditioning: dict[str, Tensors] = {}
         """Conditioning on the prompts of pictures that are generated now."""
-        self._at_once: dict[Size, int] = {}
+        self._at_once: dict[int | tuple[int, int], int] = {}
         """Pictures of a size that the memory has room for, if fewer than wanted once were too many."""
         self.denoiser: ModelMixin = getattr(pipeline, self.family().denoiser)
         self.text_encoders: dict[str, PreTrainedModel] = {name: getattr(pipeline, name) for name in self.text_parts}
@@ -260,7 +259,7 @@ class LatentDiffusion:
         with self.encoding():
             return {prompt: self.encode_prompts(self.tokenize([prompt])) for prompt in prompts}
 
-    def encode_framings(self, framings: Sequence[Framing], side: int) -> Tensors:
+    def encode_framings(self, framings: Sequence[Framing], size: tuple[int, int]) -> Tensors:
         """Nothing: most models know no framing."""
         return {}
 
@@ -296,7 +295,12 @@ class LatentDiffusion:
         return latents
 
     def generate(
-        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: Size, negative_prompt: str = ""
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        sampler: Sampler,
+        size: int | tuple[int, int],
+        negative_prompt: str = "",
     ) -> GeneratedPictures:
         """One picture for each prompt.
 
@@ -321,7 +325,12 @@ class LatentDiffusion:
 
     @torch.no_grad()
     def _generate(
-        self, prompts: Sequence[str], seeds: Sequence[int], sampler: Sampler, size: Size, negative_prompt: str
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        sampler: Sampler,
+        size: int | tuple[int, int],
+        negative_prompt: str,
     ) -> GeneratedPictures:
         """One picture for each prompt, all at once.
 

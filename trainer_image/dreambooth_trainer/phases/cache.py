@@ -1,12 +1,12 @@
-"""Computes the dataset on the device: latents of photos and class images, token ids of the prompts, and the base
-model's predictions for noisy class images.
+"""Computes the datasets on the device: latents of photos and class images, token ids of the prompts, and the base
+model's predictions for noisy class images. Pictures of each size have a dataset of their own.
 
-The dataset of some hundred images takes a few megabytes. Each start computes it again, so that it needs no space on the
+A dataset of some hundred images takes a few megabytes. Each start computes it again, so that it needs no space on the
 volume.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,74 +18,116 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.prompts import fill, words_of
+from dreambooth_trainer.data.buckets import Size
 from dreambooth_trainer.data.identifier import pick_words
-from dreambooth_trainer.models.base import Framing
+from dreambooth_trainer.models.base import Framing, Tensors
 from dreambooth_trainer.models.batches import with_what_fits
 from dreambooth_trainer.models.conditioning import conditioning_on
 from dreambooth_trainer.monitoring.progress import RunningPhase
 from dreambooth_trainer.phases.prepare import PreparedPhoto
-from dreambooth_trainer.phases.prior import GeneratedClassImages, pixels_of
+from dreambooth_trainer.phases.prior import ClassImageSet, GeneratedClassImages, pixels_of
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.training.batch import Noised, add_noise, predicted_by
 from dreambooth_trainer.training.dataset import Dataset
 
 
-def make_dataset(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedClassImages | None) -> Dataset:
-    """Encodes photos and prompts, and reads the latents of the class images.
+def make_datasets(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedClassImages | None) -> Sequence[Dataset]:
+    """Encodes photos and prompts, and reads the latents of the class images: a dataset for each size of the pictures.
 
     Args:
         run: the run.
         photos: the photos, in the order of their files.
         prior: the class images; None without prior preservation.
     """
-    device, sets = run.distributed.device, prior.sets if prior else []
+    sets = prior.sets if prior else []
     noisings = run.config.prior.noisings if run.config.prior.target == "prediction" else 0
-    class_images = sum(one.count for one in sets)
-    total = noisings * class_images
+    total = noisings * sum(one.count for one in sets)
     with run.progress.phase("cache", total=total or None, unit="predictions") as phase, torch.no_grad():
-        moments = run.model.encode_images(read_pictures(run.folder.photos).to(device))
-        latents = [one.images.latents(range(one.count)).to(device) for one in sets]
-        captions = [photo.caption and run.fill(photo.caption) for photo in photos]
-        of_photos = [run.fill(run.config.subject.prompt), *dict.fromkeys(filter(None, captions))]
-        of_classes = list(dict.fromkeys(one.prompt for one in sets))
-        prompts = [*of_photos, *of_classes]
-        others = _prompts_of_other_words(run) if any(one.prompt == "" for one in sets) else []
-        tokens = run.model.tokenize([*prompts, *others])
-        dataset = Dataset(
-            photos=moments,
-            class_latents=torch.cat([moments.mean_BCHW[:0], *latents]),
-            class_prompt_K=torch.tensor(
-                [len(of_photos) + of_classes.index(one.prompt) for one in sets for _ in range(one.count)],
-                dtype=torch.long,
-                device=device,
-            ),
-            tokens=tokens,
-            prompts=conditioning_on(run.model, tokens),
-            images=run.model.encode_framings(
-                [
-                    *(framing_of(photo, run.resolution) for photo in photos),
-                    *[Framing(run.resolution, run.resolution)] * class_images,
-                ],
-                run.resolution,
-            ),
-            photo_prompt_P=torch.tensor(
-                [of_photos.index(caption or of_photos[0]) for caption in captions], device=device
-            )
-            if any(captions)
-            else None,
-            caption_dropout=run.config.subject.caption_dropout,
-            photo_weight_P1HW=loss_weights(run.folder.masks, photos, moments.mean_BCHW)
-            if any(photo.masked for photo in photos)
-            else None,
-        )
-        require_finite("the autoencoder", moments.mean_BCHW, moments.std_BCHW)
-        require_finite("the text encoder", *dataset.prompts.values())
+        prompts = _encode_prompts(run, photos, sets)
+        by_size: dict[Size, list[tuple[PreparedPhoto, Tensor]]] = {}
+        for photo, x_CHW in zip(photos, read_pictures(run.folder.photos), strict=True):
+            by_size.setdefault((x_CHW.shape[2], x_CHW.shape[1]), []).append((photo, x_CHW))
+        datasets = [
+            _dataset(run, size, of_size, [one for one in sets if one.size == size], prompts)
+            for size, of_size in by_size.items()
+        ]
+        for one in datasets:
+            require_finite("the autoencoder", one.photos.mean_BCHW, one.photos.std_BCHW)
+        require_finite("the text encoder", *prompts.conditioning.values())
         if total == 0:
-            return dataset
-        last = next((row for row, prompt in enumerate(prompts) if prompt == ""), None)
-        prompt_RK = _prompts_of_noisings(dataset.class_prompt_K, noisings, last, len(others))
+            return datasets
+        last = next((row for row, text in enumerate(prompts.texts) if text == ""), None)
+        versions = [_prompts_of_noisings(one.class_prompt_K, noisings, last, prompts.others) for one in datasets]
         with run.model.denoising():
-            return replace(dataset, class_pool=_class_pool(run, phase, dataset, prompt_RK))
+            return [
+                replace(one, class_pool=_class_pool(run, phase, one, prompt_RK))
+                for one, prompt_RK in zip(datasets, versions, strict=True)
+            ]
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """The prompts of a training."""
+
+    of_photos: Sequence[str]
+    """The subject's prompt and the captions."""
+    of_classes: Sequence[str]
+    """Those of the class images, which follow."""
+    others: int
+    """Number of prompts of other words, which follow."""
+    tokens: Tensors
+    conditioning: Tensors
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """Prompts of photos and class images, by their rows."""
+        return [*self.of_photos, *self.of_classes]
+
+
+def _encode_prompts(run: Run, photos: Sequence[PreparedPhoto], sets: Sequence[ClassImageSet]) -> _Prompts:
+    captions = dict.fromkeys(run.fill(photo.caption) for photo in photos if photo.caption)
+    of_photos = [run.fill(run.config.subject.prompt), *captions]
+    of_classes = list(dict.fromkeys(one.prompt for one in sets))
+    others = _prompts_of_other_words(run) if "" in of_classes else []
+    tokens = run.model.tokenize([*of_photos, *of_classes, *others])
+    return _Prompts(of_photos, of_classes, len(others), tokens, conditioning_on(run.model, tokens))
+
+
+def _dataset(
+    run: Run,
+    size: Size,
+    pictures: Sequence[tuple[PreparedPhoto, Tensor]],
+    sets: Sequence[ClassImageSet],
+    prompts: _Prompts,
+) -> Dataset:
+    """The dataset of one size, without the base model's predictions."""
+    device, photos, (width, height) = run.distributed.device, [photo for photo, _ in pictures], size
+    moments = run.model.encode_images(torch.stack([x_CHW for _, x_CHW in pictures]).to(device))
+    latents = [one.images.latents(range(one.count)).to(device) for one in sets]
+    captions = [photo.caption and run.fill(photo.caption) for photo in photos]
+    class_prompts = [one.prompt for one in sets for _ in range(one.count)]
+    framings = [*(framing_of(photo, size) for photo in photos), *[Framing(height, width)] * len(class_prompts)]
+    return Dataset(
+        photos=moments,
+        class_latents=torch.cat([moments.mean_BCHW[:0], *latents]),
+        class_prompt_K=torch.tensor(
+            [len(prompts.of_photos) + prompts.of_classes.index(prompt) for prompt in class_prompts],
+            dtype=torch.long,
+            device=device,
+        ),
+        tokens=prompts.tokens,
+        prompts=prompts.conditioning,
+        images=run.model.encode_framings(framings, size),
+        photo_prompt_P=torch.tensor(
+            [prompts.of_photos.index(caption or prompts.of_photos[0]) for caption in captions], device=device
+        )
+        if any(captions)
+        else None,
+        caption_dropout=run.config.subject.caption_dropout,
+        photo_weight_P1HW=loss_weights(run.folder.masks, photos, moments.mean_BCHW)
+        if any(photo.masked for photo in photos)
+        else None,
+    )
 
 
 def loss_weights(masks: Path, photos: Sequence[PreparedPhoto], latents_PCHW: Tensor) -> Tensor:
@@ -109,10 +151,11 @@ def loss_weights(masks: Path, photos: Sequence[PreparedPhoto], latents_PCHW: Ten
     return weights_P1HW
 
 
-def framing_of(photo: PreparedPhoto, side: int) -> Framing:
-    """How a photo was framed: scaled to `side` pixels at its shorter side, then cut in the middle."""
-    scale = side / min(photo.width, photo.height)
-    top, left = (round((length * scale - side) / 2) for length in (photo.height, photo.width))
+def framing_of(photo: PreparedPhoto, size: Size) -> Framing:
+    """How a photo was framed: scaled until it covers a size, then cut in the middle."""
+    width, height = size
+    scale = max(width / photo.width, height / photo.height)
+    top, left = round((photo.height * scale - height) / 2), round((photo.width * scale - width) / 2)
     return Framing(photo.height, photo.width, top, left)
 
 
@@ -196,6 +239,6 @@ def require_finite(part: str, *tensors: Tensor) -> None:
         )
 
 
-def read_pictures(folder: Path) -> Tensor:
-    """PNG pictures of a folder by name, [N, 3, H, W] in -1..1."""
-    return torch.stack([pixels_of(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))])
+def read_pictures(folder: Path) -> list[Tensor]:
+    """PNG pictures of a folder by name, each [3, H, W] in -1..1."""
+    return [pixels_of(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))]

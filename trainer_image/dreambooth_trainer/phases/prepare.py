@@ -1,6 +1,6 @@
 """Prepares the photos and chooses or checks the identifier; the first phase, called by `pipeline.py`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from dreambooth_api.failures import InvalidConfig, InvalidData, Problem
 from dreambooth_api.model_families import find_unsupported
 from dreambooth_api.training import Images
 from dreambooth_trainer.data import identifier, own_class_images, prompts
+from dreambooth_trainer.data.buckets import Size
 from dreambooth_trainer.data.class_word import class_warnings
 from dreambooth_trainer.data.folder import FIELD
 from dreambooth_trainer.data.identifier import Finding
@@ -74,7 +75,8 @@ def prepare(run: Run) -> Prepared:
         if problems := inspect_photos(folder, fields).problems:
             raise InvalidData(problems)
         _check_machine(run, fields)
-        photos, warnings = load_photos(folder, fields, run.resolution)
+        photos, warnings = load_photos(folder, fields, run.resolution, run.model.size_multiple)
+        _require_class_images(run, {photo.image.size for photo in photos})
         warnings += _check_class_images(run, fields)
         # The training depends on their order, which must not depend on their names.
         photos.sort(key=lambda photo: photo.digest)
@@ -141,6 +143,19 @@ def _unfit_resolution(resolution: int | None, multiple: int) -> Iterator[Problem
         near = max(1, round(resolution / multiple)) * multiple
         message = f"is no size of this base model, whose pictures have sides in multiples of {multiple}"
         yield Problem("spec.training.resolution", resolution, message, f"Give {near}")
+
+
+def _require_class_images(run: Run, sizes: Collection[Size]) -> None:
+    """Checks that there is a class image for each size of the photos.
+
+    Raises:
+        InvalidConfig: there are too few.
+    """
+    prior = run.config.prior
+    if prior.enabled and prior.images < len(sizes):
+        message = f"are fewer than the {len(sizes)} sizes of the photos, each of which needs class images"
+        remedy = f"Give at least {len(sizes)}, or set subject.crop to center"
+        raise InvalidConfig([Problem("spec.prior.images", prior.images, message, remedy)])
 
 
 def _check_class_images(run: Run, fields: Fields) -> list[str]:

@@ -7,7 +7,7 @@ later trained on, with the empty prompt. Each generated image has a fixed positi
 
 import os
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from dreambooth_api.failures import InvalidData, Problem
 from dreambooth_api.progress import JsonModel
-from dreambooth_trainer.data.class_images import ClassImages
+from dreambooth_trainer.data.buckets import Size, deal
+from dreambooth_trainer.data.class_images import ClassImages, recorded
 from dreambooth_trainer.data.own_class_images import FIELD, OwnImage, own_class_images
 from dreambooth_trainer.data.pictures import Unusable
 from dreambooth_trainer.monitoring.progress import RunningPhase
@@ -27,9 +28,10 @@ from dreambooth_trainer.run import Run
 
 
 class ClassImageSet(JsonModel):
-    """Class images of one prompt."""
+    """Class images of one prompt and one size."""
 
     prompt: str
+    size: Size
     folder: str
     """Folder of the images: in the class-image cache, or in the folder of the run if the cache is read-only."""
     shared: str | None = None
@@ -54,50 +56,85 @@ class GeneratedClassImages(JsonModel):
 def generate_class_images(run: Run) -> GeneratedClassImages:
     """Encodes own class images, and generates the images that are missing in the class-image cache.
 
+    Their sizes are those of the photos, in the same proportions.
+
     Raises:
         InvalidData: an own class image can't be read any more.
     """
-    prior, own, prompt = run.config.prior, own_class_images(run.config), run.fill(run.config.prior.prompt)
-    counts = {prompt: prior.conditional_images - len(own), "": prior.unconditional_images}
-    encoded = [_set_of(prompt, _encoded(run, own), len(own))] if own else []
-    sets = encoded + [_set_of(prompt, _images(run, prompt), count) for prompt, count in counts.items() if count]
-    missing = [set(one.images.missing(one.count)) for one in sets]
+    prior, own = run.config.prior, own_class_images(run.config)
+    sizes = deal(_sizes_of_photos(run), prior.images)
+    sets = [one for size in dict.fromkeys(sizes) for one in _sets_of(run, size, sizes, own)]
+    missing = [set(one.images.missing(one.count)) for one, _ in sets]
     there, generated = prior.images - sum(map(len, missing)), 0
     with run.progress.phase("prior", total=prior.images, unit="images", done=there) as phase:
-        for one, absent in zip(sets, missing, strict=True):
-            if one in encoded:
-                _encode(run, phase, one.images, own, absent)
-        incomplete = [(one, absent) for one, absent in zip(sets, missing, strict=True) if absent and one not in encoded]
+        for (one, pictures), absent in zip(sets, missing, strict=True):
+            if pictures:
+                _encode(run, phase, one, pictures, absent)
+        incomplete = [
+            (one, absent) for (one, pictures), absent in zip(sets, missing, strict=True) if absent and not pictures
+        ]
         with run.model.denoising({one.prompt for one, _ in incomplete}) if incomplete else nullcontext():
             for one, absent in incomplete:
-                generated += _generate(run, phase, one.images, one.prompt, absent)
-    return GeneratedClassImages(sets=sets, generated=generated)
+                generated += _generate(run, phase, one, absent)
+    return GeneratedClassImages(sets=[one for one, _ in sets], generated=generated)
 
 
-def _set_of(prompt: str, images: ClassImages, count: int) -> ClassImageSet:
+def _sizes_of_photos(run: Run) -> list[Size]:
+    if run.config.subject.crop == "center":
+        return [(run.resolution, run.resolution)]
+    return [_size_of(path) for path in sorted(run.folder.photos.glob("*.png"))]
+
+
+def _size_of(path: Path) -> Size:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def _sets_of(
+    run: Run, size: Size, sizes: Sequence[Size], own: Sequence[OwnImage]
+) -> Iterator[tuple[ClassImageSet, Sequence[OwnImage]]]:
+    """The class images of one size: own ones, and generated ones with the prompt and with the empty prompt.
+
+    Args:
+        run: the run.
+        size: the size.
+        sizes: the sizes of all class images: of own ones, of the other ones with the prompt, of those without.
+        own: the own class images of all sizes.
+    """
+    prompt, conditional = run.fill(run.config.prior.prompt), run.config.prior.conditional_images
+    pictures = [picture for picture, its in zip(own, sizes, strict=False) if its == size]
+    if pictures:
+        yield _set_of(prompt, size, _encoded(run, size, pictures), len(pictures)), pictures
+    counts = {prompt: sizes[len(own) : conditional].count(size), "": sizes[conditional:].count(size)}
+    for text, count in counts.items():
+        if count:
+            yield _set_of(text, size, _images(run, text, size), count), ()
+
+
+def _set_of(prompt: str, size: Size, images: ClassImages, count: int) -> ClassImageSet:
     shared = str(images.shared) if images.shared else None
-    return ClassImageSet(prompt=prompt, folder=str(images.folder), shared=shared, count=count)
+    return ClassImageSet(prompt=prompt, size=size, folder=str(images.folder), shared=shared, count=count)
 
 
-def _encoded(run: Run, own: Sequence[OwnImage]) -> ClassImages:
+def _encoded(run: Run, size: Size, own: Sequence[OwnImage]) -> ClassImages:
     """Place of own class images in the folder of the run. They belong to its user: others can read the cache."""
-    content = {"model": run.base.digest, "size": run.resolution, "pictures": [image.digest for image in own]}
+    content = {"model": run.base.digest, "size": recorded(size), "pictures": [image.digest for image in own]}
     return ClassImages(run.folder.class_images / f"own-{digest_of(content)[:24]}")
 
 
 @torch.no_grad()
 def _encode(
-    run: Run, phase: RunningPhase, images: ClassImages, own: Sequence[OwnImage], missing: Collection[int]
+    run: Run, phase: RunningPhase, one: ClassImageSet, own: Sequence[OwnImage], missing: Collection[int]
 ) -> None:
     """Encodes this process's part of the own class images, one by one, so that it does not depend on the others."""
     for index in sorted(missing):
         if index % run.distributed.size == run.distributed.rank:
             run.stop.check()
             try:
-                picture = own[index].square(run.resolution)
+                picture = own[index].cut(one.size)
             except Unusable as reason:
                 raise InvalidData([Problem(FIELD, str(own[index].path), *reason.args)]) from reason
-            images.add(index, picture, run.model.encode_images(pixels_of(picture)[None]).mean_BCHW[0])
+            one.images.add(index, picture, run.model.encode_images(pixels_of(picture)[None]).mean_BCHW[0])
             phase.advance(1)
 
 
@@ -106,7 +143,7 @@ def pixels_of(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1
 
 
-def _images(run: Run, prompt: str) -> ClassImages:
+def _images(run: Run, prompt: str, size: Size) -> ClassImages:
     sampler = run.config.prior.sampler
     return ClassImages.of(
         run.cache,
@@ -115,13 +152,13 @@ def _images(run: Run, prompt: str) -> ClassImages:
         precision=run.precision,
         prompt=prompt,
         sampler=sampler,
-        size=run.resolution,
+        size=size,
     )
 
 
-def _generate(run: Run, phase: RunningPhase, images: ClassImages, prompt: str, missing: set[int]) -> int:
+def _generate(run: Run, phase: RunningPhase, one: ClassImageSet, missing: set[int]) -> int:
     """Generates this process's part of the missing images, and returns their number."""
-    prior, generated = run.config.prior, 0
+    prior, images, generated = run.config.prior, one.images, 0
     for batch in _mine({index // prior.batch_size for index in missing}, run.distributed.rank, run.distributed.size):
         run.stop.check()
         indices = range(batch * prior.batch_size, (batch + 1) * prior.batch_size)
@@ -129,7 +166,7 @@ def _generate(run: Run, phase: RunningPhase, images: ClassImages, prompt: str, m
         # Another run may have generated them in the meantime.
         new = 0 if all(map(images.has, wanted)) else len(wanted)
         if new:
-            pictures = run.model.generate([prompt] * len(indices), indices, prior.sampler, run.resolution)
+            pictures = run.model.generate([one.prompt] * len(indices), indices, prior.sampler, one.size)
             for index in wanted:
                 images.add(index, pictures.images[index - indices.start], pictures.latents_BCHW[index - indices.start])
         generated += new

@@ -1,5 +1,6 @@
 """Trains the model with DeepSpeed, from the newest checkpoint to the last step, and gathers the weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from dreambooth_trainer.training.candidates import Candidates, candidate_steps, 
 from dreambooth_trainer.training.checkpoints import Checkpoints
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.loss_log import LossLog
+from dreambooth_trainer.training.micro_batches import micro_batches
 from dreambooth_trainer.training.module import DreamBoothModule
 
 if TYPE_CHECKING:
@@ -40,9 +42,13 @@ def output(run: Run) -> Path:
     return run.folder.weights if training.stopping == "last" else Candidates(run.folder.candidates).of(training.steps)
 
 
-def train(run: Run, dataset: Dataset) -> Trained:
+def train(run: Run, datasets: Sequence[Dataset]) -> Trained:
     """Trains, and writes the weights to `output(run)` and, if there is a choice among steps, those of the other
     candidates.
+
+    Args:
+        run: the run.
+        datasets: one for each size of the pictures.
 
     Raises:
         Interrupted: a stop was requested; the state is saved.
@@ -59,7 +65,7 @@ def train(run: Run, dataset: Dataset) -> Trained:
     on_the_way = _prompts(run) if config.samples.every_steps else []
     model.keep_trained_parts(text_encoders=training.train_text_encoder, pictures_of=on_the_way)
     module = DreamBoothModule(model, training, config.prior.weight)
-    engine = Engine(module, config.deepspeed, distributed, precision)
+    engine = Engine(module, config.deepspeed, distributed, precision, one_size=len(datasets) == 1)
     settings = config.checkpoints
     checkpoints = Checkpoints(run.folder.checkpoints, settings.keep, settings.interval_seconds, distributed)
     start = _resume(checkpoints, engine, run)
@@ -68,14 +74,14 @@ def train(run: Run, dataset: Dataset) -> Trained:
         candidates.keep_until(start)
     log = LossLog(run.folder.losses, distributed, resumed_at=start)
     every = 1 if distributed.device.type == "cpu" and distributed.size == 1 else LOOK_EVERY
-    batch, rows = engine.division.batch, engine.division.rows
+    batch = engine.division.batch
     images = batch * (2 if config.prior.enabled else 1)
     with (
         run.progress.phase("train", total=training.steps, unit="steps", done=start) as phase,
         distributed.in_step(),
     ):
         for step in range(start, training.steps):
-            log.add(step + 1, engine.step(step, dataset.randomness(training.seed, step, batch, rows), dataset))
+            log.add(step + 1, engine.step(step, micro_batches(datasets, training.seed, step, engine.division)))
             done, last = step + 1, step + 1 == training.steps
             alone = distributed.size == 1 and (run.stop.requested or checkpoints.due)
             if last or done % every == 0 or alone or done in earlier:

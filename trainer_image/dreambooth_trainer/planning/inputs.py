@@ -88,9 +88,8 @@ class Inputs:
             encoded = {name: value for name, value in encoded.items() if name != "mask"}
         picture_1CHW = torch.zeros(1, 3, side, side)
         latent_1CHW = model.encode_images(picture_1CHW).mean_BCHW
-        return cls(
-            model, picture_1CHW, latent_1CHW, tokens, encoded, model.encode_framings([Framing(side, side)], side)
-        )
+        framing = model.encode_framings([Framing(side, side)], (side, side))
+        return cls(model, picture_1CHW, latent_1CHW, tokens, encoded, framing)
 
     def pictures(self, count: int) -> Tensor:
         """Pictures, [count, 3, H, W]."""

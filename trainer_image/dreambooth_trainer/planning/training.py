@@ -4,7 +4,7 @@ Forward and backward pass are the trainer's own, which run without memory while 
 without sharding, so is the whole optimizer step; what DeepSpeed holds in other cases is computed in `sharding.py`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,8 +20,8 @@ from dreambooth_trainer.planning.sharding import Sharding
 from dreambooth_trainer.training.captured import CapturedStep
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.division import Division, divide
+from dreambooth_trainer.training.micro_batches import MicroBatch
 from dreambooth_trainer.training.module import DreamBoothModule
-from dreambooth_trainer.training.randomness import StepRandomness
 from dreambooth_trainer.training.zero_stage import zero_stage
 
 UPDATE = {"cpu": 8, "cuda": 4}
@@ -69,7 +69,8 @@ class _Step:
     model: LatentDiffusion
     module: DreamBoothModule
     division: Division
-    randomness: StepRandomness
+    batches: Sequence[MicroBatch]
+    """Squares: those of other shapes have no larger area."""
     dataset: Dataset
 
     @classmethod
@@ -77,17 +78,12 @@ class _Step:
         cls, config: TrainConfig, target: Target, models: Models, inputs: Inputs, module: DreamBoothModule
     ) -> "_Step":
         division = divide(config.training, rank=0, size=target.devices)
-        randomness = inputs.randomness(len(division.rows), class_images=config.prior.enabled)
-        return cls(
-            config,
-            target,
-            models.precision,
-            inputs.model,
-            module,
-            division,
-            randomness,
-            inputs.dataset(Counts.of(config)),
-        )
+        dataset = inputs.dataset(Counts.of(config))
+        batches = [
+            MicroBatch(inputs.randomness(len(part), class_images=config.prior.enabled), dataset)
+            for part in division.parts
+        ]
+        return cls(config, target, models.precision, inputs.model, module, division, batches, dataset)
 
     def on_one_device(self) -> PhaseMemory:
         """Counts the tensors of two steps, of which the first one creates the states of the optimizer."""
@@ -98,7 +94,7 @@ class _Step:
         step = CapturedStep(module, optimizer, self.division, self.precision)
         with Allocations() as counted:
             for _ in range(2):
-                step(self.randomness, self.dataset)
+                step(self.batches)
         gradients = bytes_of(one.grad for one in _learned(module) if one.grad is not None)
         states = bytes_of(value for state in optimizer.state.values() for value in state.values())
         return PhaseMemory(
@@ -146,10 +142,9 @@ class _Step:
         """Most bytes of the tensors of forward and backward pass without the gradients, which are freed at once."""
         for parameter in _learned(self.module):
             parameter.register_post_accumulate_grad_hook(_free_gradient)
-        part = self.division.parts[0]
         rounds = self.precision != self.module.denoiser.dtype
         with Allocations() as counted, torch.autocast("cpu", self.precision, enabled=rounds):
-            self.module(self.randomness.rows(part.start, part.stop), self.dataset).total.backward()
+            self.module(*self.batches[0]).total.backward()
         return counted.peak
 
     def _average(self, shards: int) -> int:
@@ -157,7 +152,8 @@ class _Step:
         return learned // shards if self.config.training.ema.enabled else 0
 
     def _bytes_of_inputs(self) -> int:
-        return bytes_of([*tensors_in(self.dataset), *tensors_in(self.randomness)])
+        of_batches = (tensor for batch in self.batches for tensor in tensors_in(batch.randomness))
+        return bytes_of([*tensors_in(self.dataset), *of_batches])
 
 
 def _with_samples(planned: PhaseMemory, config: TrainConfig, inputs: Inputs, device_type: str) -> PhaseMemory:

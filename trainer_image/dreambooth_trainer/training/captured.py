@@ -5,6 +5,7 @@ A step of Stable Diffusion launches some thousand kernels. A GPU finishes them f
 by one. A graph launches all of them at once, with the same results.
 """
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.division import Division
+from dreambooth_trainer.training.micro_batches import MicroBatch
 from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import StepRandomness
 
@@ -63,8 +65,8 @@ class _ForwardAndBackward(nn.Module):
 class CapturedStep:
     """Optimizer steps with random numbers of equal shapes.
 
-    A graph reads and writes fixed memory addresses: parameters, gradients, optimizer states, `dataset`, and
-    `_randomness`, into which each step's random numbers are copied.
+    A graph reads and writes fixed memory addresses: parameters, gradients, optimizer states, the dataset, and `_batches`,
+    into which each step's random numbers are copied.
     """
 
     def __init__(
@@ -75,7 +77,6 @@ class CapturedStep:
         precision: torch.dtype,
     ) -> None:
         self._optimizer = optimizer
-        self._division = division
         self._max_grad_norm = module.training_settings.max_grad_norm
         self._precision = precision
         learning = dict(module.learning())
@@ -84,15 +85,15 @@ class CapturedStep:
         self._to_round = {f"module.{name}": weights for name, weights in learning.items() if name not in exact}
         self._passes = _ForwardAndBackward(module, 1 / len(division.parts))
         self._device = self._learning[0].device
-        self._captures = self._device.type == "cuda" and module.model.fixed_shapes
+        self._captures = self._device.type == "cuda" and module.model.fixed_shapes and division.one_size
         self._calls = 0
         self._aside: torch.cuda.Stream | None = None
         self._graph: Graph | None = None
 
-    def __call__(self, randomness: StepRandomness, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    def __call__(self, batches: Sequence[MicroBatch]) -> tuple[Tensor, Tensor]:
         """Runs a step, and returns the losses of subject and class, [2], and the norm of the gradients."""
         if not self._captures:
-            return self._take(randomness, dataset)
+            return self._take(batches)
         if self._calls == 0:
             # A number would be a constant in the graph; a tensor is read at each replay. A checkpoint holds tensors on
             # the CPU.
@@ -100,23 +101,25 @@ class CapturedStep:
                 group["lr"] = torch.as_tensor(group["lr"], device=self._device)
         self._calls += 1
         if self._calls <= WARM_UP_STEPS:
-            return self._take_aside(randomness, dataset)
+            return self._take_aside(batches)
+        names = [field.name for field in fields(StepRandomness)]
         if self._graph is None:
-            self._randomness = StepRandomness(
-                *(getattr(randomness, field.name).clone() for field in fields(StepRandomness))
-            )
-            self._graph = self._record(dataset)
-        for name in (field.name for field in fields(StepRandomness)):
-            getattr(self._randomness, name).copy_(getattr(randomness, name))
+            self._batches = [
+                MicroBatch(StepRandomness(*(getattr(one.randomness, name).clone() for name in names)), one.dataset)
+                for one in batches
+            ]
+            self._graph = self._record()
+        for fixed, new in zip(self._batches, batches, strict=True):
+            for name in names:
+                getattr(fixed.randomness, name).copy_(getattr(new.randomness, name))
         self._graph.replay()
         losses, norm = self._outcome
         return losses.clone(), norm.clone()
 
-    def _take(self, randomness: StepRandomness, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    def _take(self, batches: Sequence[MicroBatch]) -> tuple[Tensor, Tensor]:
         """Runs a step without waiting for the device."""
         self._optimizer.zero_grad(set_to_none=True)
-        parts = self._division.parts
-        losses = [self._both_passes(randomness.rows(part.start, part.stop), dataset) for part in parts]
+        losses = [self._both_passes(*batch) for batch in batches]
         norm = torch.nn.utils.clip_grad_norm_(self._learning, self._max_grad_norm)
         self._optimizer.step()
         return torch.stack(losses).mean(0), norm
@@ -129,7 +132,7 @@ class CapturedStep:
         weights = dict(zip(self._to_round, rounded, strict=True))
         return torch.func.functional_call(self._passes, weights, (rows, dataset))
 
-    def _take_aside(self, randomness: StepRandomness, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    def _take_aside(self, batches: Sequence[MicroBatch]) -> tuple[Tensor, Tensor]:
         """Runs a step on a separate stream: autograd stores the stream of each parameter's first step, and capture
         can't use the default one."""
         # One stream for all these steps, since each stream keeps its memory.
@@ -137,17 +140,17 @@ class CapturedStep:
         current, aside = torch.cuda.current_stream(), self._aside
         aside.wait_stream(current)
         with torch.cuda.stream(aside):
-            outcome = self._take(randomness, dataset)
+            outcome = self._take(batches)
         current.wait_stream(aside)
         return outcome
 
-    def _record(self, dataset: Dataset) -> Graph:
-        """Captures a step on `self._randomness` without running it. Replays write the results to `self._outcome`."""
+    def _record(self) -> Graph:
+        """Captures a step on `self._batches` without running it. Replays write the results to `self._outcome`."""
         # The memory of the previous steps is released: the graph has its own.
         self._optimizer.zero_grad(set_to_none=True)
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self._outcome = self._take(self._randomness, dataset)
+            self._outcome = self._take(self._batches)
         return graph

@@ -12,7 +12,7 @@ from dreambooth_trainer.training.randomness import StepRandomness, step_randomne
 
 @dataclass(frozen=True)
 class Dataset:
-    """All tensors that a training step reads, on the device."""
+    """All tensors that a training step reads, on the device. The pictures have one size."""
 
     photos: LatentMoments
     """Moments of the photos' latents, [P, C, H, W]."""
@@ -51,21 +51,25 @@ class Dataset:
         device = self.class_prompt_K.device
         return torch.arange(len(self.class_prompt_K), device=device) + len(self.photos.mean_BCHW)
 
-    def randomness(self, seed: int, step: int, batch: int, rows: range | None = None) -> StepRandomness:
+    def randomness(
+        self, seed: int, step: int, batch: int, rows: range | None = None, first: int | None = None
+    ) -> StepRandomness:
         """The random numbers of an optimizer step for these photos and class images; see `step_randomness`.
 
         Args:
             seed: seed of the run.
             step: number of the step, from 0.
             batch: photos in the step over all processes.
-            rows: rows of this process; None for all.
+            rows: rows that are computed at once; None for all.
+            first: how often photos of this dataset were seen before, if there are other datasets.
         """
-        mean_PCHW = self.photos.mean_BCHW
+        mean_PCHW, rows = self.photos.mean_BCHW, range(batch) if rows is None else rows
         return step_randomness(
             seed,
             step,
             batch=batch,
-            rows=range(batch) if rows is None else rows,
+            rows=rows,
+            first=step * batch + rows.start if first is None else first,
             photos=len(mean_PCHW),
             class_images=len(self.class_latents) if self.class_pool is None else len(self.class_pool),
             shape_CHW=mean_PCHW.shape[1:],

@@ -13,13 +13,12 @@ from torch import Tensor
 from dreambooth_api.training import DeepSpeed, Training
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.training.captured import CapturedStep
-from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.division import Division, divide
 from dreambooth_trainer.training.ema import Average
 from dreambooth_trainer.training.lr_schedule import learning_rate_factor
 from dreambooth_trainer.training.master_weights import Masters
+from dreambooth_trainer.training.micro_batches import MicroBatch
 from dreambooth_trainer.training.module import DreamBoothModule
-from dreambooth_trainer.training.randomness import StepRandomness
 from dreambooth_trainer.training.snapshot import restore_state, state_of
 from dreambooth_trainer.training.state import State, StateReader
 from dreambooth_trainer.training.zero_stage import LARGEST_BUCKET, zero_stage
@@ -82,11 +81,26 @@ class Engine:
     """
 
     def __init__(
-        self, module: DreamBoothModule, settings: DeepSpeed, distributed: Distributed, precision: torch.dtype
+        self,
+        module: DreamBoothModule,
+        settings: DeepSpeed,
+        distributed: Distributed,
+        precision: torch.dtype,
+        *,
+        one_size: bool = True,
     ) -> None:
+        """Prepares the training.
+
+        Args:
+            module: what is trained.
+            settings: the settings of DeepSpeed.
+            distributed: the processes.
+            precision: number format of the arithmetic.
+            one_size: whether all pictures have one size.
+        """
         distributed.connect()
         training = module.training_settings
-        self.division = divide(training, rank=distributed.rank, size=distributed.size)
+        self.division = divide(training, rank=distributed.rank, size=distributed.size, one_size=one_size)
         self.stage = self._stage(module, settings, distributed, precision)
         self._module = module
         self._distributed = distributed
@@ -135,22 +149,22 @@ class Engine:
             self._masters.fill(parameter, value)
         self._average = Average(self._masters.local, training.ema.decay) if training.ema.enabled else None
 
-    def step(self, step: int, randomness: StepRandomness, dataset: Dataset) -> StepOutcome:
-        """Runs one optimizer step, with the random numbers of this process's rows."""
+    def step(self, step: int, batches: Sequence[MicroBatch]) -> StepOutcome:
+        """Runs one optimizer step on the micro-batches of this process."""
         factor = learning_rate_factor(step, self._training)
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             _set_learning_rate(group, peak * factor)
-        losses, norm = (self._captured or self._by_deepspeed)(randomness, dataset)
+        losses, norm = (self._captured or self._by_deepspeed)(batches)
         if self._average:
             self._average.update(self._masters.local, step)
         return StepOutcome(losses, self._peaks[0] * factor, norm)
 
-    def _by_deepspeed(self, randomness: StepRandomness, dataset: Dataset) -> tuple[Tensor, Tensor | float | None]:
+    def _by_deepspeed(self, batches: Sequence[MicroBatch]) -> tuple[Tensor, Tensor | float | None]:
         """Runs a step whose gradients or states are shared with other processes."""
         training, losses = self._training, []
         norm: Tensor | None = None
-        for part in self.division.parts:
-            loss = self._engine(randomness.rows(part.start, part.stop), dataset)
+        for batch in batches:
+            loss = self._engine(*batch)
             self._engine.backward(loss.total)
             if self.stage == 0 and self._engine.is_gradient_accumulation_boundary():
                 norm = torch.nn.utils.clip_grad_norm_(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class StepRandomness:
-    """The random numbers of a process for one optimizer step, G rows each of subject and class."""
+    """The random numbers of the rows that a process computes at once, G each of subject and class."""
 
     subject_G: Tensor
     """Indices of photos."""
@@ -29,22 +29,6 @@ class StepRandomness:
     caption_G: Tensor
     """Numbers in [0, 1) that decide which captions are dropped."""
 
-    def rows(self, start: int, stop: int) -> "StepRandomness":
-        """Rows `start` to `stop` of the subject and of the class."""
-
-        def of_both(rows_N: Tensor) -> Tensor:
-            # Slices, since a tensor of indices would be copied from the host, which would wait for the device.
-            return rows_N.unflatten(0, (-1, len(self.subject_G)))[:, start:stop].flatten(0, 1)
-
-        return StepRandomness(
-            self.subject_G[start:stop],
-            self.class_G[start:stop],
-            of_both(self.uniform_N),
-            of_both(self.noise_NCHW),
-            self.posterior_GCHW[start:stop],
-            self.caption_G[start:stop],
-        )
-
 
 def step_randomness(
     seed: int,
@@ -52,12 +36,13 @@ def step_randomness(
     *,
     batch: int,
     rows: range,
+    first: int,
     photos: int,
     class_images: int,
     shape_CHW: torch.Size,
     device: torch.device,
 ) -> StepRandomness:
-    """The random numbers of a process for one optimizer step.
+    """The random numbers of some rows of an optimizer step.
 
     Timesteps are stratified: the rows of the subject, and those of the class, are evenly spaced in [0, 1) with one
     random offset each, which lowers the variance of the loss (Kingma et al., arXiv:2107.00630, appendix I.1).
@@ -66,7 +51,8 @@ def step_randomness(
         seed: seed of the run.
         step: number of the step, from 0.
         batch: photos in the step over all processes and accumulated batches.
-        rows: rows of this process, G of `range(batch)`.
+        rows: G of `range(batch)`.
+        first: how often photos were seen before the first of these rows.
         photos: number of photos.
         class_images: number of class images, or of rows of their pool; 0 without prior preservation.
         shape_CHW: shape of a latent.
@@ -87,7 +73,6 @@ def step_randomness(
                 target.normal_(generator=generator)
     generator.manual_seed(_mix(of_step, 2 * batch))
     captions_B = torch.rand(batch, generator=generator, device=device)
-    first = step * batch + rows.start
     return StepRandomness(
         subject_G=shuffled_indices(seed, first, len(rows), photos, device),
         class_G=shuffled_indices(seed + 1, first, len(rows), class_images, device),

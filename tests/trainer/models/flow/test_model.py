@@ -18,6 +18,7 @@ from dreambooth_trainer.phases.prepare import reach_of
 from dreambooth_trainer.training.captured import CapturedStep
 from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.division import divide
+from dreambooth_trainer.training.micro_batches import MicroBatch
 from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import StepRandomness, step_randomness
 from tests.trainer.models.flow.references import PREDICTIONS, guidance
@@ -56,6 +57,7 @@ def randomness(data: Dataset) -> StepRandomness:
         0,
         batch=2,
         rows=range(2),
+        first=0,
         photos=3,
         class_images=len(data.class_latents),
         shape_CHW=data.photos.mean_BCHW.shape[1:],
@@ -224,6 +226,19 @@ def test_only_the_denoiser_trains(folder: Path) -> None:
         assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
+@pytest.mark.parametrize("size", [(SIZE, 2 * SIZE), (2 * SIZE, SIZE)])
+def test_pictures_may_be_no_squares(folder: Path, family: FlowFamily, size: tuple[int, int]) -> None:
+    model, (width, height) = loaded_flow(folder), size
+    generated = model.generate(["a dog"], [0], Sampler(steps=2), size)
+    assert generated.images[0].size == size
+    latents = model.encode_images(torch.zeros(1, 3, height, width)).mean_BCHW
+    assert latents.shape == generated.latents_BCHW.shape
+    prompts = model.encode_prompts(model.tokenize(["a dog"]))
+    with torch.no_grad():
+        prediction = model.predict(latents, model.objective.timesteps(torch.tensor([0.5])), prompts, {})
+    assert prediction.shape == latents.shape
+
+
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_step_rounds_no_weights_that_the_family_keeps_exact(
     folder: Path, family: FlowFamily, method: str, monkeypatch: pytest.MonkeyPatch
@@ -241,6 +256,6 @@ def test_a_step_rounds_no_weights_that_the_family_keeps_exact(
     monkeypatch.setattr(model.denoiser, "forward", noted)
     optimizer = torch.optim.AdamW(module.parameter_groups())
     step = CapturedStep(module, optimizer, divide(module.training_settings, rank=0, size=1), torch.bfloat16)
-    step(randomness(data), data)
+    step([MicroBatch(randomness(data), data)])
     exact = {name for name, dtype in formats.items() if dtype == torch.float32}
     assert exact == module.exact_weights(torch.bfloat16) and bool(exact) == (family == "krea2")

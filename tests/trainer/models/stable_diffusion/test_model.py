@@ -118,7 +118,7 @@ def test_weights_are_min_snr(tiny_models: Models, gamma: float) -> None:
 def test_the_prediction_depends_on_all_it_is_given(tiny_models: Models, layout: Layout) -> None:
     model = tiny_models[layout]
     prompts = model.encode_prompts(model.tokenize(["a dog", "a cat"]))
-    images = model.encode_framings([Framing(64, 64)] * 2, 64)
+    images = model.encode_framings([Framing(64, 64)] * 2, (64, 64))
     z, t = rows(1).repeat(2, 1, 1, 1), torch.tensor([10, 10])
     with torch.no_grad():
         dog, cat = model.predict(z, t, prompts, images)

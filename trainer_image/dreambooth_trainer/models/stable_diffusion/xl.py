@@ -42,12 +42,14 @@ class StableDiffusionXL(StableDiffusion):
             pooled_BD = pooled_BD * tokens["has_text"][:, None]
         return {"embeddings": embeddings_BLD, "pooled": pooled_BD}
 
-    def encode_framings(self, framings: Sequence[Framing], side: int) -> Tensors:
-        """Size of the original, position of the crop, and training size, `time_ids` [B, 6] (section 2.2 of the paper).
+    def encode_framings(self, framings: Sequence[Framing], size: tuple[int, int]) -> Tensors:
+        """Size of the original, position of the crop, and training size, `time_ids` [B, 6] (sections 2.2 and 2.3 of the
+        paper).
 
         Always float32: bfloat16 rounds 1365 pixels to 1368.
         """
-        rows = [[one.height, one.width, one.top, one.left, side, side] for one in framings]
+        width, height = size
+        rows = [[one.height, one.width, one.top, one.left, height, width] for one in framings]
         return {"time_ids": torch.tensor(rows, dtype=torch.float32, device=self.device)}
 
     def _added_conditioning(self, prompts: Tensors, images: Tensors) -> Tensors | None:
