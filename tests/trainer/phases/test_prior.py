@@ -374,7 +374,7 @@ def test_predictions_are_made_in_batches_that_fit_the_memory(
     run.folder.photos.mkdir(parents=True)
     photos[0].save(run.folder.photos / "0.png")
     class_images = prior.generate_class_images(run)
-    expected = cache.make_dataset(run, prepared_photos(run), class_images).class_pool
+    (expected,) = (one.class_pool for one in cache.make_datasets(run, prepared_photos(run), class_images))
     predicted_by, rows = cache.predicted_by, []
 
     def limited(model: ModelFamily, batch: Noised, prompts: Tensors, images: Tensors) -> Tensor:
@@ -384,7 +384,7 @@ def test_predictions_are_made_in_batches_that_fit_the_memory(
         return predicted_by(model, batch, prompts, images)
 
     monkeypatch.setattr(cache, "predicted_by", limited)
-    found = cache.make_dataset(run, prepared_photos(run), class_images).class_pool
+    (found,) = (one.class_pool for one in cache.make_datasets(run, prepared_photos(run), class_images))
     assert rows == [8, 4, 2, 2, 2, 2, 2, 2]
     assert found is not None and expected is not None
     torch.testing.assert_close(found.target_NCHW, expected.target_NCHW, atol=1e-4, rtol=1e-4)
