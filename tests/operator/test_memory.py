@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dreambooth_operator.kube.client import Cluster, ClusterError
-from dreambooth_operator.objects.names import LABEL_JOB
+from dreambooth_operator.objects.names import LABEL_ATTEMPT, LABEL_JOB
 from tests.operator.clusters import until
 from tests.operator.operators import operator
 from tests.operator.test_main import LEADS
@@ -24,7 +24,7 @@ def large_pod(namespace: str, number: int) -> dict[str, Any]:
     environment = [{"name": f"V{index}", "value": "x" * 10_000} for index in range(100)]
     container = {"name": "trainer", "image": "trainer", "env": environment}
     spec = {"containers": [container], "schedulingGates": [{"name": "example.com/never"}]}
-    metadata = {"name": f"large-{number}", "namespace": namespace, "labels": {LABEL_JOB: "dog"}}
+    metadata = {"name": f"large-{number}", "namespace": namespace, "labels": {LABEL_JOB: "dog", LABEL_ATTEMPT: "0"}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 

@@ -22,6 +22,8 @@ from tests.ports import free_port
 
 STEPS = 100_000
 """More than the test waits for; it stops the trainer."""
+SCENE = {"jobName": "cat", "prompts": ["a {identifier} {class}"], "resources": {"gpusPerNode": 0}}
+WITHOUT_A_NODE = {("False", "Unschedulable"), ("False", "ClaimUnbound")}
 SECTIONS = "model", "prior", "training", "checkpoints", "samples", "evaluation"
 
 
@@ -61,6 +63,18 @@ def run_pod(tenant: Tenant, pod: dict[str, Any]) -> None:
     tenant.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", patch)
 
 
+def complete(tenant: Tenant, name: str) -> None:
+    """Writes a status as if a suspended DreamBoothJob had been completed, and creates its claim."""
+    tenant.until_phase("Suspended", name=name)
+    condition = {"type": "Complete", "status": "True", "reason": "Complete", "message": "", "observedGeneration": 1}
+    status = {"phase": "Complete", "conditions": [{**condition, "lastTransitionTime": "2026-01-02T03:04:05Z"}]}
+    patch = f"--patch={json.dumps({'status': status})}"
+    tenant.kubectl("patch", "dbj", name, "--type=merge", "--subresource=status", patch)
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+    tenant.kubectl("apply", "--filename=-", stdin=json.dumps(claim))
+
+
 def lint(cluster: Cluster, address: str) -> str:
     """The problems that promtool finds in the metrics of an address."""
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
@@ -86,18 +100,21 @@ def test_each_query_has_data_and_the_metrics_are_clean(tenant: Tenant, tmp_path:
     ]
 
     def story(watching: Prometheus) -> None:
-        # The pod must not be scheduled: a kubelet would overwrite its status.
-        tenant.apply(small(training={"steps": STEPS}, scheduling={"nodeSelector": {"no-such-label": "anywhere"}}))
+        # The pods must not be scheduled: a kubelet would overwrite their statuses.
+        nowhere = {"scheduling": {"nodeSelector": {"no-such-label": "anywhere"}}}
+        tenant.apply(small(training={"steps": STEPS}, **nowhere))
+        tenant.apply(SCENE | nowhere, name="beach", kind="DreamBoothScene")
+        tenant.apply(small(suspend=True), name="cat")
         # Counters that increase at the start of the pod must be scraped at 0 before.
         waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
         watching.until_answered(waits)
+        complete(tenant, "cat")
         # The scheduler would overwrite it too, until it has processed the pod.
         # A cluster without a node has no volumes either.
-        tenant.until(
-            lambda status: reason(status, "Running") in {("False", "Unschedulable"), ("False", "ClaimUnbound")}
-        )
-        (pod,) = tenant.pods()
-        run_pod(tenant, pod)
+        for name, kind in (("dog", "dbj"), ("beach", "dbs")):
+            tenant.until(lambda status: reason(status, "Running") in WITHOUT_A_NODE, name, kind)
+        for pod in tenant.pods():
+            run_pod(tenant, pod)
         watching.until_answered(asked)
         assert lint(cluster, operator_address) == lint(cluster, trainer_address) == ""
 

@@ -53,7 +53,7 @@ def test_text_encoders_and_denoiser_are_on_the_gpu_one_after_the_other(family: P
         prompts = conditioning_on(model, tokens)
 
         latent = model.encode_images(torch.zeros(1, 3, SIDE, SIDE)).mean_BCHW
-        framings = model.encode_framings([Framing(SIDE, SIDE)], SIDE)
+        framings = model.encode_framings([Framing(SIDE, SIDE)], (SIDE, SIDE))
         given = {name: rows for name, rows in prompts.items() if model.fixed_shapes or name != "mask"}
         with model.denoising():
             assert on_gpu(model) == sum(planned.denoising.values())
