@@ -10,6 +10,14 @@ from tests.cluster import binaries
 from tests.e2e.installation import NAMESPACE
 from tests.e2e.tenant import Tenant, small
 
+SCENE = {
+    "jobName": "cat",
+    "prompts": ["a {identifier} {class}"],
+    "perPrompt": 10_000,
+    "resources": {"gpusPerNode": 0, "cpu": "500m", "memory": "4Gi", "sharedMemory": "64Mi"},
+}
+"""A DreamBoothScene that runs for longer than the test."""
+
 
 def discovered(name: str, kubeconfig: Path, namespace: str, **more: Any) -> Mapping[str, Any]:
     """Scrapes the port `metrics` of all pods of a namespace, like the monitors of the chart."""
@@ -37,7 +45,10 @@ def test_each_query_of_the_dashboard_has_data(tenant: Tenant, tmp_path: Path) ->
         waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
         # It waits while its photos are missing, so that later counters are scraped at 0 before.
         tenant.apply(small(subject={"images": {"configMap": {"name": "none"}}}), name="waiting")
+        tenant.apply(SCENE, name="beach", kind="DreamBoothScene")
         watching.until_answered(waits)
+        tenant.apply(small(resources={"gpusPerNode": 0}), name="cat")
+        tenant.until_phase("Running", name="beach", kind="dbs")
         tenant.apply(small(training={"steps": 5000}))
         tenant.until_phase("Running")
         watching.until_answered(asked)
