@@ -133,11 +133,16 @@ async def complete_job(admin: Client, cluster: Cluster, namespace: str) -> None:
     """Creates a DreamBoothJob whose status says that it is complete, and its claim."""
     await admin.create(job(namespace, "done", suspend=True))
     await until(phase(admin, namespace, "done", "Suspended"))
+    write_completion(cluster, namespace, "done")
+
+
+def write_completion(cluster: Cluster, namespace: str, name: str) -> None:
+    """Writes a status as if a suspended DreamBoothJob was complete, and creates its claim."""
     met = {"type": "Complete", "status": "True", "reason": "Complete", "message": "", "observedGeneration": 1}
     status = {"phase": "Complete", "conditions": [{**met, "lastTransitionTime": "2026-01-02T03:04:05Z"}]}
-    patch(cluster, namespace, "dbj/done", {"status": status}, "--subresource=status")
+    patch(cluster, namespace, f"dbj/{name}", {"status": status}, "--subresource=status")
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
-    volume = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "done"}, "spec": claim}
+    volume = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": claim}
     kubectl(cluster, namespace, "apply", volume)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from dreambooth_api.cel_parts import GPU_RESOURCE, LABELS, TOLERATION, TOPOLOGY, Rule, has_default
 from dreambooth_api.sections import Resources
+from dreambooth_api.workload import NAME_PATTERN
 
 IMMUTABLE = Rule(
     "self == oldSelf",
@@ -80,7 +81,7 @@ def name_rule(length: int, named: str) -> Rule:
         named: what has names that begin with it.
     """
     return Rule(
-        f"size(self.metadata.name) <= {length} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        f"size(self.metadata.name) <= {length} && self.metadata.name.matches('{NAME_PATTERN}')",
         f"metadata.name must have at most {length} lower-case letters, digits and hyphens, a letter first, since {named} "
         "named after it",
     )

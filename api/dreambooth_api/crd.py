@@ -45,6 +45,10 @@ LIST_KEYS = {"conditions": "type", "attempts": "number"}
 """Lists of the status whose entries have a name each."""
 
 
+Column = tuple[str, str, str, int, str]
+"""A column of `kubectl get`: name, type, place, priority (1: only with `-o wide`), description."""
+
+
 class Resource(NamedTuple):
     """A kind of objects."""
 
@@ -55,8 +59,7 @@ class Resource(NamedTuple):
     scope: Literal["Namespaced", "Cluster"]
     rules: Mapping[str, Sequence[Rule]]
     """CEL rules by the path of a field."""
-    columns: Sequence[tuple[str, str, str, int, str]]
-    """Columns of `kubectl get`: name, type, place, priority (1: only with `-o wide`), description."""
+    columns: Sequence[Column]
     selectable: Sequence[str] = ()
     """Places of the fields for `kubectl get --field-selector`."""
     status: Mapping[str, Any] | None = None
@@ -67,6 +70,20 @@ class Resource(NamedTuple):
         """Its kind."""
         return self.model.__name__
 
+
+_ETA: Column = (
+    "ETA",
+    "integer",
+    ".status.progress.etaSeconds",
+    0,
+    "Seconds until the trainer's present phase will be done",
+)
+_WIDE: Sequence[Column] = (
+    ("Runtime", "string", ".status.runtime", 1, "The runtime of the last attempt"),
+    ("Queue", "string", ".spec.scheduling.queueName", 1, "Kueue's LocalQueue"),
+    ("Message", "string", ".status.message", 1, "Why, and what to do"),
+)
+"""The last columns of the kinds that run pods."""
 
 RESOURCES = (
     Resource(
@@ -80,19 +97,11 @@ RESOURCES = (
             ("Progress", "integer", ".status.progress.percent", 0, "Share of the whole run that is done, in percent"),
             ("Step", "integer", ".status.progress.step", 0, "Optimizer steps done"),
             ("Loss", "number", ".status.progress.loss", 0, "Loss on the photos"),
-            (
-                "ETA",
-                "integer",
-                ".status.progress.etaSeconds",
-                0,
-                "Seconds until the trainer's present phase will be done",
-            ),
+            _ETA,
             ("Age", "date", ".metadata.creationTimestamp", 0, "Time since the job was applied"),
             ("Model", "string", ".spec.model.source", 1, "The base model"),
             ("Identifier", "string", ".status.progress.identifier", 1, "The word that means the subject"),
-            ("Runtime", "string", ".status.runtime", 1, "The runtime of the last attempt"),
-            ("Queue", "string", ".spec.scheduling.queueName", 1, "Kueue's LocalQueue"),
-            ("Message", "string", ".status.message", 1, "Why, and what to do"),
+            *_WIDE,
         ),
         # Without a status, tools would consider an object that no operator has seen to be ready.
         status={"observedGeneration": NOT_OBSERVED},
@@ -109,17 +118,9 @@ RESOURCES = (
             ("Job", "string", ".spec.jobName", 0, "The DreamBoothJob whose model generates"),
             ("Pictures", "integer", ".status.progress.pictures.done", 0, "Pictures that exist"),
             ("Total", "integer", ".status.progress.pictures.total", 0, "Pictures that the spec asks for"),
-            (
-                "ETA",
-                "integer",
-                ".status.progress.etaSeconds",
-                0,
-                "Seconds until the trainer's present phase will be done",
-            ),
+            _ETA,
             ("Age", "date", ".metadata.creationTimestamp", 0, "Time since the scene was applied"),
-            ("Runtime", "string", ".status.runtime", 1, "The runtime of the last attempt"),
-            ("Queue", "string", ".spec.scheduling.queueName", 1, "Kueue's LocalQueue"),
-            ("Message", "string", ".status.message", 1, "Why, and what to do"),
+            *_WIDE,
         ),
         status={"observedGeneration": NOT_OBSERVED},
         selectable=(".status.phase", ".status.runtime", ".spec.jobName", ".spec.runtime"),

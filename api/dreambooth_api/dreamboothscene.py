@@ -76,8 +76,7 @@ class DreamBoothSceneSpec(WorkloadSpec, Scene):
     @property
     def scene(self) -> Scene:
         """The fields that the trainer reads, with those that were not given left unset."""
-        given = {name: getattr(self, name) for name in Scene.model_fields if name in self.model_fields_set}
-        return Scene.model_construct(**given)
+        return self.given(Scene)
 
 
 class DreamBoothScene(BaseModel):

@@ -36,8 +36,7 @@ class DreamBoothJobSpec(WorkloadSpec, TrainConfig):
     @property
     def train_config(self) -> TrainConfig:
         """The sections that the trainer reads, with fields that were not given left unset."""
-        given = {name: getattr(self, name) for name in TrainConfig.model_fields if name in self.model_fields_set}
-        return TrainConfig.model_construct(**given)
+        return self.given(TrainConfig)
 
 
 class DreamBoothJob(BaseModel):

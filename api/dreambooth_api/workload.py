@@ -3,12 +3,14 @@
 Importable without torch.
 """
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from dreambooth_api.sections import ImageReference, Resources, Scheduling
 from dreambooth_api.training import SUBDOMAIN, Section
+
+M = TypeVar("M", bound=Section)
 
 GROUP = "dreambooth.io"
 VERSION = "v1alpha1"
@@ -61,3 +63,12 @@ class WorkloadSpec(Section):
     without one, the operator's settings."""
     image: ImageReference | None = None
     """Image of the trainer, where the runtime allows it. Default: the runtime's, else the operator's."""
+
+    def given(self, model: type[M]) -> M:
+        """The fields of one of the spec's other bases, with those that were not given left unset.
+
+        Args:
+            model: the base: what the trainer reads.
+        """
+        fields = (name for name in model.model_fields if name in self.model_fields_set)
+        return model.model_construct(**{name: getattr(self, name) for name in fields})

@@ -31,7 +31,8 @@ from dreambooth_operator.decide.policies.recheck import next_look
 from dreambooth_operator.decide.policies.runtimes import choose_runtime
 from dreambooth_operator.decide.policies.start import plan_start, refused_object, refused_write, supporting_objects
 from dreambooth_operator.decide.policies.trained_job import why_untrained
-from dreambooth_operator.decide.programs import output_of, program_of
+from dreambooth_operator.decide.programs import program_of
+from dreambooth_operator.decide.programs.program import Folder
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.diagnosis import GRACE_PERIOD, Running, diagnose
 from dreambooth_operator.decide.status.reasons import Finding
@@ -43,7 +44,6 @@ from dreambooth_operator.objects.reading import (
     is_being_deleted,
     is_controlled_by,
     name_of,
-    newest_job,
     uid_of,
 )
 from dreambooth_operator.settings import Settings
@@ -64,6 +64,8 @@ class Context:
     """The workload, parsed; if there is an objection, only what can be read of it."""
     trained: DreamBoothJob | None
     """What can be read of the DreamBoothJob that a DreamBoothScene names."""
+    output: Folder | None
+    """Where its pods write; None if that is not known any more."""
     objection: Finding | None
     """Why its spec is not accepted; None: it is."""
     history: History
@@ -209,7 +211,7 @@ def _blocked(context: Context, findings: Sequence[Finding]) -> Decision:
 
 def _complete(context: Context) -> Finding:
     """The finding that the last attempt has completed."""
-    output = output_of(context.workload, newest_job(own_jobs(context.observed)))
+    output = context.output
     if output is None:
         return reasons.COMPLETE._replace(message="The result is where the deleted Job wrote it.")()
     return reasons.COMPLETE(path=output.path, claim=output.claim)

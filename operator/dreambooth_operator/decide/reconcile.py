@@ -67,6 +67,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     history = update_history(before.attempts, before.failures, jobs, observed.pods, now)
     suspended = suspended_seconds(before, workload.spec.suspend, now)
     newest = newest_job(jobs)
+    output = output_of(workload, newest)
     limit = limit_of(newest) if newest else None
     start = before.start_time or history.start_time
     queued = queue_time(before, start is not None, None if workload.spec.suspend else newest, now)
@@ -89,6 +90,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
             observed=observed,
             workload=workload,
             trained=trained_of(observed),
+            output=output,
             objection=objection,
             history=history,
             deadline=deadline,
@@ -105,7 +107,7 @@ def reconcile(observed: Observed, now: datetime, settings: Settings) -> Plan:
     status_input = StatusInput(
         owner=observed.owner,
         workload=None if decision.finding.reason == reasons.INVALID_CONFIG.reason else workload,
-        output=output_of(workload, newest),
+        output=output,
         finding=decision.finding,
         objection=objection or decision.objection,
         attempts=decision.attempts,

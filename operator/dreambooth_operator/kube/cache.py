@@ -94,7 +94,8 @@ class Store:
 
     def trained(self, key: Key) -> Object | None:
         """The DreamBoothJob that a DreamBoothScene names; None if it is not in the cache, or for other workloads."""
-        job = _job_of_scene(self.owner(key) or {"kind": None})
+        owner = self.owner(key)
+        job = _job_of_scene(owner) if owner else None
         return self.owner(job) if job else None
 
     def scenes_of(self, job: Key) -> set[Key]:

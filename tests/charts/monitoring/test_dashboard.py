@@ -18,6 +18,7 @@ from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
 from tests.e2e.tenant import Tenant, small
 from tests.operator.operators import operator
+from tests.permissions import write_completion
 from tests.ports import free_port
 
 STEPS = 100_000
@@ -62,18 +63,6 @@ def run_pod(tenant: Tenant, pod: dict[str, Any]) -> None:
     tenant.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", patch)
 
 
-def complete(tenant: Tenant, name: str) -> None:
-    """Writes a status as if a suspended DreamBoothJob had been completed, and creates its claim."""
-    tenant.until_phase("Suspended", name=name)
-    condition = {"type": "Complete", "status": "True", "reason": "Complete", "message": "", "observedGeneration": 1}
-    status = {"phase": "Complete", "conditions": [{**condition, "lastTransitionTime": "2026-01-02T03:04:05Z"}]}
-    patch = f"--patch={json.dumps({'status': status})}"
-    tenant.kubectl("patch", "dbj", name, "--type=merge", "--subresource=status", patch)
-    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
-    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
-    tenant.kubectl("apply", "--filename=-", stdin=json.dumps(claim))
-
-
 def lint(cluster: Cluster, address: str) -> str:
     """The problems that promtool finds in the metrics of an address."""
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
@@ -107,7 +96,8 @@ def test_each_query_has_data_and_the_metrics_are_clean(tenant: Tenant, tmp_path:
         # Counters that increase at the start of the pod must be scraped at 0 before.
         waits = {name: query for name, query in asked.items() if "longest_wait_seconds{" in query}
         watching.until_answered(waits)
-        complete(tenant, "cat")
+        tenant.until_phase("Suspended", name="cat")
+        write_completion(cluster, tenant.name, "cat")
 
         def answered(status: dict[str, Any]) -> bool:
             # The scheduler overwrites the status whenever it looks at a pod again.

@@ -18,6 +18,9 @@ ETA_STEPS = ((120, 5), (1800, 30), (7200, 60))
 """(bound, step) in seconds: an ETA below a bound is rounded to multiples of its step; a longer one to ten minutes."""
 
 
+_MOMENTARY = "eta_seconds", "steps_per_second"
+"""Fields that only a trainer that runs has."""
+
 P = TypeVar("P", TrainingProgress, SceneProgress)
 S = TypeVar("S", DreamBoothJobSpec, DreamBoothSceneSpec)
 
@@ -26,19 +29,46 @@ S = TypeVar("S", DreamBoothJobSpec, DreamBoothSceneSpec)
 class Reporter(Generic[P, S]):
     """How the progress of a kind of workload follows from the previous one."""
 
-    reported: Callable[[P | None, Snapshot, S], P]
-    """After a report of the trainer."""
-    stopped: Callable[[P | None, TerminationMessage | None], P | None]
-    """While no trainer runs."""
-    completed: Callable[[P | None, TerminationMessage | None, S], P]
-    """At the end of a complete workload."""
+    none: P
+    """The progress before the first report."""
+    read: Callable[[P, Snapshot, S], P]
+    """The progress that the trainer reports."""
+    last: Callable[[S], dict[str, Any]]
+    """The fields of a complete workload that follow from its spec."""
+
+    def reported(self, before: P | None, snapshot: Snapshot, spec: S) -> P:
+        """The progress after a report of the trainer."""
+        known = before or self.none
+        progress = self.read(known, snapshot, spec)
+        # Reports that are equal except for their time cause no update.
+        return known if progress.model_copy(update={"updated_at": known.updated_at}) == known else progress
+
+    def stopped(self, before: P | None, termination: TerminationMessage | None) -> P | None:
+        """The progress while no trainer runs: the step is that of the termination message, and ETA and speed are removed."""
+        if before is None and termination is None:
+            return None
+        known = before or self.none
+        step = termination.step if termination and termination.step is not None else known.step
+        momentary = {name: None for name in _MOMENTARY if name in type(known).model_fields}
+        return known.model_copy(update={"step": step, **momentary})
+
+    def completed(self, before: P | None, termination: TerminationMessage | None, spec: S) -> P:
+        """The progress of a complete workload."""
+        known = self.stopped(before, termination) or self.none
+        identifier = text(termination.result.get("identifier")) if termination else None
+        warnings = list(termination.warnings) if termination else []
+        update = {
+            "percent": 100,
+            "identifier": identifier or known.identifier,
+            "warnings": warnings or known.warnings,
+            **self.last(spec),
+        }
+        return known.model_copy(update=update)
 
 
-def reported_training(before: TrainingProgress | None, snapshot: Snapshot, spec: DreamBoothJobSpec) -> TrainingProgress:
-    """The progress of a training after a report of the trainer."""
-    known = before or TrainingProgress()
+def _training(known: TrainingProgress, snapshot: Snapshot, spec: DreamBoothJobSpec) -> TrainingProgress:
     images = snapshot.class_images
-    progress = TrainingProgress(
+    return TrainingProgress(
         **_common(known, snapshot),
         step=min(count(snapshot.step) or 0, spec.training.steps),
         total_steps=spec.training.steps,
@@ -49,61 +79,26 @@ def reported_training(before: TrainingProgress | None, snapshot: Snapshot, spec:
         if spec.prior.enabled
         else None,
     )
-    return known if _same(progress, known) else progress
 
 
-def reported_scene(before: SceneProgress | None, snapshot: Snapshot, spec: DreamBoothSceneSpec) -> SceneProgress:
-    """The progress of a scene after a report of the trainer."""
-    known, total = before or SceneProgress(), spec.pictures
-    generated = next((one for one in snapshot.phases if one.name == "generate"), None)
-    begun = generated is not None and generated.total is not None
-    progress = SceneProgress(
-        **_common(known, snapshot),
-        step=count(snapshot.step) or 0,
-        pictures=Pictures(done=min(count(generated.done) or 0, total), total=total)
-        if generated and begun
-        else known.pictures,
+def _scene(known: SceneProgress, snapshot: Snapshot, spec: DreamBoothSceneSpec) -> SceneProgress:
+    generated = next((one for one in snapshot.phases if one.name == "generate" and one.total is not None), None)
+    pictures = generated and Pictures(done=min(count(generated.done) or 0, spec.pictures), total=spec.pictures)
+    return SceneProgress(
+        **_common(known, snapshot), step=count(snapshot.step) or 0, pictures=pictures or known.pictures
     )
-    return known if _same(progress, known) else progress
 
 
-def stopped_training(
-    before: TrainingProgress | None, termination: TerminationMessage | None
-) -> TrainingProgress | None:
-    """The progress while no trainer runs: the step is that of the termination message, and ETA and speed are removed."""
-    if before is None and termination is None:
-        return None
-    known = before or TrainingProgress()
-    return known.model_copy(update={"step": _step(known, termination), "eta_seconds": None, "steps_per_second": None})
+def _all_steps(spec: DreamBoothJobSpec) -> dict[str, Any]:
+    return {"step": spec.training.steps, "total_steps": spec.training.steps}
 
 
-def stopped_scene(before: SceneProgress | None, termination: TerminationMessage | None) -> SceneProgress | None:
-    """The same for a scene."""
-    if before is None and termination is None:
-        return None
-    known = before or SceneProgress()
-    return known.model_copy(update={"step": _step(known, termination), "eta_seconds": None})
+def _all_pictures(spec: DreamBoothSceneSpec) -> dict[str, Any]:
+    return {"pictures": Pictures(done=spec.pictures, total=spec.pictures)}
 
 
-def completed_training(
-    before: TrainingProgress | None, termination: TerminationMessage | None, spec: DreamBoothJobSpec
-) -> TrainingProgress:
-    """The progress of a complete training."""
-    known, steps = stopped_training(before, termination) or TrainingProgress(), spec.training.steps
-    return known.model_copy(update={**_ended(known, termination), "step": steps, "total_steps": steps})
-
-
-def completed_scene(
-    before: SceneProgress | None, termination: TerminationMessage | None, spec: DreamBoothSceneSpec
-) -> SceneProgress:
-    """The progress of a complete scene."""
-    known, total = stopped_scene(before, termination) or SceneProgress(), spec.pictures
-    pictures = Pictures(done=total, total=total)
-    return known.model_copy(update={**_ended(known, termination), "pictures": pictures})
-
-
-TRAINING = Reporter(reported_training, stopped_training, completed_training)
-SCENE = Reporter(reported_scene, stopped_scene, completed_scene)
+TRAINING = Reporter(TrainingProgress(), _training, _all_steps)
+SCENE = Reporter(SceneProgress(), _scene, _all_pictures)
 
 
 def _common(known: TrainerProgress, snapshot: Snapshot) -> dict[str, Any]:
@@ -119,25 +114,6 @@ def _common(known: TrainerProgress, snapshot: Snapshot) -> dict[str, Any]:
         "device_memory_bytes": _memory(snapshot.device_memory_bytes),
         "updated_at": _moment(snapshot.updated_at),
     }
-
-
-def _step(known: TrainerProgress, termination: TerminationMessage | None) -> int:
-    return termination.step if termination and termination.step is not None else known.step
-
-
-def _ended(known: TrainerProgress, termination: TerminationMessage | None) -> dict[str, Any]:
-    identifier = text(termination.result.get("identifier")) if termination else None
-    warnings = list(termination.warnings) if termination else []
-    return {
-        "percent": 100,
-        "identifier": identifier or known.identifier,
-        "warnings": warnings or known.warnings,
-    }
-
-
-def _same(one: TrainerProgress, other: TrainerProgress) -> bool:
-    """Whether two reports are equal except for their time."""
-    return one.model_copy(update={"updated_at": other.updated_at}) == other
 
 
 def _eta(seconds: Any) -> int | None:

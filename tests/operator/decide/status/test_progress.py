@@ -5,7 +5,7 @@ import pytest
 
 from dreambooth_api.progress import Count
 from dreambooth_api.status import ClassImages, TrainingProgress
-from dreambooth_operator.decide.status import progress
+from dreambooth_operator.decide.status.progress import TRAINING
 from dreambooth_operator.decide.status.termination_message import TerminationMessage
 from tests.operator.pieces import read
 from tests.operator.poll.test_snapshot_validation import make_snapshot
@@ -15,7 +15,7 @@ WORD = TerminationMessage("Interrupted", "", 130, {"identifier": "zwx"})
 
 
 def after(before: TrainingProgress | None = None, **changes: Any) -> TrainingProgress:
-    return progress.reported_training(before, make_snapshot(**changes), SPEC)
+    return TRAINING.reported(before, make_snapshot(**changes), SPEC)
 
 
 def test_all_fields_of_a_report() -> None:
@@ -41,7 +41,7 @@ def test_all_fields_of_a_report() -> None:
 def test_totals_come_from_the_spec() -> None:
     told_otherwise = after(total_steps=9, class_images=Count(done=7, total=9))
     assert (told_otherwise.total_steps, told_otherwise.class_images) == (800, ClassImages(done=7, total=300))
-    without = progress.reported_training(None, make_snapshot(), read(prior={"enabled": False}).spec)
+    without = TRAINING.reported(None, make_snapshot(), read(prior={"enabled": False}).spec)
     assert without.class_images is None
 
 
@@ -98,10 +98,10 @@ def test_insignificant_changes_are_ignored(changes: dict[str, Any]) -> None:
 
 
 def test_a_trainer_that_stopped_has_a_step_and_no_speed() -> None:
-    stopped = progress.stopped_training(after(), WORD)
+    stopped = TRAINING.stopped(after(), WORD)
     assert stopped == after().model_copy(update={"step": 130, "eta_seconds": None, "steps_per_second": None})
-    assert progress.stopped_training(None, WORD) == TrainingProgress(step=130)
-    assert progress.stopped_training(None, None) is None
+    assert TRAINING.stopped(None, WORD) == TrainingProgress(step=130)
+    assert TRAINING.stopped(None, None) is None
 
 
 @pytest.mark.parametrize(
@@ -111,16 +111,16 @@ def test_a_trainer_that_stopped_has_a_step_and_no_speed() -> None:
 def test_a_complete_run_is_at_100_percent(
     before: TrainingProgress | None, word: TerminationMessage | None, identifier: str | None
 ) -> None:
-    done = progress.completed_training(before, word, SPEC)
+    done = TRAINING.completed(before, word, SPEC)
     assert (done.percent, done.step, done.total_steps, done.eta_seconds) == (100, 800, 800, None)
     assert done.identifier == identifier
 
 
 def test_the_last_warnings_come_with_the_termination_message() -> None:
     known = after(warnings=["a.jpg looks blurred"])
-    assert progress.completed_training(known, WORD, SPEC).warnings == ["a.jpg looks blurred"]
+    assert TRAINING.completed(known, WORD, SPEC).warnings == ["a.jpg looks blurred"]
     last = WORD._replace(warnings=["the subject is hardly learned", "a.jpg looks blurred"])
-    assert progress.completed_training(known, last, SPEC).warnings == [
+    assert TRAINING.completed(known, last, SPEC).warnings == [
         "the subject is hardly learned",
         "a.jpg looks blurred",
     ]
