@@ -4,11 +4,20 @@ A command imports what it works with when it runs: neither `--help` nor another 
 """
 
 import signal
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, NoReturn
 
 import typer
 
 from dreambooth_api.failures import Interrupted
+from dreambooth_cli.cluster.change import delete, resume, retry, suspend
+from dreambooth_cli.cluster.describe import describe
+from dreambooth_cli.cluster.fetch import fetch
+from dreambooth_cli.cluster.listing import list_
+from dreambooth_cli.cluster.logs import logs
+from dreambooth_cli.cluster.open import open_
+from dreambooth_cli.cluster.submit import submit
+from dreambooth_cli.cluster.watch import watch
 from dreambooth_cli.generate import generate
 from dreambooth_cli.plan import plan
 from dreambooth_cli.run import run
@@ -22,10 +31,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(validate)
-app.command()(plan)
-app.command()(run)
-app.command()(generate)
+COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
+    "Commands": (validate, plan, run, generate),
+    "In a cluster": (submit, list_, watch, logs, describe, fetch, open_, suspend, resume, retry, delete),
+}
+"""The commands, by where they work."""
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -11,7 +11,11 @@ from rich.console import Console
 
 from dreambooth_api.failures import InvalidConfig, Problem, StorageUnavailable
 from dreambooth_api.files import expanded
+from dreambooth_api.job import NAME_LENGTH
 from dreambooth_api.training import Scheduler
+from dreambooth_api.workload import NAME_PATTERN
+from dreambooth_cli.cluster.generate import generate_in_cluster
+from dreambooth_cli.cluster.options import Context
 from dreambooth_cli.output import fail, say
 
 if TYPE_CHECKING:
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 AS_THE_SAMPLES = "as the run's samples"
 
 OPTIONS = {
-    "--run": "DIR",
+    "--run": "RUN",
     "spec.negativePrompt": "--negative-prompt",
     "spec.perPrompt": "--count",
     "spec.seed": "--seed",
@@ -43,7 +47,14 @@ def size_of(text: str) -> dict[str, int] | None:
 
 
 def generate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of a run.", show_default=False)],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Output folder of a run, or name of a DreamBoothJob in a cluster.",
+            show_default=False,
+        ),
+    ],
     prompts: Annotated[
         list[str],
         typer.Argument(
@@ -95,17 +106,21 @@ def generate(
             parser=expanded,
             metavar="FOLDER",
             help="Where to put them.",
-            show_default="DIR/generated",
+            show_default="RUN/generated; from a cluster: runs/NAME/scenes/...",
         ),
+    ] = None,
+    context: Context = None,
+    namespace: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Namespace in a cluster.", show_default="that of the context")
     ] = None,
 ) -> None:
     """Generate new pictures from a run, also before it has finished.
 
     {identifier} and {class} in the prompts stand for those of the run. Each picture is written as soon as it is complete.
 
-    Its settings are in the picture, and in a JSON file with the same name. No picture replaces another.
+    Its settings are in the picture, and in a JSON file with the same name. No picture replaces another. With the name of a
+    DreamBoothJob, a DreamBoothScene generates them in the cluster, and they are copied to this machine.
     """
-    output = output or folder / "generated"
     sampler = {"scheduler": scheduler, "steps": steps, "guidanceScale": guidance_scale}
     scene = _scene_or_exit(
         {
@@ -119,6 +134,10 @@ def generate(
             "step": step,
         }
     )
+    if names_a_job(run):
+        generate_in_cluster(run, scene, output, context, namespace)
+    folder = expanded(run)
+    output = output or folder / "generated"
     _check(folder, output)
     # Torch takes seconds to import; a wrong folder is reported before.
     from dreambooth_trainer.scene import run_scene
@@ -126,6 +145,14 @@ def generate(
     console = Console(stderr=True, highlight=False)
     names = _names_of(prompts)
     raise typer.Exit(run_scene(scene, folder, output, name=None, written=say, field_names=names, console=console))
+
+
+def names_a_job(run: str) -> bool:
+    """Whether the argument is the name of a DreamBoothJob, not a folder: there is none of this name, and it has the form."""
+    if Path(run).exists():
+        return False
+    prefix, _, name = run.rpartition("/")
+    return prefix in ("", "job") and len(name) <= NAME_LENGTH and re.fullmatch(NAME_PATTERN, name) is not None
 
 
 def _names_of(prompts: Sequence[str]) -> dict[str, str]:
@@ -160,7 +187,7 @@ def _check(folder: Path, output: Path) -> None:
     run = RunFolder(folder)
     if not run.complete.is_file() and not run.settings.is_file():
         reason = "is no folder of a run" if folder.is_dir() else "does not exist"
-        fail(f"DIR: {str(folder)!r} {reason}. Give the output folder of a run.", InvalidConfig.exit_code)
+        fail(f"RUN: {str(folder)!r} {reason}. Give the output folder of a run.", InvalidConfig.exit_code)
     try:
         # The folder itself is created with the first picture.
         require_writable(next(place for place in (output, *output.absolute().parents) if place.exists()))

@@ -57,7 +57,7 @@ def read_job(documents: list[Any] | Problem, file: Path) -> Manifest | list[Prob
     document = _job_among(documents, file)
     if isinstance(document, Problem):
         return [document]
-    document, problems = _with_pictures_at_hand(document, documents)
+    document, problems = with_pictures_at_hand(document, documents)
     job, invalid = check_fields(document, DreamBoothJob, "")
     problems += invalid
     missing, warnings = check_files_of(document.get("spec"), problems, file.parent, INSPECTIONS)
@@ -105,8 +105,8 @@ def _captions_of(config: TrainConfig) -> Mapping[str, str]:
     return {} if captions.problems else captions.by_photo
 
 
-def _with_pictures_at_hand(document: dict[Any, Any], documents: list[Any]) -> tuple[dict[Any, Any], list[Problem]]:
-    """The manifest with folders of pictures instead of ConfigMaps that stand in the same file."""
+def with_pictures_at_hand(document: dict[Any, Any], documents: list[Any]) -> tuple[dict[Any, Any], list[Problem]]:
+    """The manifest with folders of pictures instead of ConfigMaps that stand in the same file, and what is wrong with these."""
     problems: list[Problem] = []
     for section, field in (("subject", "images"), ("prior", "source")):
         try:

@@ -41,9 +41,9 @@ def validate(file: AnyFile) -> None:
     documents = found if isinstance(found, list) else []
     objects, problems = check_cluster_objects(documents)
     if problems:
-        _print_problems(file, problems)
+        print_problems(file, problems)
     if not objects or of_kind(documents, KIND):
-        _say_what_is_valid(file, _sound_or_exit(file, read_job(found, file)))
+        _say_what_is_valid(file, sound_or_exit(file, read_job(found, file)))
     if problems:
         raise typer.Exit(InvalidConfig.exit_code)
     if objects:
@@ -66,12 +66,13 @@ def read_or_exit(file: Path) -> "Manifest":
     """Reads a manifest; prints its warnings, or its problems and exits with 2."""
     from dreambooth_cli.manifest import read
 
-    return _sound_or_exit(file, read(file))
+    return sound_or_exit(file, read(file))
 
 
-def _sound_or_exit(file: Path, manifest: "Manifest | list[Problem]") -> "Manifest":
+def sound_or_exit(file: Path, manifest: "Manifest | list[Problem]") -> "Manifest":
+    """Prints the warnings about a manifest, or its problems and exits with 2."""
     if isinstance(manifest, list):
-        _print_problems(file, manifest)
+        print_problems(file, manifest)
         raise typer.Exit(InvalidConfig.exit_code)
     for warning in manifest.warnings:
         _console().print(Text.assemble(("warning: ", "yellow"), printable(warning)))
@@ -82,7 +83,8 @@ def _console() -> Console:
     return Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-def _print_problems(file: Path, problems: Sequence[Problem]) -> None:
+def print_problems(file: Path, problems: Sequence[Problem]) -> None:
+    """Prints everything that is wrong with a manifest."""
     console = _console()
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     console.print(Text.assemble((one_line(f"{file} has {count}:"), "bold")))

@@ -28,6 +28,7 @@ from dreambooth_operator.kube.lease import Leadership
 from dreambooth_operator.kube.relist import Resync
 from dreambooth_operator.kube.watches import handlers, watch
 from dreambooth_operator.metrics.counters import (
+    API_SECONDS,
     BUSY_WORKERS,
     LARGEST_BUSY_WORKERS,
     QUEUE_DEPTH,
@@ -103,6 +104,7 @@ class Operator:
         self.store = Store()
         limit = AdaptiveLimit(settings.workers)
         cluster.on_answer = limit.answered
+        cluster.on_request = lambda method, code, seconds: API_SECONDS.labels(method, code).observe(seconds)
         self.queue = WorkQueue(limit)
         self.leadership = Leadership(cluster, settings)
         self.resync = Resync(cluster, self.store, self.queue, settings)

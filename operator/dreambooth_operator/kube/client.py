@@ -20,7 +20,6 @@ from dreambooth_api.job import KIND, PLURAL
 from dreambooth_api.runtime import RUNTIME_KIND, RUNTIME_PLURAL
 from dreambooth_api.workload import API_VERSION
 from dreambooth_operator.kube.connection import load_configuration
-from dreambooth_operator.metrics.counters import API_SECONDS
 from dreambooth_operator.objects.names import OPERATOR
 from dreambooth_operator.objects.observed import InvalidField, Object, Reference
 
@@ -98,11 +97,13 @@ class Cluster:
         self.on_answer: Callable[[float, int], None] = lambda begun, status: None
         """Called after each request about a single object: when it was sent, by `time.monotonic`, and the status code of the
         response; 0 if there was none."""
+        self.on_request: Callable[[str, str, float], None] = lambda method, code, seconds: None
+        """Called after each request: its method, the status code of the response (`none` if there was none), its seconds."""
 
     @classmethod
-    async def connect(cls) -> "Cluster":
+    async def connect(cls, context: str | None = None) -> "Cluster":
         """Creates a client of the API server that the environment names; see `load_configuration`."""
-        return cls(client.ApiClient(await load_configuration()))
+        return cls(client.ApiClient(await load_configuration(context)))
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -185,6 +186,11 @@ class Cluster:
         metadata = item["metadata"]
         path = _path(item["kind"], metadata["namespace"], metadata["name"])
         return await self._request("PUT", path, body=item, timeout=timeout)
+
+    async def patch(self, kind: str, namespace: str, name: str, change: Object) -> Object:
+        """Changes some fields of an object (JSON merge patch, RFC 7396)."""
+        path = _path(kind, namespace, name)
+        return await self._request("PATCH", path, body=change, content_type="application/merge-patch+json")
 
     async def apply(self, item: Object, timeout: float = TIMEOUT_SECONDS) -> Object:
         """Applies an object server-side and takes over fields of other field managers."""
@@ -308,7 +314,7 @@ class Cluster:
             raise ClusterError(0, f"{method} {path}: {error}") from error
         finally:
             del self._running[request]
-            API_SECONDS.labels(method, code).observe(time.monotonic() - begun)
+            self.on_request(method, code, time.monotonic() - begun)
         if answer.status >= 300:
             message = _message(text) or f"{answer.reason}: {method} {path}"
             raise ClusterError(answer.status, message, _retry_after(answer.response.headers), _invalid_fields(text))

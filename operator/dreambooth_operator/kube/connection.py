@@ -8,16 +8,20 @@ from urllib.request import getproxies, proxy_bypass
 from kubernetes.aio import client, config
 
 
-async def load_configuration() -> client.Configuration:
-    """Address and credentials from `KUBECONFIG` if it is set, else from the pod, else from `~/.kube/config`."""
+async def load_configuration(context: str | None = None) -> client.Configuration:
+    """Address and credentials from `KUBECONFIG` if it is set, else from the pod, else from `~/.kube/config`.
+
+    Args:
+        context: the context of the kubeconfig, which is then read even in a pod. Default: its current one.
+    """
     configuration = client.Configuration()
     in_cluster = False
-    if not os.environ.get("KUBECONFIG"):
+    if not context and not os.environ.get("KUBECONFIG"):
         with suppress(config.ConfigException):
             config.load_incluster_config(client_configuration=configuration)
             in_cluster = True
     if not in_cluster:
-        await config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
+        await config.load_kube_config(os.environ.get("KUBECONFIG"), context=context, client_configuration=configuration)
     configuration.proxy = configuration.proxy or _proxy(configuration.host)
     # Otherwise, aiohttp reads the proxy from the environment and the file .netrc in a thread for every request.
     configuration.client_session_kwargs = {"trust_env": False}

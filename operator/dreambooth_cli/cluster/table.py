@@ -1,0 +1,90 @@
+"""The workloads of a namespace as a table, and one of them as a line."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from dreambooth_api.printing import one_line
+from dreambooth_api.status import DreamBoothSceneStatus
+
+if TYPE_CHECKING:
+    from dreambooth_client.workloads import Seen
+
+COLOURS = {"Complete": "green", "Failed": "red", "Running": "cyan", "Retrying": "yellow", "Suspended": "yellow"}
+"""Of phases."""
+
+
+def table(seen: "Sequence[Seen]", now: datetime, *, with_namespaces: bool) -> Table:
+    """A row for each workload.
+
+    Args:
+        seen: the workloads.
+        now: the time, from which ages follow.
+        with_namespaces: whether the first column has the namespace.
+    """
+    # Without a border, as the tables of kubectl: lines that scripts can cut.
+    result = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="")
+    names = ["NAME", "PHASE", "PROGRESS", "DONE", "LOSS", "LEFT", "AGE", "MESSAGE"]
+    for name in ["NAMESPACE", *names] if with_namespaces else names:
+        # Only the last column gets narrower; its text is cut, not wrapped.
+        result.add_column(name, no_wrap=name != names[-1])
+    for one in seen:
+        cells = _cells(one, now)
+        result.add_row(*([str(one.object["metadata"]["namespace"])] if with_namespaces else []), *cells)
+    return result
+
+
+def _cells(seen: "Seen", now: datetime) -> list[str | Text]:
+    status, age = seen.status, now - seen.created if seen.created else timedelta()
+    progress = status.progress
+    message = "" if seen.phase in ("Running", "Complete") else one_line(status.message or "")
+    return [
+        str(seen.target),
+        Text(seen.phase, COLOURS.get(seen.phase, "")),
+        f"{progress.percent} %" if progress else "",
+        done(seen),
+        loss(seen),
+        left(seen),
+        brief(age.total_seconds()),
+        Text(message, no_wrap=True, overflow="ellipsis"),
+    ]
+
+
+def done(seen: "Seen") -> str:
+    """What is done of how much: steps of a training, pictures of a scene."""
+    status = seen.status
+    progress = status.progress
+    if progress is None:
+        return ""
+    if isinstance(status, DreamBoothSceneStatus):
+        pictures = status.progress.pictures if status.progress else None
+        return f"{pictures.done}/{pictures.total} pictures" if pictures else ""
+    training = status.progress
+    if training is None:
+        return ""
+    if training.phase == "prior" and training.class_images:
+        return f"{training.class_images.done}/{training.class_images.total} class images"
+    return f"{training.step}/{training.total_steps} steps" if training.total_steps else ""
+
+
+def loss(seen: "Seen") -> str:
+    """The loss on the photos."""
+    value = getattr(seen.status.progress, "loss", None)
+    return f"{value:.4g}" if value is not None else ""
+
+
+def left(seen: "Seen") -> str:
+    """How long the trainer's phase takes, while it runs."""
+    progress = seen.status.progress
+    return brief(progress.eta_seconds) if progress and progress.eta_seconds and seen.phase == "Running" else ""
+
+
+def brief(seconds: float) -> str:
+    """A duration in its largest unit, as kubectl writes ages: 40s, 12m, 3h, 5d."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{max(0, int(seconds))}s"
