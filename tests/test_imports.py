@@ -26,7 +26,13 @@ FOLDERS = {
 """The folders of our packages."""
 
 BANS = {
-    "dreambooth_api": {"dreambooth_cli", "dreambooth_client", "dreambooth_operator", "dreambooth_trainer", "emoji_recipe"},
+    "dreambooth_api": {
+        "dreambooth_cli",
+        "dreambooth_client",
+        "dreambooth_operator",
+        "dreambooth_trainer",
+        "emoji_recipe",
+    },
     "dreambooth_client": {"dreambooth_cli", "emoji_recipe"},
     "dreambooth_operator": {"dreambooth_cli", "dreambooth_client", "dreambooth_trainer", "emoji_recipe"},
     "dreambooth_trainer": {"dreambooth_cli", "dreambooth_client", "dreambooth_operator", "emoji_recipe"},
