@@ -28,7 +28,6 @@ app = typer.Typer(
     name="dreambooth",
     help="Personalised diffusion models from a few photos.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {

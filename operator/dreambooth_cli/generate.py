@@ -11,9 +11,7 @@ from rich.console import Console
 
 from dreambooth_api.failures import InvalidConfig, Problem, StorageUnavailable
 from dreambooth_api.files import expanded
-from dreambooth_api.job import NAME_LENGTH
 from dreambooth_api.training import Scheduler
-from dreambooth_api.workload import NAME_PATTERN
 from dreambooth_cli.cluster.generate import generate_in_cluster
 from dreambooth_cli.cluster.options import Context
 from dreambooth_cli.output import fail, say
@@ -149,7 +147,10 @@ def generate(
 
 def names_a_job(run: str) -> bool:
     """Whether the argument is the name of a DreamBoothJob, not a folder: there is none of this name, and it has the form."""
-    if Path(run).exists():
+    from dreambooth_api.job import NAME_LENGTH
+    from dreambooth_api.workload import NAME_PATTERN
+
+    if expanded(run).exists():
         return False
     prefix, _, name = run.rpartition("/")
     return prefix in ("", "job") and len(name) <= NAME_LENGTH and re.fullmatch(NAME_PATTERN, name) is not None

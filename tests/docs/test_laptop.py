@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs.written import ROOT, blocks, commands, run_in_shell
+from tests.docs.written import ROOT, blocks, commands, is_of_cluster, run_in_shell
 from tests.ports import free_port
 from tests.trainer.fake_hub import FakeHub
 from tests.trainer.tiny_training import hidden_gpus, settings, write_model, write_photos
@@ -50,7 +50,7 @@ def test_your_own_subject(rex: dict[str, str], tmp_path: Path) -> None:
     pictures = [line for line in generated.splitlines() if line.endswith(".png")]
     assert len(pictures) == 9 and all((tmp_path / picture).is_file() for picture in pictures)
 
-    (scene,) = (one for one in commands(SCENES) if one.startswith("dreambooth"))
+    (scene,) = (one for one in commands(SCENES) if not is_of_cluster(one))
     typed(scene, tmp_path, **rex)
     named = re.findall(r"^\| `(a-sks-[^`]+)` \|", (ROOT / SCENES).read_text(), re.MULTILINE)
     identifier = json.loads((tmp_path / "runs/rex/result.json").read_text())["identifier"]

@@ -22,6 +22,7 @@ TYPED_BY = {
         **dict.fromkeys(("make", "source", "dreambooth", "torchrun"), LAPTOP),
         **dict.fromkeys(("helm", "kubectl"), CLUSTER),
     },
+    "docs/commands.md": {"dreambooth": CLUSTER},
     "docs/api-policy.md": {"kubectl": "tests/operator/test_crd.py"},
     "docs/install.md": {"helm": CLUSTER, "kubectl": CLUSTER, "docker": "tests/cluster/images.py"},
     "docs/gitops.md": {"kubectl": "tests/gitops"},

@@ -1,10 +1,13 @@
 """The commands and the YAML of the documentation, as written."""
 
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from dreambooth_cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -19,6 +22,8 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
 )
 """Pages with commands for readers."""
+
+OF_CLUSTER = [command.__name__.rstrip("_") for command in COMMANDS["In a cluster"]]
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"\s+#\s.*$")
@@ -51,6 +56,14 @@ def blocks(language: str, *pages: Path) -> Iterator[Block]:
 def commands(*pages: Path) -> list[str]:
     """All commands of the pages, each once, in their order."""
     return list(dict.fromkeys(command for block in blocks("sh", *pages) for command in block.commands))
+
+
+def is_of_cluster(command: str) -> bool:
+    """Whether a command is about a cluster: of kubectl and helm, and those of `dreambooth` that take a name, not a path."""
+    program, *words = shlex.split(command)
+    if program in ("kubectl", "helm"):
+        return True
+    return program == "dreambooth" and (words[0] in OF_CLUSTER or (words[0] == "generate" and "/" not in words[1]))
 
 
 def run_in_shell(command: str, folder: Path, environment: Mapping[str, str], *, seconds: int) -> tuple[int, str]:

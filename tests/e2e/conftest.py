@@ -3,6 +3,7 @@
 import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import yaml
@@ -35,6 +36,21 @@ def tenant(node: Cluster, operator: str, loaded: Mapping[str, str]) -> Iterator[
     tenant.kubectl("create", "configmap", "photos", f"--from-file={ROOT / 'examples' / 'dog' / 'photos'}")
     yield tenant
     node.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def editor(tenant: Tenant, tmp_path: Path) -> Path:
+    """The kubeconfig of a user with the role `edit`, whose context names the namespace."""
+    tenant.kubectl("create", "serviceaccount", "ann")
+    tenant.kubectl("create", "rolebinding", "ann", "--clusterrole=edit", f"--serviceaccount={tenant.name}:ann")
+    document = yaml.safe_load(tenant.cluster.kubeconfig.read_text())
+    (context,) = document["contexts"]
+    context["context"] |= {"namespace": tenant.name, "user": "ann"}
+    document["users"] = [{"name": "ann", "user": {"token": tenant.kubectl("create", "token", "ann").strip()}}]
+    file = tmp_path / "kubeconfig"
+    file.touch(0o600)
+    file.write_text(yaml.safe_dump(document))
+    return file
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from PIL import Image
 
 from tests.cluster.layout import ROOT
@@ -39,24 +38,9 @@ Type = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def kubeconfig_of_ann(tenant: Tenant, tmp_path: Path) -> Path:
-    """Of a user with the role `edit`, whose context names the namespace."""
-    tenant.kubectl("create", "serviceaccount", "ann")
-    tenant.kubectl("create", "rolebinding", "ann", "--clusterrole=edit", f"--serviceaccount={tenant.name}:ann")
-    document = yaml.safe_load(tenant.cluster.kubeconfig.read_text())
-    (context,) = document["contexts"]
-    context["context"] |= {"namespace": tenant.name, "user": "ann"}
-    document["users"] = [{"name": "ann", "user": {"token": tenant.kubectl("create", "token", "ann").strip()}}]
-    file = tmp_path / "kubeconfig"
-    file.touch(0o600)
-    file.write_text(yaml.safe_dump(document))
-    return file
-
-
-@pytest.fixture
-def type_(kubeconfig_of_ann: Path, tmp_path: Path) -> Iterator[Type]:
+def type_(editor: Path, tmp_path: Path) -> Iterator[Type]:
     """Types a command in a folder of its own; it must end with the exit code 0, unless another is given."""
-    environment = {**os.environ, "KUBECONFIG": str(kubeconfig_of_ann), "BROWSER": "true"}
+    environment = {**os.environ, "KUBECONFIG": str(editor), "BROWSER": "true"}
 
     def type_(*words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
         command = [str(DREAMBOOTH), *map(str, words)]

@@ -5,14 +5,16 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from dreambooth_api.workload import API_VERSION
 from tests.cluster.layout import ROOT
 from tests.conftest import Cluster
-from tests.docs.written import blocks, commands, run_in_shell
+from tests.docs.written import blocks, commands, is_of_cluster, run_in_shell
 from tests.e2e.installation import NAMESPACE
 from tests.e2e.tenant import Tenant
 from tests.patience import PATIENCE
@@ -31,7 +33,7 @@ def type_(node: Cluster) -> Type:
     """Runs a command in a shell in a folder and returns its output."""
     folders = {str(Path(node.binary(name)).parent) for name in ("kubectl", "helm")} if node.binaries else set[str]()
     environment = {**os.environ, "KUBECONFIG": str(node.kubeconfig)}
-    environment["PATH"] = os.pathsep.join((*folders, os.environ["PATH"]))
+    environment["PATH"] = os.pathsep.join((*folders, str(Path(sys.executable).parent), os.environ["PATH"]))
 
     def type_(command: str, folder: Path) -> str:
         command, accepted = command.replace("REGISTRY", REGISTRY), {0}
@@ -79,7 +81,7 @@ def monitoring_kinds(node: Cluster) -> Iterator[None]:
 
 
 def of_cluster(page: str) -> list[str]:
-    return [command for command in commands(Path(page)) if command.startswith(("kubectl", "helm"))]
+    return [command for command in commands(Path(page)) if is_of_cluster(command)]
 
 
 def test_the_readme_from_install_to_the_trained_model_and_its_scene(
@@ -102,6 +104,23 @@ def test_the_readme_from_install_to_the_trained_model_and_its_scene(
             checkout,
         )
         type_(f"helm uninstall dreambooth --namespace {NAMESPACE} --wait", checkout)
+
+
+def test_the_commands_for_a_cluster(tenant: Tenant, editor: Path, type_: Type, checkout: Path) -> None:
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": tenant.name}}
+    resources = {"cpu": "500m", "memory": "4Gi", "sharedMemory": "64Mi"}
+    runtime = {"apiVersion": API_VERSION, "kind": "DreamBoothRuntime", "metadata": {"name": tenant.name}}
+    spec = {"default": True, "namespaceSelector": selector, "resources": resources}
+    tenant.kubectl("create", "--filename=-", stdin=json.dumps({**runtime, "spec": spec}))
+    (checkout / "photos").symlink_to(ROOT / "examples" / "dog" / "photos")
+    try:
+        said = [type_(f"export KUBECONFIG={editor}; {command}", checkout) for command in of_cluster("docs/commands.md")]
+    finally:
+        tenant.kubectl("delete", "dreamboothruntime", tenant.name)
+    _, watched, _, generated, _ = said
+    assert "rex is complete" in watched
+    assert len([line for line in generated.splitlines() if line.endswith(".png")]) == 5
+    assert {"report.html", "COMPLETE", "scenes"} <= {path.name for path in (checkout / "runs" / "rex").iterdir()}
 
 
 def test_installing_from_the_first_command_to_the_last(

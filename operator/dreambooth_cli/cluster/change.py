@@ -11,7 +11,6 @@ import typer
 import yaml
 
 from dreambooth_api.failures import InvalidConfig
-from dreambooth_api.job import KIND
 from dreambooth_cli.cluster.options import Context, Name, Namespace, hint, in_cluster, target_or_exit
 from dreambooth_cli.output import complain, fail, say
 
@@ -62,6 +61,7 @@ def delete(
     target = target_or_exit(name)
 
     async def work(session: "Session") -> None:
+        from dreambooth_api.job import KIND
         from dreambooth_client import changes
         from dreambooth_client.submission import delete_pictures
 
@@ -74,6 +74,8 @@ def delete(
 
 
 def _what_remains(seen: "Seen") -> str:
+    from dreambooth_api.job import KIND
+
     output = seen.spec.get("volumes", {}).get("output", {})
     if seen.target.kind != KIND or output.get("create", {}).get("deletionPolicy") == "Delete":
         return ""

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dreambooth_api.status import JobResult
 from dreambooth_cli.cluster.options import Answer, Context, Name, Namespace, in_cluster, show, target_or_exit
 from dreambooth_cli.cluster.table import brief, done, left, loss
 from dreambooth_cli.output import say
@@ -33,6 +32,8 @@ def describe(name: Name, output: Answer = None, context: Context = None, namespa
 
 def lines(seen: "Seen", now: datetime) -> Iterator[tuple[str, str]]:
     """Labels and texts; a text without a label continues the one before."""
+    from dreambooth_api.status import JobResult
+
     status = seen.status
     yield "Name", str(seen.target)
     yield "Phase", seen.phase + (f" ({seen.reason})" if seen.reason else "")

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from dreambooth_api.dreamboothscene import SCENE_KIND, SCENE_NAME_LENGTH
-from dreambooth_api.scene import Scene
 from dreambooth_cli.cluster.fetch import copied, default_folder
 from dreambooth_cli.cluster.options import in_cluster, note, target_or_exit
 from dreambooth_cli.cluster.outcome import exit_with
@@ -15,12 +13,13 @@ from dreambooth_cli.cluster.watch import follow
 from dreambooth_cli.output import say
 
 if TYPE_CHECKING:
+    from dreambooth_api.scene import Scene
     from dreambooth_client.session import Session
     from dreambooth_client.workloads import Seen
 
 
 def generate_in_cluster(
-    name: str, scene: Scene, output: Path | None, context: str | None, namespace: str | None
+    name: str, scene: "Scene", output: Path | None, context: str | None, namespace: str | None
 ) -> NoReturn:
     """Creates a DreamBoothScene, waits for its end, copies its pictures and prints their paths.
 
@@ -34,6 +33,7 @@ def generate_in_cluster(
     target = target_or_exit(name)
 
     async def work(session: "Session") -> tuple["Seen", Path | None]:
+        from dreambooth_api.dreamboothscene import SCENE_KIND, SCENE_NAME_LENGTH
         from dreambooth_client.scenes import scene_manifest
         from dreambooth_client.workloads import Seen, read
 

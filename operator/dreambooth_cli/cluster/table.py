@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from dreambooth_api.printing import one_line
-from dreambooth_api.status import DreamBoothSceneStatus
 
 if TYPE_CHECKING:
     from dreambooth_client.workloads import Seen
@@ -55,19 +54,16 @@ def _cells(seen: "Seen", now: datetime) -> list[str | Text]:
 
 def done(seen: "Seen") -> str:
     """What is done of how much: steps of a training, pictures of a scene."""
-    status = seen.status
-    progress = status.progress
+    from dreambooth_api.status import SceneProgress
+
+    progress = seen.status.progress
     if progress is None:
         return ""
-    if isinstance(status, DreamBoothSceneStatus):
-        pictures = status.progress.pictures if status.progress else None
-        return f"{pictures.done}/{pictures.total} pictures" if pictures else ""
-    training = status.progress
-    if training is None:
-        return ""
-    if training.phase == "prior" and training.class_images:
-        return f"{training.class_images.done}/{training.class_images.total} class images"
-    return f"{training.step}/{training.total_steps} steps" if training.total_steps else ""
+    if isinstance(progress, SceneProgress):
+        return f"{progress.pictures.done}/{progress.pictures.total} pictures" if progress.pictures else ""
+    if progress.phase == "prior" and progress.class_images:
+        return f"{progress.class_images.done}/{progress.class_images.total} class images"
+    return f"{progress.step}/{progress.total_steps} steps" if progress.total_steps else ""
 
 
 def loss(seen: "Seen") -> str:
