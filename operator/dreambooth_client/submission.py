@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from dreambooth_api.files import located
 from dreambooth_api.job import KIND
 from dreambooth_client.errors import ClusterFailure
-from dreambooth_client.photos import MOST_BYTES, Files, prepared
+from dreambooth_client.photos import MOST_BYTES, Files, prepared, size_of
 from dreambooth_client.session import Session
 from dreambooth_client.workloads import Seen
 from dreambooth_operator.kube.client import ClusterError
@@ -55,9 +55,9 @@ def in_config_maps(
         source = job["spec"].get(section, {}).get(field) or {}
         if not source.get("path"):
             continue
-        files, names = prepared(located(folder, source["path"]), side)
-        size = sum(len(name) + len(content) for name, content in files.items())
-        if size > MOST_BYTES:
+        square = job["spec"]["subject"].get("crop", "center") == "center"
+        files, names = prepared(located(folder, source["path"]), side, square=square)
+        if (size := size_of(files)) > MOST_BYTES:
             too_large[called] = size
         maps.append(_config_map(job["metadata"]["name"], pictures.suffix, files))
         job["spec"][section][field] = {"configMap": {"name": maps[-1]["metadata"]["name"]}}

@@ -1,6 +1,7 @@
 """The commands about a cluster against a real API server, without nodes: tests write the statuses that an operator would."""
 
 import json
+import re
 import threading
 import time
 import uuid
@@ -163,8 +164,8 @@ def test_mistakes_are_explained(words: list[str], code: int, said: str, type_: T
 def test_photos_that_do_not_fit_into_a_config_map_are_refused(type_: Type, tmp_path: Path) -> None:
     from PIL import Image
 
-    for number in range(3):
-        noise = [Image.effect_noise((1100, 1100), 200) for _ in range(3)]
+    for number in range(2):
+        noise = [Image.effect_noise((700, 700), 200) for _ in range(3)]
         Image.merge("RGB", noise).save(tmp_path / f"{number}.png")
     photos = [str(path) for path in tmp_path.glob("*.png")]
     said = type_("submit", *photos, "--class=dog", "--model=hf://a/b", code=2).stderr
@@ -327,3 +328,56 @@ def test_what_may_not_be_done_is_named(namespace: Namespace, type_: Type, tmp_pa
     document["users"][0]["user"]["token"] = "wrong"
     file.write_text(yaml.safe_dump(document))
     assert "does not accept the credentials" in type_("list", code=11).stderr
+
+
+def documented_permissions() -> dict[str, list[dict[str, list[str]]]]:
+    """The rules of a Role for each command, from the table in docs/commands.md."""
+    text = (ROOT / "docs" / "commands.md").read_text()
+    rules: dict[str, list[dict[str, list[str]]]] = {}
+    for names, verbs, others in re.findall(r"^\| (`[^|]+`) \| ([a-z, ]+) \|([^|]*)\|$", text, re.MULTILINE):
+        for name in re.findall(r"`(\w+)`", names):
+            workloads = {"apiGroups": ["dreambooth.io"], "resources": ["dreamboothjobs", "dreamboothscenes"]}
+            further = [
+                {"apiGroups": ["", "batch"], "resources": [resource], "verbs": given.strip().split(", ")}
+                for resource, given in re.findall(r"`([a-z/]+)`: ([a-z, ]+)", others)
+            ]
+            inherited = re.match(r" as `(\w+)`", others)
+            rules[name] = [
+                workloads | {"verbs": verbs.split(", ")},
+                *(rules[inherited[1]][1:] if inherited else further),
+            ]
+    return rules
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["list"], 0),
+        (["watch", "failed"], 5),
+        (["describe", "rex"], 0),
+        (["logs", "rex"], 11),
+        (["fetch", "rex"], 11),
+        (["submit", str(PHOTOS), "--class=dog", "--model=embedded://emoji", "--name=tom"], 0),
+        (["suspend", "rex"], 0),
+        (["resume", "rex"], 0),
+        (["retry", "failed"], 0),
+        (["delete", "rex"], 0),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_the_documented_permissions_are_enough(
+    words: list[str], code: int, type_: Type, namespace: Namespace, tmp_path: Path
+) -> None:
+    for name in ("rex", "failed"):
+        type_(*SUBMIT, f"--name={name}")
+    namespace.fail("dbj/failed")
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "ann"}}
+    namespace.kubectl("create", "-f", "-", stdin=json.dumps({**role, "rules": documented_permissions()[words[0]]}))
+    namespace.kubectl("create", "serviceaccount", "ann")
+    namespace.kubectl("create", "rolebinding", "ann", "--role=ann", f"--serviceaccount={namespace.name}:ann")
+    file = tmp_path / "kubeconfig"
+    document = yaml.safe_load(file.read_text())
+    token = namespace.kubectl("create", "token", "ann").strip()
+    document["users"] = [{"name": document["contexts"][0]["context"]["user"], "user": {"token": token}}]
+    file.write_text(yaml.safe_dump(document))
+    assert "permission" not in type_(*words, code=code).stderr
