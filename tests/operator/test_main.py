@@ -92,6 +92,7 @@ def test_a_job_is_created_and_the_operator_stops_gracefully(kubeconfig: Path, na
             await until(has_job(cluster, namespace, "dog"))
             assert await one.get("/healthz") == (200, "ok")
             assert await one.metric("leader") == 1
+            assert await one.metric("api_request_seconds_count") > 1
             one.process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(one.process.wait(), 20) == 0
             await one.said("released the Lease")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from dreambooth_client.session import Session
     from dreambooth_client.workloads import Seen, Target
 
-SECONDS = 1.0
-"""Time between two requests for one workload."""
 TABLE_SECONDS = 2.0
 """Time between two lists."""
 
@@ -50,17 +48,14 @@ def watch(
 
 async def follow(session: "Session", target: "Target") -> "Seen":
     """Shows the progress of a workload until it ends, and returns it."""
-    from dreambooth_client.workloads import read
+    from dreambooth_client.following import followed
 
     shown = Console(stderr=True, highlight=False)
     display = _Bar(shown) if shown.is_terminal else _Lines(shown)
     with display:
-        while True:
-            seen = await read(session, target)
+        async for seen in followed(session, target, lambda text: shown.print(text, markup=False, soft_wrap=True)):
             display.update(seen)
-            if seen.has_ended:
-                return seen
-            await asyncio.sleep(SECONDS)
+    return seen
 
 
 async def _all(session: "Session") -> None:

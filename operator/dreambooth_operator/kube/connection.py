@@ -21,7 +21,11 @@ async def load_configuration(context: str | None = None) -> client.Configuration
             config.load_incluster_config(client_configuration=configuration)
             in_cluster = True
     if not in_cluster:
-        await config.load_kube_config(os.environ.get("KUBECONFIG"), context=context, client_configuration=configuration)
+        loader = await config.load_kube_config(
+            os.environ.get("KUBECONFIG"), context=context, client_configuration=configuration
+        )
+        # Credentials of plugins expire, some after minutes; the loader asks for others only then.
+        configuration.refresh_api_key_hook = loader.load_and_set
     configuration.proxy = configuration.proxy or _proxy(configuration.host)
     # Otherwise, aiohttp reads the proxy from the environment and the file .netrc in a thread for every request.
     configuration.client_session_kwargs = {"trust_env": False}
