@@ -1,10 +1,12 @@
 """`dreambooth logs`: what a trainer has written."""
 
 import sys
+from codecs import getincrementaldecoder
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dreambooth_api.printing import printable
 from dreambooth_cli.cluster.options import Context, Name, Namespace, in_cluster, note, target_or_exit
 
 if TYPE_CHECKING:
@@ -36,9 +38,10 @@ def logs(
             )
         found = pod["metadata"]["name"]
         note(f"log of pod {found}")
+        decoder = getincrementaldecoder("utf-8")("replace")
         async for piece in session.streams.log(session.namespace, found, CONTAINER, follow=follow, tail=tail):
-            # As kubectl: the bytes of the trainer, which has replaced what a terminal would obey.
-            sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
+            # A terminal would obey what an image of somebody else prints.
+            text = printable(decoder.decode(piece)) if sys.stdout.isatty() else piece
+            typer.echo(text, nl=False)
 
     in_cluster(context, namespace, work)
