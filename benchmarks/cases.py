@@ -61,9 +61,9 @@ class Plan:
         """The configuration for the training of a case by this project's trainer, without pictures."""
         sections = self.settings[case.program]
         config = self._config(case, {"training": sections["training"], "prior": sections["prior"]})
-        return config.model_copy(
+        (subject,) = config.all_subjects.values()
+        return config.with_subjects([subject.model_copy(update={"identifier": identifier})]).model_copy(
             update={
-                "subject": config.subject.model_copy(update={"identifier": identifier}),
                 "samples": config.samples.model_copy(update={"prompts": []}),
                 "evaluation": Evaluation(enabled=False),
             }
@@ -71,7 +71,7 @@ class Plan:
 
     def key(self, case: Case) -> str:
         """Digest of the settings that a result comes from."""
-        config = self.evaluation_config(case).model_dump(mode="json", exclude={"subject": {"images"}})
+        config = self.evaluation_config(case).model_dump(mode="json", exclude={"subject": {"images"}, "subjects": True})
         return digest_of([config, self.settings[case.program]])
 
     def _config(self, case: Case, sections: Mapping[str, Mapping[str, Any]]) -> TrainConfig:

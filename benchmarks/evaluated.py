@@ -40,10 +40,10 @@ def run_case(case: Case, plan: Plan, results: Results, script: Path | None, cach
         folder = Path(name)
         run = Run(plan.evaluation_config(case), RunFolder(folder / "evaluated"), cache, Distributed(), Progress())
         # Both programs learn the same identifier: the one of the example's manifest.
-        run.identifier = prepare.prepare(run).identifier
-        command, exported = _training(case, plan, run.identifier, script, cache, folder / "trained")
+        (identifier,) = run.identifiers = prepare.prepare(run).identifiers
+        command, exported = _training(case, plan, identifier, script, cache, folder / "trained")
         finished = run_timed(command, folder / "log")
-        results.add(case, plan.key(case), run.identifier, finished.seconds, evaluate_export(run, exported))
+        results.add(case, plan.key(case), identifier, finished.seconds, evaluate_export(run, exported))
 
 
 def evaluate_export(run: Run, exported: Path) -> FigureValues:
@@ -59,7 +59,7 @@ def evaluate_export(run: Run, exported: Path) -> FigureValues:
         run.free_model()
         return load(source, run.distributed, run.config.training.mixed_precision)
 
-    embeddings, _ = evaluate.embed(run, load_trained)
+    (embeddings,), _ = evaluate.embed(run, load_trained)
     figures = compute(embeddings).model_dump(mode="json")
     return figures | follow_by_kind(embeddings, run.config.evaluation.contexts)
 

@@ -7,8 +7,9 @@ fields with defaults are always there.
 from collections.abc import Mapping, Sequence
 
 from dreambooth_api.cel_parts import Rule, dependent_fields, has_default
-from dreambooth_api.cel_workload import name_rule, with_workload_rules
+from dreambooth_api.cel_workload import IMMUTABLE, name_rule, with_workload_rules
 from dreambooth_api.job import NAME_LENGTH, DreamBoothJobSpec
+from dreambooth_api.prompts import ANY_SUBJECT
 from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, NewClaim
 from dreambooth_api.training import FOLDER_SCHEMES, SINGLE_FILE, Section
 
@@ -16,7 +17,7 @@ FIXED = [
     name
     for name, field in DreamBoothJobSpec.model_fields.items()
     if isinstance(field.annotation, type) and issubclass(field.annotation, Section) and name != "scheduling"
-]
+] + ["subject", "subjects"]
 """The sections of the spec that stay as they were applied."""
 
 _SOURCE = f"self.{{field}}.matches('^({MODEL_SOURCE})$')"
@@ -55,9 +56,32 @@ def _images(pictures: str) -> list[Rule]:
     ]
 
 
+_SUBJECT = [
+    Rule(
+        "self.prompt.contains('{identifier}') && self.prompt.contains('{class}')",
+        'prompt must have both {identifier} and {class}, as in "a {identifier} {class}"',
+    ),
+    Rule(
+        "self.identifier.lowerAscii() != self.class.lowerAscii()",
+        "identifier must be another word than class, or auto",
+    ),
+]
+
 _FURTHER: Mapping[str, Sequence[Rule]] = {
     "": [name_rule(NAME_LENGTH, "pods and a Service are")],
     "spec": [
+        Rule(
+            "has(self.subject) != has(self.subjects)",
+            "either subject or, for several subjects, subjects must be given",
+        ),
+        Rule(
+            "has(self.subject) == has(oldSelf.subject)",
+            f"subject {IMMUTABLE.message}",
+        ),
+        Rule(
+            "!has(self.prior.source) || !has(self.subjects) || self.subjects.all(one, one.class == self.subjects[0].class)",
+            "prior.source has pictures of one class, but the subjects have several. Remove it, or give the subjects one class",
+        ),
         Rule(
             f"self.training.mixedPrecision != 'fp16' || {_at_least('self.deepspeed.zeroStage', 1)}",
             "training.mixedPrecision fp16 needs a deepspeed.zeroStage of at least 1, or auto, since only those scale the loss. "
@@ -104,17 +128,23 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
         Rule(_SOURCE.format(field="encoder"), _SOURCES.format(field="encoder")),
         *dependent_fields("evaluation"),
     ],
-    "spec.subject": [
+    "spec.subject": _SUBJECT,
+    "spec.subject.images": _images("photos"),
+    "spec.subjects": [
         Rule(
-            "self.prompt.contains('{identifier}') && self.prompt.contains('{class}')",
-            'prompt must have both {identifier} and {class}, as in "a {identifier} {class}"',
-        ),
-        Rule(
-            "self.identifier.lowerAscii() != self.class.lowerAscii()",
-            "identifier must be another word than class, or auto",
+            "self.all(one, one.identifier == 'auto' || self.exists_one(other, other.identifier.lowerAscii() == "
+            "one.identifier.lowerAscii()))",
+            "each subject must have another identifier, or auto",
         ),
     ],
-    "spec.subject.images": _images("photos"),
+    "spec.subjects[]": [
+        *_SUBJECT,
+        Rule(
+            f"!(self.name in {list(ANY_SUBJECT)})",
+            "name must be another word than identifier and class, which are placeholders for each subject",
+        ),
+    ],
+    "spec.subjects[].images": _images("photos"),
     "spec.prior.source": _images("class images"),
     "spec.prior": [
         Rule(

@@ -117,15 +117,14 @@ def _existing(spec: dict[str, Any], place: tuple[int | str, ...]) -> tuple[int |
 
 _UNREADABLE_JOB: Mapping[str, Any] = {
     "model": {"source": "unreadable"},
-    "subject": {"class": "subject", "images": {"path": "unreadable"}},
 }
 _UNREADABLE_SCENE: Mapping[str, Any] = {"jobName": "unreadable", "prompts": ["unreadable"]}
 """Fields without which there is no spec."""
 
 
 def _pods_can_read_the_pictures(job: DreamBoothJob) -> Iterator[Problem]:
-    for field, images in {"subject.images": job.spec.subject.images, "prior.source": job.spec.prior.source}.items():
-        if images and images.path is not None:
+    for field, images in job.spec.pictures.items():
+        if images.path is not None:
             remedy = (
                 "Make a ConfigMap of the pictures (kubectl create configmap NAME --from-file=FOLDER) and name it in "
                 f"{field}.configMap, or use persistentVolumeClaim or image"

@@ -5,12 +5,13 @@ rule is skipped; the other rules still apply.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from dreambooth_api.dependent_fields import SWITCHES, Switch
 from dreambooth_api.failures import Problem
-from dreambooth_api.prompts import mentions, words_of
+from dreambooth_api.prompts import ANY_SUBJECT, mentions, placeholders, words_of
 from dreambooth_api.training import (
     EMBEDDED_MODELS,
     FOLDER_SCHEMES,
@@ -21,8 +22,6 @@ from dreambooth_api.training import (
     Subject,
     TrainConfig,
 )
-
-PLACEHOLDERS = {"identifier", "class"}
 
 DEFAULTS: Mapping[str, Any] = TrainConfig.model_construct(
     model=Model.model_construct(), subject=Subject.model_construct(images=Images())
@@ -73,6 +72,22 @@ class Fields:
             node, default = node[name], (default or {}).get(name)
         return node is not None and not _equals_default(node, default)
 
+    def each_subject(self) -> "list[OneSubject]":
+        """The subjects, as far as they are sections."""
+        if (several := self._spec.get("subjects")) is None:
+            several, places = [self._spec.get("subject")], ["subject"]
+        else:
+            several = several if isinstance(several, list) else []
+            places = [f"subjects[{number}]" for number in range(len(several))]
+        return [
+            OneSubject(
+                place,
+                Fields({**self._spec, "subject": one}, {_moved(field, place, "subject") for field in self._invalid}),
+            )
+            for place, one in zip(places, several, strict=True)
+            if isinstance(one, Mapping)
+        ]
+
     def texts(self, path: str) -> list[tuple[str, str]]:
         """Valid entries of a list or mapping of texts, or the one text, each with its path."""
         value = self[path]
@@ -85,6 +100,36 @@ class Fields:
         return [(place, entry) for place, entry in entries if f"spec.{place}" not in self._invalid]
 
 
+class OneSubject(NamedTuple):
+    """A subject of a manifest."""
+
+    place: str
+    """Its field: `subject`, or `subjects[0]` and so on."""
+    fields: Fields
+    """The manifest of a run of this subject alone, as `subject`."""
+
+    @property
+    def name(self) -> str:
+        """Its name among several subjects; empty for the only one."""
+        name = self.fields.get("subject.name") if self.place != "subject" else None
+        return name if isinstance(name, str) else ""
+
+    def placed(self, problems: Iterable[Problem]) -> list[Problem]:
+        """Problems of `fields`, with the fields of the manifest itself."""
+        return [replace(one, field=_moved(one.field, "subject", self.place)) for one in problems]
+
+    def named(self, warnings: Iterable[str]) -> list[str]:
+        """Warnings about the subject, with its name."""
+        return [f"{self.name}: {warning}" if self.name else warning for warning in warnings]
+
+
+def _moved(field: str, place: str, to: str) -> str:
+    """The path of a field in another section, if it is in a section."""
+    section, rest = f"spec.{place}", field.removeprefix(f"spec.{place}")
+    inside = field.startswith(section) and (not rest or rest[0] in ".,[")
+    return f"spec.{to}{rest}" if inside else field
+
+
 def _equals_default(value: Any, default: Any) -> bool:
     """Whether a value, or each part of it that is given, equals the default."""
     if isinstance(value, Mapping) and isinstance(default, Mapping):
@@ -94,7 +139,10 @@ def _equals_default(value: Any, default: Any) -> bool:
 
 def find_contradictions(fields: Fields) -> list[Problem]:
     """All problems that the rules find."""
-    return [problem for rule in RULES for problem in _apply(rule, fields)]
+    found = [problem for rule in RULES for problem in _apply(rule, fields)]
+    for one in fields.each_subject():
+        found += one.placed(problem for rule in SUBJECT_RULES for problem in _apply(rule, one.fields))
+    return found
 
 
 def _apply(rule: "Rule", fields: Fields) -> list[Problem]:
@@ -106,7 +154,7 @@ def _apply(rule: "Rule", fields: Fields) -> list[Problem]:
 
 def _subject_prompt(fields: Fields) -> Iterator[Problem]:
     prompt = fields["subject.prompt"]
-    for name in sorted(PLACEHOLDERS - _names(prompt)):
+    for name in sorted(set(ANY_SUBJECT) - placeholders(prompt)):
         remedy = 'Write both {identifier} and {class}, as in "a {identifier} {class}"'
         yield Problem("spec.subject.prompt", prompt, f"has no {{{name}}}", remedy)
 
@@ -126,7 +174,7 @@ def caption_problems(field: str, caption: str, identifier: str) -> Iterator[Prob
         identifier: the identifier in the manifest.
     """
     yield from stray_placeholders(field, caption)
-    if "identifier" not in _names(caption) and (identifier == "auto" or not mentions(caption, identifier)):
+    if "identifier" not in placeholders(caption) and (identifier == "auto" or not mentions(caption, identifier)):
         remedy = 'Write {identifier}, as in "a {identifier} {class} on a sofa", or remove the caption'
         yield Problem(
             field, caption, "has no {identifier}, so that the photo would not teach who the subject is", remedy
@@ -135,17 +183,24 @@ def caption_problems(field: str, caption: str, identifier: str) -> Iterator[Prob
 
 def _prior_prompt(fields: Fields) -> Iterator[Problem]:
     prompt = fields["prior.prompt"]
-    if "class" not in _names(prompt):
+    if "class" not in placeholders(prompt):
         yield Problem("spec.prior.prompt", prompt, "has no {class}", 'Write {class}, as in "a {class}"')
-    if "identifier" in _names(prompt):
+    if "identifier" in placeholders(prompt):
         message = "has {identifier}, but class images show any member of the class"
         yield Problem("spec.prior.prompt", prompt, message, "Remove {identifier}")
 
 
-def stray_placeholders(field: str, prompt: str) -> Iterator[Problem]:
-    """Problems of a prompt whose braces are not those of `{identifier}` and `{class}`."""
-    remedy = "Use braces for {identifier} and {class} only"
-    if unknown := sorted(_names(prompt) - PLACEHOLDERS):
+def stray_placeholders(field: str, prompt: str, known: Collection[str] = ANY_SUBJECT) -> Iterator[Problem]:
+    """Problems of a prompt whose braces are not those of its placeholders.
+
+    Args:
+        field: where it is.
+        prompt: the prompt.
+        known: the placeholders that it may have.
+    """
+    *others, last = [f"{{{name}}}" for name in known]
+    remedy = f"Use braces for {', '.join(others)} and {last} only"
+    if unknown := sorted(placeholders(prompt) - set(known)):
         shown = ", ".join(f"{{{name}}}" for name in unknown)
         yield Problem(field, prompt, f"has the unknown placeholder {shown}", remedy)
     if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", prompt)):
@@ -160,10 +215,6 @@ def _placeholders_of(path: str) -> "Rule":
     return rule
 
 
-def _names(prompt: str) -> set[str]:
-    return set(re.findall(r"\{([^{}]*)\}", prompt))
-
-
 def _one_source_of(path: str, pictures: str) -> "Rule":
     def rule(fields: Fields) -> Iterator[Problem]:
         sources = ["path", "configMap", "persistentVolumeClaim", "image"]
@@ -174,6 +225,61 @@ def _one_source_of(path: str, pictures: str) -> "Rule":
             yield Problem(f"spec.{path}", given or None, message, remedy)
 
     return rule
+
+
+def _placeholders_of_samples(fields: Fields) -> Iterator[Problem]:
+    names = [one.name for one in fields.each_subject() if one.name]
+    for place, prompt in fields.texts("samples.prompts"):
+        yield from stray_placeholders(f"spec.{place}", prompt, (*ANY_SUBJECT, *names))
+
+
+def _subject_or_subjects(fields: Fields) -> Iterator[Problem]:
+    one, several = [fields[field] is not None and fields.given(field) for field in ("subject", "subjects")]
+    if not several and not fields.each_subject():
+        yield Problem("spec.subject", None, "is missing", "Give subject, or, for several subjects, subjects")
+    if one and several:
+        message = "is given in addition to subject"
+        yield Problem("spec.subjects", [each.name for each in fields.each_subject()], message, "Remove one of them")
+
+
+def _names_of_subjects(fields: Fields) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for one in fields.each_subject():
+        if one.name in ANY_SUBJECT:
+            message = f"is a placeholder for each subject: {{{one.name}}}"
+            yield Problem(f"spec.{one.place}.name", one.name, message, "Choose another name")
+        if one.name and one.name in seen:
+            yield Problem(
+                f"spec.{one.place}.name", one.name, "is the name of another subject too", "Choose another name"
+            )
+        seen.add(one.name)
+
+
+def _identifiers_differ(fields: Fields) -> Iterator[Problem]:
+    words = {
+        one.place: (one.fields.get("subject.identifier"), one.fields.get("subject.class"))
+        for one in fields.each_subject()
+    }
+    seen: set[str] = set()
+    for place, (identifier, _) in words.items():
+        if not isinstance(identifier, str) or identifier == "auto":
+            continue
+        word, field = identifier.lower(), f"spec.{place}.identifier"
+        classes = [class_ for other, (_, class_) in words.items() if other != place and isinstance(class_, str)]
+        if word in seen:
+            yield Problem(field, identifier, "is the identifier of another subject too", "Choose another word, or auto")
+        elif word in words_of(*classes):
+            message = "is also a word of the class of another subject, so it can't mean this subject alone"
+            yield Problem(field, identifier, message, "Choose another word, or auto")
+        seen.add(word)
+
+
+def _one_class_of_own_images(fields: Fields) -> Iterator[Problem]:
+    classes = {str(one.fields.get("subject.class")) for one in fields.each_subject()}
+    if fields["prior.source"] is not None and len(classes) > 1:
+        message = f"are pictures of one class, but the subjects have several: {', '.join(sorted(classes))}"
+        remedy = "Remove it, so that all class images are generated, or give the subjects one class"
+        yield Problem("spec.prior.source", None, message, remedy)
 
 
 def _identifier_is_no_word(fields: Fields) -> Iterator[Problem]:
@@ -316,12 +422,13 @@ RULES: list[Rule] = [
     _needs_hub("tokenSecret"),
     _configuration,
     _variant,
-    _one_source_of("subject.images", "photos"),
+    _subject_or_subjects,
+    _names_of_subjects,
+    _identifiers_differ,
     _one_source_of("prior.source", "class images"),
-    _identifier_is_no_word,
-    *map(_placeholders_of, ["subject.prompt", "prior.prompt", "samples.prompts"]),
-    _subject_prompt,
-    _captions,
+    _one_class_of_own_images,
+    _placeholders_of("prior.prompt"),
+    _placeholders_of_samples,
     _prior_prompt,
     _warm_up,
     _steps_to_choose_from,
@@ -332,3 +439,13 @@ RULES: list[Rule] = [
     _dora_of_text_encoder,
     _dora_for_comfyui,
 ]
+"""Rules of a manifest."""
+
+SUBJECT_RULES: list[Rule] = [
+    _one_source_of("subject.images", "photos"),
+    _identifier_is_no_word,
+    _placeholders_of("subject.prompt"),
+    _subject_prompt,
+    _captions,
+]
+"""Rules of the manifest of a run of one subject, which apply to each subject."""

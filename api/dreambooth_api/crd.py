@@ -41,8 +41,8 @@ KEPT = {
 """What pydantic's schema and a structural one have in common."""
 CATEGORY = "dreambooth"
 """`kubectl get dreambooth` lists all kinds. They are not in the category `all`, whose kinds belong to Kubernetes itself."""
-LIST_KEYS = {"conditions": "type", "attempts": "number"}
-"""Lists of the status whose entries have a name each."""
+LIST_KEYS = {"status.conditions": "type", "status.attempts": "number", "spec.subjects": "name"}
+"""Lists whose entries have a name each, by their paths."""
 
 
 Column = tuple[str, str, str, int, str]
@@ -275,7 +275,7 @@ def _children(target: Mapping[str, Any], source: _Source, path: str) -> dict[str
         required = {"required": list(target["required"])} if target.get("required") else {}
         return {"properties": properties, **required}
     if "items" in target:
-        key = LIST_KEYS.get(path.rpartition(".")[2]) if path.startswith("status.") else None
+        key = LIST_KEYS.get(path)
         names = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]} if key else {}
         return {"items": _structural(target["items"], source, f"{path}[]"), **names}
     if entry := entry_of(target):

@@ -37,14 +37,14 @@ def resolved(config: TrainConfig, folder: Path) -> TrainConfig:
     def pictures(images: Images) -> Images:
         return images.model_copy(update={"path": str(located(folder, images.path)) if images.path else None})
 
-    subject, prior, model, evaluation = config.subject, config.prior, config.model, config.evaluation
+    prior, model, evaluation = config.prior, config.model, config.evaluation
+    subjects = [one.model_copy(update={"images": pictures(one.images)}) for one in config.all_subjects.values()]
     # A single file's configuration may be the name of a hub repository, which looks like a path.
     base = (
         str(located(folder, model.config)) if model.config and located(folder, model.config).exists() else model.config
     )
-    return config.model_copy(
+    return config.with_subjects(subjects).model_copy(
         update={
-            "subject": subject.model_copy(update={"images": pictures(subject.images)}),
             "prior": prior.model_copy(update={"source": pictures(prior.source)}) if prior.source else prior,
             "model": model.model_copy(update={"source": source(model.source), "config": base}),
             "evaluation": evaluation.model_copy(update={"encoder": source(evaluation.encoder)}),

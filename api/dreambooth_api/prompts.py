@@ -1,12 +1,54 @@
 """What prompts are made of: placeholders and words."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+ANY_SUBJECT = ("identifier", "class")
+"""Placeholders for the words of any subject."""
+
+
+class Words(NamedTuple):
+    """The words that mean a subject."""
+
+    identifier: str
+    class_: str
+    name: str = ""
+    """Its name among several subjects."""
+
+    def __str__(self) -> str:
+        """The words as they stand in a prompt."""
+        return f"{self.identifier} {self.class_}"
 
 
 def fill(prompt: str, *, identifier: str, class_: str) -> str:
     """A prompt with its placeholders `{identifier}` and `{class}` replaced."""
     return prompt.format_map({"identifier": identifier, "class": class_})
+
+
+def fill_for_each(prompt: str, subjects: Sequence[Words]) -> list[str]:
+    """The prompts that a prompt with placeholders stands for.
+
+    With `{identifier}` or `{class}`, these are prompts of all subjects. `{name}` stands for the words of the subject of that
+    name.
+
+    Args:
+        prompt: the prompt.
+        subjects: the words of one or more subjects.
+    """
+    named = {one.name: str(one) for one in subjects}
+    each = subjects if placeholders(prompt) & set(ANY_SUBJECT) else subjects[:1]
+    return [prompt.format_map({**named, "identifier": one.identifier, "class": one.class_}) for one in each]
+
+
+def placeholders(prompt: str) -> set[str]:
+    """What stands in braces in a prompt."""
+    return set(re.findall(r"\{([^{}]*)\}", prompt))
+
+
+def enumerated(words: Iterable[str]) -> str:
+    """The distinct ones of some words, with commas."""
+    return ", ".join(dict.fromkeys(words))
 
 
 def end_of_mention(text: str, name: str) -> int | None:
@@ -22,7 +64,7 @@ def mentions(text: str, name: str) -> bool:
 
 def words_of(*texts: str) -> set[str]:
     """The words of some texts, in lower case; placeholders are none."""
-    return {word for text in texts for word in re.findall(r"\w+", re.sub(r"\{\w*\}", " ", text.lower()))}
+    return {word for text in texts for word in re.findall(r"\w+", re.sub(r"\{[-\w]*\}", " ", text.lower()))}
 
 
 def read_length(prompt: str, spans: Sequence[tuple[int, int]], room: int) -> int:

@@ -4,6 +4,7 @@ Read by the trainer (as JSON), by the command line, and by the operator as a par
 without torch.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -11,7 +12,8 @@ from pydantic import Field
 
 from dreambooth_api.contradictions import stray_placeholders
 from dreambooth_api.failures import Problem
-from dreambooth_api.training import DenoisingSteps, GuidanceScale, Sampler, Scheduler, Section
+from dreambooth_api.prompts import ANY_SUBJECT, placeholders
+from dreambooth_api.training import SUBJECT_NAME, DenoisingSteps, GuidanceScale, Sampler, Scheduler, Section
 from dreambooth_api.validation import check_fields
 
 LONGEST_PROMPT = 2000
@@ -49,7 +51,9 @@ class Scene(Section):
     """What to generate."""
 
     prompts: Annotated[list[ScenePrompt], Field(min_length=1, max_length=50)]
-    """Prompts of the pictures. `{identifier}` and `{class}` stand for those of the run, here and in `negativePrompt`."""
+    """Prompts of the pictures. `{identifier}` and `{class}` stand for those of the run, here and in `negativePrompt`. If the
+    run has several subjects, write their names instead: `{name}` stands for the identifier and the class of the subject of
+    that name."""
     negative_prompt: Annotated[str, Field(max_length=LONGEST_PROMPT)] = ""
     """What guidance moves the pictures away from; it needs a guidance scale above 1."""
     per_prompt: Annotated[int, Field(ge=1, le=10_000)] = 4
@@ -95,16 +99,31 @@ def scene_contradictions(data: Any, known: Sequence[Problem]) -> list[Problem]:
 def _contradictions(data: Mapping[str, Any], invalid: set[str]) -> Iterator[Problem]:
     negative = data.get("negativePrompt")
     prompts = data.get("prompts")
-    texts = {
-        f"spec.prompts[{number}]": text for number, text in enumerate(prompts if isinstance(prompts, list) else ())
-    }
-    texts["spec.negativePrompt"] = negative
-    for field, text in texts.items():
+    for field, text in _texts(prompts if isinstance(prompts, list) else (), negative).items():
         if isinstance(text, str) and field not in invalid:
-            yield from stray_placeholders(field, text)
+            # Whether the run has a subject of that name is checked when the run is known.
+            names = (name for name in placeholders(text) if re.fullmatch(SUBJECT_NAME, name))
+            yield from stray_placeholders(field, text, [*ANY_SUBJECT, *names])
     sampler = data.get("sampler")
     if negative and isinstance(sampler, Mapping) and sampler.get("guidanceScale") == 1:
         yield negative_prompt_without_guidance(negative)
+
+
+def _texts(prompts: Sequence[Any], negative: Any) -> dict[str, Any]:
+    return {f"spec.prompts[{number}]": text for number, text in enumerate(prompts)} | {"spec.negativePrompt": negative}
+
+
+def unknown_subjects(scene: Scene, names: Sequence[str]) -> list[Problem]:
+    """Problems of placeholders that name no subject of the run.
+
+    Args:
+        scene: the scene.
+        names: the names of the subjects; none if the run has only one.
+    """
+    texts = _texts(scene.prompts, scene.negative_prompt)
+    return [
+        problem for field, text in texts.items() for problem in stray_placeholders(field, text, names or ANY_SUBJECT)
+    ]
 
 
 def negative_prompt_without_guidance(negative_prompt: str) -> Problem:

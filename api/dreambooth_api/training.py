@@ -4,7 +4,8 @@ Read by the trainer (as TrainConfig JSON), by the command line (as the `spec` of
 embeds these very models. Pydantic only: importing this module must stay possible without torch.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -13,6 +14,9 @@ DEFAULT_LEARNING_RATE = {"full": 5e-6, "lora": 1e-4}
 """Learning rate where none is given, by method: for `full` that of the DreamBooth paper for Stable Diffusion
 (arXiv:2208.12242, section 4), for `lora` the one that diffusers documents for its DreamBooth LoRA script."""
 
+SUBJECT_NAME = "[a-z]([-a-z0-9]*[a-z0-9])?"
+"""A label of RFC 1035."""
+SubjectName = Annotated[str, Field(min_length=1, max_length=40, pattern=f"^{SUBJECT_NAME}$")]
 LONGEST_PROMPT = 500
 Prompt = Annotated[str, Field(min_length=1, max_length=LONGEST_PROMPT)]
 Word = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\s{}][^{}\n]*$")]
@@ -120,11 +124,11 @@ class Images(Section):
 
 
 class Subject(Section):
-    """The subject that the model learns."""
+    """A subject that the model learns."""
 
     class_: Annotated[Word, Field(alias="class")]
     """The coarse class noun that the subject belongs to, in the base model's words: `dog`, `backpack`, `toy`."""
-    identifier: Annotated[str, Field(pattern=r"^(auto|[^\s{}]{1,40})$")] = "auto"
+    identifier: Annotated[str, Field(max_length=40, pattern=r"^(auto|[^\s{}]{1,40})$")] = "auto"
     """The rare word that names this subject; `auto` picks a rare token of the base model's tokenizer."""
     images: Images
     """The photos: three to five are the usual number."""
@@ -143,6 +147,27 @@ class Subject(Section):
     """Use of masks: of transparent parts of photos, and of pictures `photo.mask.png`, which are white where the subject
     is. `loss`: they weight the loss of their photos, so that the background is not learned. Grey counts in part."""
 
+    @property
+    def called(self) -> str:
+        """Its name among several subjects; empty for the only one of a run."""
+        return ""
+
+
+class NamedSubject(Subject):
+    """One of several subjects that the model learns."""
+
+    name: SubjectName
+    """Name of the subject in prompts, folders, figures and messages: lower-case letters, digits and hyphens, a letter
+    first. In a prompt, `{rex}` stands for the identifier and the class of the subject `rex`."""
+
+    @property
+    def called(self) -> str:
+        """Its name."""
+        return self.name
+
+
+MOST_SUBJECTS = 8
+"""Subjects of a run."""
 
 Scheduler = Literal["ddpm", "euler-ancestral", "ddim", "dpm-solver++"]
 DenoisingSteps = Annotated[int, Field(ge=1, le=1000)]
@@ -169,12 +194,13 @@ class Prior(Section):
     weight: Annotated[float, Field(ge=0, le=100)] = 1.0
     """Weight of the class loss (lambda of the paper)."""
     images: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Number of class images."""
+    """Number of class images, for each class of the subjects."""
     prompt: Prompt = "a {class}"
     """Prompt of the class images."""
     source: Images | None = None
     """Own pictures of the class, which are used instead of generated ones with `prompt`. If there are fewer than needed, the
-    others are generated. The share with the empty prompt is always generated. Default: none."""
+    others are generated. The share with the empty prompt is always generated. All subjects must have one class. Default:
+    none."""
     unconditional_share: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     """Share of the images that are generated, and learned, with the empty prompt. They preserve the unconditional
     prediction, which classifier-free guidance uses, and what the model knows about other classes."""
@@ -283,8 +309,8 @@ class Training(Section):
     stopping: Literal["last", "best"] = "last"
     """The step whose weights become the model. `best`: all steps are trained, and then the weights after two, three
     and four quarters of them are compared by figures of the evaluation. Of those whose PRES, DIV and FOLLOW are within bounds,
-    the first is chosen whose SUBJ is within .01 of the highest. Until then, the weights take 12 bytes for each trained
-    parameter."""
+    the first is chosen whose SUBJ is within .01 of the highest. With several subjects, the figures of the weakest one count.
+    Until then, the weights take 12 bytes for each trained parameter."""
     method: Literal["full", "lora"] = "full"
     """`full` trains all weights of the denoiser, `lora` trains low-rank adapters of it."""
     lora: Lora = Lora()
@@ -342,7 +368,8 @@ class Samples(Section):
         "a {identifier} {class} in the snow",
         "a {identifier} {class} on a purple background",
     ]
-    """Prompts of the pictures."""
+    """Prompts of the pictures. With several subjects, `{name}` stands for the identifier and the class of the subject of that
+    name, and a prompt with `{identifier}` or `{class}` is used for each subject."""
     per_prompt: Annotated[int, Field(ge=1, le=64)] = 4
     """Pictures of each prompt."""
     scheduler: Scheduler = "dpm-solver++"
@@ -384,7 +411,7 @@ class Evaluation(Section):
         "guitar",
         "train",
     ]
-    """Classes that the training must not change; the subject's own class is left out."""
+    """Classes that the training must not change; the classes of the subjects are left out."""
     per_prompt: Annotated[int, Field(ge=2, le=256)] = 4
     """Pictures of each prompt."""
 
@@ -404,7 +431,11 @@ class TrainConfig(Section):
     """All settings of a run."""
 
     model: Model
-    subject: Subject
+    subject: Subject | None = None
+    """The subject that the model learns. Either this or `subjects` must be given."""
+    subjects: Annotated[list[NamedSubject], Field(min_length=2, max_length=MOST_SUBJECTS)] | None = None
+    """Several subjects that the model learns together, instead of `subject`. Each has the same share of the training, whatever
+    the number of its photos. Subjects of one class share its class images. Default: none."""
     prior: Prior = Prior()
     training: Training = Training()
     deepspeed: DeepSpeed = DeepSpeed()
@@ -414,6 +445,35 @@ class TrainConfig(Section):
     output: Output = Output()
 
     @property
+    def all_subjects(self) -> dict[str, Subject]:
+        """The subjects by their fields: `subject`, or `subjects[0]` and so on."""
+        if self.subject:
+            return {"subject": self.subject}
+        return {f"subjects[{number}]": one for number, one in enumerate(self.subjects or ())}
+
+    def with_subjects(self, subjects: Sequence[Subject]) -> Self:
+        """These settings with other settings of the subjects, given in the order of `all_subjects`."""
+        if self.subject:
+            return self.model_copy(update={"subject": subjects[0]})
+        return self.model_copy(update={"subjects": list(subjects)})
+
+    @property
+    def pictures(self) -> dict[str, Images]:
+        """Where photos and own class images are, by the fields."""
+        photos = {f"{place}.images": one.images for place, one in self.all_subjects.items()}
+        return photos | ({"prior.source": self.prior.source} if self.prior.source else {})
+
+    @property
+    def classes(self) -> list[str]:
+        """The distinct classes of the subjects."""
+        return list(dict.fromkeys(one.class_ for one in self.all_subjects.values()))
+
+    @property
+    def class_images(self) -> int:
+        """Class images of the run."""
+        return self.prior.images * len(self.classes) if self.prior.enabled else 0
+
+    @property
     def other_classes(self) -> list[str]:
-        """Classes of the evaluation without the subject's own."""
-        return [name for name in self.evaluation.other_classes if name != self.subject.class_]
+        """Classes of the evaluation without those of the subjects."""
+        return [name for name in self.evaluation.other_classes if name not in self.classes]

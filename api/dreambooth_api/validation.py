@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from dreambooth_api.contradictions import Fields, find_contradictions
+from dreambooth_api.contradictions import Fields, OneSubject, find_contradictions
 from dreambooth_api.failures import Problem
 from dreambooth_api.files import located
 from dreambooth_api.model_families import find_unsupported
@@ -121,11 +121,13 @@ def _fields(spec: Mapping[str, Any], known: Sequence[Problem]) -> Fields:
 def _check_files(fields: Fields, folder: Path, inspections: Inspections) -> tuple[list[Problem], list[str]]:
     problems, warnings = list(_check_models(fields, folder)), []
     for field, inspect in inspections.items():
-        path = fields.get(field)
-        if path is not None:
-            found, notes = inspect(located(folder, path), fields)
-            problems += found
-            warnings += notes
+        whole = [OneSubject("subject", fields)]
+        for one in fields.each_subject() if field.startswith("subject.") else whole:
+            path = one.fields.get(field)
+            if path is not None:
+                found, notes = inspect(located(folder, path), one.fields)
+                problems += one.placed(found)
+                warnings += one.named(notes)
     return problems, warnings
 
 

@@ -1,7 +1,7 @@
 """Reads manifests as kubectl does, and reports everything that is wrong with one; used by `validate` and `run`."""
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.files import resolved
 from dreambooth_api.job import KIND, DreamBoothJob
-from dreambooth_api.training import TrainConfig
+from dreambooth_api.training import MOST_SUBJECTS, TrainConfig
 from dreambooth_api.validation import check_contradictions, check_fields, check_files_of
 from dreambooth_api.workload import API_VERSION
 from dreambooth_cli.config_map import photos_of, unpacked
@@ -25,8 +25,9 @@ from dreambooth_trainer.data.folder import read_folder
 from dreambooth_trainer.data.identifier import identify
 from dreambooth_trainer.data.own_class_images import INSPECTIONS, find_photos_of_the_subject
 from dreambooth_trainer.data.personalised import KnownSubject, identifier_warnings, known_subjects
+from dreambooth_trainer.data.photos import find_shared_photos
 from dreambooth_trainer.data.prompts import check, prompts_of
-from dreambooth_trainer.run import default_cache
+from dreambooth_trainer.run import default_cache, words_of_subjects
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,20 @@ def read_job(documents: list[Any] | Problem, file: Path) -> Manifest | list[Prob
     config = resolved(job.spec.train_config, file.parent)
     known = known_subjects(config.model.source)
     too_long, notes = _check_words(config, known)
-    if problems := [*missing, *check_cluster_sections(job), *find_photos_of_the_subject(config), *too_long]:
+    if problems := [
+        *missing,
+        *check_cluster_sections(job),
+        *find_photos_of_the_subject(config),
+        *find_shared_photos(config),
+        *too_long,
+    ]:
         return problems
-    return Manifest(job, config, [*warnings, *identifier_warnings(known, config.subject), *notes])
+    of_words = [
+        warning
+        for one, subject in zip(_fields(config).each_subject(), config.all_subjects.values(), strict=True)
+        for warning in one.named(identifier_warnings(known, subject))
+    ]
+    return Manifest(job, config, [*warnings, *of_words, *notes])
 
 
 def _check_words(config: TrainConfig, known: Sequence[KnownSubject]) -> tuple[list[Problem], list[str]]:
@@ -87,30 +99,40 @@ def _check_words(config: TrainConfig, known: Sequence[KnownSubject]) -> tuple[li
     if tokenizer is None:
         return [], []
     captions = _captions_of(config)
-    texts = [*captions.values(), *(one.identifier for one in known)]
+    texts = [*(text for of_photos in captions for text in of_photos.values()), *(one.identifier for one in known)]
     try:
-        identifier = identify(config, tokenizer.vocabulary, tokenizer.words_to_ids, texts).identifier
+        findings = identify(config, tokenizer.vocabulary, tokenizer.words_to_ids, texts)
     except InvalidConfig as failure:
         return list(failure.problems), []
-    problems, cut = check(prompts_of(config, identifier, captions), tokenizer.read_length)
-    return problems, [*class_warnings(config.subject.class_, tokenizer.words_to_ids), *cut]
+    words = words_of_subjects(config, [one.identifier for one in findings])
+    problems, cut = check(prompts_of(config, words, captions), tokenizer.read_length)
+    return problems, [*(note for one in config.classes for note in class_warnings(one, tokenizer.words_to_ids)), *cut]
 
 
-def _captions_of(config: TrainConfig) -> Mapping[str, str]:
-    """The captions of the photos, those in the manifest if the photos are not at hand; none if one of them is wrong."""
-    folder = config.subject.images.path
-    if folder is None:
-        return config.subject.captions
-    captions = read_captions(read_folder(Path(folder)), Fields(config.model_dump(by_alias=True), ()))
-    return {} if captions.problems else captions.by_photo
+def _captions_of(config: TrainConfig) -> list[Mapping[str, str]]:
+    """The captions of the photos of each subject, those in the manifest if the photos are not at hand; none if one of them is
+    wrong."""
+    found: list[Mapping[str, str]] = []
+    for one, subject in zip(_fields(config).each_subject(), config.all_subjects.values(), strict=True):
+        if subject.images.path is None:
+            found.append(subject.captions)
+        else:
+            captions = read_captions(read_folder(Path(subject.images.path)), one.fields)
+            found.append({} if captions.problems else captions.by_photo)
+    return found
+
+
+def _fields(config: TrainConfig) -> Fields:
+    return Fields(config.model_dump(by_alias=True), ())
 
 
 def with_pictures_at_hand(document: dict[Any, Any], documents: list[Any]) -> tuple[dict[Any, Any], list[Problem]]:
     """The manifest with folders of pictures instead of ConfigMaps that stand in the same file, and what is wrong with these."""
     problems: list[Problem] = []
-    for section, field in (("subject", "images"), ("prior", "source")):
+    subjects: list[tuple[str | int, ...]] = [("subjects", number, "images") for number in range(MOST_SUBJECTS)]
+    for place in [("subject", "images"), *subjects, ("prior", "source")]:
         try:
-            (name,) = document["spec"][section][field]["configMap"].values()
+            (name,) = _at(document, place)["configMap"].values()
         except (LookupError, TypeError, AttributeError, ValueError):
             continue
         pictures, wrong = photos_of(documents, name)
@@ -119,10 +141,18 @@ def with_pictures_at_hand(document: dict[Any, Any], documents: list[Any]) -> tup
             cache = default_cache()
             folder = unpacked(pictures, cache / "photos" if cache else None)
             document = deepcopy(document)
-            source = document["spec"][section][field]
+            source = _at(document, place)
             del source["configMap"]
             source["path"] = str(folder)
     return document, problems
+
+
+def _at(document: dict[Any, Any], place: Iterable[str | int]) -> Any:
+    """A field of the spec of a manifest."""
+    node: Any = document["spec"]
+    for part in place:
+        node = node[part]
+    return node
 
 
 def documents_of(file: Path) -> list[Any] | Problem:

@@ -62,8 +62,8 @@ def run(
 
 def out_of_reach(config: "TrainConfig") -> Iterator[Problem]:
     """What only a cluster has."""
-    for field, images in {"subject.images": config.subject.images, "prior.source": config.prior.source}.items():
-        if images and images.path is None:
+    for field, images in config.pictures.items():
+        if images.path is None:
             source = next(name for name in ("config_map", "persistent_volume_claim", "image") if getattr(images, name))
             remedy = (
                 f"Give {field}.path, or append the ConfigMap to the file (kubectl create configmap NAME "

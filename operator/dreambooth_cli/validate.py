@@ -55,9 +55,12 @@ def _say_what_is_valid(file: Path, manifest: "Manifest") -> None:
     lora = spec.training.lora
     kind = "DoRA" if lora.use_dora else "LoRA"
     denoiser = "all weights" if spec.training.method == "full" else f"{kind} of rank {lora.rank}"
-    prior = f"{spec.prior.images} class images" if spec.prior.enabled else "no class images"
+    prior = f"{spec.class_images} class images" if spec.prior.enabled else "no class images"
+    subjects = " and ".join(
+        f"the {one.class_} {one.called}" if one.called else f"a {one.class_}" for one in spec.all_subjects.values()
+    )
     say(
-        f"{file} is valid: {manifest.job.metadata.name}, a {spec.subject.class_} on {spec.model.source}, "
+        f"{file} is valid: {manifest.job.metadata.name}, {subjects} on {spec.model.source}, "
         f"{spec.training.steps} steps of {denoiser}, {prior}"
     )
 

@@ -48,10 +48,10 @@ def test_what_is_not_given_is_as_in_the_samples() -> None:
             {"prompts": []},
             "spec.prompts: [] should have at least 1 item after validation, not 0. Give a list of 1 to 50 entries.",
         ),
-        ({"prompts": ["a {klass}"]}, "spec.prompts[0]: 'a {klass}' has the unknown placeholder {klass}."),
+        ({"prompts": ["a {Klass}"]}, "spec.prompts[0]: 'a {Klass}' has the unknown placeholder {Klass}."),
         ({"prompts": ["a dog", "a {class"]}, "spec.prompts[1]: 'a {class' has an unmatched brace."),
         ({"prompts": ["a" * 2001]}, "Give text of 1 to 2000 characters."),
-        ({"negativePrompt": "{klass}"}, "spec.negativePrompt: '{klass}' has the unknown placeholder {klass}."),
+        ({"negativePrompt": "{Klass}"}, "spec.negativePrompt: '{Klass}' has the unknown placeholder {Klass}."),
         ({"perPrompt": 0}, "spec.perPrompt: 0 should be greater than or equal to 1. Give a whole number, at least 1"),
         ({"seed": -1}, "spec.seed: -1 should be greater than or equal to 0."),
         ({"sampler": {"steps": 0}}, "spec.sampler.steps: 0 should be greater than or equal to 1."),
@@ -74,7 +74,7 @@ def test_a_mistake_names_field_value_and_remedy(changes: dict[str, Any], said: s
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
-    said = complaints(prompts=["a {klass}", ""], seed=-1, negativePrompt="{")
+    said = complaints(prompts=["a {Klass}", ""], seed=-1, negativePrompt="{")
     assert [one.partition(":")[0] for one in said] == [
         *("spec.prompts[1]", "spec.seed", "spec.prompts[0]", "spec.negativePrompt"),
     ]

@@ -212,6 +212,65 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
+REX = {"name": "rex", "class": "dog", "identifier": "sks", "images": {"path": "rex"}}
+TOM = {"name": "tom", "class": "cat", "images": {"path": "tom"}}
+# The same of several subjects: changes of the second one, and of the spec.
+OF_SEVERAL: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
+    ({}, {"subject": SOUND["subject"]}, "subjects", "is given in addition to subject. Remove one of them"),
+    ({"name": "rex"}, {}, "subjects[1].name", "is the name of another subject too"),
+    ({"name": "class"}, {}, "subjects[1].name", "is a placeholder for each subject: {class}"),
+    ({"identifier": "SKS"}, {}, "subjects[1].identifier", "is the identifier of another subject too"),
+    ({"identifier": "dog"}, {}, "subjects[1].identifier", "a word of the class of another subject"),
+    ({"identifier": "cat"}, {}, "subjects[1].identifier", "is also a word of the class"),
+    ({"prompt": "a {class}"}, {}, "subjects[1].prompt", "has no {identifier}"),
+    ({"images": {}}, {}, "subjects[1].images", "has no source of the photos"),
+    ({"captions": {"1.jpg": "a cat"}}, {}, "subjects[1].captions.1.jpg", "has no {identifier}"),
+    (
+        {},
+        {"samples": {"prompts": ["{rex} and {max}"]}},
+        "samples.prompts[0]",
+        "Use braces for {identifier}, {class}, {rex} and {tom}",
+    ),
+    ({}, {"prior": {"prompt": "a {class} with {rex}"}}, "prior.prompt", "unknown placeholder {rex}"),
+    ({}, {"prior": {"source": {"path": "dogs"}}}, "prior.source", "but the subjects have several: cat, dog"),
+]
+
+
+@pytest.mark.parametrize(("second", "spec", "path", "words"), OF_SEVERAL)
+def test_contradictions_of_several_subjects(
+    second: dict[str, Any], spec: dict[str, Any], path: str, words: str
+) -> None:
+    manifest = {"model": SOUND["model"], "subjects": [REX, {**TOM, **second}], **spec}
+    for further in ({}, {"checkpoints": {"keep": 0}}):
+        _, problems = check_settings({**manifest, **further})
+        assert any(
+            problem.field == f"spec.{path}" and words in f"{problem.message}. {problem.remedy}" for problem in problems
+        )
+
+
+def test_several_subjects() -> None:
+    manifest = {"model": SOUND["model"], "subjects": [REX, TOM, {**TOM, "name": "tiger-2"}]}
+    config, problems = check_settings({**manifest, "samples": {"prompts": ["{rex}, {tom} and {tiger-2}"]}})
+    assert problems == []
+    assert config is not None
+    assert list(config.all_subjects) == ["subjects[0]", "subjects[1]", "subjects[2]"]
+    assert [one.called for one in config.all_subjects.values()] == ["rex", "tom", "tiger-2"]
+    assert (config.classes, config.class_images) == (["dog", "cat"], 400)
+    assert "cat" not in config.other_classes
+
+
+def test_a_subject_is_required() -> None:
+    _, problems = check_settings({"model": SOUND["model"]})
+    assert [(problem.field, problem.message) for problem in problems] == [("spec.subject", "is missing")]
+
+
+@pytest.mark.parametrize("broken", [3, "rex", {"name": 3}, [3], [], [{}, {}], [REX, 3], [REX, {**TOM, "captions": 3}]])
+def test_broken_subjects_are_reported(broken: Any) -> None:
+    _, problems = check_settings({"model": SOUND["model"], "subjects": broken})
+    assert problems
+    assert all(problem.field.startswith("spec.subjects") for problem in problems)
+
+
 @pytest.mark.parametrize(("changes", "path", "words"), TOGETHER, ids=[f"{row[1]}-{row[2]}" for row in TOGETHER])
 def test_contradictions_are_reported_with_other_problems(
     changes: dict[str, Any], path: str, words: str, photos: Path

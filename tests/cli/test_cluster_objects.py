@@ -112,7 +112,7 @@ def test_a_valid_scene() -> None:
     [
         ("beach}", "a-scene-with-a-name-that-is-longer-than-its-pods-allow}", "metadata.name"),
         ("  jobName: rex\n", "", "spec.jobName"),
-        ("{class}", "{subject}", "spec.prompts[0]"),
+        ("{class}", "{Subject}", "spec.prompts[0]"),
         ("  jobName", "  prompt: a\n  jobName", "spec.prompt: 'a'"),
         ("  jobName", "  resources: {nodes: 2}\n  jobName", "spec.resources.nodes"),
     ],

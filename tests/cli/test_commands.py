@@ -506,7 +506,7 @@ def test_generate_writes_pictures_of_a_finished_run(
     [
         ("nowhere", "a dog", 2, "does not exist"),
         (".", "a dog", 2, "is no folder of a run"),
-        ("run", "a {klass}", 2, "PROMPT: 'a {klass}' has the unknown placeholder {klass}"),
+        ("run", "a {Klass}", 2, "PROMPT: 'a {Klass}' has the unknown placeholder {Klass}"),
         ("run", "fail", 4, "PROMPT fails"),
     ],
 )

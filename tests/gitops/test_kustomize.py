@@ -17,8 +17,10 @@ CONFIGURATION = ROOT / "docs" / "gitops" / "name-references.yaml"
 PAGE = Path("docs/gitops.md")
 NAMES = "name", "Name", "Names", "runtime"
 """What the names of fields end with that may name another object."""
-OTHER = {"spec/resources/gpuResourceName", "spec/schedulerName"}
+OTHER = {"spec/resources/gpuResourceName", "spec/schedulerName", "spec/subjects/name", "spec/env/name"}
 """Fields that name something else than an object."""
+LISTS = {"subjects"}
+"""Names of lists of sections."""
 KINDS = {
     "ConfigMap": "v1",
     "DreamBoothJob": "dreambooth.io/v1alpha1",
@@ -44,7 +46,7 @@ def paths(schema: Mapping[str, Any], path: str) -> Iterator[str]:
     """Paths of all fields of a schema."""
     for name, child in schema.get("properties", {}).items():
         yield f"{path}/{name}"
-        yield from paths(child, f"{path}/{name}")
+        yield from paths(child.get("items", child), f"{path}/{name}")
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.kind)
@@ -54,13 +56,16 @@ def test_every_field_that_names_an_object_is_listed(resource: Any) -> None:
     assert fields == {path for kind, path, _ in references() if kind == resource.kind}
 
 
-def with_value(path: list[str], value: Any) -> dict[str, Any]:
-    return {path[0]: with_value(path[1:], value)} if path else value
+def with_value(path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    inner = with_value(path[1:], value)
+    return {path[0]: [inner] if path[0] in LISTS else inner}
 
 
 def at(item: Any, path: str) -> Any:
     for name in path.split("/"):
-        item = item[name]
+        item = item[name][0] if name in LISTS else item[name]
     return item
 
 

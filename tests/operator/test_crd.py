@@ -23,7 +23,29 @@ from tests.docs.written import commands
 from tests.operator.clusters import applied_job, with_cluster
 from tests.operator.pieces import preferred_nodes, required_nodes
 
+
+def subjects(**second: Any) -> list[dict[str, Any]]:
+    """Two subjects, the second one with other fields."""
+    images = {"configMap": {"name": "photos"}}
+    first = {"name": "rex", "class": "dog", "identifier": "sks", "images": images}
+    return [first, {"name": "tom", "class": "cat", "images": images, **second}]
+
+
 WRONG: list[tuple[str, Any, str]] = [
+    ("subjects", subjects()[:1], "at least 2 items"),
+    (
+        "subjects",
+        [{**subjects()[0], "name": f"dog-{number}", "identifier": "auto"} for number in range(9)],
+        "at most 8 items",
+    ),
+    ("subjects", subjects(name="rex"), "Duplicate value"),
+    ("subjects", subjects(name="Tom"), "should match"),
+    ("subjects", subjects(name="class"), "placeholders for each subject"),
+    ("subjects", subjects(identifier="SKS"), "another identifier"),
+    ("subjects", subjects(identifier="cat"), "another word than class"),
+    ("subjects", subjects(prompt="a {identifier}"), "{identifier} and {class}"),
+    ("subjects", subjects(images={"path": "photos"}), "pods can't see"),
+    ("subjects", subjects(images={}), "exactly one of"),
     ("subject.images", {}, "exactly one of"),
     ("subject.images", {"configMap": {"name": "a"}, "image": {"reference": "b"}}, "exactly one of"),
     ("subject.images", {"path": "photos"}, "pods can't see"),
@@ -153,12 +175,16 @@ SOUND: list[tuple[str, Any]] = [
     ("subject", {**SUBJECT, "identifier": "Sks", "captions": {"1.jpg": "a sks dog"}, "captionDropout": 0.5}),
     ("subject.mask", "loss"),
     ("subject.crop", "none"),
+    ("subjects", subjects()),
+    ("subjects", subjects(name="t-2", identifier="auto", crop="none", captions={"1.jpg": "a {identifier}"})),
 ]
 
 
 def with_field(namespace: str, path: str, value: Any) -> dict[str, Any]:
     """A DreamBoothJob that is valid except for one field."""
     job = applied_job(namespace)
+    if path == "subjects":
+        del job["spec"]["subject"]
     *parents, name = path.split(".")
     section = job["spec"]
     for parent in parents:
@@ -442,3 +468,35 @@ async def _patch(cluster: Cluster, namespace: str, spec: dict[str, Any]) -> Any:
     return await _jobs(cluster).patch_namespaced_custom_object(
         GROUP, VERSION, namespace, PLURAL, "dog", {"spec": spec}, _content_type="application/merge-patch+json"
     )
+
+
+def test_a_job_has_either_a_subject_or_several(namespace: str) -> None:
+    job = with_field(namespace, "subjects", subjects())
+    both = {**job, "spec": {**job["spec"], "subject": SUBJECT}}
+    none = {**job, "spec": {name: value for name, value in job["spec"].items() if name != "subjects"}}
+    mixed = with_field(namespace, "subjects", subjects())
+    mixed["spec"]["prior"] = {"source": {"configMap": {"name": "dogs"}}}
+
+    async def test(cluster: Cluster) -> None:
+        for wrong, words in (
+            (both, "either subject or"),
+            (none, "either subject or"),
+            (mixed, "the subjects have several"),
+        ):
+            assert {problem.field for problem in validate(wrong)[1]} <= {
+                "spec.subject",
+                "spec.subjects",
+                "spec.prior.source",
+            }
+            with pytest.raises(ClusterError, match=words):
+                await cluster.create(wrong)
+        await cluster.create(job)
+        for changed in (
+            {**job["spec"], "subjects": subjects(identifier="xyz")},
+            with_field(namespace, "subject", SUBJECT)["spec"],
+        ):
+            body = {"spec": {"subject": None, "subjects": None, **changed}}
+            with pytest.raises(ApiException, match="can't be changed"):
+                await _jobs(cluster).patch_namespaced_custom_object(GROUP, VERSION, namespace, PLURAL, "dog", body)
+
+    with_cluster(test)

@@ -100,7 +100,7 @@ class Bench:
         sections = settings(self._root / "model", self._root / "photos", training=training, deepspeed=deepspeed)
         config = TrainConfig.model_validate({**sections, "checkpoints": {"intervalSeconds": 600}})
         folder = RunFolder(self._root / name)
-        run = Run(config, folder, self._root / "cache", self.distributed, Progress(observers), identifier="sks")
+        run = Run(config, folder, self._root / "cache", self.distributed, Progress(observers), identifiers=["sks"])
         if not folder.photos.exists():
             prepare.prepare(run)
         return run

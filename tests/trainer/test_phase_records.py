@@ -9,7 +9,7 @@ from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.phase_records import Beginning, ByPath, Content, Ledger, phase_keys
 
 PHOTOS = {"a.png": "1" * 64, "b.png": "2" * 64}
-CONTENT = Content(model="m" * 64, photos=list(PHOTOS.values()), clip_scorer="e" * 64)
+CONTENT = Content(model="m" * 64, photos=[list(PHOTOS.values())], clip_scorer="e" * 64)
 AFTER_TRAINING = {"export", "sample", "evaluate"}
 TRAINING = {"train", "choose"}
 
@@ -82,7 +82,7 @@ def test_a_phase_is_repeated_if_its_inputs_have_changed(sections: dict[str, Any]
 
 @pytest.mark.parametrize(
     "content",
-    [{"model": "n" * 64}, {"photos": ["1" * 64, "3" * 64]}, {"photos": ["1" * 64]}, {"photos": ["1" * 64] * 2}],
+    [{"model": "n" * 64}, {"photos": [["1" * 64, "3" * 64]]}, {"photos": [["1" * 64]]}, {"photos": [["1" * 64] * 2]}],
 )
 def test_another_model_or_other_photos_make_another_run(content: dict[str, Any]) -> None:
     assert changed(config(), **content) == {"prepare"} | TRAINING | AFTER_TRAINING
@@ -93,7 +93,7 @@ def test_another_clip_scorer_makes_another_evaluation() -> None:
 
 
 def test_names_of_photos_do_not_matter() -> None:
-    assert changed(config(), photos=["2" * 64, "1" * 64]) == set()
+    assert changed(config(), photos=[["2" * 64, "1" * 64]]) == set()
 
 
 def test_own_class_images_count_by_their_content() -> None:
@@ -108,7 +108,7 @@ def problems(
     tmp_path: Path, other: TrainConfig, photos: dict[str, str] = PHOTOS, *, continues: bool = True, **content: Any
 ) -> list[str]:
     before = Beginning.of(config(), CONTENT, "c" * 40)
-    now = Beginning.of(other, replace(CONTENT, **{"photos": list(photos.values()), **content}), None)
+    now = Beginning.of(other, replace(CONTENT, **{"photos": [list(photos.values())], **content}), None)
     own = {f"{digest[0]}.png": digest for digest in content.get("class_images", ())}
     files = {"spec.subject.images": photos, "spec.prior.source": own}
     return [str(one) for one in before.problems(now, files, tmp_path, continues=continues)]

@@ -167,7 +167,7 @@ class Job:
         """The run in this process, after its first phase, on the device of a run with so many processes."""
         distributed = DistributedOnCpu() if hidden_gpus(processes) else Distributed()
         run = Run(TrainConfig.model_validate(self.config), self.output, self.cache, distributed, Progress([]))
-        run.identifier = "sks"
+        run.identifiers = ["sks"]
         return run
 
     def dataset(self, processes: int = 1) -> Dataset:

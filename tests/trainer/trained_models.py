@@ -55,7 +55,7 @@ def train(base: M, root: Path, training: dict[str, Any], formats: Sequence[str] 
             "output": {"formats": list(formats)},
         }
     )
-    run = Run(config, RunFolder(root / "run"), root / "cache", Distributed(), Progress(), identifier="sks")
+    run = Run(config, RunFolder(root / "run"), root / "cache", Distributed(), Progress(), identifiers=["sks"])
     module = DreamBoothModule(base, config.training, prior_weight=1)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -12,8 +12,8 @@ from PIL import Image
 from dreambooth_api.failures import InvalidConfig, OutOfMemory, Problem, classify
 from dreambooth_api.model_families import Family
 from dreambooth_api.progress import JsonModel
-from dreambooth_api.prompts import fill
-from dreambooth_api.scene import Scene, negative_prompt_without_guidance
+from dreambooth_api.prompts import fill_for_each
+from dreambooth_api.scene import Scene, negative_prompt_without_guidance, unknown_subjects
 from dreambooth_api.training import Sampler
 from dreambooth_trainer.data.prompts import Prompt, check
 from dreambooth_trainer.evaluation.contact_sheet import MAX_ROWS, Row, contact_sheet, tile
@@ -95,11 +95,12 @@ def generate(folder: RunFolder, scene: Scene, output: Path, process: Process, na
         weights = _weights(run, scene, process)
         sampler = scene.sampler.over(sampler_of(run.config.samples))
         progress.update(
-            identifier=run.identifier,
+            identifier=", ".join(run.identifiers),
             device=distributed.device_name,
             step=weights.step,
             total_steps=max(weights.step, run.config.training.steps),
         )
+        _refuse(unknown_subjects(scene, [one.name for one in run.words if one.name]))
         _refuse(_conflicts(scene, sampler, run, run.family(weights)))
         process.stop.check()
         model, digest = run.load(weights, distributed, scene.adapter_scale)
@@ -132,7 +133,7 @@ def generate(folder: RunFolder, scene: Scene, output: Path, process: Process, na
         sheet.add(picture.prompt, output / picture.file)
         yield output / picture.file
     record = SceneRecord(
-        identifier=run.identifier, step=weights.step, model=digest, settings=common, pictures=pictures
+        identifier=", ".join(run.identifiers), step=weights.step, model=digest, settings=common, pictures=pictures
     ).model_dump(mode="json")
     name = name or f"{stem(prompts[0])}-sheet"
     yield find(output, name, record) or save(output, name, record, sheet.image())
@@ -233,12 +234,13 @@ def _size(scene: Scene, run: TrainedRun, model: ModelFamily) -> tuple[int, int]:
 
 def _prompts(scene: Scene, run: TrainedRun, model: ModelFamily, process: Process) -> tuple[list[str], str]:
     """The distinct prompts and the negative prompt, filled in and checked against what the text encoder reads."""
-    names = run.identifier, run.config.subject.class_
     templates = {f"spec.prompts[{number}]": text for number, text in enumerate(scene.prompts)}
     templates["spec.negativePrompt"] = scene.negative_prompt
-    filled = {place: fill(text, identifier=names[0], class_=names[1]) for place, text in templates.items()}
+    words = tuple(word for one in run.words for word in (one.identifier, one.class_))
+    # Each prompt names its subjects, so that it stands for one.
+    filled = {place: fill_for_each(text, run.words)[0] for place, text in templates.items()}
     problems, warnings = check(
-        [Prompt(process.name_of(place), text, names) for place, text in filled.items()], model.read_length
+        [Prompt(process.name_of(place), text, words) for place, text in filled.items()], model.read_length
     )
     _refuse(problems)
     for warning in warnings:

@@ -16,11 +16,8 @@ from dreambooth_trainer.process.storage import digest_of, write_json
 
 Result = TypeVar("Result", bound=BaseModel)
 
-MODEL, PHOTOS, CLASS_IMAGES = "spec.model", "spec.subject.images", "spec.prior.source"
-"""Fields that count by the content of their files, not by the names in the manifest."""
-
-PICTURES = {PHOTOS: "photos, with their captions and masks,", CLASS_IMAGES: "class images"}
-"""What belongs to a field with pictures."""
+MODEL, CLASS_IMAGES = "spec.model", "spec.prior.source"
+"""Fields that count by the content of their files, not by the names in the manifest; so do those of photos."""
 
 NEWER_DEFAULTS: Mapping[str, Any] = {
     "spec.subject.captionDropout": 0,
@@ -35,8 +32,8 @@ NEWER_DEFAULTS: Mapping[str, Any] = {
 STEPS = "spec.training.steps"
 """The setting that may change during a run: it can rise."""
 
-PREPARED = ("spec.model", "spec.subject.", "spec.training.resolution")
-"""Fields that the identifier and the cropped photos depend on."""
+PREPARED = ("spec.model", "spec.subject.", "spec.subjects[", "spec.training.resolution")
+"""Fields that the identifiers and the cropped photos depend on."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,8 @@ class Content:
 
     model: str
     """See `models.identity.Identity`."""
-    photos: Sequence[str]
-    """What identifies every photo; see `data.photos.identities`."""
+    photos: Sequence[Sequence[str]]
+    """For each subject, what identifies every photo; see `data.photos.identities`."""
     clip_scorer: str | None
     """SHA-256 of the files of the CLIP scorer; None without an evaluation."""
     class_images: Sequence[str] = ()
@@ -107,12 +104,16 @@ def what_determines_the_weights(config: TrainConfig, content: Content) -> dict[s
     """All settings and digests that a trained model depends on, by field path (`spec.training.steps`)."""
     sections = config.model_dump(mode="json", by_alias=True, include={"prior", "training"})
     sections["prior"]["source"] = sorted(content.class_images) or None
-    return _settings({"model": content.model, "subject": _subject(config, sorted(content.photos)), **sections})
+    photos = [sorted(of_subject) for of_subject in content.photos]
+    return _settings({"model": content.model, **_subjects(config, photos), **sections})
 
 
-def _subject(config: TrainConfig, photos: Any) -> dict[str, Any]:
-    """The section with what identifies the photos instead of their places and captions."""
-    return {**config.subject.model_dump(mode="json", by_alias=True, exclude={"captions"}), "images": photos}
+def _subjects(config: TrainConfig, photos: Sequence[Any]) -> dict[str, Any]:
+    """The sections of the subjects, with what identifies the photos instead of their places and captions."""
+    return {
+        place: {**one.model_dump(mode="json", by_alias=True, exclude={"captions"}), "images": identities}
+        for (place, one), identities in zip(config.all_subjects.items(), photos, strict=True)
+    }
 
 
 def _settings(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,7 +227,10 @@ class Beginning(BaseModel, frozen=True):
             if old != new:
                 names = sorted(name for name, digest in digests.items() if digest in new - old)
                 lost = (old - new).total()
-                message = f"are not among the {PICTURES[field]} that the run in {folder} began with; {lost} of those are missing"
+                pictures = "class images" if field == CLASS_IMAGES else "photos, with their captions and masks,"
+                message = (
+                    f"are not among the {pictures} that the run in {folder} began with; {lost} of those are missing"
+                )
                 found.append(Problem(field, names, message, remedy))
         return [*found, *differences(before, after, folder, continues=continues)]
 
@@ -244,7 +248,7 @@ class ByPath:
     def determined(self) -> dict[str, Any]:
         """The settings of the weights in such records."""
         sections = self.config.model_dump(mode="json", by_alias=True, include={"model", "prior", "training"})
-        return _settings({"subject": _subject(self.config, dict(self.photos)), **sections})
+        return _settings({**_subjects(self.config, [dict(self.photos)]), **sections})
 
     @property
     def keys(self) -> dict[str, str]:

@@ -23,7 +23,6 @@ from dreambooth_trainer.evaluation.clip import digest_of_clip_scorer
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.phase_records import (
     CLASS_IMAGES,
-    PHOTOS,
     Beginning,
     ByPath,
     Content,
@@ -55,7 +54,7 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
     run.progress.update(
         device=distributed.device_name,
         total_steps=config.training.steps,
-        class_images=config.prior.images if config.prior.enabled else None,
+        class_images=config.class_images or None,
     )
     runner = PhaseRunner(run, Ledger(run.folder.state), _shared_keys(run))
     prepared = _prepare_and_train(run, runner)
@@ -116,8 +115,8 @@ class PhaseRunner:
 def _prepare_and_train(run: Run, runner: PhaseRunner) -> prepare.Prepared:
     folder = run.folder
     prepared = runner.once("prepare", prepare.Prepared, folder.photos, lambda: prepare.prepare(run))
-    run.identifier = prepared.identifier
-    run.progress.update(identifier=run.identifier, warnings=prepared.warnings)
+    run.identifiers = prepared.identifiers
+    run.progress.update(identifier=", ".join(run.identifiers), warnings=prepared.warnings)
     run.distributed.barrier()
     trained = _model_or_weights(run, runner)
     runner.once("train", train.Trained, trained, lambda: _train(run, prepared), "prior", "cache")
@@ -218,10 +217,13 @@ def _begin(run: Run, ledger: Ledger) -> dict[str, str]:
     Only the main process computes the digests of the models, which are large.
     """
     config, path = run.config, run.folder.state / "training.json"
-    photos = identities(Path(config.subject.images.path or ""), Fields(config.model_dump(by_alias=True), ()))
+    photos = {
+        f"spec.{one.place}.images": identities(Path(one.fields["subject.images.path"] or ""), one.fields)
+        for one in Fields(config.model_dump(by_alias=True), ()).each_subject()
+    }
     clip_scorer = digest_of_clip_scorer(config.evaluation.encoder) if config.evaluation.enabled else None
     own = {image.path.name: image.digest for image in own_class_images(config)}
-    content = Content(run.base.digest, list(photos.values()), clip_scorer, list(own.values()))
+    content = Content(run.base.digest, [list(one.values()) for one in photos.values()], clip_scorer, list(own.values()))
     keys, now = phase_keys(config, content), Beginning.of(config, content, run.base.commit)
     if not path.exists():
         write_json(path, now.model_dump())
@@ -231,13 +233,15 @@ def _begin(run: Run, ledger: Ledger) -> dict[str, str]:
     determined = before.get("determined", before)
     continues = not asks_for_more_steps(determined, now.determined) or _continues(run, ledger)
     if "determined" in before:
-        files = {PHOTOS: photos, CLASS_IMAGES: own}
+        files = {**photos, CLASS_IMAGES: own}
         problems = Beginning.model_validate(before).problems(now, files, run.folder.root, continues=continues)
-    else:
-        old = ByPath(config, photos)
+    elif config.subject:
+        old = ByPath(config, photos["spec.subject.images"])
         problems = differences(before, old.determined, run.folder.root, continues=continues)
         if not problems:
             ledger.rename(old.keys, keys)
+    else:
+        problems = differences(determined, now.determined, run.folder.root, continues=continues)
     if problems:
         raise InvalidConfig(problems)
     _record_settings(run)

@@ -9,13 +9,14 @@ from pydantic import Field, field_validator
 
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.progress import PHASES, JsonModel
+from dreambooth_api.prompts import fill
 from dreambooth_api.training import TrainConfig
-from dreambooth_trainer.evaluation.choice import Choice
+from dreambooth_trainer.evaluation.choice import Choice, weakest
 from dreambooth_trainer.evaluation.figures import Figures
 from dreambooth_trainer.phase_records import Ledger, Result
 from dreambooth_trainer.phases import evaluate, export, prepare, sample, train
 from dreambooth_trainer.process.storage import digest_of, write_atomically
-from dreambooth_trainer.report import ReportData, write_report
+from dreambooth_trainer.report import ReportData, ReportedSubject, write_report
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.loss_log import read_losses
 
@@ -45,14 +46,32 @@ class BaseModelUsed(JsonModel):
     """SHA-256 of its content."""
 
 
+class SubjectResult(JsonModel):
+    """One of several subjects."""
+
+    name: str
+    class_: Annotated[str, Field(alias="class")]
+    identifier: str
+    prompt: str
+    """Prompt for the subject."""
+    figures: Figures | None
+    """None if the evaluation is disabled."""
+    nearest: dict[str, float] | None
+    """Share of its pictures that are nearest to the photos of each subject, by name; None if the evaluation is disabled."""
+
+
 class RunResult(JsonModel):
     """The result of a finished run: the content of `result.json`."""
 
     schema_version: int = 1
     class_: Annotated[str, Field(alias="class")]
+    """With several subjects, their classes."""
     identifier: str
+    """With several subjects, their identifiers."""
     prompt: str
-    """Prompt for the subject."""
+    """Prompt for the subject; with several subjects, that of each."""
+    subjects: Annotated[list[SubjectResult] | None, Field(exclude_if=lambda subjects: subjects is None)] = None
+    """Several subjects; None if there is only one."""
     model: BaseModelUsed
     training: train.Trained
     choice: Choice | None = None
@@ -60,7 +79,7 @@ class RunResult(JsonModel):
     a choice."""
     class_images: int
     figures: Figures | None
-    """None if the evaluation is disabled."""
+    """With several subjects, those of the weakest one; None if the evaluation is disabled."""
     sheet: str | None
     """Contact sheet of the samples, relative to the folder of the run."""
     files: dict[str, str]
@@ -79,6 +98,11 @@ class RunResult(JsonModel):
     def config(self) -> TrainConfig:
         """The settings as an object."""
         return TrainConfig.model_validate(self.settings)
+
+    @property
+    def identifiers(self) -> list[str]:
+        """The identifier of each subject."""
+        return [one.identifier for one in self.subjects] if self.subjects else [self.identifier]
 
     @field_validator("settings")
     @classmethod
@@ -116,14 +140,15 @@ def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
     evaluated = ledger.recall("evaluate", keys["evaluate"], evaluate.Evaluated) if config.evaluation.enabled else None
     choice = _recall(ledger, keys, "choose", Choice) if config.training.stopping == "best" else None
     result = RunResult(
-        class_=config.subject.class_,
-        identifier=run.identifier,
-        prompt=run.fill(config.subject.prompt),
+        class_=", ".join(config.classes),
+        identifier=", ".join(run.identifiers),
+        prompt=", ".join(_prompts(run)),
+        subjects=_subjects(run, evaluated) if config.subjects else None,
         model=BaseModelUsed(source=config.model.source, commit=run.base.commit, digest=run.base.digest),
         training=_recall(ledger, keys, "train", train.Trained),
         choice=choice,
-        class_images=config.prior.images if config.prior.enabled else 0,
-        figures=evaluated.figures if evaluated else None,
+        class_images=config.class_images,
+        figures=weakest(evaluated.figures) if evaluated else None,
         sheet=sampled.sheet,
         files=_recall(ledger, keys, "export", export.Exported).files,
         warnings=[
@@ -139,6 +164,27 @@ def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
     write_report(run.folder.report, _report(run, result, prepared, sampled, evaluated))
     write_atomically(run.folder.result, result.model_dump_json(indent=2) + "\n")
     return result
+
+
+def _prompts(run: Run) -> list[str]:
+    """The prompt for each subject."""
+    subjects = zip(run.config.all_subjects.values(), run.words, strict=True)
+    return [fill(one.prompt, identifier=words.identifier, class_=words.class_) for one, words in subjects]
+
+
+def _subjects(run: Run, evaluated: evaluate.Evaluated | None) -> list[SubjectResult]:
+    names = [one.name for one in run.words]
+    return [
+        SubjectResult(
+            name=words.name,
+            class_=words.class_,
+            identifier=words.identifier,
+            prompt=prompt,
+            figures=evaluated.figures[number] if evaluated else None,
+            nearest=dict(zip(names, evaluated.confusion[number], strict=True)) if evaluated else None,
+        )
+        for number, (words, prompt) in enumerate(zip(run.words, _prompts(run), strict=True))
+    ]
 
 
 def read_result(path: Path) -> RunResult:
@@ -177,20 +223,34 @@ def _report(
     evaluated: evaluate.Evaluated | None,
 ) -> ReportData:
     source, folder = result.model.source, run.folder.photos.relative_to(run.folder.root)
+    names = [one.name for one in run.words]
     return ReportData(
         name=run.folder.root.name,
         folder=run.folder.root,
-        class_=result.class_,
-        identifier=result.identifier,
-        prompt=result.prompt,
+        subjects=[
+            ReportedSubject(
+                name=words.name,
+                class_=words.class_,
+                identifier=words.identifier,
+                prompt=prompt,
+                photos=[folder / photo.file for photo in prepared.photos if photo.subject == number],
+                captions={
+                    folder / photo.file: fill(photo.caption, identifier=words.identifier, class_=words.class_)
+                    for photo in prepared.photos
+                    if photo.caption and photo.subject == number
+                },
+                figures=evaluated.figures[number] if evaluated else None,
+                nearest=dict(zip(names, evaluated.confusion[number], strict=True))
+                if evaluated and len(names) > 1
+                else {},
+            )
+            for number, (words, prompt) in enumerate(zip(run.words, _prompts(run), strict=True))
+        ],
         base_model=f"{source} at {result.model.commit}" if result.model.commit else source,
-        photos=[folder / photo.file for photo in prepared.photos],
-        captions={folder / photo.file: run.fill(photo.caption) for photo in prepared.photos if photo.caption},
         warnings=result.warnings,
         samples=sampled.prompts,
         comparisons=evaluated.comparisons if evaluated else [],
         losses=read_losses(run.folder.losses),
-        figures=result.figures,
         choice=result.choice,
         settings=result.settings,
         versions=result.versions,

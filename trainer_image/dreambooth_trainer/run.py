@@ -2,13 +2,14 @@
 
 import os
 import signal
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreambooth_api.failures import Interrupted, ModelUnavailable
-from dreambooth_api.prompts import fill
+from dreambooth_api.prompts import Words, fill_for_each
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.progress import Progress
 
@@ -42,7 +43,8 @@ class RunFolder:
 
     @property
     def photos(self) -> Path:
-        """The subject's training pictures: upright, in the size of the square or of their buckets (PNG)."""
+        """The training pictures: upright, in the size of the square or of their buckets (PNG). Those of one of several
+        subjects are in a folder of its name."""
         return self.root / "photos"
 
     @property
@@ -183,8 +185,8 @@ class Run:
     distributed: "Distributed"
     progress: Progress
     stop: StopSignal = field(default_factory=StopSignal)
-    identifier: str = ""
-    """The word that means the subject; empty until `prepare` has found it."""
+    identifiers: Sequence[str] = ()
+    """The words that mean the subjects, one for each; empty until `prepare` has found them."""
 
     @cached_property
     def base(self) -> "Identity":
@@ -246,9 +248,25 @@ class Run:
         self.free_model()
         return self._load(exact=exact)
 
-    def fill(self, prompt: str) -> str:
-        """A prompt of the manifest with the identifier and the class filled in."""
-        return fill(prompt, identifier=self.identifier, class_=self.config.subject.class_)
+    @property
+    def words(self) -> list[Words]:
+        """The words of each subject."""
+        return words_of_subjects(self.config, self.identifiers)
+
+    def fill(self, prompts: Iterable[str]) -> list[str]:
+        """Prompts of the manifest with the words of the subjects filled in; see `fill_for_each`."""
+        return [text for prompt in prompts for text in fill_for_each(prompt, self.words)]
+
+
+def words_of_subjects(config: TrainConfig, identifiers: Sequence[str]) -> list[Words]:
+    """The words of each subject.
+
+    Args:
+        config: the settings.
+        identifiers: one for each subject.
+    """
+    subjects = config.all_subjects.values()
+    return [Words(word, one.class_, one.called) for word, one in zip(identifiers, subjects, strict=True)]
 
 
 def default_cache() -> Path | None:

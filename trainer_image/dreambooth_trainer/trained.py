@@ -10,6 +10,7 @@ from torch import Tensor
 from dreambooth_api.failures import InvalidConfig, ModelUnavailable, Problem
 from dreambooth_api.model_families import Family
 from dreambooth_api.model_files import family_of
+from dreambooth_api.prompts import Words
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.choice import Choice
 from dreambooth_trainer.models import identify, load
@@ -20,7 +21,7 @@ from dreambooth_trainer.phases.prepare import Prepared
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import digest_of, sha256_once
 from dreambooth_trainer.result import FOLDER, read_result
-from dreambooth_trainer.run import RunFolder
+from dreambooth_trainer.run import RunFolder, words_of_subjects
 from dreambooth_trainer.training import checkpoints
 from dreambooth_trainer.training.candidates import FILE, Candidates
 from dreambooth_trainer.training.module import DreamBoothModule
@@ -55,11 +56,17 @@ class TrainedRun:
     folder: RunFolder
     config: TrainConfig
     """Its settings, with the commit of the base model."""
-    identifier: str
+    identifiers: Sequence[str]
+    """The words that mean the subjects."""
     base: str
     """Digest of the base model; see `models.identity.Identity`."""
     exported: int | None
     """Step of the exported model; None until it is exported."""
+
+    @property
+    def words(self) -> list[Words]:
+        """The words of each subject."""
+        return words_of_subjects(self.config, self.identifiers)
 
     @property
     def finished(self) -> bool:
@@ -170,7 +177,7 @@ def read_run(folder: RunFolder) -> TrainedRun:
         config, commit = result.config, result.model.commit
         pinned = config.model.model_copy(update={"revision": commit or config.model.revision})
         config = config.model_copy(update={"model": pinned})
-        return TrainedRun(folder, config, result.identifier, result.model.digest, step)
+        return TrainedRun(folder, config, result.identifiers, result.model.digest, step)
     ledger = Ledger(folder.state)
     prepared = ledger.latest("prepare", Prepared)
     if not folder.settings.exists() or prepared is None:
@@ -187,4 +194,4 @@ def read_run(folder: RunFolder) -> TrainedRun:
     if folder.model.exists() and ledger.recall("export", export_key(config, determined), Exported):
         choice = ledger.latest("choose", Choice) if config.training.stopping == "best" else None
         exported = choice.step if choice else config.training.steps
-    return TrainedRun(folder, config, prepared.identifier, str(determined[MODEL]), exported)
+    return TrainedRun(folder, config, prepared.identifiers, str(determined[MODEL]), exported)

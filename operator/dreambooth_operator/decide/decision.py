@@ -30,7 +30,7 @@ from dreambooth_operator.decide.policies.preflight import created_objects, prefl
 from dreambooth_operator.decide.policies.recheck import next_look
 from dreambooth_operator.decide.policies.runtimes import choose_runtime
 from dreambooth_operator.decide.policies.start import plan_start, refused_object, refused_write, supporting_objects
-from dreambooth_operator.decide.policies.trained_job import why_untrained
+from dreambooth_operator.decide.policies.trained_job import unknown_names, why_untrained
 from dreambooth_operator.decide.programs import program_of
 from dreambooth_operator.decide.programs.program import Folder
 from dreambooth_operator.decide.status import reasons
@@ -165,7 +165,7 @@ def _start(context: Context) -> Decision:
     program = program_of(workload, context.trained)
     assert program is not None, "the DreamBoothJob that a scene names exists"
     side = context.trained.spec.training.resolution if context.trained else None
-    if problems := violations(Asked(given, program, side), runtime):
+    if problems := [*unknown_names(given, context.trained), *violations(Asked(given, program, side), runtime)]:
         finding = invalid_config(problems)
         return Decision(finding, context.history.attempts, objection=finding, stop=True)
     default = runtime.spec.defaults.pending_deadline_seconds

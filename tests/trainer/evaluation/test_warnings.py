@@ -29,7 +29,7 @@ def warned(*, prior: bool = True, **figures: Any) -> list[str]:
             "prior": {"enabled": prior},
         }
     )
-    return list(figure_warnings(GOOD.model_copy(update=figures), config))
+    return list(figure_warnings([GOOD.model_copy(update=figures)], config))
 
 
 def test_a_model_that_meets_the_goals_gets_no_warning() -> None:

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from dreambooth_api.failures import Interrupted
 from dreambooth_api.model_families import FAMILIES
+from dreambooth_api.prompts import Words
 from dreambooth_api.training import Evaluation, Images, Model, Sampler, Samples, Subject, TrainConfig
 from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.models.base import GeneratedPictures, ModelFamily
@@ -81,7 +82,7 @@ def run(tmp_path: Path, encoder: ClipScorer, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def started(config: TrainConfig, folder: RunFolder, cache: Path) -> Run:
-    run = Run(config, folder, cache, Distributed(), Progress(), identifier="dkv")
+    run = Run(config, folder, cache, Distributed(), Progress(), identifiers=["dkv"])
     family = cast(ModelFamily, FakeFamily())
     run.base = Identity("fake", None, FAMILIES["StableDiffusionPipeline"])
     # Each load returns the same scorer.
@@ -98,7 +99,7 @@ def base(run: Run) -> FakeFamily:
 
 
 def test_plan_generates_each_prompt_as_often_as_its_figure_needs() -> None:
-    counts = Counter((one.model, one.prompt) for one in plan(configuration(), "dkv") for _ in one.seeds)
+    counts = Counter((one.model, one.prompt) for one in plan(configuration(), [Words("dkv", "dog")]) for _ in one.seeds)
     assert counts == {
         ("tuned", "a dkv dog"): 4,
         ("tuned", "a dkv dog on a red background"): 2,
@@ -113,7 +114,7 @@ def test_plan_generates_each_prompt_as_often_as_its_figure_needs() -> None:
 
 
 def test_plan_compares_with_the_same_seeds_and_keep_with_different_ones() -> None:
-    seeds = {one.key: one.seeds for one in plan(configuration(), "dkv")}
+    seeds = {one.key: one.seeds for one in plan(configuration(), [Words("dkv", "dog")])}
     assert seeds["class", "base"] == seeds["class", "tuned"]
     assert seeds["other/0/b", "base"] == seeds["other/0/b", "tuned"]
     assert not set(seeds["other/0/a", "base"]) & set(seeds["other/0/b", "base"])
@@ -122,19 +123,19 @@ def test_plan_compares_with_the_same_seeds_and_keep_with_different_ones() -> Non
 
 def test_plan_of_the_base_model_does_not_depend_on_the_subject() -> None:
     def of_base(config: TrainConfig, identifier: str) -> list[evaluate.PictureSet]:
-        return [one for one in plan(config, identifier) if one.model == "base"]
+        return [one for one in plan(config, [Words(identifier, "dog")]) if one.model == "base"]
 
     assert of_base(configuration(), "dkv") == of_base(configuration(contexts=["at night", "in the snow"]), "xqz")
 
 
 def test_plan_keeps_the_seeds_of_a_class_when_others_are_added() -> None:
-    seeds = {one.prompt: one.seeds for one in plan(configuration(), "dkv")}
-    more = {one.prompt: one.seeds for one in plan(configuration(other_classes=["tree", "car"]), "dkv")}
+    seeds = {one.prompt: one.seeds for one in plan(configuration(), [Words("dkv", "dog")])}
+    more = {one.prompt: one.seeds for one in plan(configuration(other_classes=["tree", "car"]), [Words("dkv", "dog")])}
     assert more["a car"] == seeds["a car"]
 
 
 def test_an_unchanged_model_keeps_everything(run: Run) -> None:
-    figures = evaluated(run).figures
+    figures = evaluated(run).figures[0]
     assert figures.pres_change == 0
     assert figures.div_class_ratio == 1
     assert figures.keep == pytest.approx(1)

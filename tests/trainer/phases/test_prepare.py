@@ -47,8 +47,8 @@ def test_photos_and_identifier_are_settled(photos: Path) -> None:
     written = [Image.open(path) for path in sorted(run.folder.photos.iterdir())]
     assert [(image.format, image.mode, image.size) for image in written] == [("PNG", "RGB", (64, 64))] * 2
     assert written[0].getpixel((9, 9)) == (0, 0, 255)
-    assert prepared.finding.source == "auto"
-    assert run.model.words_to_ids(prepared.identifier) == list(prepared.finding.tokens)
+    assert prepared.findings[0].source == "auto"
+    assert run.model.words_to_ids(prepared.identifiers[0]) == list(prepared.findings[0].tokens)
     assert prepared.warnings[0] == "a.png is 60x60 and is enlarged to 64x64"
     assert Prepared.model_validate_json(prepared.model_dump_json()) == prepared
     snapshot = run.progress.snapshot()
@@ -57,7 +57,11 @@ def test_photos_and_identifier_are_settled(photos: Path) -> None:
 
 def test_a_given_identifier_is_kept_and_the_finding_is_reported(photos: Path) -> None:
     prepared = prepare.prepare(run_of(photos, identifier="sks"))
-    assert (prepared.identifier, prepared.finding.source, len(prepared.finding.tokens)) == ("sks", "given", 2)
+    assert (prepared.identifiers[0], prepared.findings[0].source, len(prepared.findings[0].tokens)) == (
+        "sks",
+        "given",
+        2,
+    )
     assert any("is 2 tokens" in warning for warning in prepared.warnings)
 
 
@@ -71,7 +75,7 @@ def test_tokens_that_the_text_encoder_never_saw_reach_less_than_known_ones(photo
 def test_a_weak_identifier_is_reported_if_the_text_encoder_is_not_trained(
     photos: Path, trained: bool, warned: bool
 ) -> None:
-    finding = prepare.prepare(run_of(photos, identifier="lf", training={"trainTextEncoder": trained})).finding
+    finding = prepare.prepare(run_of(photos, identifier="lf", training={"trainTextEncoder": trained})).findings[0]
     assert finding.reach is not None and finding.reach < FAINT
     assert any("trainTextEncoder" in warning for warning in finding.warnings) == warned
 
@@ -194,10 +198,10 @@ def test_each_size_of_the_photos_needs_class_images(photos: Path) -> None:
 
 def test_captions_are_prompts(photos: Path) -> None:
     (photos / "a.txt").write_text("a {identifier} {class} at sea")
-    words = prepare.prepare(run_of(photos)).identifier
+    words = prepare.prepare(run_of(photos)).identifiers[0]
     (photos / "b.txt").write_text(f"a {{identifier}} {{class}} {words}")
     prepared = prepare.prepare(run_of(photos))
-    assert prepared.identifier != words
+    assert prepared.identifiers[0] != words
     captions = {photo.source: photo.caption for photo in prepared.photos}
     assert captions == {"a.png": "a {identifier} {class} at sea", "b.jpg": f"a {{identifier}} {{class}} {words}"}
 
@@ -221,19 +225,19 @@ def test_prompts_of_disabled_features_may_be_long(photos: Path) -> None:
 
 
 def test_names_sort_like_the_photos() -> None:
-    names = prepare._file_names(100)
+    names = [prepare._file("", number, 100) for number in range(1, 101)]
     assert names == sorted(names)
-    assert prepare._file_names(3) == ["01.png", "02.png", "03.png"]
+    assert prepare._file("rex", 3, 9) == "rex/03.png"
 
 
 def test_no_identifier_of_an_earlier_run_is_chosen(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = prepare.prepare(run_of(photos))
-    known = KnownSubject(before.identifier, "dog", Path("runs/rex"))
+    known = KnownSubject(before.identifiers[0], "dog", Path("runs/rex"))
     monkeypatch.setattr(prepare, "known_subjects", lambda source: [known])
     prepared = prepare.prepare(run_of(photos))
-    assert prepared.identifier != before.identifier
+    assert prepared.identifiers[0] != before.identifiers[0]
     (warning,) = (text for text in prepared.warnings if "runs/rex" in text)
-    assert f"set subject.identifier to {before.identifier}" in warning
-    same = prepare.prepare(run_of(photos, identifier=before.identifier))
-    assert same.identifier == before.identifier
+    assert f"set subject.identifier to {before.identifiers[0]}" in warning
+    same = prepare.prepare(run_of(photos, identifier=before.identifiers[0]))
+    assert same.identifiers[0] == before.identifiers[0]
     assert not any("runs/rex" in text for text in same.warnings)

@@ -39,7 +39,7 @@ def started(source: Path, root: Path, distributed: Distributed | None = None, /,
         }
     )
     return Run(
-        config, RunFolder(root / "run"), root / "cache", distributed or Distributed(), Progress(), identifier="sks"
+        config, RunFolder(root / "run"), root / "cache", distributed or Distributed(), Progress(), identifiers=["sks"]
     )
 
 
@@ -342,7 +342,7 @@ def test_the_cache_holds_photos_class_images_and_prompts(
     assert torch.equal(
         dataset.tokens["text_encoder"].cpu(), tiny_models["1.x"].tokenize(["a sks dog", "a dog", ""])["text_encoder"]
     )
-    pixels = torch.stack(cache.read_pictures(run.folder.photos))
+    pixels = torch.stack(cache.read_pictures(sorted(run.folder.photos.glob("*.png"))))
     assert -1 <= pixels.min() < -0.95 and 0.95 < pixels.max() <= 1
     expected = tiny_models["1.x"].encode_images(pixels).mean_BCHW
     assert torch.allclose(dataset.photos.mean_BCHW.cpu(), expected, atol=1e-4)

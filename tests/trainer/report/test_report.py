@@ -13,7 +13,15 @@ from PIL import Image
 from dreambooth_trainer.evaluation.choice import Candidate, choose_among
 from dreambooth_trainer.evaluation.figures import Figures
 from dreambooth_trainer.evaluation.pictures import Comparison
-from dreambooth_trainer.report import PER_CELL, THUMBNAIL, ReportData, picture_uri, render, write_report
+from dreambooth_trainer.report import (
+    PER_CELL,
+    THUMBNAIL,
+    ReportData,
+    ReportedSubject,
+    picture_uri,
+    render,
+    write_report,
+)
 
 NAMESPACES = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
 HOSTILE = '<script>alert("x")</script>&'
@@ -82,17 +90,23 @@ def report(tmp_path: Path) -> ReportData:
     return ReportData(
         name="my-dog",
         folder=folder,
-        class_="dog",
-        identifier="dkv",
-        prompt="a dkv dog",
+        subjects=[
+            ReportedSubject(
+                name="",
+                class_="dog",
+                identifier="dkv",
+                prompt="a dkv dog",
+                photos=paths,
+                captions={paths[1]: "a dkv dog on <a> sofa"},
+                figures=FIGURES,
+                nearest={},
+            )
+        ],
         base_model="embedded://emoji",
-        photos=paths,
-        captions={paths[1]: "a dkv dog on <a> sofa"},
         warnings=["a.png is 60x60 & small"],
         samples=[comparison("a dkv dog on the beach", ["0.png", "1.png"], ["1.png", "2.png"])],
         comparisons=[comparison("a cat", ["0.png"], ["1.png"])],
         losses=losses(30),
-        figures=FIGURES,
         choice=CHOICE,
         settings={"subject": {"class": "dog"}, "training": {"steps": 30, "learningRate": 0.0001}},
         versions={"torch": "2.9.1"},
@@ -100,6 +114,11 @@ def report(tmp_path: Path) -> ReportData:
         timings={"prior": 61.0, "train": 100.0},
         exported={"diffusers/model_index.json": "ab" * 32},
     )
+
+
+def with_subject(report: ReportData, **changed: Any) -> ReportData:
+    """The report with other content of its subject."""
+    return replace(report, subjects=[replace(report.subjects[0], **changed)])
 
 
 def test_reports_everything(report: ReportData) -> None:
@@ -147,7 +166,7 @@ def test_judges_figures_by_their_goals(report: ReportData) -> None:
 def test_an_undefined_figure_is_neither_good_nor_poor(report: ReportData) -> None:
     figures = FIGURES.model_copy(update={"subj_share": None})
     assert "like the photos to each other \u2013 ≥ 0.80 undefined" in " ".join(
-        Page(render(replace(report, figures=figures))).text.split()
+        Page(render(with_subject(report, figures=figures))).text.split()
     )
 
 
@@ -184,9 +203,16 @@ def test_strings_of_users_are_escaped_everywhere(report: ReportData) -> None:
     hostile = replace(
         report,
         name=HOSTILE,
-        class_=HOSTILE,
-        identifier=HOSTILE,
-        prompt=HOSTILE,
+        subjects=[
+            replace(
+                report.subjects[0],
+                name=HOSTILE,
+                class_=HOSTILE,
+                identifier=HOSTILE,
+                prompt=HOSTILE,
+                nearest={HOSTILE: 0.5},
+            )
+        ],
         base_model=HOSTILE,
         samples=[report.samples[0].model_copy(update={"prompt": HOSTILE})],
         comparisons=[report.comparisons[0].model_copy(update={"prompt": HOSTILE})],
@@ -203,7 +229,7 @@ def test_strings_of_users_are_escaped_everywhere(report: ReportData) -> None:
 
 
 def test_bidirectional_control_characters_are_escaped(report: ReportData) -> None:
-    text = Page(render(replace(report, prompt="a \u202egod\x1b[2J", warnings=["one\u2066"]))).text
+    text = Page(render(with_subject(replace(report, warnings=["one\u2066"]), prompt="a \u202egod\x1b[2J"))).text
     assert r"a \u202egod\x1b[2J" in text and r"one\u2066" in text
     assert not set("\u202e\u2066\x1b") & set(text)
 
@@ -211,7 +237,6 @@ def test_bidirectional_control_characters_are_escaped(report: ReportData) -> Non
 @pytest.mark.parametrize(
     ("changed", "missing"),
     [
-        ({"figures": None, "comparisons": []}, ["Figures", "Other prompts"]),
         ({"samples": []}, ["New scenes"]),
         ({"choice": None}, ["Chosen step"]),
         ({"losses": losses(30, prior=0.0)}, ["Loss of the class"]),
@@ -223,6 +248,30 @@ def test_omits_what_the_run_did_not_do(report: ReportData, changed: dict[str, An
     assert all(title in Page(render(report)).text and title not in text for title in missing)
 
 
+def test_omits_figures_without_an_evaluation(report: ReportData) -> None:
+    text = Page(render(with_subject(replace(report, comparisons=[]), figures=None))).text
+    assert all(title in Page(render(report)).text and title not in text for title in ("Figures", "Other prompts"))
+
+
+def test_each_of_several_subjects_has_its_photos_and_figures(report: ReportData) -> None:
+    (dog,) = report.subjects
+    rex = replace(dog, name="rex", photos=dog.photos[:1], nearest={"rex": 0.75, "tom": 0.25})
+    weak = FIGURES.model_copy(update={"subj_share": 0.123})
+    tom = replace(dog, name="tom", identifier="xyz", class_="cat", figures=weak, nearest={"rex": 0.0, "tom": 1.0})
+    page = Page(render(replace(report, subjects=[rex, tom])))
+    text = " ".join(page.text.split())
+    assert "now knows as xyz, named tom" in text
+    assert "4 photos" in text
+    assert re.search("Pictures of *rex *tom *rex *0.75 *0.25 *tom *0.00 *1.00", text)
+    assert "0.123 ≥ 0.80 poor" in text
+    assert [attributes["alt"] for attributes in page.all("img")][:2] == [
+        "photo 1 of the dog rex",
+        "photo 1 of the cat tom",
+    ]
+    assert not page.open
+    assert "Confusion" not in Page(render(report)).text
+
+
 def test_huge_runs_stay_small(report: ReportData, tmp_path: Path) -> None:
     picture = tmp_path / "noise.png"
     Image.effect_noise((512, 512), 80).convert("RGB").save(picture)
@@ -232,7 +281,7 @@ def test_huge_runs_stay_small(report: ReportData, tmp_path: Path) -> None:
     html = render(replace(report, samples=rows[:2], losses=losses(20_000)))
     assert len(Page(html).all("img")) == 3 + 2 * 2 * PER_CELL + 2
     assert "and 56 more in the folder of the run" in html
-    plots_only = render(replace(report, photos=[], samples=[], comparisons=[], losses=losses(20_000)))
+    plots_only = render(with_subject(replace(report, samples=[], comparisons=[], losses=losses(20_000)), photos=[]))
     assert len(plots_only) < 400_000
     assert len(picture_uri(picture)) * 50 * 2 * PER_CELL < 100_000_000
 

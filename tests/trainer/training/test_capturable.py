@@ -20,7 +20,7 @@ from dreambooth_trainer.models.base import Framing, LatentMoments, Tensors
 from dreambooth_trainer.models.loading import MODELS
 from dreambooth_trainer.models.objectives.ddpm import Ddpm
 from dreambooth_trainer.training.batch import Noised
-from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.dataset import CaptionDropout, Dataset
 from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import StepRandomness
 from tests.trainer.tiny_flow import FlowFamily, build_flow
@@ -80,7 +80,8 @@ def dataset_of(
 def with_captions_and_masks(data: Dataset, shape: torch.Size) -> Dataset:
     """The same data, whose photos have captions, which are sometimes dropped, and masks."""
     prompts, weights = pretended(3, dtype=torch.long), pretended(3, 1, *shape[1:])
-    return replace(data, photo_prompt_P=prompts, caption_dropout=0.1, photo_weight_P1HW=weights)
+    dropout = CaptionDropout(pretended(3), prompts)
+    return replace(data, photo_prompt_P=prompts, caption_dropout=dropout, photo_weight_P1HW=weights)
 
 
 def the_step_asks_the_device_for_nothing(pipeline: DiffusionPipeline, variant: str, class_pool: bool) -> None:

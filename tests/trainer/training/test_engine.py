@@ -82,7 +82,7 @@ def train_all(root: Path, processes: int, rank: int, port: str) -> None:
             output.photos.symlink_to(photos)
         distributed.connect()
         distributed.barrier()
-        run = Run(config, output, root / "cache", distributed, Progress([]), identifier="sks")
+        run = Run(config, output, root / "cache", distributed, Progress([]), identifiers=["sks"])
         train.train(run, cache.make_datasets(run, prepared_photos(run), prior.generate_class_images(run)))
 
 

@@ -1,8 +1,9 @@
 """Tests of dreambooth_trainer.training.micro_batches."""
 
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +48,7 @@ def taken(datasets: list[Dataset], steps: int, batch: int, processes: int) -> li
 
 @given(several, st.integers(0, 1000), st.integers(1, 4))
 def test_each_epoch_takes_each_photo_of_each_dataset(photos: list[int], seed: int, epochs: int) -> None:
-    places = [place_in_order(photos, seed, number) for number in range(sum(photos) * epochs)]
+    places = [place_in_order([[one] for one in photos], seed, number) for number in range(sum(photos) * epochs)]
     assert Counter(chosen for chosen, _ in places) == {number: count * epochs for number, count in enumerate(photos)}
     for number in range(len(photos)):
         assert [before for chosen, before in places if chosen == number] == list(range(photos[number] * epochs))
@@ -55,7 +56,7 @@ def test_each_epoch_takes_each_photo_of_each_dataset(photos: list[int], seed: in
 
 def test_the_order_of_the_datasets_is_random() -> None:
     orders = {
-        tuple(place_in_order([3, 2, 1], seed, 6 * epoch + place)[0] for place in range(6))
+        tuple(place_in_order([[3], [2], [1]], seed, 6 * epoch + place)[0] for place in range(6))
         for seed in range(5)
         for epoch in range(5)
     }
@@ -103,3 +104,20 @@ def test_one_size_has_the_rows_of_the_whole_step() -> None:
         assert torch.equal(torch.cat([share.randomness.subject_G for share in shares]), whole.subject_G)
         assert torch.equal(torch.cat([share.randomness.class_G for share in shares]), whole.class_G)
         assert torch.equal(torch.cat([share.randomness.posterior_GCHW for share in shares]), whole.posterior_GCHW)
+
+
+def of_subjects(*photos: int, width: int) -> Dataset:
+    return replace(of_size(sum(photos), 4, 8, width), photos_of_subjects=photos)
+
+
+@pytest.mark.parametrize("datasets", [[(3, 5)], [(3, 1), (0, 2), (1, 2)]])
+def test_each_subject_has_the_same_share_and_each_of_its_photos_too(datasets: list[tuple[int, int]]) -> None:
+    several = [of_subjects(*photos, width=8 + 2 * number) for number, photos in enumerate(datasets)]
+    first, second = (sum(photos[subject] for photos in datasets) for subject in range(2))
+    seen: Counter[tuple[int, int]] = Counter()
+    for one in taken(several, steps=2 * first * second, batch=1, processes=1):
+        number = next(number for number, data in enumerate(several) if data is one.dataset)
+        seen[number, int(one.randomness.subject_G)] += 1
+    for number, photos in enumerate(datasets):
+        for photo in range(sum(photos)):
+            assert seen[number, photo] == (second if photo < photos[0] else first)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dreambooth_api.training import Training
 from dreambooth_trainer.models.base import Framing, LatentMoments
-from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.dataset import CaptionDropout, Dataset
 from dreambooth_trainer.training.loss import Losses
 from dreambooth_trainer.training.module import DreamBoothModule
 from dreambooth_trainer.training.randomness import StepRandomness, step_randomness
@@ -44,7 +44,7 @@ def framings(class_images: int) -> list[Framing]:
 
 def randomness(class_images: int) -> StepRandomness:
     return step_randomness(
-        0, 0, batch=2, rows=range(2), first=0, photos=3, class_images=class_images, shape_CHW=SHAPE, device=CPU
+        0, 0, batch=2, rows=range(2), first=0, photos=[3], class_images=class_images, shape_CHW=SHAPE, device=CPU
     )
 
 
@@ -128,7 +128,7 @@ def with_captions(model: DreamBoothModule, dropout: float = 0) -> Dataset:
         prompts=prompts,
         class_prompt_K=data.class_prompt_K + 2,
         photo_prompt_P=torch.tensor([1, 0, 2]),
-        caption_dropout=dropout,
+        caption_dropout=CaptionDropout(torch.full((3,), dropout), torch.zeros(3, dtype=torch.long)),
     )
 
 

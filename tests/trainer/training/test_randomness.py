@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreambooth_trainer.training.randomness import StepRandomness, shuffled_indices, step_randomness
+from dreambooth_trainer.training.randomness import StepRandomness, balanced_indices, shuffled_indices, step_randomness
 
 CPU = torch.device("cpu")
 SHAPE = torch.Size((4, 8, 8))
@@ -21,7 +21,7 @@ def randomness(
         batch=batch,
         rows=rows or range(batch),
         first=step * batch + (rows.start if rows else 0),
-        photos=5,
+        photos=[5],
         class_images=class_images,
         shape_CHW=SHAPE,
         device=CPU,
@@ -115,6 +115,22 @@ def test_epochs_and_seeds_are_shuffled_otherwise() -> None:
 
 def test_photos_and_class_images_are_shuffled_apart() -> None:
     one = step_randomness(
-        0, 0, batch=20, rows=range(20), first=0, photos=20, class_images=20, shape_CHW=SHAPE, device=CPU
+        0, 0, batch=20, rows=range(20), first=0, photos=[20], class_images=20, shape_CHW=SHAPE, device=CPU
     )
     assert not torch.equal(one.subject_G, one.class_G)
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(0, 50), st.integers(1, 30))
+def test_subjects_take_turns(sizes: list[int], start: int, count: int) -> None:
+    whole = balanced_indices(3, 0, start + count, sizes, CPU)
+    assert torch.equal(balanced_indices(3, start, count, sizes, CPU), whole[start:])
+    bounds = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
+    for number, size in enumerate(sizes):
+        mine = whole[number :: len(sizes)]
+        assert ((mine >= bounds[number]) & (mine < bounds[number + 1])).all()
+        seen = mine[: len(mine) // size * size].bincount(minlength=bounds[-1])[bounds[number] : bounds[number + 1]]
+        assert len(set(seen.tolist())) == 1, "each photo of a subject is seen equally often"
+
+
+def test_a_single_subject_has_the_order_of_its_photos() -> None:
+    assert torch.equal(balanced_indices(5, 7, 20, [6], CPU), shuffled_indices(5, 7, 20, 6, CPU))

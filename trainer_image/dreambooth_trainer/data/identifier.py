@@ -10,7 +10,7 @@ preferred, except abbreviations that are used like words.
 
 import itertools
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Literal
 
 from pydantic import BaseModel
@@ -83,8 +83,8 @@ class Finding(BaseModel, frozen=True):
 
 def identify(
     config: TrainConfig, vocabulary: Mapping[str, int], tokenize: Tokenize, captions: Iterable[str]
-) -> Finding:
-    """Chooses the identifier of a run, or examines the one of the manifest.
+) -> list[Finding]:
+    """Chooses the identifier of each subject, or examines the one of the manifest.
 
     Args:
         config: the settings.
@@ -93,20 +93,41 @@ def identify(
         captions: the captions of the photos, and further texts whose words can't be chosen.
 
     Raises:
-        InvalidConfig: no word of the vocabulary can be the identifier.
+        InvalidConfig: no word of the vocabulary can be the identifier, or the model can't tell two identifiers apart.
     """
-    subject, evaluation = config.subject, config.evaluation
-    prompt = subject.prompt.replace("{class}", subject.class_)
-    if subject.identifier != "auto":
-        return examine(subject.identifier, vocabulary, tokenize, prompt)
+    subjects, evaluation = config.all_subjects, config.evaluation
     texts = [config.prior.prompt, *config.samples.prompts, *evaluation.contexts, *evaluation.other_classes, *captions]
-    if finding := choose(vocabulary, tokenize, prompt, texts, config.training.seed):
-        return finding
-    message = "finds no word that stays one token inside subject.prompt"
-    remedy = "Give an identifier, or put spaces around {identifier} in subject.prompt"
-    if not vocabulary:
-        message, remedy = "needs a tokenizer that marks where words begin or end", "Give an identifier"
-    raise InvalidConfig([Problem("spec.subject.identifier", "auto", message, remedy)])
+    texts += [text for one in subjects.values() for text in (one.class_, one.prompt, one.identifier)]
+    findings: list[Finding] = []
+    for place, subject in subjects.items():
+        prompt = subject.prompt.replace("{class}", subject.class_)
+        if subject.identifier != "auto":
+            findings.append(examine(subject.identifier, vocabulary, tokenize, prompt))
+        elif finding := choose(vocabulary, tokenize, prompt, texts, config.training.seed):
+            findings.append(finding)
+            texts.append(finding.identifier)
+        else:
+            message = f"finds no word that stays one token inside {place}.prompt"
+            remedy = f"Give an identifier, or put spaces around {{identifier}} in {place}.prompt"
+            if not vocabulary:
+                message, remedy = "needs a tokenizer that marks where words begin or end", "Give an identifier"
+            raise InvalidConfig([Problem(f"spec.{place}.identifier", "auto", message, remedy)])
+    if problems := list(_alike(dict(zip(subjects, findings, strict=True)))):
+        raise InvalidConfig(problems)
+    return findings
+
+
+def _alike(findings: Mapping[str, Finding]) -> Iterator[Problem]:
+    """Identifiers whose tokens begin with those of another one: the model reads the other one in them.
+
+    Args:
+        findings: the identifiers by the fields of their subjects.
+    """
+    for (first, one), (second, other) in itertools.combinations(findings.items(), 2):
+        short, (place, long) = (one, (second, other)) if len(one.tokens) <= len(other.tokens) else (other, (first, one))
+        if long.tokens[: len(short.tokens)] == short.tokens:
+            message = f"begins with the tokens of {short.identifier!r}, the identifier of another subject"
+            yield Problem(f"spec.{place}.identifier", long.identifier, message, "Choose another word, or auto")
 
 
 def choose(

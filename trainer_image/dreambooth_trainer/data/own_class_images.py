@@ -82,10 +82,11 @@ def find_photos_of_the_subject(config: TrainConfig) -> list[Problem]:
     Args:
         config: valid settings, with absolute paths.
     """
-    own, folder = _all(config), config.subject.images.path
-    if not own or folder is None:
+    own = _all(config)
+    if not own:
         return []
-    photos = {sha256_of(path) for path in read_folder(Path(folder)).photos}
+    folders = [Path(one.images.path) for one in config.all_subjects.values() if one.images.path]
+    photos = {sha256_of(path) for folder in folders for path in read_folder(folder).photos}
     if twins := sorted(image.path.name for image in own if image.digest in photos):
         message = f"has photos of the subject: {listed(twins)}. Class images show other members of the class"
         return [Problem(FIELD, str(own[0].path.parent), message, "Remove them there")]

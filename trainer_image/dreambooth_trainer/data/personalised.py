@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from dreambooth_api.training import Subject
+from dreambooth_api.training import MOST_SUBJECTS, Subject
 
 LONGEST = 60
 """Most characters of an identifier and of a class; see `training.Subject`."""
@@ -35,12 +35,23 @@ class _Settings(BaseModel):
     model: _Model
 
 
+class _Subject(BaseModel):
+    identifier: Annotated[str, Field(max_length=LONGEST)]
+    class_: Annotated[str, Field(alias="class", max_length=LONGEST)]
+
+
 class _Result(BaseModel):
     """What is read of a `result.json`, whatever version wrote it."""
 
-    identifier: Annotated[str, Field(max_length=LONGEST)]
-    class_: Annotated[str, Field(alias="class", max_length=LONGEST)]
+    identifier: str
+    class_: Annotated[str, Field(alias="class")]
+    subjects: Annotated[list[_Subject], Field(max_length=MOST_SUBJECTS)] = []
     settings: _Settings
+
+    @property
+    def each(self) -> list[_Subject]:
+        """The subjects."""
+        return self.subjects or [_Subject.model_validate({"identifier": self.identifier, "class": self.class_})]
 
 
 def known_subjects(source: str) -> list[KnownSubject]:
@@ -59,9 +70,10 @@ def _walk(source: str, seen: frozenset[Path]) -> Iterator[KnownSubject]:
         return
     try:
         result = _Result.model_validate_json((run / "result.json").read_bytes())
+        subjects = result.each
     except (OSError, ValueError):
         return
-    yield KnownSubject(result.identifier, result.class_, run)
+    yield from (KnownSubject(one.identifier, one.class_, run) for one in subjects)
     yield from _walk(result.settings.model.source, seen | {run})
 
 

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from dreambooth_api.contradictions import Fields
+from dreambooth_api.contradictions import Fields, OneSubject
 from dreambooth_api.failures import InvalidData, Problem
 from dreambooth_api.printing import one_line
+from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.data.buckets import USUAL_MULTIPLE, Size, bucket_of
 from dreambooth_trainer.data.captions import read_captions
 from dreambooth_trainer.data.folder import FIELD, Contents, kohya_folder, listed, read_folder
@@ -168,6 +169,26 @@ def identities(folder: Path, fields: Fields) -> dict[str, str]:
     contents = read_folder(folder)
     captions, masks = read_captions(contents, fields).by_photo, _masks(contents, fields) or {}
     return {path.name: _digest(path, captions.get(path.name), masks.get(path.name)) for path in contents.photos}
+
+
+def find_shared_photos(config: TrainConfig) -> list[Problem]:
+    """Finds photos that two subjects have with the same caption, or without one: the model could not tell these apart.
+
+    Args:
+        config: valid settings, with absolute paths.
+    """
+    problems: list[Problem] = []
+    owners: dict[str, OneSubject] = {}
+    for one in Fields(config.model_dump(by_alias=True), ()).each_subject():
+        if (folder := one.fields.get("subject.images.path")) is None:
+            continue
+        for name, digest in identities(Path(folder), one.fields).items():
+            owner = owners.setdefault(digest, one)
+            if owner.place != one.place:
+                message = f"is also a photo of the subject {owner.name}"
+                remedy = "Remove it from one of them, or write captions that tell what it shows of each"
+                problems.append(Problem(f"spec.{one.place}.images", one_line(name), message, remedy))
+    return problems
 
 
 def _digest(photo: Path, caption: str | None, mask: Path | None) -> str:

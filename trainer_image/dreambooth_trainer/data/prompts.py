@@ -1,10 +1,10 @@
 """Finds prompts that are longer than the text encoder reads. Called by `prepare` and by `generate`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dreambooth_api.failures import Problem
-from dreambooth_api.prompts import end_of_mention, fill
+from dreambooth_api.prompts import Words, end_of_mention, fill_for_each
 from dreambooth_api.training import TrainConfig
 
 ReadLength = Callable[[str], int]
@@ -19,31 +19,50 @@ class Prompt:
     """Field of the manifest, or argument, from which it comes."""
     text: str
     names: tuple[str, ...]
-    """Identifier and class: if one of them is in the text, the text encoder must read it."""
+    """Identifiers and classes: if one of them is in the text, the text encoder must read it."""
 
 
-def prompts_of(config: TrainConfig, identifier: str, captions: Mapping[str, str]) -> Iterator[Prompt]:
+def prompts_of(
+    config: TrainConfig, subjects: Sequence[Words], captions: Sequence[Mapping[str, str]]
+) -> Iterator[Prompt]:
     """All prompts of a run, phase by phase.
 
     Args:
         config: the settings.
-        identifier: the word that means the subject.
-        captions: captions by the names of their photos.
+        subjects: the words of each subject.
+        captions: for each subject, captions by the names of their photos.
     """
-    class_, evaluation = config.subject.class_, config.evaluation
-    templates = {"spec.subject.prompt": config.subject.prompt}
-    templates |= {f"spec.subject.images, caption of {photo}": text for photo, text in captions.items()}
+    evaluation = config.evaluation
+    for (place, subject), words, of_photos in zip(config.all_subjects.items(), subjects, captions, strict=True):
+        templates = {f"spec.{place}.prompt": subject.prompt}
+        templates |= {f"spec.{place}.images, caption of {photo}": text for photo, text in of_photos.items()}
+        yield from _filled(templates, [words])
     if config.prior.enabled:
-        templates["spec.prior.prompt"] = config.prior.prompt
-    templates |= {f"spec.samples.prompts[{number}]": text for number, text in enumerate(config.samples.prompts)}
-    for field, template in templates.items():
-        yield Prompt(field, fill(template, identifier=identifier, class_=class_), (identifier, class_))
+        yield from _filled({"spec.prior.prompt": config.prior.prompt}, subjects)
+    yield from _filled(
+        {f"spec.samples.prompts[{number}]": text for number, text in enumerate(config.samples.prompts)}, subjects
+    )
     if evaluation.enabled:
-        for number, context in enumerate(evaluation.contexts):
-            text = f"a {identifier} {class_} {context}"
-            yield Prompt(f"spec.evaluation.contexts[{number}]", text, (identifier, class_))
+        contexts = {
+            f"spec.evaluation.contexts[{number}]": f"a {{identifier}} {{class}} {context}"
+            for number, context in enumerate(evaluation.contexts)
+        }
+        yield from _filled(contexts, subjects)
         for number, other in enumerate(evaluation.other_classes):
             yield Prompt(f"spec.evaluation.otherClasses[{number}]", f"a {other}", (other,))
+
+
+def _filled(templates: Mapping[str, str], subjects: Sequence[Words]) -> Iterator[Prompt]:
+    """Prompts, filled in for each subject.
+
+    Args:
+        templates: prompts with placeholders by the fields from which they come.
+        subjects: the words of the subjects.
+    """
+    names = tuple(word for one in subjects for word in (one.identifier, one.class_))
+    for field, template in templates.items():
+        for text in dict.fromkeys(fill_for_each(template, subjects)):
+            yield Prompt(field, text, names)
 
 
 def check(prompts: Iterable[Prompt], read_length: ReadLength) -> tuple[list[Problem], list[str]]:
@@ -58,7 +77,7 @@ def check(prompts: Iterable[Prompt], read_length: ReadLength) -> tuple[list[Prob
         rest = prompt.text[length:].strip()
         if not rest:
             continue
-        if lost := [name for name in prompt.names if _is_lost(name, prompt.text, length)]:
+        if lost := [name for name in dict.fromkeys(prompt.names) if _is_lost(name, prompt.text, length)]:
             names = " and ".join(map(repr, lost))
             message = (
                 f"is longer than the text encoder reads, and loses {names}: it ends after {_end(prompt.text, length)}"

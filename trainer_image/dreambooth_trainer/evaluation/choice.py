@@ -27,6 +27,7 @@ class Candidate(JsonModel):
     step: int
     """Optimizer steps done."""
     figures: Figures
+    """With several subjects, those of the weakest one."""
 
 
 class Choice(JsonModel):
@@ -72,6 +73,15 @@ def choose_among(candidates: Sequence[Candidate], steps: int) -> Choice:
         warnings=warnings,
         candidates=list(candidates),
     )
+
+
+def weakest(subjects: Sequence[Figures]) -> Figures:
+    """The figures of the subject that is furthest out of bounds; among subjects within bounds, of the one with the lowest SUBJ.
+
+    Args:
+        subjects: the figures of one or more subjects.
+    """
+    return max(subjects, key=lambda figures: (violation(figures), -figures.subj))
 
 
 def violation(figures: Figures) -> float:

@@ -191,6 +191,24 @@ def follow(pictures_ND: Tensor, texts_CD: Tensor, own_N: Tensor) -> float:
     return float(((pictures_ND @ texts_CD.T).argmax(dim=1) == own_N).float().mean())
 
 
+def confusion(subjects: Sequence[Embeddings]) -> tuple[tuple[float, ...], ...]:
+    """The confusion matrix of the subjects: for each one, the shares of its pictures that are nearest to the photos of each.
+
+    A picture is nearest to the photos with the highest mean cosine. Without confusion, the shares on the diagonal are 1. This
+    project's own figure.
+
+    Args:
+        subjects: the embeddings of each subject.
+    """
+    matrix = []
+    for one in subjects:
+        pictures_ND = torch.cat([one.subject_ND, one.in_contexts_ND])
+        near_NS = torch.stack([(pictures_ND @ other.photos_ND.T).mean(dim=1) for other in subjects], dim=1)
+        counts_S = near_NS.argmax(dim=1).bincount(minlength=len(subjects))
+        matrix.append(tuple((counts_S / len(pictures_ND)).tolist()))
+    return tuple(matrix)
+
+
 def _mean(pictures_ND: Tensor) -> Tensor:
     return torch.nn.functional.normalize(pictures_ND.mean(dim=0), dim=0)
 

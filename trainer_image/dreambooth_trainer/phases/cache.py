@@ -5,7 +5,7 @@ A dataset of some hundred images takes a few megabytes. Each start computes it a
 volume.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from dreambooth_trainer.phases.prepare import PreparedPhoto
 from dreambooth_trainer.phases.prior import ClassImageSet, GeneratedClassImages, pixels_of
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.training.batch import Noised, add_noise, predicted_by
-from dreambooth_trainer.training.dataset import Dataset
+from dreambooth_trainer.training.dataset import CaptionDropout, Dataset
 
 
 def make_datasets(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedClassImages | None) -> Sequence[Dataset]:
@@ -36,7 +36,7 @@ def make_datasets(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedCla
 
     Args:
         run: the run.
-        photos: the photos, in the order of their files.
+        photos: the photos, subject by subject, in the order of their files.
         prior: the class images; None without prior preservation.
     """
     sets = prior.sets if prior else []
@@ -45,7 +45,7 @@ def make_datasets(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedCla
     with run.progress.phase("cache", total=total or None, unit="predictions") as phase, torch.no_grad():
         prompts = _encode_prompts(run, photos, sets)
         by_size: dict[Size, list[tuple[PreparedPhoto, Tensor]]] = {}
-        for photo, x_CHW in zip(photos, read_pictures(run.folder.photos), strict=True):
+        for photo, x_CHW in zip(photos, read_pictures(run.folder.photos / one.file for one in photos), strict=True):
             by_size.setdefault((x_CHW.shape[2], x_CHW.shape[1]), []).append((photo, x_CHW))
         datasets = [
             _dataset(run, size, of_size, [one for one in sets if one.size == size], prompts)
@@ -56,8 +56,9 @@ def make_datasets(run: Run, photos: Sequence[PreparedPhoto], prior: GeneratedCla
         require_finite("the text encoder", *prompts.conditioning.values())
         if total == 0:
             return datasets
-        last = next((row for row, text in enumerate(prompts.texts) if text == ""), None)
-        versions = [_prompts_of_noisings(one.class_prompt_K, noisings, last, prompts.others) for one in datasets]
+        empty = next((row for row, text in enumerate(prompts.texts) if text == ""), None)
+        others = range(len(prompts.texts), len(prompts.texts) + prompts.others)
+        versions = [_prompts_of_noisings(one.class_prompt_K, noisings, empty, others) for one in datasets]
         with run.model.denoising():
             return [
                 replace(one, class_pool=_class_pool(run, phase, one, prompt_RK))
@@ -70,7 +71,7 @@ class _Prompts:
     """The prompts of a training."""
 
     of_photos: Sequence[str]
-    """The subject's prompt and the captions."""
+    """The prompt of each subject, and the captions."""
     of_classes: Sequence[str]
     """Those of the class images, which follow."""
     others: int
@@ -85,12 +86,22 @@ class _Prompts:
 
 
 def _encode_prompts(run: Run, photos: Sequence[PreparedPhoto], sets: Sequence[ClassImageSet]) -> _Prompts:
-    captions = dict.fromkeys(run.fill(photo.caption) for photo in photos if photo.caption)
-    of_photos = [run.fill(run.config.subject.prompt), *captions]
+    subjects = zip(run.config.all_subjects.values(), run.words, strict=True)
+    captions = dict.fromkeys(_caption(run, photo) for photo in photos if photo.caption)
+    of_photos = [
+        *(fill(one.prompt, identifier=words.identifier, class_=words.class_) for one, words in subjects),
+        *captions,
+    ]
     of_classes = list(dict.fromkeys(one.prompt for one in sets))
     others = _prompts_of_other_words(run) if "" in of_classes else []
     tokens = run.model.tokenize([*of_photos, *of_classes, *others])
     return _Prompts(of_photos, of_classes, len(others), tokens, conditioning_on(run.model, tokens))
+
+
+def _caption(run: Run, photo: PreparedPhoto) -> str:
+    """The caption of a photo, filled in; empty if it has none."""
+    words = run.words[photo.subject]
+    return fill(photo.caption or "", identifier=words.identifier, class_=words.class_)
 
 
 def _dataset(
@@ -104,7 +115,10 @@ def _dataset(
     device, photos, (width, height) = run.distributed.device, [photo for photo, _ in pictures], size
     moments = run.model.encode_images(torch.stack([x_CHW for _, x_CHW in pictures]).to(device))
     latents = [one.images.latents(range(one.count)).to(device) for one in sets]
-    captions = [photo.caption and run.fill(photo.caption) for photo in photos]
+    subjects = list(run.config.all_subjects.values())
+    of_photos = [photo.subject for photo in photos]
+    captions = [_caption(run, photo) for photo in photos]
+    dropped = [subjects[number].caption_dropout for number in of_photos]
     class_prompts = [one.prompt for one in sets for _ in range(one.count)]
     framings = [*(framing_of(photo, size) for photo in photos), *[Framing(height, width)] * len(class_prompts)]
     return Dataset(
@@ -119,11 +133,20 @@ def _dataset(
         prompts=prompts.conditioning,
         images=run.model.encode_framings(framings, size),
         photo_prompt_P=torch.tensor(
-            [prompts.of_photos.index(caption or prompts.of_photos[0]) for caption in captions], device=device
+            [
+                prompts.of_photos.index(caption) if caption else number
+                for caption, number in zip(captions, of_photos, strict=True)
+            ],
+            device=device,
         )
-        if any(captions)
+        if any(captions) or len(subjects) > 1
         else None,
-        caption_dropout=run.config.subject.caption_dropout,
+        caption_dropout=CaptionDropout(
+            torch.tensor(dropped, device=device), torch.tensor(of_photos, dtype=torch.long, device=device)
+        )
+        if any(dropped)
+        else None,
+        photos_of_subjects=tuple(of_photos.count(number) for number in range(len(subjects))),
         photo_weight_P1HW=loss_weights(run.folder.masks, photos, moments.mean_BCHW)
         if any(photo.masked for photo in photos)
         else None,
@@ -161,15 +184,16 @@ def framing_of(photo: PreparedPhoto, size: Size) -> Framing:
 
 def _prompts_of_other_words(run: Run) -> list[str]:
     """Prompts of the class with other words in the place of the class; empty if no predictions are needed."""
-    prior, subject = run.config.prior, run.config.subject
+    prior, subjects = run.config.prior, run.config.all_subjects.values()
     if prior.target == "noise":
         return []
-    excluded = words_of(run.identifier, subject.class_, subject.prompt, prior.prompt)
+    of_subjects = [text for one in subjects for text in (one.class_, one.prompt)]
+    excluded = words_of(*run.identifiers, *of_subjects, prior.prompt)
     words = pick_words(run.model.vocabulary(), prior.other_words, excluded, run.config.training.seed)
-    return [fill(prior.prompt, identifier=run.identifier, class_=word) for word in words]
+    return [fill(prior.prompt, identifier="", class_=word) for word in words]
 
 
-def _prompts_of_noisings(prompt_K: Tensor, noisings: int, empty: int | None, others: int) -> Tensor:
+def _prompts_of_noisings(prompt_K: Tensor, noisings: int, empty: int | None, others: range) -> Tensor:
     """The prompt of each noisy version of each class image, [R, K].
 
     It is the prompt with which the image was generated. For images of the empty prompt, every other version gets the
@@ -179,7 +203,7 @@ def _prompts_of_noisings(prompt_K: Tensor, noisings: int, empty: int | None, oth
         prompt_K: prompt with which each image was generated.
         noisings: versions R of each image.
         empty: the empty prompt; None if no image was generated with it.
-        others: number of prompts of other words, which come last.
+        others: prompts of other words.
     """
     prompt_RK = prompt_K.repeat(noisings, 1)
     if empty is None or not others:
@@ -189,8 +213,7 @@ def _prompts_of_noisings(prompt_K: Tensor, noisings: int, empty: int | None, oth
         torch.arange(len(prompt_K), device=prompt_K.device),
     )
     replaced_RK = (prompt_RK == empty) & ((version_R1 + image_K) % 2 == 1)
-    first = int(prompt_K.max()) + 1
-    prompt_RK[replaced_RK] = first + torch.arange(int(replaced_RK.sum()), device=prompt_K.device) % others
+    prompt_RK[replaced_RK] = others.start + torch.arange(int(replaced_RK.sum()), device=prompt_K.device) % len(others)
     return prompt_RK
 
 
@@ -239,6 +262,6 @@ def require_finite(part: str, *tensors: Tensor) -> None:
         )
 
 
-def read_pictures(folder: Path) -> list[Tensor]:
-    """PNG pictures of a folder by name, each [3, H, W] in -1..1."""
-    return [pixels_of(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))]
+def read_pictures(paths: Iterable[Path]) -> list[Tensor]:
+    """PNG pictures, each [3, H, W] in -1..1."""
+    return [pixels_of(Image.open(path).convert("RGB")) for path in paths]

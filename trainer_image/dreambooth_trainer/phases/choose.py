@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from safetensors.torch import load_file
 
-from dreambooth_trainer.evaluation.choice import Candidate, Choice, choose_among
+from dreambooth_trainer.evaluation.choice import Candidate, Choice, choose_among, weakest
 from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.evaluation.figures import Figures, compute
 from dreambooth_trainer.evaluation.pictures import sampler_of
@@ -35,7 +35,7 @@ def choose(run: Run) -> Choice:
     """
     config, distributed = run.config, run.distributed
     scorer = ClipScorer.load(config.evaluation.encoder, distributed.device)
-    sets = compared(plan(config, run.identifier))
+    sets = compared(plan(config, run.words))
     tuned = [one for one in sets if one.model == "tuned"]
     key = _key(run, scorer, tuned)
     stored = Candidates(run.folder.candidates)
@@ -52,7 +52,7 @@ def choose(run: Run) -> Choice:
             assert module is not None
             put_weights(module, load_file(stored.of(step) / FILE))
             embeddings = base | embeddings_in(generate(run, phase, module.model, scorer, tuned))
-            figures_of[step] = figures = compute(arrange(run, scorer, embeddings))
+            figures_of[step] = figures = weakest([compute(one) for one in arrange(run, scorer, embeddings)])
             if distributed.is_main:
                 Ledger(stored.of(step)).record(RECORD, key, figures, {})
     candidates = [Candidate(step=step, figures=figures) for step, figures in figures_of.items() if figures]

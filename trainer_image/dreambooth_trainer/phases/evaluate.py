@@ -10,20 +10,22 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from PIL import Image
+from pydantic import field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dreambooth_api.progress import JsonModel
+from dreambooth_api.prompts import Words
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.clip import ClipScorer
-from dreambooth_trainer.evaluation.figures import Embeddings, Figures, OtherClass, compute
+from dreambooth_trainer.evaluation.figures import Embeddings, Figures, OtherClass, compute, confusion
 from dreambooth_trainer.evaluation.pictures import Comparison, sampler_of
-from dreambooth_trainer.evaluation.warnings import figure_warnings
+from dreambooth_trainer.evaluation.warnings import confusion_warnings, figure_warnings
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.monitoring.progress import RunningPhase
 from dreambooth_trainer.phases.generation import Compared, generate_together, write_comparisons
@@ -41,7 +43,8 @@ class PictureSet:
     """Pictures of one prompt to generate with one model."""
 
     name: str
-    """`subject`, `class`, `context/<number>`, or `other/<number>/a` and `b`, which differ in their seeds."""
+    """`subject`, `class`, `context/<number>`, or `other/<number>/a` and `b`, which differ in their seeds. With several
+    subjects, the name of the subject is a part, and the further classes are `class/<number>`."""
     model: Literal["base", "tuned"]
     prompt: str
     seeds: tuple[int, ...]
@@ -64,24 +67,33 @@ class Pictures:
 class Evaluated(JsonModel):
     """Result of the phase."""
 
-    figures: Figures
-    """All figures."""
+    figures: list[Figures]
+    """All figures of each subject."""
+    confusion: tuple[tuple[float, ...], ...] = ()
+    """See `figures.confusion`."""
     comparisons: list[Comparison]
-    """Pictures of the class and of the other classes."""
+    """Pictures of the classes and of the other classes."""
     warnings: tuple[str, ...] = ()
     """Warnings about the figures."""
+
+    @field_validator("figures", mode="before")
+    @classmethod
+    def _of_one_subject(cls, figures: Any) -> Any:
+        """Records up to version 0.1.0 hold those of the only subject."""
+        return [figures] if isinstance(figures, dict) else figures
 
 
 def evaluate(run: Run, load_trained: Callable[[], ModelFamily]) -> Evaluated:
     """Generates, embeds and compares pictures; see `embed`."""
     embeddings, comparisons = embed(run, load_trained)
-    figures = compute(embeddings)
-    warnings = tuple(figure_warnings(figures, run.config))
-    return Evaluated(figures=figures, comparisons=comparisons, warnings=warnings)
+    figures, confused = [compute(one) for one in embeddings], confusion(embeddings)
+    warnings = (*figure_warnings(figures, run.config), *confusion_warnings(confused, run.config))
+    return Evaluated(figures=figures, confusion=confused, comparisons=comparisons, warnings=warnings)
 
 
-def embed(run: Run, load_trained: Callable[[], ModelFamily]) -> tuple[Embeddings, list[Comparison]]:
-    """Generates and embeds the pictures for the figures. Also called by the benchmarks, for the model of any program.
+def embed(run: Run, load_trained: Callable[[], ModelFamily]) -> tuple[list[Embeddings], list[Comparison]]:
+    """Generates and embeds the pictures for the figures of each subject. Also called by the benchmarks, for the model of any
+    program.
 
     Writes pictures and a contact sheet to `evaluation/` of the run's folder.
 
@@ -90,7 +102,7 @@ def embed(run: Run, load_trained: Callable[[], ModelFamily]) -> tuple[Embeddings
         Interrupted: the run must stop; finished sets of the base model are kept.
     """
     scorer = ClipScorer.load(run.config.evaluation.encoder, run.distributed.device)
-    sets = plan(run.config, run.identifier)
+    sets = plan(run.config, run.words)
     of_base = PicturesOfBase(run, scorer, sets)
     total = sum(len(one.seeds) for one in sets)
     with run.progress.phase("evaluate", total=total, unit="pictures", done=of_base.stored) as phase:
@@ -146,21 +158,23 @@ def _places(run: Run, scorer: ClipScorer, sets: Sequence[PictureSet]) -> dict[Ke
     return {key: (shared / name, own / name) for key, name in names.items()}
 
 
-def plan(config: TrainConfig, identifier: str) -> list[PictureSet]:
+def plan(config: TrainConfig, subjects: Sequence[Words]) -> list[PictureSet]:
     """The pictures to generate, and their seeds.
 
     A seed depends only on the prompt and the number of the picture. Both models start from the same noise if their
     pictures are compared, and every run has the same pictures of the base model for a prompt.
     """
-    evaluation, class_ = config.evaluation, config.subject.class_
+    evaluation = config.evaluation
     count = evaluation.per_prompt
-    subject = f"a {identifier} {class_}"
-    sets = [PictureSet("subject", "tuned", subject, _seeds(subject, 2 * count))]
-    for number, context in enumerate(evaluation.contexts):
-        prompt = f"{subject} {context}"
-        sets.append(PictureSet(f"context/{number}", "tuned", prompt, _seeds(prompt, count)))
-    prompt, seeds = f"a {class_}", _seeds(f"a {class_}", 4 * count)
-    sets += [PictureSet("class", "base", prompt, seeds), PictureSet("class", "tuned", prompt, seeds)]
+    sets = []
+    for one in subjects:
+        sets.append(PictureSet(_name("subject", one.name), "tuned", f"a {one}", _seeds(f"a {one}", 2 * count)))
+        for number, context in enumerate(evaluation.contexts):
+            prompt = f"a {one} {context}"
+            sets.append(PictureSet(_name("context", one.name, number), "tuned", prompt, _seeds(prompt, count)))
+    for class_ in config.classes:
+        name, prompt, seeds = _class_name(config, class_), f"a {class_}", _seeds(f"a {class_}", 4 * count)
+        sets += [PictureSet(name, "base", prompt, seeds), PictureSet(name, "tuned", prompt, seeds)]
     for number, other in enumerate(config.other_classes):
         prompt, seeds = f"a {other}", _seeds(f"a {other}", 2 * count)
         sets += [
@@ -169,6 +183,17 @@ def plan(config: TrainConfig, identifier: str) -> list[PictureSet]:
             PictureSet(f"other/{number}/b", "tuned", prompt, seeds[count:]),
         ]
     return sets
+
+
+def _name(kind: str, subject: str, *rest: int) -> str:
+    """The name of a set of pictures of a subject."""
+    return "/".join([kind, *([subject] if subject else []), *map(str, rest)])
+
+
+def _class_name(config: TrainConfig, class_: str) -> str:
+    """The name of the set of pictures of a class."""
+    number = config.classes.index(class_)
+    return f"class/{number}" if number else "class"
 
 
 def _seeds(prompt: str, count: int) -> tuple[int, ...]:
@@ -226,37 +251,43 @@ def embeddings_in(pictures: Iterable[tuple[Key, Pictures]]) -> dict[Key, Tensor]
     return {key: of_set.embeddings_ND for key, of_set in pictures}
 
 
-def arrange(run: Run, scorer: ClipScorer, generated: Mapping[Key, Tensor]) -> Embeddings:
-    """The input of the figures, from the embeddings of the sets of a plan.
+def arrange(run: Run, scorer: ClipScorer, generated: Mapping[Key, Tensor]) -> list[Embeddings]:
+    """The input of the figures of each subject, from the embeddings of the sets of a plan.
 
     The sets of other classes may be missing, and those of the tuned model may lack their last pictures: those of the base model
     with the same seeds then don't count.
     """
-    evaluation, class_ = run.config.evaluation, run.config.subject.class_
-    contexts = [generated[f"context/{number}", "tuned"] for number in range(len(evaluation.contexts))]
 
     def same_seeds(name: str) -> Tensor:
         return generated[name, "base"][: len(generated[name, "tuned"])]
 
-    photos = [Image.open(path) for path in sorted(run.folder.photos.glob("*.png"))]
-    return Embeddings(
-        photos_ND=scorer.images(photos),
-        subject_ND=generated["subject", "tuned"],
-        in_contexts_ND=torch.cat(contexts),
-        context_N=torch.arange(len(contexts)).repeat_interleave(len(contexts[0])),
-        context_texts_CD=scorer.texts([f"a {class_} {context}" for context in evaluation.contexts]),
-        class_before_ND=same_seeds("class"),
-        class_after_ND=generated["class", "tuned"],
-        others=[
-            OtherClass(
-                before_a_ND=generated[f"other/{number}/a", "base"],
-                before_b_ND=same_seeds(f"other/{number}/b"),
-                after_b_ND=generated[f"other/{number}/b", "tuned"],
-            )
-            for number in range(len(run.config.other_classes))
-            if (f"other/{number}/b", "tuned") in generated
-        ],
-    )
+    others = [
+        OtherClass(
+            before_a_ND=generated[f"other/{number}/a", "base"],
+            before_b_ND=same_seeds(f"other/{number}/b"),
+            after_b_ND=generated[f"other/{number}/b", "tuned"],
+        )
+        for number in range(len(run.config.other_classes))
+        if (f"other/{number}/b", "tuned") in generated
+    ]
+
+    def of_subject(words: Words) -> Embeddings:
+        texts = [f"a {words.class_} {context}" for context in run.config.evaluation.contexts]
+        contexts = [generated[_name("context", words.name, number), "tuned"] for number in range(len(texts))]
+        photos = [Image.open(path) for path in sorted((run.folder.photos / words.name).glob("*.png"))]
+        name = _class_name(run.config, words.class_)
+        return Embeddings(
+            photos_ND=scorer.images(photos),
+            subject_ND=generated[_name("subject", words.name), "tuned"],
+            in_contexts_ND=torch.cat(contexts),
+            context_N=torch.arange(len(contexts)).repeat_interleave(len(contexts[0])),
+            context_texts_CD=scorer.texts(texts),
+            class_before_ND=same_seeds(name),
+            class_after_ND=generated[name, "tuned"],
+            others=others,
+        )
+
+    return [of_subject(words) for words in run.words]
 
 
 def _show(run: Run, sets: Sequence[PictureSet], shown: dict[Key, Sequence[Image.Image]]) -> list[Comparison]:

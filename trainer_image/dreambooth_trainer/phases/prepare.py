@@ -1,29 +1,34 @@
 """Prepares the photos and chooses or checks the identifier; the first phase, called by `pipeline.py`."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
-from dreambooth_api.contradictions import Fields
+from dreambooth_api.contradictions import Fields, OneSubject
 from dreambooth_api.failures import InvalidConfig, InvalidData, Problem
 from dreambooth_api.model_families import find_unsupported
 from dreambooth_api.training import Images
 from dreambooth_trainer.data import identifier, own_class_images, prompts
 from dreambooth_trainer.data.buckets import Size
 from dreambooth_trainer.data.class_word import class_warnings
-from dreambooth_trainer.data.folder import FIELD
 from dreambooth_trainer.data.identifier import Finding
 from dreambooth_trainer.data.personalised import identifier_warnings, known_subjects
-from dreambooth_trainer.data.photos import inspect_photos, load_photos
+from dreambooth_trainer.data.photos import Photo, find_shared_photos, inspect_photos, load_photos
 from dreambooth_trainer.evaluation.clip import ClipScorer
 from dreambooth_trainer.models.base import ModelFamily
 from dreambooth_trainer.models.conditioning import conditioning_on
 from dreambooth_trainer.process.storage import atomic_folder
-from dreambooth_trainer.run import Run
+from dreambooth_trainer.run import Run, words_of_subjects
 from dreambooth_trainer.training.module import unfit_targets
+
+OWN = "prior.source"
+"""The field of own class images."""
 
 REFERENCE_WORDS = 64
 """Words of the vocabulary that an identifier is compared with."""
@@ -33,7 +38,7 @@ class PreparedPhoto(BaseModel, frozen=True):
     """A photo that the model trains on."""
 
     file: str
-    """Name in the folder of the run's photos."""
+    """Path in the folder of the run's photos."""
     source: str
     """Name of the original file."""
     width: int
@@ -44,64 +49,87 @@ class PreparedPhoto(BaseModel, frozen=True):
     """Its prompt, with the placeholders `{identifier}` and `{class}`; None for `subject.prompt`."""
     masked: bool = False
     """Whether it has a mask, of the same name."""
+    subject: int = 0
+    """Number of the subject that it shows, from 0."""
 
 
 class Prepared(BaseModel, frozen=True):
     """Result of the phase."""
 
-    identifier: str
-    """The word that will mean the subject."""
-    finding: Finding
-    """The properties of the identifier."""
+    findings: list[Finding]
+    """The identifier of each subject."""
     photos: list[PreparedPhoto]
+    """The photos, subject by subject."""
     warnings: list[str]
-    """Warnings about the photos, the identifier, the class and the prompts."""
+    """Warnings about the photos, the identifiers, the classes and the prompts."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_subject(cls, record: Any) -> Any:
+        """Records up to version 0.1.0 hold the identifier of the only subject."""
+        return (
+            {**record, "findings": [record["finding"]]} if isinstance(record, dict) and "finding" in record else record
+        )
+
+    @property
+    def identifiers(self) -> list[str]:
+        """The words that will mean the subjects."""
+        return [one.identifier for one in self.findings]
 
 
 def prepare(run: Run) -> Prepared:
-    """Writes the photos into the run's folder as `01.png`, `02.png`, ... and chooses or examines the identifier.
+    """Writes the photos into the run's folder as `01.png`, `02.png`, ... and chooses or examines the identifiers.
 
     Every process calls it; only the main process writes.
 
     Raises:
         InvalidData: lists every file that is no usable photo.
-        InvalidConfig: no word of the model's vocabulary can be the identifier, or the text encoder would truncate a
+        InvalidConfig: no words of the model's vocabulary can be the identifiers, or the text encoder would truncate a
             prompt before its identifier or class.
     """
     config, fields = run.config, Fields(run.config.model_dump(by_alias=True), ())
     with run.progress.phase("prepare"):
-        folder = _folder_of(config.subject.images, FIELD)
+        subjects = fields.each_subject()
+        folders = [_folder_of(images, f"spec.{field}") for field, images in config.pictures.items() if field != OWN]
         # Bad photos are reported before the model, which defines the resolution, is loaded: that takes time.
-        if problems := inspect_photos(folder, fields).problems:
+        inspected = [
+            one.placed(inspect_photos(place, one.fields).problems) for one, place in zip(subjects, folders, strict=True)
+        ]
+        if problems := list(chain(*inspected)) or find_shared_photos(config):
             raise InvalidData(problems)
         _check_machine(run, fields)
-        photos, warnings = load_photos(folder, fields, run.resolution, run.model.size_multiple)
-        _require_class_images(run, {photo.image.size for photo in photos})
-        warnings += _check_class_images(run, fields)
-        # The training depends on their order, which must not depend on their names.
-        photos.sort(key=lambda photo: photo.digest)
-        captions = {photo.name: photo.caption for photo in photos if photo.caption is not None}
+        loaded = [_load_photos(run, one, place) for one, place in zip(subjects, folders, strict=True)]
+        photos = [of_subject for of_subject, _ in loaded]
+        _require_class_images(run, photos)
+        warnings = [*chain(*(notes for _, notes in loaded)), *_check_class_images(run, fields)]
+        captions = [{photo.name: photo.caption for photo in mine if photo.caption is not None} for mine in photos]
         known = known_subjects(config.model.source)
-        finding = _identify(run, [*captions.values(), *(one.identifier for one in known)])
-        texts = prompts.prompts_of(config, finding.identifier, captions)
-        problems, cut = prompts.check(texts, run.model.read_length)
+        texts = [*chain(*(of_photos.values() for of_photos in captions)), *(one.identifier for one in known)]
+        findings = _identify(run, texts)
+        words = words_of_subjects(config, [one.identifier for one in findings])
+        problems, cut = prompts.check(prompts.prompts_of(config, words, captions), run.model.read_length)
         if problems:
             raise InvalidConfig(problems)
-        of_words = [
-            *identifier_warnings(known, config.subject),
-            *class_warnings(config.subject.class_, run.model.words_to_ids),
-            *finding.warnings,
-        ]
-        names = _file_names(len(photos))
+        for one, subject, finding in zip(subjects, config.all_subjects.values(), findings, strict=True):
+            of_words = [
+                *identifier_warnings(known, subject),
+                *class_warnings(subject.class_, run.model.words_to_ids),
+                *finding.warnings,
+            ]
+            warnings += one.named(of_words)
+        files = {
+            _file(subject.called, number, len(mine)): (photo, which)
+            for which, (subject, mine) in enumerate(zip(config.all_subjects.values(), photos, strict=True))
+            for number, photo in enumerate(mine, 1)
+        }
         if run.distributed.is_main:
-            masks = {name: photo.mask for name, photo in zip(names, photos, strict=True) if photo.mask}
+            masks = {name: photo.mask for name, (photo, _) in files.items() if photo.mask}
             if masks:
                 _write(masks, run.folder.masks)
             # Last, since its existence marks the end of the phase.
-            _write({name: photo.image for name, photo in zip(names, photos, strict=True)}, run.folder.photos)
+            _write({name: photo.image for name, (photo, _) in files.items()}, run.folder.photos)
         return Prepared(
-            identifier=finding.identifier,
-            finding=finding,
+            findings=findings,
             photos=[
                 PreparedPhoto(
                     file=name,
@@ -110,11 +138,27 @@ def prepare(run: Run) -> Prepared:
                     height=photo.size[1],
                     caption=photo.caption,
                     masked=photo.mask is not None,
+                    subject=which,
                 )
-                for name, photo in zip(names, photos, strict=True)
+                for name, (photo, which) in files.items()
             ],
-            warnings=[*warnings, *of_words, *cut],
+            warnings=[*warnings, *cut],
         )
+
+
+def _load_photos(run: Run, subject: OneSubject, folder: Path) -> tuple[list[Photo], list[str]]:
+    """The photos of a subject, and warnings about them.
+
+    Raises:
+        InvalidData: lists every file that is no usable photo.
+    """
+    try:
+        photos, warnings = load_photos(folder, subject.fields, run.resolution, run.model.size_multiple)
+    except InvalidData as failure:
+        raise InvalidData(subject.placed(failure.problems)) from failure
+    # The training depends on their order, which must not depend on their names.
+    photos.sort(key=lambda photo: photo.digest)
+    return photos, subject.named(warnings)
 
 
 def _check_machine(run: Run, fields: Fields) -> None:
@@ -145,17 +189,23 @@ def _unfit_resolution(resolution: int | None, multiple: int) -> Iterator[Problem
         yield Problem("spec.training.resolution", resolution, message, f"Give {near}")
 
 
-def _require_class_images(run: Run, sizes: Collection[Size]) -> None:
-    """Checks that there is a class image for each size of the photos.
+def _require_class_images(run: Run, photos: Sequence[Sequence[Photo]]) -> None:
+    """Checks that each class has an image for each size of its photos.
+
+    Args:
+        run: the run.
+        photos: the photos of each subject.
 
     Raises:
         InvalidConfig: there are too few.
     """
-    prior = run.config.prior
-    if prior.enabled and prior.images < len(sizes):
-        message = f"are fewer than the {len(sizes)} sizes of the photos, each of which needs class images"
-        remedy = f"Give at least {len(sizes)}, or set subject.crop to center"
-        raise InvalidConfig([Problem("spec.prior.images", prior.images, message, remedy)])
+    prior, sizes = run.config.prior, defaultdict[str, set[Size]](set)
+    for (place, subject), mine in zip(run.config.all_subjects.items(), photos, strict=True):
+        sizes[subject.class_] |= {photo.image.size for photo in mine}
+        if prior.enabled and prior.images < (count := len(sizes[subject.class_])):
+            message = f"are fewer than the {count} sizes of the photos, each of which needs class images"
+            remedy = f"Give at least {count}, or set {place}.crop to center"
+            raise InvalidConfig([Problem("spec.prior.images", prior.images, message, remedy)])
 
 
 def _check_class_images(run: Run, fields: Fields) -> list[str]:
@@ -182,21 +232,22 @@ def _folder_of(images: Images, field: str) -> Path:
     return Path(images.path)
 
 
-def _identify(run: Run, texts: Iterable[str]) -> Finding:
-    """Chooses or examines the identifier.
+def _identify(run: Run, texts: Iterable[str]) -> list[Finding]:
+    """Chooses or examines the identifiers.
 
     Args:
         run: the run.
         texts: further texts, whose words can't be chosen.
     """
-    subject, training = run.config.subject, run.config.training
-    vocabulary = run.model.vocabulary()
-    finding = identifier.identify(run.config, vocabulary, run.model.words_to_ids, texts)
+    vocabulary, learns = run.model.vocabulary(), run.config.training.train_text_encoder
+    findings = identifier.identify(run.config, vocabulary, run.model.words_to_ids, texts)
     if len(vocabulary) < 2:
-        return finding
-    prompt = subject.prompt.replace("{class}", subject.class_)
-    reach = reach_of(finding.identifier, run.model, prompt)
-    return identifier.record_reach(finding, reach, text_encoder_learns=training.train_text_encoder)
+        return findings
+    prompts = [one.prompt.replace("{class}", one.class_) for one in run.config.all_subjects.values()]
+    return [
+        identifier.record_reach(one, reach_of(one.identifier, run.model, prompt), text_encoder_learns=learns)
+        for one, prompt in zip(findings, prompts, strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -218,13 +269,13 @@ def reach_of(word: str, model: ModelFamily, prompt: str) -> float:
     return float(distance_W[0] / distance_W[1:].quantile(0.9))
 
 
-def _file_names(count: int) -> list[str]:
-    """Names of the photos' files. Their alphabetical order is that of the photos."""
-    digits = max(2, len(str(count)))
-    return [f"{number:0{digits}}.png" for number in range(1, count + 1)]
+def _file(folder: str, number: int, count: int) -> str:
+    """The path of a photo in the folder of the photos. The alphabetical order of the photos of a subject is their order."""
+    return f"{folder}/{number:0{max(2, len(str(count)))}}.png".lstrip("/")
 
 
 def _write(pictures: Mapping[str, Image.Image], target: Path) -> None:
     with atomic_folder(target) as folder:
         for name, picture in pictures.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             picture.save(folder / name)

@@ -7,6 +7,7 @@ later trained on, with the empty prompt. Each generated image has a fixed positi
 
 import os
 import random
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from dreambooth_api.failures import InvalidData, Problem
 from dreambooth_api.progress import JsonModel
+from dreambooth_api.prompts import fill
 from dreambooth_trainer.data.buckets import Size, deal
 from dreambooth_trainer.data.class_images import ClassImages, recorded
 from dreambooth_trainer.data.own_class_images import FIELD, OwnImage, own_class_images
@@ -56,17 +58,15 @@ class GeneratedClassImages(JsonModel):
 def generate_class_images(run: Run) -> GeneratedClassImages:
     """Encodes own class images, and generates the images that are missing in the class-image cache.
 
-    Their sizes are those of the photos, in the same proportions.
+    Each class has as many, whatever the number of its subjects. Their sizes are those of its photos, in the same proportions.
 
     Raises:
         InvalidData: an own class image can't be read any more.
     """
-    prior, own = run.config.prior, own_class_images(run.config)
-    sizes = deal(_sizes_of_photos(run), prior.images)
-    sets = [one for size in dict.fromkeys(sizes) for one in _sets_of(run, size, sizes, own)]
+    total, sets = run.config.class_images, list(_sets(run))
     missing = [set(one.images.missing(one.count)) for one, _ in sets]
-    there, generated = prior.images - sum(map(len, missing)), 0
-    with run.progress.phase("prior", total=prior.images, unit="images", done=there) as phase:
+    there, generated = total - sum(map(len, missing)), 0
+    with run.progress.phase("prior", total=total, unit="images", done=there) as phase:
         for (one, pictures), absent in zip(sets, missing, strict=True):
             if pictures:
                 _encode(run, phase, one, pictures, absent)
@@ -79,10 +79,13 @@ def generate_class_images(run: Run) -> GeneratedClassImages:
     return GeneratedClassImages(sets=[one for one, _ in sets], generated=generated)
 
 
-def _sizes_of_photos(run: Run) -> list[Size]:
-    if run.config.subject.crop == "center":
+def _sizes_of_photos(run: Run, class_: str) -> list[Size]:
+    """The sizes of the photos of a class, or the only one that they have."""
+    subjects = [one for one in run.config.all_subjects.values() if one.class_ == class_]
+    if all(one.crop == "center" for one in subjects):
         return [(run.resolution, run.resolution)]
-    return [_size_of(path) for path in sorted(run.folder.photos.glob("*.png"))]
+    folders = [run.folder.photos / one.called for one in subjects]
+    return [_size_of(path) for folder in folders for path in sorted(folder.glob("*.png"))]
 
 
 def _size_of(path: Path) -> Size:
@@ -90,25 +93,29 @@ def _size_of(path: Path) -> Size:
         return picture.size
 
 
-def _sets_of(
-    run: Run, size: Size, sizes: Sequence[Size], own: Sequence[OwnImage]
-) -> Iterator[tuple[ClassImageSet, Sequence[OwnImage]]]:
-    """The class images of one size: own ones, and generated ones with the prompt and with the empty prompt.
+def _sets(run: Run) -> Iterator[tuple[ClassImageSet, Sequence[OwnImage]]]:
+    """The class images: own ones, and generated ones with the prompt of each class and with the empty prompt, by their sizes.
 
-    Args:
-        run: the run.
-        size: the size.
-        sizes: the sizes of all class images: of own ones, of the other ones with the prompt, of those without.
-        own: the own class images of all sizes.
+    The images with the empty prompt are of no class: the first of them are those of a run of one class.
     """
-    prompt, conditional = run.fill(run.config.prior.prompt), run.config.prior.conditional_images
-    pictures = [picture for picture, its in zip(own, sizes, strict=False) if its == size]
-    if pictures:
-        yield _set_of(prompt, size, _encoded(run, size, pictures), len(pictures)), pictures
-    counts = {prompt: sizes[len(own) : conditional].count(size), "": sizes[conditional:].count(size)}
-    for text, count in counts.items():
+    prior, all_own = run.config.prior, own_class_images(run.config)
+    counts: Counter[tuple[str, Size, bool]] = Counter()
+    own: dict[Size, list[OwnImage]] = {}
+    for class_ in run.config.classes:
+        prompt = fill(prior.prompt, identifier="", class_=class_)
+        # The sizes of own ones, of the other ones with the prompt, and of those without.
+        sizes = deal(_sizes_of_photos(run, class_), prior.images)
+        for size in dict.fromkeys(sizes):
+            # Own ones need a single class.
+            own[size] = [picture for picture, its in zip(all_own, sizes, strict=False) if its == size]
+            counts[prompt, size, True] += len(own[size])
+            counts[prompt, size, False] += sizes[len(all_own) : prior.conditional_images].count(size)
+            counts["", size, False] += sizes[prior.conditional_images :].count(size)
+    for (prompt, size, are_own), count in counts.items():
         if count:
-            yield _set_of(text, size, _images(run, text, size), count), ()
+            pictures = own[size] if are_own else ()
+            images = _encoded(run, size, pictures) if are_own else _images(run, prompt, size)
+            yield _set_of(prompt, size, images, count), pictures
 
 
 def _set_of(prompt: str, size: Size, images: ClassImages, count: int) -> ClassImageSet:

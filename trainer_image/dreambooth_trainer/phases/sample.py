@@ -23,7 +23,7 @@ class Sampled(JsonModel):
 def sample(run: Run, load_trained: Callable[[], ModelFamily]) -> Sampled:
     """Generates the pictures; the main process writes `samples/`. Without prompts, no model is loaded."""
     samples = run.config.samples
-    prompts = [run.fill(prompt) for prompt in samples.prompts]
+    prompts = run.fill(samples.prompts)
     wanted = [(prompt, seed) for prompt in prompts for seed in range(samples.per_prompt)]
     models: dict[str, Callable[[], ModelFamily]] = {"before": lambda: run.model, "after": load_trained}
     with run.progress.phase("sample", total=len(models) * len(wanted), unit="pictures") as phase:

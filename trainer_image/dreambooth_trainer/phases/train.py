@@ -163,7 +163,7 @@ def _write_weights(run: Run, engine: "Engine", folder: Path) -> None:
 
 def _prompts(run: Run) -> list[str]:
     """Prompts of the pictures that are generated between steps."""
-    return [run.fill(prompt) for prompt in run.config.samples.prompts]
+    return run.fill(run.config.samples.prompts)
 
 
 def _generate_samples_so_far(run: Run, module: DreamBoothModule, step: int) -> None:

@@ -17,7 +17,7 @@ from dreambooth_trainer.training.dataset import Dataset
 from dreambooth_trainer.training.randomness import StepRandomness
 
 USUAL_PHOTOS = 5
-"""Photos of a run whose photos are not at hand."""
+"""Photos of a subject whose photos are not at hand."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,25 @@ class Counts:
     @classmethod
     def of(cls, config: TrainConfig) -> "Counts":
         """The numbers of a run."""
-        subject, prior = config.subject, config.prior
-        contents = read_folder(Path(subject.images.path)) if subject.images.path else None
-        photos = len(contents.photos) if contents else USUAL_PHOTOS
-        captioned = bool(subject.captions or (contents and (contents.captions or contents.table)))
-        captions = photos if captioned else 0
+        subjects, prior = config.all_subjects.values(), config.prior
+        photos = captions = 0
+        for one in subjects:
+            contents = read_folder(Path(one.images.path)) if one.images.path else None
+            mine = len(contents.photos) if contents else USUAL_PHOTOS
+            photos += mine
+            captions += mine if one.captions or (contents and (contents.captions or contents.table)) else 0
+        masked, of_photos = any(one.mask == "loss" for one in subjects), len(subjects) + captions
         if not prior.enabled:
-            return cls(photos, captions, subject.mask == "loss", 0, 0, 0, 1 + captions)
+            return cls(photos, captions, masked, 0, 0, 0, of_photos)
         predicts = prior.target == "prediction"
         return cls(
             photos=photos,
             captions=captions,
-            masked=subject.mask == "loss",
-            class_images=prior.images,
+            masked=masked,
+            class_images=config.class_images,
             own_class_images=len(own_class_images(config)),
-            predictions=prior.images * prior.noisings if predicts else 0,
-            prompts=1 + captions + 2 + (prior.other_words if predicts else 0),
+            predictions=config.class_images * prior.noisings if predicts else 0,
+            prompts=of_photos + len(config.classes) + 1 + (prior.other_words if predicts else 0),
         )
 
 
@@ -152,8 +155,8 @@ class Inputs:
 
 
 def prompt_of(model: LatentDiffusion, config: TrainConfig) -> Tensors:
-    """Token ids of the prompt of the photos; without padding for a family that computes without it."""
-    subject = config.subject
+    """Token ids of the prompt of the photos of a subject; without padding for a family that computes without it."""
+    subject = next(iter(config.all_subjects.values()))
     model.device = torch.device("cpu")
     tokens = model.tokenize([fill(subject.prompt, identifier=subject.identifier, class_=subject.class_)])
     return (

@@ -30,6 +30,27 @@ PER_CELL = 8
 
 
 @dataclass(frozen=True)
+class ReportedSubject:
+    """A subject in a report."""
+
+    name: str
+    """Its name among several subjects; empty for the only one."""
+    class_: str
+    """Its class noun."""
+    identifier: str
+    """The word that means it."""
+    prompt: str
+    """The prompt for it, with identifier and class filled in."""
+    photos: Sequence[Path]
+    captions: Mapping[Path, str]
+    """Captions of photos that have one, with identifier and class filled in."""
+    figures: Figures | None
+    """None without an evaluation."""
+    nearest: Mapping[str, float]
+    """Share of its pictures that are nearest to the photos of each of several subjects; empty without an evaluation."""
+
+
+@dataclass(frozen=True)
 class ReportData:
     """The content of a report."""
 
@@ -37,17 +58,9 @@ class ReportData:
     """Name of the run."""
     folder: Path
     """Folder of the run, to which the paths of all pictures are relative."""
-    class_: str
-    """The subject's class noun."""
-    identifier: str
-    """The word that means the subject."""
-    prompt: str
-    """The prompt for the subject, with identifier and class filled in."""
+    subjects: Sequence[ReportedSubject]
     base_model: str
     """Source of the base model, with the commit if it comes from the hub."""
-    photos: Sequence[Path]
-    captions: Mapping[Path, str]
-    """Captions of photos that have one, with identifier and class filled in."""
     warnings: Sequence[str]
     """Warnings about the figures, the photos, the identifier and the prompts."""
     samples: Sequence[Comparison]
@@ -55,8 +68,6 @@ class ReportData:
     """Pictures of the class and of other classes."""
     losses: Sequence[Mapping[str, object]]
     """`step`, `loss`, `priorLoss` and `learningRate` of each step; `priorLoss` is 0 without class images."""
-    figures: Figures | None
-    """None without an evaluation."""
     choice: Choice | None
     """The step whose weights became the model; None without a choice."""
     settings: Mapping[str, Any]
@@ -107,11 +118,12 @@ def render(report: ReportData) -> str:
     environment.filters.update(picture=lambda path: picture_uri(report.folder / path), duration=duration)
     return environment.get_template("template.html.j2").render(
         report=report,
-        verdicts=verdicts(report.figures),
-        figures=_all_figures(report.figures),
+        verdicts=verdicts,
+        figures=_all_figures,
         plots=loss_plots(report.losses),
         choice_plots=figure_plots(report.choice) if report.choice else [],
         settings=yaml.safe_dump(dict(report.settings), sort_keys=False, allow_unicode=True),
+        photos=sum(len(one.photos) for one in report.subjects),
         per_cell=PER_CELL,
     )
 

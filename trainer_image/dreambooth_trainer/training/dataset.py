@@ -11,18 +11,28 @@ from dreambooth_trainer.training.randomness import StepRandomness, step_randomne
 
 
 @dataclass(frozen=True)
+class CaptionDropout:
+    """With which probability a photo has the prompt of its subject instead of its caption."""
+
+    share_P: Tensor
+    """The probability for each photo."""
+    prompt_P: Tensor
+    """Row number of the prompt of each photo's subject."""
+
+
+@dataclass(frozen=True)
 class Dataset:
     """All tensors that a training step reads, on the device. The pictures have one size."""
 
     photos: LatentMoments
-    """Moments of the photos' latents, [P, C, H, W]."""
+    """Moments of the photos' latents, subject by subject, [P, C, H, W]."""
     class_latents: Tensor
     """Latents of the class images, [K, C, H, W]; K is 0 without prior preservation."""
     class_prompt_K: Tensor
     """Row number of each class image's prompt in `tokens`."""
     tokens: Tensors
-    """Token ids [Q, L] of the prompts: first the subject's, then captions, then those of the class images, then those of
-    other words."""
+    """Token ids [Q, L] of the prompts: first those of the subjects, then captions, then those of the class images, then those
+    of other words."""
     prompts: Tensors
     """Conditioning on these prompts by the base model's text encoders."""
     images: Tensors
@@ -31,9 +41,11 @@ class Dataset:
     """Noisy class images with the base model's predictions; None if the target of the class loss is the noise."""
 
     photo_prompt_P: Tensor | None = None
-    """Row number of each photo's caption in `tokens`, 0 for a photo without one; None if no photo has one."""
-    caption_dropout: float = 0
-    """Probability with which a photo has the subject's prompt instead of its caption."""
+    """Row number in `tokens` of each photo's caption, or of the prompt of its subject; None if it is 0 for all."""
+    caption_dropout: CaptionDropout | None = None
+    """None if no caption is dropped."""
+    photos_of_subjects: tuple[int, ...] = ()
+    """Number of photos of each subject; empty if all are of the only one."""
 
     photo_weight_P1HW: Tensor | None = None
     """Weight of each place in the loss of each photo, of mean 1 over a photo; None for equal weights."""
@@ -42,8 +54,16 @@ class Dataset:
         """Row number in `tokens` of the prompt of each photo in a step, [G]."""
         if self.photo_prompt_P is None:
             return torch.zeros_like(randomness.subject_G)
-        kept_G = randomness.caption_G >= self.caption_dropout
-        return self.photo_prompt_P[randomness.subject_G] * kept_G
+        prompt_G = self.photo_prompt_P[randomness.subject_G]
+        if self.caption_dropout is None:
+            return prompt_G
+        dropped_G = randomness.caption_G < self.caption_dropout.share_P[randomness.subject_G]
+        return torch.where(dropped_G, self.caption_dropout.prompt_P[randomness.subject_G], prompt_G)
+
+    @property
+    def photos_of_each(self) -> tuple[int, ...]:
+        """Number of photos of each subject."""
+        return self.photos_of_subjects or (len(self.photos.mean_BCHW),)
 
     @property
     def class_image_K(self) -> Tensor:
@@ -61,7 +81,7 @@ class Dataset:
             step: number of the step, from 0.
             batch: photos in the step over all processes.
             rows: rows that are computed at once; None for all.
-            first: how often photos of this dataset were seen before, if there are other datasets.
+            first: how often photos of this dataset were seen before, if there are other datasets; see `place_in_order`.
         """
         mean_PCHW, rows = self.photos.mean_BCHW, range(batch) if rows is None else rows
         return step_randomness(
@@ -70,7 +90,7 @@ class Dataset:
             batch=batch,
             rows=rows,
             first=step * batch + rows.start if first is None else first,
-            photos=len(mean_PCHW),
+            photos=self.photos_of_each,
             class_images=len(self.class_latents) if self.class_pool is None else len(self.class_pool),
             shape_CHW=mean_PCHW.shape[1:],
             device=mean_PCHW.device,

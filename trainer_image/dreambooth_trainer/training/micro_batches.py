@@ -27,7 +27,7 @@ def micro_batches(datasets: Sequence[Dataset], seed: int, step: int, division: D
         step: number of the step, from 0.
         division: the share of the process. With several datasets, each part is one row.
     """
-    photos = [len(one.photos.mean_BCHW) for one in datasets]
+    photos = [one.photos_of_each for one in datasets]
     batches = []
     for rows in division.parts:
         chosen, first = place_in_order(photos, seed, step * division.batch + rows.start)
@@ -36,18 +36,33 @@ def micro_batches(datasets: Sequence[Dataset], seed: int, step: int, division: D
     return batches
 
 
-def place_in_order(photos: Sequence[int], seed: int, number: int) -> tuple[int, int]:
-    """The dataset from which a photo of the training is taken, and how many photos were taken from it before.
+def place_in_order(photos: Sequence[Sequence[int]], seed: int, number: int) -> tuple[int, int]:
+    """The dataset from which a photo of the training is taken, and its place in the order of this dataset.
 
-    Each epoch takes as many photos from each dataset as it has, in a random order of the datasets.
+    The subjects take turns; see `balanced_indices`, which has this order for each dataset. In an epoch of a subject, as many of
+    its photos are taken from each dataset as it has, in a random order of the datasets.
 
     Args:
-        photos: number of photos of each dataset.
+        photos: for each dataset, the number of photos of each subject.
         seed: seed of the run.
         number: number of the photo, from 0.
     """
     if len(photos) == 1:
         return 0, number
+    subjects = len(photos[0])
+    turn, subject = divmod(number, subjects)
+    dataset, before = _place_of_subject([one[subject] for one in photos], seed + 2 * subject, turn)
+    return dataset, before * subjects + subject
+
+
+def _place_of_subject(photos: Sequence[int], seed: int, number: int) -> tuple[int, int]:
+    """The dataset from which a photo of a subject is taken, and how many of its photos were taken from it before.
+
+    Args:
+        photos: number of photos of the subject in each dataset.
+        seed: seed of its order.
+        number: number of the photo among those of the subject, from 0.
+    """
     epoch, place = divmod(number, sum(photos))
     of_photos = list(chain.from_iterable(map(repeat, range(len(photos)), photos)))
     # On the host, which needs the order, and without waiting for a device.

@@ -6,6 +6,7 @@ change the training.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +38,7 @@ def step_randomness(
     batch: int,
     rows: range,
     first: int,
-    photos: int,
+    photos: Sequence[int],
     class_images: int,
     shape_CHW: torch.Size,
     device: torch.device,
@@ -53,7 +54,7 @@ def step_randomness(
         batch: photos in the step over all processes and accumulated batches.
         rows: G of `range(batch)`.
         first: how often photos were seen before the first of these rows.
-        photos: number of photos.
+        photos: number of photos of each subject; those of a subject follow those of the one before.
         class_images: number of class images, or of rows of their pool; 0 without prior preservation.
         shape_CHW: shape of a latent.
         device: device of the random numbers.
@@ -74,13 +75,35 @@ def step_randomness(
     generator.manual_seed(_mix(of_step, 2 * batch))
     captions_B = torch.rand(batch, generator=generator, device=device)
     return StepRandomness(
-        subject_G=shuffled_indices(seed, first, len(rows), photos, device),
+        subject_G=balanced_indices(seed, first, len(rows), photos, device),
         class_G=shuffled_indices(seed + 1, first, len(rows), class_images, device),
         uniform_N=(strata + offset).remainder(1),
         noise_NCHW=noise_NCHW,
         posterior_GCHW=posterior_GCHW,
         caption_G=captions_B[rows.start : rows.stop],
     )
+
+
+def balanced_indices(seed: int, start: int, count: int, sizes: Sequence[int], device: torch.device) -> Tensor:
+    """Positions `start` to `start + count` of an endless sequence that takes one photo of each subject in turn, [count].
+
+    So each subject has the same share, and each photo of a subject is seen equally often.
+
+    Args:
+        seed: seed of the run.
+        start: the first position.
+        count: number of positions.
+        sizes: number of photos of each subject. A subject without photos here is never asked for.
+        device: device of the indices.
+    """
+    subjects = len(sizes)
+    first, last = start // subjects, (start + count - 1) // subjects
+    offsets = itertools.accumulate(sizes, initial=0)
+    turns_RS = [
+        offset + shuffled_indices(seed + 2 * number, first, last - first + 1, size or 1, device)
+        for number, (offset, size) in enumerate(zip(offsets, sizes, strict=False))
+    ]
+    return torch.stack(turns_RS, dim=1).flatten()[start - first * subjects :][:count]
 
 
 def shuffled_indices(seed: int, start: int, count: int, size: int, device: torch.device) -> Tensor:

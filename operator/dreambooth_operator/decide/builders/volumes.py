@@ -20,7 +20,7 @@ def volumes(workload: Workload, program: Program, ca_bundle: CaBundle | None) ->
         {"name": "shared-memory", "emptyDir": shared},
         *(_claim_volume(program, claim, volume) for claim, volume in _claims(program).items()),
     ]
-    for name, images in program.pictures.items():
+    for name, (_, images) in program.pictures.items():
         if images.config_map:
             items.append({"name": name, "configMap": {"name": images.config_map.name}})
         if images.image:
@@ -46,7 +46,7 @@ def mounts(program: Program, ca_bundle: CaBundle | None) -> list[dict[str, Any]]
     ]
     items += [
         {"name": name, "mountPath": mounted_pictures(name), "readOnly": True}
-        for name, images in program.pictures.items()
+        for name, (_, images) in program.pictures.items()
         if images.config_map or images.image
     ]
     if ca_bundle:

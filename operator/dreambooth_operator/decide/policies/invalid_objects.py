@@ -10,7 +10,6 @@ from typing import Any
 
 from dreambooth_api.cluster_rules import Workload
 from dreambooth_api.failures import Problem
-from dreambooth_operator.decide.programs.paths import PICTURES
 from dreambooth_operator.decide.programs.program import Program
 from dreambooth_operator.decide.status.reasons import sentence
 from dreambooth_operator.objects.observed import InvalidField, Object
@@ -40,9 +39,8 @@ _VOLUMES = {
     "output": "volumes.output.claimName",
     "cache": "volumes.cache.claimName",
     "shared-memory": "resources.sharedMemory",
-    **PICTURES,
 }
-"""By the name of a volume: the field of the spec."""
+"""By the name of a volume, further to those of pictures: the field of the spec."""
 _SETTINGS = re.compile(_TEMPLATE + r"imagePullSecrets|" + _CONTAINER + r"(imagePullPolicy|ports)")
 """Paths of values that come from the operator's settings."""
 _KINDS = "ConfigMap", "PersistentVolumeClaim", "Job"
@@ -91,6 +89,8 @@ def _place(item: Object, path: str, program: Program) -> str | None:
 def _place_of_volume(volume: Object, program: Program) -> str | None:
     claim = volume.get("persistentVolumeClaim", {}).get("claimName")
     named = (one.field for one in program.claims if one.claim == claim)
+    if pictures := program.pictures.get(volume["name"]):
+        return pictures.field
     return _VOLUMES.get(volume["name"]) or next(named, None)
 
 

@@ -9,7 +9,6 @@ from dreambooth_api.failures import Problem
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.quantities import amount
 from dreambooth_api.runtime import Runtime, RuntimeLimits
-from dreambooth_operator.decide.programs.paths import PICTURES
 from dreambooth_operator.decide.programs.program import Program
 
 
@@ -56,11 +55,11 @@ def _pictures(asked: Asked, runtime: Runtime) -> Iterator[Problem]:
     remedy = (
         f"Use a ConfigMap or a claim, or ask an administrator to add it to allowedPhotoImages of the {_title(runtime)}"
     )
-    for name, images in asked.program.pictures.items():
+    for field, images in asked.program.pictures.values():
         image = images.image
         if image is not None and not is_allowed(image.reference, runtime.spec.allowed_photo_images):
             message = "is not among the images that the administrator allows"
-            yield Problem(f"spec.{PICTURES[name]}.image.reference", image.reference, message, remedy)
+            yield Problem(f"spec.{field}.image.reference", image.reference, message, remedy)
 
 
 def _amounts(asked: Asked, runtime: Runtime) -> Iterator[Problem]:

@@ -5,7 +5,6 @@ from typing import Final
 
 from dreambooth_api.cluster_rules import Workload
 from dreambooth_api.runtime_pods import CaBundle
-from dreambooth_operator.decide.programs.paths import PICTURES
 from dreambooth_operator.decide.programs.program import Program
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.reasons import Finding
@@ -30,9 +29,9 @@ def required_objects(program: Program, ca_bundle: CaBundle | None) -> Mapping[Re
         if one.field:
             source = " (or its runtime)" if one.volume == "cache" else ""
             named.setdefault(Reference(CLAIM, one.claim), one.field + source)
-    for name, images in program.pictures.items():
+    for field, images in program.pictures.values():
         if images.config_map:
-            named.setdefault(Reference("ConfigMap", images.config_map.name), f"{PICTURES[name]}.configMap.name")
+            named.setdefault(Reference("ConfigMap", images.config_map.name), f"{field}.configMap.name")
     if ca_bundle:
         named.setdefault(Reference("ConfigMap", ca_bundle.config_map_name), "caBundle.configMapName of its runtime")
     return named

@@ -3,7 +3,11 @@
 A scene may begin while the DreamBoothJob fails: its newest checkpoint generates. The trainer says so if there is none.
 """
 
+from dreambooth_api.cluster_rules import Workload
 from dreambooth_api.dreamboothscene import DreamBoothScene
+from dreambooth_api.failures import Problem
+from dreambooth_api.job import DreamBoothJob
+from dreambooth_api.scene import unknown_subjects
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.conditions import holds
 from dreambooth_operator.decide.status.reasons import Finding
@@ -29,3 +33,15 @@ def why_untrained(scene: DreamBoothScene, job: Object | None) -> Finding | None:
     if status.start_time is None:
         return reasons.JOB_NEVER_STARTED(name=name, detail=status.message or "")
     return None
+
+
+def unknown_names(workload: Workload, trained: DreamBoothJob | None) -> list[Problem]:
+    """Problems of placeholders in a scene that name no subject of its DreamBoothJob.
+
+    Args:
+        workload: a scene, or a workload without such placeholders.
+        trained: the DreamBoothJob that the scene names.
+    """
+    if not isinstance(workload, DreamBoothScene) or trained is None:
+        return []
+    return unknown_subjects(workload.spec, [one.called for one in trained.spec.all_subjects.values() if one.called])

@@ -1,7 +1,7 @@
 """All paths inside the pods.
 
 /config             the settings
-/input/photos       photos from a ConfigMap or an image
+/input/photos       photos from a ConfigMap or an image; those of one of several subjects are in /input/photos-NAME
 /input/class-images own class images from a ConfigMap or an image
 /input/claims/NAME  a claim with photos, class images or models
 /output             the claim for the output; the run or the scene has a folder in it
@@ -21,8 +21,6 @@ CACHE = "/cache"
 CA_FOLDER = "/etc/ca-bundle"
 CA_FILE = f"{CA_FOLDER}/ca.crt"
 CLAIM_SCHEME = "pvc://"
-PICTURES = {"photos": "subject.images", "class-images": "prior.source"}
-"""By the name of a volume with pictures: the field of the spec."""
 
 
 def mounted_claim(claim: str) -> str:

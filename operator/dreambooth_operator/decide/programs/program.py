@@ -30,6 +30,14 @@ class ClaimMount:
     """Whether pods write to it."""
 
 
+class Pictures(NamedTuple):
+    """Photos or class images that pods read."""
+
+    field: str
+    """The field of the spec that names them."""
+    images: Images
+
+
 @dataclass(frozen=True)
 class Program:
     """What the pods of a workload run."""
@@ -52,7 +60,7 @@ class Program:
     """Folder of downloaded models inside the pods."""
     created: NewClaim | None = None
     """The claim for the output that the operator creates; None: it exists."""
-    pictures: Mapping[str, Images] = field(default_factory=dict)
+    pictures: Mapping[str, Pictures] = field(default_factory=dict)
     """Pictures from ConfigMaps, claims and images, by the names of their volumes."""
     token: TokenSecret | None = None
     """The Secret with the token for the model hub."""

@@ -9,15 +9,16 @@ from dreambooth_operator.decide.programs.paths import (
     CACHE,
     CLAIM_SCHEME,
     OUTPUT,
-    PICTURES,
     inside,
     mounted_claim,
     mounted_pictures,
 )
-from dreambooth_operator.decide.programs.program import ClaimMount, Folder, Program
+from dreambooth_operator.decide.programs.program import ClaimMount, Folder, Pictures, Program
 from dreambooth_operator.objects import names
 
 HUB_SCHEME = "hf://"
+PHOTOS, CLASS_IMAGES = "photos", "class-images"
+"""Names of the volumes of pictures. That of the photos of one of several subjects ends with its name."""
 
 
 def training_program(job: DreamBoothJob) -> Program:
@@ -96,36 +97,45 @@ def uses_hub(job: DreamBoothJob) -> bool:
     return any(source.startswith(HUB_SCHEME) for source in sources)
 
 
-def _pictures_of(job: DreamBoothJob) -> Mapping[str, Images]:
+def _pictures_of(job: DreamBoothJob) -> Mapping[str, Pictures]:
     """The photos and class images of the spec, by the names of their volumes."""
-    pictures = {"photos": job.spec.subject.images, "class-images": job.spec.prior.source}
-    return {name: images for name, images in pictures.items() if images}
+    pictures = {
+        f"{PHOTOS}-{one.called}" if one.called else PHOTOS: Pictures(f"{place}.images", one.images)
+        for place, one in job.spec.all_subjects.items()
+    }
+    if source := job.spec.prior.source:
+        pictures[CLASS_IMAGES] = Pictures("prior.source", source)
+    return pictures
 
 
 def _claims_with_pictures(job: DreamBoothJob) -> Mapping[str, str]:
     """The claims with pictures, and the fields of the spec that name them."""
     named: dict[str, str] = {}
-    for name, images in _pictures_of(job).items():
+    for field, images in _pictures_of(job).values():
         if claim := images.persistent_volume_claim:
-            named.setdefault(claim.claim_name, f"{PICTURES[name]}.persistentVolumeClaim.claimName")
+            named.setdefault(claim.claim_name, f"{field}.persistentVolumeClaim.claimName")
     return named
 
 
 def _settings(job: DreamBoothJob) -> TrainConfig:
     """The settings of the trainer inside a pod: the training sections of the spec, with paths inside the pods."""
     spec = job.spec
-    folders = {name: Images(path=_pictures_folder(name, images)) for name, images in _pictures_of(job).items()}
-    sections: dict[str, Any] = {"subject": spec.subject.model_copy(update={"images": folders["photos"]})}
+    pictures = _pictures_of(job)
+    folders = {one.field: Images(path=_pictures_folder(name, one.images)) for name, one in pictures.items()}
+    subjects = [
+        one.model_copy(update={"images": folders[f"{place}.images"]}) for place, one in spec.all_subjects.items()
+    ]
+    sections: dict[str, Any] = {}
     model: dict[str, Any] = {"source": _model_folder(spec.model.source), "token_secret": None}
     if spec.model.config:
         model["config"] = _model_folder(spec.model.config)
     sections["model"] = spec.model.model_copy(update=model)
     if spec.prior.source:
-        sections["prior"] = spec.prior.model_copy(update={"source": folders["class-images"]})
+        sections["prior"] = spec.prior.model_copy(update={"source": folders["prior.source"]})
     if "evaluation" in spec.model_fields_set:
         encoder = {"encoder": _model_folder(spec.evaluation.encoder)}
         sections["evaluation"] = spec.evaluation.model_copy(update=encoder)
-    return spec.train_config.model_copy(update=sections)
+    return spec.train_config.with_subjects(subjects).model_copy(update=sections)
 
 
 def _pictures_folder(name: str, images: Images) -> str:

@@ -75,7 +75,7 @@ def _training(known: TrainingProgress, snapshot: Snapshot, spec: DreamBoothJobSp
         loss=rounded(snapshot.loss),
         prior_loss=rounded(snapshot.prior_loss),
         steps_per_second=rounded(snapshot.steps_per_second, 2),
-        class_images=ClassImages(done=min(count(images.done) or 0, spec.prior.images), total=spec.prior.images)
+        class_images=ClassImages(done=min(count(images.done) or 0, spec.class_images), total=spec.class_images)
         if spec.prior.enabled
         else None,
     )

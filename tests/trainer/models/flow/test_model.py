@@ -58,7 +58,7 @@ def randomness(data: Dataset) -> StepRandomness:
         batch=2,
         rows=range(2),
         first=0,
-        photos=3,
+        photos=[3],
         class_images=len(data.class_latents),
         shape_CHW=data.photos.mean_BCHW.shape[1:],
         device=CPU,
