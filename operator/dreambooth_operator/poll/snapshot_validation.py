@@ -13,8 +13,8 @@ BODY_BYTES = 64 * 1024
 """Longest response body; a snapshot has about 2 KiB."""
 LARGEST_NUMBER = 1e15
 """Largest plausible number of steps, bytes or seconds."""
-LONGEST_TEXT = 200
-"""Longest string, such as an identifier or the name of a device."""
+LONGEST_TEXT = 400
+"""Longest string, such as the identifiers of several subjects or the name of a device."""
 
 
 class InvalidProgress(Exception):

@@ -132,7 +132,7 @@ def test_any_content_is_plausible_or_rejected(changes: dict[str, Any]) -> None:
         assert str(refused).isprintable() and len(str(refused)) < 200
     else:
         assert 0 <= snapshot.percent <= 100 and snapshot.step >= 0
-        assert all(text.isprintable() and len(text) <= 200 for text in (snapshot.identifier, snapshot.device) if text)
+        assert all(text.isprintable() and len(text) <= 400 for text in (snapshot.identifier, snapshot.device) if text)
 
 
 def test_phases_never_go_back() -> None:
