@@ -78,7 +78,7 @@ def test_unknown_fields_are_ignored() -> None:
         {"phases": json.loads(make_snapshot().model_dump_json())["phases"] * 2},
         {"classImages": {"done": -1, "total": 5}},
         {"classImages": None},
-        {"identifier": "x" * 201},
+        {"identifier": "x" * 401},
         {"warnings": ["x" * 301]},
         {"warnings": ["a photo is small"] * 11},
         {"warnings": ["a\x1b[2J"]},

@@ -44,6 +44,7 @@ def test_a_prefix_allows_what_is_below_a_name_and_no_other_name(image: str, allo
 GPU = {"key": "gpu", "operator": "Exists"}
 GATED = {"source": "hf://a/b", "tokenSecret": {"name": "hub"}}
 DOGS = {"source": {"image": {"reference": "registry/dogs:1"}}}
+PETS = {"class": "dog", "images": {"image": {"reference": "registry/pets:1"}}}
 PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}}}
 
 
@@ -57,6 +58,11 @@ PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}
         ({"model": GATED}, {"tokenSecretNames": ["other", "hub"]}, None),
         ({"subject": PHOTOS}, {"allowedImages": ["*"]}, "spec.subject.images.image.reference"),
         ({"subject": PHOTOS}, {"allowedPhotoImages": ["registry/photos:*"]}, None),
+        (
+            {"subject": None, "subjects": [{**PETS, "name": "rex"}, {**PHOTOS, "name": "tom"}]},
+            {"allowedPhotoImages": ["registry/pets:*"]},
+            "spec.subjects[1].images.image.reference",
+        ),
         ({"prior": DOGS}, {"allowedPhotoImages": ["registry/photos:*"]}, "spec.prior.source.image.reference"),
         ({"prior": DOGS}, {"allowedPhotoImages": ["registry/*"]}, None),
         ({"resources": {"cpu": "9"}}, {"resources": {"cpuLimit": "8"}}, "spec.resources.cpu"),

@@ -40,6 +40,21 @@ def photos(**images: Any) -> dict[str, Any]:
             {"prior": {"source": {"persistentVolumeClaim": {"claimName": "a"}}}},
             {PHOTOS: "subject.images.configMap.name", (CLAIM, "a"): "prior.source.persistentVolumeClaim.claimName"},
         ),
+        (
+            {
+                "subject": None,
+                "subjects": [
+                    {"name": "rex", "class": "dog", "images": {"configMap": {"name": "photos"}}},
+                    {"name": "tom", "class": "cat", "images": {"persistentVolumeClaim": {"claimName": "a"}}},
+                    {"name": "tim", "class": "cat", "images": {"configMap": {"name": "tim"}}},
+                ],
+            },
+            {
+                PHOTOS: "subjects[0].images.configMap.name",
+                (CLAIM, "a"): "subjects[1].images.persistentVolumeClaim.claimName",
+                ("ConfigMap", "tim"): "subjects[2].images.configMap.name",
+            },
+        ),
         (SHELF, {PHOTOS: "subject.images.configMap.name", (CLAIM, "shelf"): "volumes.output.claimName"}),
         (
             {"volumes": {"cache": {"claimName": "cache"}}, "model": {"source": "pvc://models/sd"}},

@@ -182,6 +182,19 @@ def test_mistakes_are_found_before_a_pod_starts(spec: dict[str, Any], field: str
     assert accepted is not None and accepted["status"] == "False"
 
 
+@pytest.mark.parametrize(("prompt", "fits"), [("{rex} and {tom}", True), ("{identifier}", False), ("{bob}", False)])
+def test_a_scene_of_several_subjects_names_them(prompt: str, fits: bool) -> None:
+    cluster = scene(prompts=["at sea", prompt])
+    subject = cluster.trained["spec"].pop("subject")
+    cluster.trained["spec"]["subjects"] = [{**subject, "name": name, "identifier": "auto"} for name in ("rex", "tom")]
+    plan = cluster.settle()
+    assert reason(plan) == (("Starting", "Starting") if fits else ("Failed", "InvalidConfig"))
+    if not fits:
+        assert "spec.prompts[1]: " in plan.status["message"]
+        assert "Use braces for {rex} and {tom} only" in plan.status["message"]
+        assert not cluster.jobs
+
+
 def pod_spec(cluster: FakeCluster) -> dict[str, Any]:
     cluster.settle()
     spec: dict[str, Any] = cluster.current["spec"]["template"]["spec"]

@@ -45,6 +45,17 @@ def test_totals_come_from_the_spec() -> None:
     assert without.class_images is None
 
 
+def test_each_class_of_several_subjects_has_class_images() -> None:
+    images = {"configMap": {"name": "photos"}}
+    subjects = [
+        {"name": name, "class": class_, "images": images}
+        for name, class_ in (("rex", "dog"), ("max", "dog"), ("tom", "cat"))
+    ]
+    spec = read(subject=None, subjects=subjects, prior={"images": 300}).spec
+    reported = TRAINING.reported(None, make_snapshot(class_images=Count(done=500, total=600)), spec)
+    assert reported.class_images == ClassImages(done=500, total=600)
+
+
 @pytest.mark.parametrize(("before", "said", "expected"), [(0, 31.99, 31), (40, 31.5, 40), (0, 100.0, 99), (0, -5.0, 0)])
 def test_the_percentage_never_decreases_and_reaches_100_only_at_the_end(
     before: int, said: float, expected: int
