@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image, ImageFilter
 from typer.testing import CliRunner
 
@@ -107,6 +108,20 @@ def test_validate_reports_a_valid_manifest(manifest: Path) -> None:
         "job.yaml is valid: rex, a dog on embedded://emoji, 10 steps of all weights, 200 class images"
     ]
     assert result.stderr == ""
+
+
+def test_validate_names_each_of_several_subjects(manifest: Path) -> None:
+    document = yaml.safe_load(manifest.read_text())
+    subject = document["spec"].pop("subject")
+    subjects = [{**subject, "name": "rex"}, {**subject, "name": "tom", "class": "cat", "images": {"path": "toms"}}]
+    subjects[1]["identifier"] = "auto"
+    Path("toms").mkdir()
+    Image.new("RGB", (64, 64), "blue").save("toms/1.png")
+    manifest.write_text(yaml.safe_dump({**document, "spec": {**document["spec"], "subjects": subjects}}))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 0, result.output
+    assert "rex, the dog rex and the cat tom on embedded://emoji" in result.stdout
+    assert "400 class images" in result.stdout
 
 
 def test_validate_prints_every_problem(manifest: Path) -> None:

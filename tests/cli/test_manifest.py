@@ -2,6 +2,7 @@
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -217,3 +218,69 @@ def test_anchors_and_merges(folder: Path) -> None:
     manifest = read(folder / "job.yaml")
     assert isinstance(manifest, Manifest)
     assert (manifest.config.checkpoints.interval_seconds, manifest.config.checkpoints.keep) == (5, 3)
+
+
+def with_subjects(folder: Path, *images: dict[str, Any], **spec: Any) -> str:
+    """A manifest of a dog and a cat."""
+    document = yaml.safe_load(SOUND)
+    del document["spec"]["subject"]
+    pets = {"rex": "dog", "tom": "cat"}.items()
+    document["spec"]["subjects"] = [
+        {"name": name, "class": class_, "images": of_one} for (name, class_), of_one in zip(pets, images, strict=True)
+    ]
+    document["spec"] |= spec
+    for number, name in enumerate(("rex", "tom")):
+        (folder / name).mkdir()
+        Image.new("RGB", (64, 64), (number, 0, 0)).save(folder / name / f"{name}.png")
+    return yaml.safe_dump(document)
+
+
+def test_several_subjects_have_a_folder_each(folder: Path) -> None:
+    (folder / "job.yaml").write_text(with_subjects(folder, {"path": "rex"}, {"path": "tom"}))
+    manifest = read(folder / "job.yaml")
+    assert isinstance(manifest, Manifest)
+    paths = [one.images.path for one in manifest.config.all_subjects.values()]
+    assert paths == [str(folder / "rex"), str(folder / "tom")]
+
+
+def test_photos_of_several_subjects_may_be_in_the_file(folder: Path) -> None:
+    text = with_subjects(folder, {"configMap": {"name": "rex"}}, {"configMap": {"name": "tom"}})
+    maps = [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name},
+            "binaryData": {f"{name}.png": base64.b64encode((folder / name / f"{name}.png").read_bytes()).decode()},
+        }
+        for name in ("rex", "tom")
+    ]
+    (folder / "job.yaml").write_text(f"{text}---\n{yaml.safe_dump_all(maps)}")
+    manifest = read(folder / "job.yaml")
+    assert isinstance(manifest, Manifest)
+    for one in manifest.config.all_subjects.values():
+        assert [path.name for path in Path(str(one.images.path)).iterdir()] == [f"{one.called}.png"]
+
+
+@pytest.mark.parametrize(
+    ("images", "spec", "field", "message"),
+    [
+        ({"path": "nowhere"}, {}, "spec.subjects[1].images", "can't be read: No such file or directory"),
+        ({"path": "rex"}, {}, "spec.subjects[1].images", "is also a photo of the subject rex"),
+        (
+            {"path": "tom"},
+            {"samples": {"prompts": ["{bob}"]}},
+            "spec.samples.prompts[0]",
+            "has the unknown placeholder",
+        ),
+        (
+            {"path": "tom"},
+            {"samples": {"prompts": [f"{'in the snow ' * 20}with {{tom}}"]}},
+            "spec.samples.prompts[0]",
+            "is longer than the text encoder reads, and loses",
+        ),
+    ],
+)
+def test_problems_of_several_subjects(
+    folder: Path, images: dict[str, Any], spec: dict[str, Any], field: str, message: str
+) -> None:
+    assert problems_of(folder, with_subjects(folder, {"path": "rex"}, images, **spec))[field].startswith(message)

@@ -116,3 +116,20 @@ def test_missing_libraries_are_named(manifest: Path, monkeypatch: pytest.MonkeyP
     result = plan()
     assert result.exit_code == 2
     assert "pip install 'dreambooth-operator[trainer]'" in result.stderr
+
+
+def test_several_subjects_need_room_for_the_photos_and_class_images_of_all(manifest: Path) -> None:
+    document = yaml.safe_load(manifest.read_text())
+    subject = document["spec"].pop("subject")
+    document["spec"]["prior"] = {"images": 8}
+
+    def dataset(*classes: str) -> int:
+        subjects = [
+            {**subject, "name": f"pet-{number}", "class": class_, "images": {"configMap": {"name": "photos"}}}
+            for number, class_ in enumerate(classes)
+        ]
+        manifest.write_text(yaml.safe_dump({**document, "spec": {**document["spec"], "subjects": subjects}}))
+        phases = json.loads(plan("--output", "json").stdout)["phases"]
+        return int(next(one["dataset"] for one in phases if one["phase"] == "train"))
+
+    assert dataset("dog", "dog") < dataset("dog", "cat")

@@ -100,6 +100,12 @@ class RunResult(JsonModel):
         return TrainConfig.model_validate(self.settings)
 
     @property
+    def nearest_own(self) -> float | None:
+        """The lowest share of pictures of a subject that are nearest to its own photos; None for a single subject, and without an
+        evaluation."""
+        return min((one.nearest[one.name] for one in self.subjects or () if one.nearest), default=None)
+
+    @property
     def identifiers(self) -> list[str]:
         """The identifier of each subject."""
         return [one.identifier for one in self.subjects] if self.subjects else [self.identifier]
@@ -128,6 +134,7 @@ class RunResult(JsonModel):
             "report": RunFolder(Path()).report.name,
             "step": self.choice.step if self.choice else self.training.steps,
             **(self.figures.model_dump() if self.figures else {}),
+            **({} if self.nearest_own is None else {"nearest_own": self.nearest_own}),
         }
 
 
