@@ -1,7 +1,7 @@
 """Brings a DreamBoothJob with its photos into a cluster."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,22 +22,17 @@ LABEL_PICTURES = "dreambooth.io/pictures-of"
 class Pictures(NamedTuple):
     """Pictures that a DreamBoothJob names."""
 
+    called: str
+    """What they are called in messages."""
     field: str
     """The field of the spec."""
     suffix: str
     """What follows the name of the DreamBoothJob in the name of their ConfigMap."""
 
 
-PICTURES = {
-    "PHOTOS": Pictures("subject.images", "photos"),
-    "prior.source": Pictures("prior.source", "class-images"),
-}
-"""By what they are called in messages."""
-
-
 def in_config_maps(
     document: Object, folder: Path, side: int
-) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, int]]:
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[Pictures, int]]:
     """A DreamBoothJob with pictures from ConfigMaps instead of folders of this machine.
 
     Args:
@@ -46,24 +41,40 @@ def in_config_maps(
         side: pixels of the shorter side of the pictures; smaller ones are not enlarged.
 
     Returns:
-        The DreamBoothJob, the ConfigMaps, and the bytes of pictures that are too large for a ConfigMap, by their names in
-        messages.
+        The DreamBoothJob, the ConfigMaps, and the bytes of pictures that are too large for a ConfigMap.
     """
     job, maps, too_large = deepcopy(dict(document)), [], {}
-    for called, pictures in PICTURES.items():
-        section, field = pictures.field.split(".")
-        source = job["spec"].get(section, {}).get(field) or {}
+    sections = list(_sections_with_pictures(job["spec"]))
+    # Class images have the shapes of the photos.
+    all_square = all(_is_square(section) for _, section in sections)
+    for pictures, section in sections:
+        field = pictures.field.rpartition(".")[2]
+        source = section.get(field) or {}
         if not source.get("path"):
             continue
-        square = job["spec"]["subject"].get("crop", "center") == "center"
+        square = all_square if field == "source" else _is_square(section)
         files, names = prepared(located(folder, source["path"]), side, square=square)
         if (size := size_of(files)) > MOST_BYTES:
-            too_large[called] = size
+            too_large[pictures] = size
         maps.append(_config_map(job["metadata"]["name"], pictures.suffix, files))
-        job["spec"][section][field] = {"configMap": {"name": maps[-1]["metadata"]["name"]}}
-        if captions := job["spec"][section].get("captions"):
-            job["spec"][section]["captions"] = {names.get(name, name): text for name, text in captions.items()}
+        section[field] = {"configMap": {"name": maps[-1]["metadata"]["name"]}}
+        if captions := section.get("captions"):
+            section["captions"] = {names.get(name, name): text for name, text in captions.items()}
     return job, maps, too_large
+
+
+def _sections_with_pictures(spec: dict[str, Any]) -> Iterator[tuple[Pictures, dict[str, Any]]]:
+    """The sections of a spec that may name pictures."""
+    yield Pictures("PHOTOS", "subject.images", "photos"), spec.get("subject") or {}
+    for number, one in enumerate(spec.get("subjects") or ()):
+        field = f"subjects[{number}].images"
+        yield Pictures(field, field, f"photos-{one['name']}"), one
+    yield Pictures("prior.source", "prior.source", "class-images"), spec.get("prior") or {}
+
+
+def _is_square(section: Mapping[str, Any]) -> bool:
+    """Whether photos of a subject are cut to squares."""
+    return section.get("crop", "center") == "center"
 
 
 def _config_map(job: str, suffix: str, files: Files) -> dict[str, Any]:

@@ -135,6 +135,25 @@ def test_a_dry_run_prints_what_kubectl_can_apply(type_: Type, namespace: Namespa
     assert namespace.get("dbj/rex")["spec"]["subject"]["class"] == "dog"
 
 
+def test_photos_of_several_subjects_are_in_a_config_map_each(type_: Type, namespace: Namespace, tmp_path: Path) -> None:
+    other = PHOTOS.parents[1] / "teapot" / "photos"
+    spec = {
+        "model": {"source": "embedded://emoji"},
+        "subjects": [
+            {"name": "rex", "class": "dog", "images": {"path": str(PHOTOS)}},
+            {"name": "pot", "class": "teapot", "images": {"path": str(other)}},
+        ],
+        "resources": {"gpusPerNode": 0},
+    }
+    head = {"apiVersion": "dreambooth.io/v1alpha1", "kind": "DreamBoothJob", "metadata": {"name": "pair"}}
+    (tmp_path / "pair.yaml").write_text(yaml.safe_dump({**head, "spec": spec}))
+    type_("submit", "-f", str(tmp_path / "pair.yaml"))
+    named = [one["images"]["configMap"]["name"] for one in namespace.get("dbj/pair")["spec"]["subjects"]]
+    assert named == ["pair-photos-rex", "pair-photos-pot"]
+    for name, folder in zip(named, (PHOTOS, other), strict=True):
+        assert len(namespace.get(f"configmap/{name}")["binaryData"]) == len(list(folder.iterdir()))
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

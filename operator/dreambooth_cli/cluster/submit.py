@@ -172,16 +172,16 @@ def _checked(document: dict[str, Any], origin: Path) -> tuple[dict[str, Any], li
     """
     from dreambooth_api.cluster_rules import validate
     from dreambooth_cli.manifest import read_job
-    from dreambooth_client.submission import PICTURES, in_config_maps
+    from dreambooth_client.submission import in_config_maps
 
     manifest = sound_or_exit(origin, read_job([document], origin))
     side = manifest.config.training.resolution or _side(manifest.config.model.source)
     job, maps, too_large = in_config_maps(document, origin.parent, side)
-    for field, size in too_large.items():
+    for pictures, size in too_large.items():
         fail(
-            f"{field}: the pictures have {size / 1e6:.1f} MB in the size of the training, more than the 1 MB of a "
+            f"{pictures.called}: the pictures have {size / 1e6:.1f} MB in the size of the training, more than the 1 MB of a "
             "ConfigMap. Give fewer, set a lower training.resolution, or put them on a PersistentVolumeClaim and name it "
-            f"in {PICTURES[field].field}.persistentVolumeClaim.",
+            f"in {pictures.field}.persistentVolumeClaim.",
             InvalidConfig.exit_code,
         )
     if problems := validate(job)[1]:
