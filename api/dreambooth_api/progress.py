@@ -93,7 +93,7 @@ class Snapshot(JsonModel):
     class_images_generated: int = 0
     """Class images that this process generated in this start. The others were in the cache, or other processes generate them."""
     identifier: str | None
-    """The word that means the subject; null until it is chosen."""
+    """The word that means the subject, the words of several subjects with commas; null until they are chosen."""
     warnings: list[str] = []
     """The first warnings about figures, photos, identifier and prompts."""
     device: str | None

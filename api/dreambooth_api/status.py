@@ -98,7 +98,7 @@ class TrainerProgress(StatusSection):
     eta_seconds: Count | None = None
     """Estimated seconds, from `updatedAt`, until the trainer's current phase is done."""
     identifier: str | None = None
-    """The word that means the subject."""
+    """The word that means the subject; the words of several subjects with commas."""
     warnings: list[str] = []
     """The first warnings about figures, photos, identifier and prompts; the report of a training has all of them."""
     device: str | None = None

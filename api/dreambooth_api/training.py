@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from dreambooth_api.prompts import ANY_SUBJECT, placeholders
+
 DEFAULT_LEARNING_RATE = {"full": 5e-6, "lora": 1e-4}
 """Learning rate where none is given, by method: for `full` that of the DreamBooth paper for Stable Diffusion
 (arXiv:2208.12242, section 4), for `lora` the one that diffusers documents for its DreamBooth LoRA script."""
@@ -472,6 +474,12 @@ class TrainConfig(Section):
     def class_images(self) -> int:
         """Class images of the run."""
         return self.prior.images * len(self.classes) if self.prior.enabled else 0
+
+    @property
+    def sampled_prompts(self) -> int:
+        """Number of prompts of the samples, with those of each subject."""
+        subjects, names = len(self.all_subjects), set(ANY_SUBJECT)
+        return sum(subjects if placeholders(prompt) & names else 1 for prompt in self.samples.prompts)
 
     @property
     def other_classes(self) -> list[str]:

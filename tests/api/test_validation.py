@@ -256,6 +256,7 @@ def test_several_subjects() -> None:
     assert list(config.all_subjects) == ["subjects[0]", "subjects[1]", "subjects[2]"]
     assert [one.called for one in config.all_subjects.values()] == ["rex", "tom", "tiger-2"]
     assert (config.classes, config.class_images) == (["dog", "cat"], 400)
+    assert (config.sampled_prompts, TrainConfig.model_validate(manifest).sampled_prompts) == (1, 4 * 3)
     assert "cat" not in config.other_classes
 
 

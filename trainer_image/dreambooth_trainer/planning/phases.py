@@ -84,7 +84,7 @@ def plan_around_training(config: TrainConfig, models: Models) -> list[PhaseMemor
             planned.append(_class_images(config, inputs, weights))
         planned.append(_encoding(config, inputs, weights))
         planned.append(PhaseMemory("export", Weights.of(exported, models.device_type).at_rest))
-        if pictures := min(BATCH, len(samples.prompts) * samples.per_prompt):
+        if pictures := min(BATCH, config.sampled_prompts * samples.per_prompt):
             planned.append(_generating("sample", inputs, pictures, samples.guidance_scale, weights))
         if config.evaluation.enabled:
             scorer = {"CLIP scorer, float32": _bytes_of_scorer(config.evaluation.encoder)}

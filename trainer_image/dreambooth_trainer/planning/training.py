@@ -162,7 +162,7 @@ def _with_samples(planned: PhaseMemory, config: TrainConfig, inputs: Inputs, dev
     model, samples = inputs.model, config.samples
     rounded = model.precision.itemsize * _count(model.denoiser.parameters())
     copied = 0 if model.denoiser.dtype == model.precision else rounded
-    of_pictures = bytes_of_generation(inputs, len(samples.prompts), samples.guidance_scale) + copied
+    of_pictures = bytes_of_generation(inputs, config.sampled_prompts, samples.guidance_scale) + copied
     if config.training.train_text_encoder:
         of_pictures = max(of_pictures, bytes_of_encoding(inputs, prompts=1))
     resting = Weights.of(model, device_type).at_rest
