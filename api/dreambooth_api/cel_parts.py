@@ -9,8 +9,8 @@ from functools import reduce
 from operator import getitem
 from typing import Any, NamedTuple
 
-from dreambooth_api.contradictions import DEFAULTS
 from dreambooth_api.dependent_fields import SWITCHES, Switch
+from dreambooth_api.fields import DEFAULTS
 from dreambooth_api.sections import QUALIFIED_NAME
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import Problem
+from dreambooth_api.fields import Fields
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from dreambooth_api.contradictions import Fields, OneSubject, find_contradictions
+from dreambooth_api.contradictions import find_contradictions
 from dreambooth_api.failures import Problem
+from dreambooth_api.fields import Fields, OneSubject
 from dreambooth_api.files import located
 from dreambooth_api.model_families import find_unsupported
 from dreambooth_api.model_files import family_of, why_no_base_model, why_no_encoder

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from dreambooth_api.cluster_rules import check_cluster_sections
-from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidConfig, Problem
+from dreambooth_api.fields import Fields
 from dreambooth_api.files import resolved
 from dreambooth_api.job import KIND, DreamBoothJob
 from dreambooth_api.training import MOST_SUBJECTS, TrainConfig

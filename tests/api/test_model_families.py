@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from dreambooth_api.contradictions import Fields
+from dreambooth_api.fields import Fields
 from dreambooth_api.model_families import FAMILIES, find_unsupported
 
 FLOW, ALL = FAMILIES["Flux2KleinPipeline"], FAMILIES["StableDiffusionXLPipeline"]

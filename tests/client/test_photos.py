@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from dreambooth_api.contradictions import Fields
+from dreambooth_api.fields import Fields
 from dreambooth_client.photos import MOST_BYTES, prepared, size_of
 from dreambooth_trainer.data.photos import load_photos
 

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidConfig
+from dreambooth_api.fields import Fields
 from dreambooth_api.progress import PhaseName
 from dreambooth_trainer.data.own_class_images import own_class_images
 from dreambooth_trainer.data.photos import identities

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dreambooth_api.contradictions import Fields
+from dreambooth_api.fields import Fields
 from dreambooth_trainer.data.captions import Captions, read_captions
 from dreambooth_trainer.data.folder import read_folder
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dreambooth_api.contradictions import Fields
+from dreambooth_api.fields import Fields
 from dreambooth_trainer.data.photos import Findings, Photo, identities, inspect_photos, load_photos
 from tests.trainer.data.scenes import scene
 

@@ -10,8 +10,8 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageCms
 
-from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import InvalidData
+from dreambooth_api.fields import Fields
 from dreambooth_trainer.data.photos import identities, inspect_photos, load_photos
 from dreambooth_trainer.process.storage import sha256_of
 

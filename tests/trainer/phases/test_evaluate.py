@@ -160,6 +160,12 @@ def test_result_survives_json(run: Run) -> None:
     assert Evaluated.model_validate_json(result.model_dump_json()) == result
 
 
+def test_a_record_of_version_0_1_0_is_read(run: Run) -> None:
+    found = evaluated(run)
+    (figures,) = found.model_dump(mode="json")["figures"]
+    assert Evaluated.model_validate({**found.model_dump(mode="json"), "figures": figures}) == found
+
+
 def test_the_next_run_does_not_generate_the_pictures_of_the_base_model_again(run: Run, tmp_path: Path) -> None:
     first = evaluated(run)
     assert len(base(run).generated) == 16

@@ -241,3 +241,12 @@ def test_no_identifier_of_an_earlier_run_is_chosen(photos: Path, monkeypatch: py
     same = prepare.prepare(run_of(photos, identifier=before.identifiers[0]))
     assert same.identifiers[0] == before.identifiers[0]
     assert not any("runs/rex" in text for text in same.warnings)
+
+
+def test_a_record_of_version_0_1_0_is_read(photos: Path) -> None:
+    prepared = prepare.prepare(run_of(photos, identifier="sks"))
+    record = prepared.model_dump(mode="json")
+    (finding,) = record.pop("findings")
+    for photo in record["photos"]:
+        del photo["subject"]
+    assert Prepared.model_validate({**record, "identifier": "sks", "finding": finding}) == prepared

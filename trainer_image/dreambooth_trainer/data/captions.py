@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from dreambooth_api.contradictions import Fields, caption_problems
+from dreambooth_api.contradictions import caption_problems
 from dreambooth_api.failures import Problem
+from dreambooth_api.fields import Fields
 from dreambooth_api.printing import one_line
 from dreambooth_api.prompts import mentions
 from dreambooth_api.training import LONGEST_PROMPT

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from dreambooth_api.contradictions import Fields
 from dreambooth_api.failures import Problem
+from dreambooth_api.fields import Fields
 from dreambooth_api.training import Prior, TrainConfig
 from dreambooth_trainer.data.buckets import Size
 from dreambooth_trainer.data.folder import listed, read_folder

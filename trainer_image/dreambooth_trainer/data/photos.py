@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from dreambooth_api.contradictions import Fields, OneSubject
 from dreambooth_api.failures import InvalidData, Problem
+from dreambooth_api.fields import Fields, OneSubject
 from dreambooth_api.printing import one_line
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.data.buckets import USUAL_MULTIPLE, Size, bucket_of

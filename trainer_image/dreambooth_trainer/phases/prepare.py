@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, model_validator
 
-from dreambooth_api.contradictions import Fields, OneSubject
 from dreambooth_api.failures import InvalidConfig, InvalidData, Problem
+from dreambooth_api.fields import Fields, OneSubject
 from dreambooth_api.model_families import find_unsupported
 from dreambooth_api.training import Images
 from dreambooth_trainer.data import identifier, own_class_images, prompts
