@@ -4,6 +4,7 @@ Read by `crd.py`. The operator validates again with `cluster_rules.py`. Validati
 fields with defaults are always there.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 
 from dreambooth_api.cel_parts import Rule, dependent_fields, has_default
@@ -31,8 +32,9 @@ def _needs_hub(field: str) -> Rule:
     )
 
 
-def _at_least(stage: str, lowest: int) -> str:
-    return f"(type({stage}) == int ? int({stage}) >= {lowest} : true)"
+def _at_least(stage: str, lowest: int, *, auto: bool = True) -> str:
+    """The expression that a stage is at least so high; `auto` says what holds for that value."""
+    return f"(type({stage}) == int ? int({stage}) >= {lowest} : {json.dumps(auto)})"
 
 
 def _stage(part: str, lowest: int) -> Rule:
@@ -86,6 +88,12 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             f"self.training.mixedPrecision != 'fp16' || {_at_least('self.deepspeed.zeroStage', 1)}",
             "training.mixedPrecision fp16 needs a deepspeed.zeroStage of at least 1, or auto, since only those scale the loss. "
             "Set it, or choose bf16 or fp32",
+        ),
+        Rule(
+            "self.training.quantization == 'none' || !(self.deepspeed.offload.parameters || "
+            f"{_at_least('self.deepspeed.zeroStage', 3, auto=False)})",
+            "training.quantization can't be combined with ZeRO stage 3, since quantized weights are not sharded. Set "
+            "deepspeed.zeroStage to 2 or lower, or auto, and deepspeed.offload.parameters to false, or quantization to none",
         ),
         Rule(
             "self.training.stopping != 'best' || self.evaluation.enabled",

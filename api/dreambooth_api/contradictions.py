@@ -219,6 +219,16 @@ def _offload_of(part: str, lowest: int) -> "Rule":
     return rule
 
 
+def _quantized_shards(fields: Fields) -> Iterator[Problem]:
+    stored = fields["training.quantization"]
+    if stored != "none" and (fields["deepspeed.zeroStage"] == 3 or fields["deepspeed.offload.parameters"]):
+        message = "can't be combined with ZeRO stage 3, which deepspeed asks for: quantized weights are not sharded"
+        remedy = (
+            "Set deepspeed.zeroStage to 2 or lower, or auto, and deepspeed.offload.parameters to false, or remove it"
+        )
+        yield Problem("spec.training.quantization", stored, message, remedy)
+
+
 def _half_precision(fields: Fields) -> Iterator[Problem]:
     stage = fields["deepspeed.zeroStage"]
     if fields["training.mixedPrecision"] == "fp16" and stage == 0:
@@ -313,6 +323,7 @@ RULES: list[Rule] = [
     _offload_of("optimizer", 1),
     _offload_of("parameters", 3),
     _half_precision,
+    _quantized_shards,
     _dora_of_text_encoder,
     _dora_for_comfyui,
 ]

@@ -38,7 +38,7 @@ def _others(section: str, model: type[BaseModel]) -> list[str]:
 
 
 SWITCHES = (
-    Switch("training.method", "full", "Set training.method to lora", ["training.lora"]),
+    Switch("training.method", "full", "Set training.method to lora", ["training.lora", "training.quantization"]),
     Switch("training.ema.enabled", False, "Set training.ema.enabled to true", ["training.ema.decay"]),
     Switch(
         "training.trainTextEncoder",

@@ -269,6 +269,9 @@ class Lora(Section):
     arXiv:2402.09353). Each step takes longer. Not for text encoders, and not for the format `comfyui`."""
 
 
+Quantization = Literal["none", "int8", "nf4"]
+
+
 class Training(Section):
     """The fine-tuning itself."""
 
@@ -317,6 +320,10 @@ class Training(Section):
     """`full` trains all weights of the denoiser, `lora` trains low-rank adapters of it."""
     lora: Lora = Lora()
     """Settings of the adapters."""
+    quantization: Quantization = "none"
+    """How the frozen weights of the denoiser's linear layers are stored, from which `lora` learns: `int8` takes a byte for each
+    weight, `nf4` (QLoRA: Dettmers et al., arXiv:2305.14314) about half a byte. With both, large text encoders take a byte for
+    each weight. All pictures of the run come from these weights; the exported model has those of the base model."""
 
     @property
     def denoiser_learning_rate(self) -> float:

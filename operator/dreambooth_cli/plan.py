@@ -124,13 +124,14 @@ def _verdict(plan: "Plan") -> Iterator[str]:
     too_large = ", ".join(f"{phase.phase} {phase.needed / 10**9:.2f} GB" for phase in plan.too_large)
     yield f"The run does not fit {room}: {too_large}"
     others = [phase.phase for phase in plan.too_large if phase.phase != "train"]
-    if others:
-        yield f"No setting lowers the memory of {', '.join(others)} enough. Use a larger GPU or a lower training.resolution"
-    elif plan.proposal:
+    if plan.proposal:
         settings = ", ".join(f"{path}: {json.dumps(value)}" for path, value in plan.proposal.settings.items())
-        yield f"It would fit with {settings}: train needs {plan.proposal.training.needed / 10**9:.2f} GB then"
+        most = plan.proposal.largest
+        yield f"It would fit with {settings}: {most.phase} needs {most.needed / 10**9:.2f} GB then"
+    elif others:
+        yield f"No setting lowers the memory of {', '.join(others)} enough. Use a larger GPU or a lower training.resolution"
     else:
-        yield "It would not fit with gradient checkpointing, sharding and offloading. Use larger or more GPUs, or method lora"
+        yield "No setting makes it fit. Use larger or more GPUs, or method lora"
 
 
 def _which_card(plan: "Plan") -> str:

@@ -204,6 +204,17 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
         "or set training.trainTextEncoder to false",
     ),
     ({"training.lora.useDora": True}, "training.lora", "training.method is full"),
+    ({"training.quantization": "nf4"}, "training.quantization", "Set training.method to lora"),
+    (
+        {"training.method": "lora", "training.quantization": "int8", "deepspeed.zeroStage": 3},
+        "training.quantization",
+        "Set deepspeed.zeroStage to 2 or lower",
+    ),
+    (
+        {"training.method": "lora", "training.quantization": "nf4", "deepspeed.offload.parameters": True},
+        "training.quantization",
+        "deepspeed.offload.parameters to false",
+    ),
     ({"model.source": "ftp://host/x"}, "model.source", "unknown scheme ftp://"),
     ({"model.source": "hf://name"}, "model.source", "hf://organisation/name"),
     ({"model.source": "embedded://emojis"}, "model.source", "no embedded model is named 'emojis'"),

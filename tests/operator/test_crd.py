@@ -81,6 +81,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("training", {"steps": 1, "stopping": "best"}, "nothing to choose from, because steps is 1"),
     ("training.stopping", "first", "Unsupported value"),
     ("training.lora", {"useDora": True}, "no effect, because training.method is full"),
+    ("training.quantization", "nf4", "no effect, because training.method is full"),
+    ("training.quantization", "fp4", "Unsupported value"),
     (
         "training",
         {"method": "lora", "lora": {"useDora": True}, "trainTextEncoder": True},
@@ -160,6 +162,7 @@ SOUND: list[tuple[str, Any]] = [
     ("training", {"steps": 2, "stopping": "best"}),
     ("training", {"method": "lora", "lora": {"rank": 4, "alpha": 4}, "ema": {"enabled": True, "decay": 0.9}}),
     ("training", {"method": "lora", "lora": {"targets": ["attention+ff"], "useDora": True}}),
+    ("training", {"method": "lora", "quantization": "nf4"}),
     ("prior", {"enabled": False}),
     ("prior.source", {"persistentVolumeClaim": {"claimName": "shelf", "path": "dogs"}}),
     ("prior.source", {"image": {"reference": "registry/dogs:1", "pullPolicy": "Always"}}),
@@ -219,8 +222,18 @@ def test_invalid_fields_are_refused_by_the_api_server_and_the_operator(
             "useDora is not supported for the format comfyui",
         ),
         ({"stopping": "best"}, {"evaluation": {"enabled": False}}, "stopping best needs the figures of the evaluation"),
+        (
+            {"method": "lora", "quantization": "int8"},
+            {"deepspeed": {"zeroStage": 3}},
+            "quantization can't be combined with ZeRO stage 3",
+        ),
+        (
+            {"method": "lora", "quantization": "nf4"},
+            {"deepspeed": {"offload": {"parameters": True}}},
+            "quantization can't be combined with ZeRO stage 3",
+        ),
     ],
-    ids=["dora", "stopping"],
+    ids=["dora", "stopping", "quantization", "quantization and offloading"],
 )
 def test_a_training_that_contradicts_another_section_is_refused(
     namespace: str, training: dict[str, Any], others: dict[str, Any], words: str

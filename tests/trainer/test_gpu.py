@@ -26,6 +26,8 @@ from tests.trainer.tiny_training import distance, plain_loop, prepared_photos, s
 pytestmark = pytest.mark.gpu
 
 LORA = {"method": "lora", "lora": {"rank": 4}}
+INT8 = {**LORA, "quantization": "int8"}
+NF4 = {**LORA, "quantization": "nf4"}
 EMA = {"ema": {"enabled": True, "decay": 0.5}}
 CHECKPOINTING = {"gradientCheckpointing": True}
 OPTIMIZER = {"offload": {"optimizer": True}}
@@ -52,8 +54,9 @@ class Row:
     deepspeed: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        words = [self.precision, f"stage {self.stage}", *self.training, *self.deepspeed.get("offload", ())]
-        return ", ".join(word for word in words if word != "lora")
+        stored = self.training.get("quantization", "lora")
+        words = [self.precision, f"stage {self.stage}", *self.training, stored, *self.deepspeed.get("offload", ())]
+        return ", ".join(word for word in words if word not in ("lora", "quantization"))
 
 
 ROWS = [
@@ -66,6 +69,10 @@ ROWS = [
     Row("bf16", 1),
     Row("bf16", 2, EMA, OPTIMIZER),
     Row("bf16", 2, LORA),
+    Row("fp32", 0, INT8),
+    Row("bf16", 0, INT8),
+    Row("bf16", 0, {**NF4, **CHECKPOINTING}),
+    Row("bf16", 2, NF4),
     Row("bf16", 3, CHECKPOINTING),
     Row("bf16", 3, {}, ALL),
     Row("bf16", 3, {**LORA, **EMA}, ALL),
@@ -80,6 +87,7 @@ RESUMED = [
     (Row("bf16", 0), 1e-3),
     (Row("bf16", 2, EMA, OPTIMIZER), 0),
     (Row("fp16", "auto", LORA), 0),
+    (Row("bf16", 0, NF4), 1e-3),
 ]
 """Rows, and the largest distance between the weights of a resumed and of an uninterrupted run."""
 
@@ -113,10 +121,10 @@ class Bench:
         train.train(run, _cached(run))
         return run, load_file(run.folder.weights / "weights.safetensors")
 
-    def _plain(self, lora: bool, averaged: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _plain(self, lora: bool, averaged: bool, quantization: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Weights before and after a plain loop in float32."""
-        row = Row("fp32", 0, (LORA if lora else {}) | (EMA if averaged else {}))
-        run = self.run(f"plain-{lora}-{averaged}", row, 4, [])
+        row = Row("fp32", 0, ({**LORA, "quantization": quantization} if lora else {}) | (EMA if averaged else {}))
+        run = self.run(f"plain-{lora}-{averaged}-{quantization}", row, 4, [])
         (dataset,) = _cached(run)
         after = plain_loop(run, dataset, batch=4)
         module = DreamBoothModule(run.hand_over_model(exact=True), run.config.training, run.config.prior.weight)
@@ -143,7 +151,8 @@ def test_one_process_speaks_nccl(bench: Bench) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=map(str, ROWS))
 def test_weights_move_as_in_a_plain_loop_in_float32(bench: Bench, row: Row) -> None:
-    before, wanted = bench.plain("lora" in row.training, "ema" in row.training)
+    training = row.training
+    before, wanted = bench.plain("lora" in training, "ema" in training, training.get("quantization", "none"))
     run, found = bench.train(f"row-{ROWS.index(row)}", row)
     assert all(bool(tensor.isfinite().all()) for tensor in found.values())
     moved, should = ({name: end[name] - before[name] for name in before} for end in (found, wanted))

@@ -25,6 +25,7 @@ NEWER_DEFAULTS: Mapping[str, Any] = {
     "spec.subject.crop": "center",
     CLASS_IMAGES: None,
     "spec.training.lora.useDora": False,
+    "spec.training.quantization": "none",
     "spec.training.stopping": "last",
 }
 """Settings that earlier versions did not have, with the values that mean what those did: their runs can be resumed."""

@@ -197,14 +197,14 @@ class Run:
 
     @cached_property
     def model(self) -> "ModelFamily":
-        """The frozen base model, loaded at the first access. Its weights are rounded for the arithmetic.
+        """The frozen base model, loaded at the first access. Its weights are rounded for the arithmetic, or quantized.
 
         Raises:
             ModelUnavailable: it can't be loaded, or has changed since the start of this process.
         """
         return self._load(exact=False)
 
-    def _load(self, *, exact: bool) -> "ModelFamily":
+    def _load(self, *, exact: bool, quantized: bool = True) -> "ModelFamily":
         from dreambooth_trainer.models import identify, load
 
         # A branch of a repository may move during the run.
@@ -214,7 +214,15 @@ class Run:
                 f"model.source: {chosen.source!r} has changed since this run started. Restore the model that the run "
                 "began with, then start it again."
             )
-        return load(chosen, self.distributed, self.config.training.mixed_precision, self.base.digest, exact=exact)
+        training = self.config.training
+        return load(
+            chosen,
+            self.distributed,
+            training.mixed_precision,
+            self.base.digest,
+            exact=exact,
+            quantization=training.quantization if quantized else "none",
+        )
 
     @cached_property
     def resolution(self) -> int:
@@ -223,30 +231,37 @@ class Run:
 
     @property
     def precision(self) -> str:
-        """Number format of the denoiser's arithmetic, such as `bfloat16`. Pictures depend on it."""
-        return str(self.distributed.precision(self.config.training.mixed_precision)).removeprefix("torch.")
+        """Number format of the denoiser's arithmetic, and of its weights if they are quantized: `bfloat16`,
+        `bfloat16 nf4`. Pictures depend on it."""
+        training = self.config.training
+        arithmetic = str(self.distributed.precision(training.mixed_precision)).removeprefix("torch.")
+        return arithmetic if training.quantization == "none" else f"{arithmetic} {training.quantization}"
 
     def free_model(self) -> None:
         """Frees the base model, if it is loaded. The next access to `model` loads it again."""
         self.__dict__.pop("model", None)
         self.distributed.release_memory()
 
-    def hand_over_model(self, *, exact: bool) -> "ModelFamily":
+    def hand_over_model(self, *, exact: bool, quantized: bool = True) -> "ModelFamily":
         """Hands over the base model to a caller that changes it. The next access to `model` loads the base model
         again.
 
         Args:
             exact: whether the denoiser's weights have to be float32. If `model` has rounded ones, it is freed first.
+            quantized: whether weights are quantized as `training.quantization` says. If they must not be, and `model` has
+                such ones, it is freed first.
         """
         import torch
 
-        rounded = self.distributed.precision(self.config.training.mixed_precision) != torch.float32
+        training = self.config.training
+        rounded = self.distributed.precision(training.mixed_precision) != torch.float32
+        fits = not (exact and rounded) and (quantized or training.quantization == "none")
         loaded: ModelFamily | None = self.__dict__.pop("model", None)
-        if loaded is not None and not (exact and rounded):
+        if loaded is not None and fits:
             return loaded
         del loaded
         self.free_model()
-        return self._load(exact=exact)
+        return self._load(exact=exact, quantized=quantized)
 
     @property
     def words(self) -> list[Words]:

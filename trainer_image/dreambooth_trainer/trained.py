@@ -125,7 +125,8 @@ class TrainedRun:
 
     def _base_with(self, weights: Weights, distributed: Distributed, scale: float) -> tuple[ModelFamily, str]:
         config = self.config
-        model = load(config.model, distributed, config.training.mixed_precision)
+        training = config.training
+        model = load(config.model, distributed, training.mixed_precision, quantization=training.quantization)
         if model.digest != self.base:
             raise ModelUnavailable(
                 f"model.source: {config.model.source!r} is another model than the one that the run in {self.folder.root} "

@@ -9,6 +9,7 @@ import torch
 
 from dreambooth_api.training import Model, TrainConfig
 from dreambooth_trainer.models.loading import load_model
+from dreambooth_trainer.models.quantization import held_weights
 from dreambooth_trainer.phases import cache, prepare, prior, train
 from dreambooth_trainer.planning.allocations import Allocations, bytes_of, tensors_in
 from dreambooth_trainer.planning.inputs import Counts, Inputs, prompt_of
@@ -41,7 +42,7 @@ class Counted(Engine):
         self._held = 0
         if self.stage == 0:
             averages = self._average.tensors if self._average else []
-            self._held = bytes_of([*self._module.denoiser.parameters(), *averages])
+            self._held = bytes_of([*held_weights(self._module.denoiser), *averages])
             self._allocations = Allocations()
         self._allocations.peak = self._allocations.current
 
@@ -81,6 +82,8 @@ def train_counted(root: Path, monkeypatch: pytest.MonkeyPatch, training: dict[st
         ({"mixedPrecision": "fp32", "batchSize": 8, "gradientCheckpointing": True}, 0),
         ({"mixedPrecision": "bf16", "ema": {"enabled": True}}, 0),
         ({"mixedPrecision": "bf16", "method": "lora"}, 0),
+        ({"mixedPrecision": "bf16", "method": "lora", "quantization": "int8"}, 0),
+        ({"mixedPrecision": "bf16", "method": "lora", "quantization": "nf4"}, 0),
         ({"mixedPrecision": "bf16"}, 1),
         ({"mixedPrecision": "bf16"}, 2),
         ({"mixedPrecision": "bf16"}, 3),
@@ -119,6 +122,7 @@ def counted_for(folder: Path, training: dict[str, Any]) -> int:
     precision = torch.bfloat16 if config.training.mixed_precision == "bf16" else torch.float32
     exact = torch.float32 if config.training.method == "full" else precision
     model = load_model(Model(source=str(folder)), torch.device("cpu"), precision, "", weights=exact)
+    model.quantize(config.training.quantization)
     module = DreamBoothModule(model, config.training, 1)
     module.round_frozen_weights(precision)
     inputs = Inputs.of(model, 64, prompt_of(model, config))
@@ -130,7 +134,7 @@ def counted_for(folder: Path, training: dict[str, Any]) -> int:
         for _ in range(2):
             step(batches)
     random = (tensor for batch in batches for tensor in tensors_in(batch.randomness))
-    held = [*module.denoiser.parameters(), *tensors_in(dataset), *random]
+    held = [*held_weights(module.denoiser), *tensors_in(dataset), *random]
     return counted.peak + bytes_of(held)
 
 
@@ -138,6 +142,8 @@ def counted_for(folder: Path, training: dict[str, Any]) -> int:
     "training",
     [
         {"method": "lora", "mixedPrecision": "bf16"},
+        {"method": "lora", "mixedPrecision": "bf16", "quantization": "nf4"},
+        pytest.param({"method": "lora", "mixedPrecision": "fp32", "quantization": "int8"}, marks=pytest.mark.slow),
         pytest.param({"method": "full", "mixedPrecision": "fp32"}, marks=pytest.mark.slow),
         pytest.param(
             {"method": "full", "mixedPrecision": "bf16", "gradientCheckpointing": True}, marks=pytest.mark.slow

@@ -34,6 +34,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "text encoder's adapters": {"trainTextEncoder": True, "method": "lora"},
     "min-SNR": {"minSnrGamma": 5},
     "checkpointing": {"gradientCheckpointing": True},
+    "int8": {"method": "lora", "quantization": "int8"},
+    "nf4": {"method": "lora", "quantization": "nf4", "gradientCheckpointing": True},
+    "nf4, DoRA": {"method": "lora", "quantization": "nf4", "lora": {"useDora": True}},
 }
 
 
@@ -96,7 +99,9 @@ def the_step_asks_the_device_for_nothing(pipeline: DiffusionPipeline, variant: s
     }
     shape = model.encode_images(torch.zeros(1, 3, 64, 64)).mean_BCHW.shape[1:]
     timesteps = model.objective.timesteps(torch.zeros(1)).dtype
-    module = DreamBoothModule(model, Training.model_validate({"batchSize": 2, **VARIANTS[variant]}), 1.0)
+    training = Training.model_validate({"batchSize": 2, **VARIANTS[variant]})
+    model.quantize(training.quantization)
+    module = DreamBoothModule(model, training, 1.0)
     with FakeTensorMode():
         model.device = GPU
         move_to_pretended_gpu(module)
@@ -125,7 +130,7 @@ def test_the_forward_pass_asks_the_device_for_nothing(layout: Layout, variant: s
     the_step_asks_the_device_for_nothing(build(layout), variant, class_pool)
 
 
-@pytest.mark.parametrize("variant", ["full", "lora", "checkpointing"])
+@pytest.mark.parametrize("variant", ["full", "lora", "checkpointing", "int8", "nf4", "nf4, DoRA"])
 @pytest.mark.parametrize("family", get_args(FlowFamily))
 def test_the_forward_pass_of_flow_matching_asks_the_device_for_nothing(family: FlowFamily, variant: str) -> None:
     the_step_asks_the_device_for_nothing(build_flow(family), variant, class_pool=True)

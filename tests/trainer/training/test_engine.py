@@ -43,12 +43,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "averaged": {"ema": {"enabled": True, "decay": 0.5}, "gradientAccumulationSteps": 2, "trainTextEncoder": False},
     "lora": {"method": "lora", "lora": {"rank": 4}},
     "sdxl": {"trainTextEncoder": True},
+    "int8": {"method": "lora", "lora": {"rank": 4}, "quantization": "int8"},
+    "nf4": {"method": "lora", "lora": {"rank": 4}, "quantization": "nf4", "gradientCheckpointing": True},
 }
 STAGES_OF: dict[str, tuple[int, ...]] = {
     "full": STAGES,
     "averaged": (0, 2),
     "lora": (0, 3),
     "sdxl": (0, 3),
+    "int8": (0, 1),
+    "nf4": (0, 2),
     "bf16": STAGES,
 }
 """Stages by variant: each variant without sharding, and with a kind of sharding that could break it."""

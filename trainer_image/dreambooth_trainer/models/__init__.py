@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from dreambooth_api.training import Model
+from dreambooth_api.training import Model, Quantization
 from dreambooth_trainer.models.identity import Identity, identify
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def load(
     digest: str | None = None,
     *,
     exact: bool = False,
+    quantization: Quantization = "none",
 ) -> "ModelFamily":
     """Loads a model, frozen, on the device of this process.
 
@@ -28,6 +29,7 @@ def load(
         mixed_precision: see `training.mixedPrecision`.
         digest: the digest that `identify` returns, if it is known.
         exact: whether the denoiser's weights are float32, for training or export, and not rounded for the arithmetic.
+        quantization: see `training.quantization`.
 
     Raises:
         ModelUnavailable: the model does not exist, is incomplete, or is of an unknown family.
@@ -40,4 +42,6 @@ def load(
     # TF32 has the mantissa of float16. By default, PyTorch uses it in convolutions, but not in matrix products.
     torch.backends.cudnn.allow_tf32 = precision != torch.float32
     weights = torch.float32 if exact else precision
-    return load_model(model, distributed.device, precision, digest, weights=weights)
+    loaded = load_model(model, distributed.device, precision, digest, weights=weights)
+    loaded.quantize(quantization)
+    return loaded

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dreambooth_api.training import Sampler
+from dreambooth_api.training import Quantization, Sampler
 
 Tensors = dict[str, Tensor]
 """Named tensors whose first dimension is the row: a prompt, or an image. Families choose names and types: token ids,
@@ -197,6 +197,10 @@ class ModelFamily(Protocol):
         """
         ...
 
+    def quantize(self, quantization: Quantization) -> None:
+        """Quantizes frozen weights; see `training.quantization`. The model can't be exported then."""
+        ...
+
     def keep_trained_parts(self, *, text_encoders: bool, pictures_of: Sequence[str] = ()) -> None:
         """Moves what training steps use to the device, and frees what nothing needs any more.
 
@@ -226,6 +230,14 @@ class ModelFamily(Protocol):
 
     def merge_adapters(self) -> None:
         """Adds the adapters to the weights and removes them."""
+        ...
+
+    def add_adapters(self, folder: Path) -> None:
+        """Adds adapters next to the weights.
+
+        Args:
+            folder: the adapters that `export_adapters` wrote.
+        """
         ...
 
     def rescale_adapters(self, folder: Path, scale: float) -> None:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_api.model_families import FAMILIES, Family
 from dreambooth_api.prompts import read_length
-from dreambooth_api.training import Sampler
+from dreambooth_api.training import Quantization, Sampler
 from dreambooth_trainer.models.adapters import adapter_layers, merge_adapters
 from dreambooth_trainer.models.autoencoder import Autoencoder
 from dreambooth_trainer.models.base import (
@@ -28,6 +28,7 @@ from dreambooth_trainer.models.base import (
 )
 from dreambooth_trainer.models.batches import with_what_fits
 from dreambooth_trainer.models.placement import on_device
+from dreambooth_trainer.models.quantization import LAYERS, Int8Linear, quantize
 
 
 def tokenizer_of(text_encoder: str) -> str:
@@ -176,6 +177,15 @@ class LatentDiffusion:
                         f"model.source: {source!r} has weights that are not finite in its {part} ({name}). Give another "
                         "model, or another copy of it."
                     )
+
+    def quantize(self, quantization: Quantization) -> None:
+        """Quantizes frozen weights, layer by layer: those of the denoiser, and those of large text encoders, which always
+        take 8 bits. With 4, prompts would have another conditioning than in the exported model."""
+        if quantization == "none":
+            return
+        quantize(self.denoiser, LAYERS[quantization], self.precision, self.device)
+        for name in self.rounded_parts:
+            quantize(self.text_encoders[name], Int8Linear, self.precision, self.device)
 
     def vocabulary(self) -> dict[str, int]:
         """Words that are one token, and their ids."""
@@ -430,6 +440,10 @@ class LatentDiffusion:
         """Adds the adapters to the weights on the device and removes them."""
         for module in (self.denoiser, *self.text_encoders.values()):
             merge_adapters(module, self.device)
+
+    def add_adapters(self, folder: Path) -> None:
+        """Adds adapters next to the weights."""
+        self.pipeline.load_lora_weights(folder)
 
     def rescale_adapters(self, folder: Path, scale: float) -> None:
         """Changes the scale of adapters that were added to the weights, on the device."""

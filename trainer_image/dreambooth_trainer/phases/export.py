@@ -39,7 +39,7 @@ def _export(run: Run, trained: Path) -> dict[str, str]:
     config = run.config
     with run.progress.phase("export"):
         weights = load_file(trained / FILE)
-        model = run.hand_over_model(exact=run.base.family.exports_float32)
+        model = run.hand_over_model(exact=run.base.family.exports_float32, quantized=False)
         put_weights(DreamBoothModule(model, config.training, config.prior.weight), weights)
         with atomic_folder(run.folder.model) as folder:
             if config.training.method == "lora":
@@ -77,9 +77,17 @@ def exported_model(folder: RunFolder, config: TrainConfig) -> Model:
 
 def load_exported(run: Run) -> ModelFamily:
     """The exported model, so that pictures show the model that people use. Frees the base model: memory holds one of
-    the two at a time, if the caller has no reference to the base model either."""
+    the two at a time, if the caller has no reference to the base model either.
+
+    With `training.quantization`, it is the quantized base model with the exported adapters instead, as in the training: the
+    exported model may be too large for the device.
+    """
     from dreambooth_trainer.models import load
 
+    if run.config.training.quantization != "none":
+        model = run.hand_over_model(exact=False)
+        model.add_adapters(run.folder.model / "lora")
+        return model
     run.free_model()
     # The list of digests identifies the model. To compute them again would take as long as to read all files.
     digest = sha256_of(run.folder.model / SUMS)

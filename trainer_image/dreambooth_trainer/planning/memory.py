@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from dreambooth_api.progress import PhaseName
 from dreambooth_trainer.models.latent import LatentDiffusion
+from dreambooth_trainer.models.quantization import held_weights
 from dreambooth_trainer.planning.allocations import bytes_of
 
 
@@ -92,7 +94,9 @@ def weights_of(parts: dict[str, nn.Module]) -> dict[str, int]:
     """Bytes of modules by name and number format."""
     found: dict[str, int] = {}
     for name, module in parts.items():
-        for dtype in dict.fromkeys(parameter.dtype for parameter in module.parameters()):
-            key = f"{name}, {str(dtype).removeprefix('torch.')}"
-            found[key] = bytes_of(parameter for parameter in module.parameters() if parameter.dtype == dtype)
+        of_format: dict[torch.dtype, list[Tensor]] = {}
+        for weights in held_weights(module):
+            of_format.setdefault(weights.dtype, []).append(weights)
+        for dtype, tensors in of_format.items():
+            found[f"{name}, {str(dtype).removeprefix('torch.')}"] = bytes_of(tensors)
     return found

@@ -49,17 +49,22 @@ class Models:
         """Type of the device that computes."""
         self._config = config
 
-    def load(self, *, exact: bool, change: Callable[[LatentDiffusion], object] = lambda model: None) -> Inputs:
+    def load(
+        self, *, exact: bool, quantized: bool = True, change: Callable[[LatentDiffusion], object] = lambda model: None
+    ) -> Inputs:
         """A model and its inputs.
 
         Args:
             exact: whether the denoiser's weights are float32, and not rounded for the arithmetic.
+            quantized: whether weights are quantized as `training.quantization` says.
             change: changes the model, for example makes it trainable, while its tensors are on the meta device.
 
         Raises:
             ModelUnavailable: the model has no configuration.
         """
         model = load_weightless(self._config.model, self.device_type, self.precision)
+        if quantized:
+            model.quantize(self._config.training.quantization)
         change(model)
         # Outside of the mode, since a tokenizer makes real tensors.
         prompt = prompt_of(model, self._config)
@@ -76,7 +81,9 @@ def plan_around_training(config: TrainConfig, models: Models) -> list[PhaseMemor
     """
     samples = config.samples
     inputs = models.load(exact=False)
-    exported = models.load(exact=True).model if inputs.model.family().exports_float32 else inputs.model
+    exact = inputs.model.family().exports_float32
+    as_loaded = not exact and config.training.quantization == "none"
+    exported = inputs.model if as_loaded else models.load(exact=exact, quantized=False).model
     with models.mode:
         weights = Weights.of(inputs.model, models.device_type)
         planned = []

@@ -18,13 +18,19 @@ SHARE = 0.9
 the workspaces of its libraries, and gaps between allocations."""
 
 
+QUANTIZATION = "training.quantization"
+"""The setting that also lowers the memory of other phases than the training."""
+
+
 @dataclass(frozen=True)
 class Proposal:
-    """Settings with which the training fits."""
+    """Settings with which the run fits."""
 
     settings: Mapping[str, Any]
     """Fields of the manifest and their values."""
     training: PhaseMemory
+    largest: PhaseMemory
+    """The phase that needs the most memory then, of those whose memory changes."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Plan:
     """In the order in which they run."""
     target: Target
     proposal: Proposal | None = None
-    """If the training alone does not fit the devices: the first settings with which it would; None if there are none."""
+    """If the run does not fit the devices: the first settings with which it would; None if there are none."""
 
     @property
     def largest(self) -> PhaseMemory:
@@ -71,28 +77,36 @@ def plan_run(config: TrainConfig, target: Target) -> Plan:
     models = Models(config, target)
     around, training = plan_around_training(config, models), plan_training(config, target, models)
     plan = Plan(sorted([*around, training], key=lambda phase: PHASES.index(phase.phase)), target)
-    if plan.too_large == [training]:
-        return replace(plan, proposal=_proposal(config, target))
-    return plan
+    return replace(plan, proposal=_proposal(config, plan))
 
 
 def _fits(phase: PhaseMemory, memory: int) -> bool:
     return phase.needed <= SHARE * memory
 
 
-def _proposal(config: TrainConfig, target: Target) -> Proposal | None:
-    """The first settings with which the training fits."""
+def _proposal(config: TrainConfig, plan: Plan) -> Proposal | None:
+    """The first settings with which a run fits that does not; None also if it does."""
+    target, too_large = plan.target, [phase.phase for phase in plan.too_large]
+    if target.memory is None or not too_large:
+        return None
     for settings in _further_settings(config, target.devices):
+        quantizes = QUANTIZATION in settings
+        if not quantizes and too_large != ["train"]:
+            continue
         changed = _with(config, settings)
-        training = plan_training(changed, target, Models(changed, target))
-        if target.memory is not None and _fits(training, target.memory):
-            return Proposal(settings, training)
+        models = Models(changed, target)
+        training = plan_training(changed, target, models)
+        if not _fits(training, target.memory):
+            continue
+        phases = [training, *(plan_around_training(changed, models) if quantizes else ())]
+        if all(_fits(phase, target.memory) for phase in phases):
+            return Proposal(settings, training, max(phases, key=lambda phase: phase.needed))
     return None
 
 
 def _further_settings(config: TrainConfig, devices: int) -> Iterator[dict[str, Any]]:
-    """Settings that need less memory, in the order of what they cost in time. Each includes those before it, except that
-    a higher stage replaces a lower one."""
+    """Settings that need less memory: first those with the same result, in the order of what they cost in time, except that
+    offloading comes last. Each includes gradient checkpointing, and offloading of parameters that of the optimizer."""
     settings: dict[str, Any] = {}
     if not config.training.gradient_checkpointing:
         settings = {"training.gradientCheckpointing": True}
@@ -102,10 +116,14 @@ def _further_settings(config: TrainConfig, devices: int) -> Iterator[dict[str, A
     if devices > 1:
         for higher in range(lowest + 1, 4):
             yield settings | {"deepspeed.zeroStage": higher}
+    if config.training.method == "lora" and lowest < 3 and not config.deepspeed.offload.parameters:
+        stored = ("none", "int8", "nf4")
+        for smaller in stored[stored.index(config.training.quantization) + 1 :]:
+            yield settings | {QUANTIZATION: smaller}
     offloading = settings | {"deepspeed.zeroStage": max(lowest, 2)}
     if not config.deepspeed.offload.optimizer:
         yield offloading | {"deepspeed.offload.optimizer": True}
-    if not config.deepspeed.offload.parameters:
+    if not config.deepspeed.offload.parameters and config.training.quantization == "none":
         yield offloading | {
             "deepspeed.zeroStage": 3,
             "deepspeed.offload.optimizer": True,

@@ -53,6 +53,7 @@ def plan_training(config: TrainConfig, target: Target, models: Models) -> PhaseM
             models.precision,
             memory=target.memory or UNLIMITED,
             processes=target.devices,
+            quantized=training.quantization != "none",
         )
         step = _Step.of(config, target, models, inputs, module)
         planned = step.on_one_device() if stage == 0 and target.devices == 1 else step.by_deepspeed(stage)

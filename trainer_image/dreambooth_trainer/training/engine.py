@@ -207,7 +207,14 @@ class Engine:
     @staticmethod
     def _stage(module: DreamBoothModule, settings: DeepSpeed, distributed: Distributed, precision: torch.dtype) -> int:
         learning = sum(parameter.numel() for _, parameter in module.learning())
-        return zero_stage(settings, learning, precision, memory=distributed.memory, processes=distributed.size)
+        return zero_stage(
+            settings,
+            learning,
+            precision,
+            memory=distributed.memory,
+            processes=distributed.size,
+            quantized=module.training_settings.quantization != "none",
+        )
 
 
 def _set_learning_rate(group: dict[str, Any], rate: float) -> None:

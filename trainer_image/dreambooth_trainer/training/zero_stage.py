@@ -35,7 +35,15 @@ def plan_zero_stage(*, parameters: int, precision: torch.dtype, memory: int, pro
     return next(fitting, 3) if processes > 1 else 0
 
 
-def zero_stage(settings: DeepSpeed, parameters: int, precision: torch.dtype, *, memory: int, processes: int) -> int:
+def zero_stage(
+    settings: DeepSpeed,
+    parameters: int,
+    precision: torch.dtype,
+    *,
+    memory: int,
+    processes: int,
+    quantized: bool = False,
+) -> int:
     """The ZeRO stage of a training: the one in the manifest, or the lowest that fits.
 
     Args:
@@ -44,6 +52,7 @@ def zero_stage(settings: DeepSpeed, parameters: int, precision: torch.dtype, *, 
         precision: number format of weights and gradients.
         memory: bytes of each device.
         processes: devices that share the states.
+        quantized: whether frozen weights are quantized, which can't be sharded.
     """
     if settings.zero_stage != "auto":
         return settings.zero_stage
@@ -51,4 +60,5 @@ def zero_stage(settings: DeepSpeed, parameters: int, precision: torch.dtype, *, 
         return 3
     planned = plan_zero_stage(parameters=parameters, precision=precision, memory=memory, processes=processes)
     # fp16 needs loss scaling, which DeepSpeed has only for stage 1 and higher.
-    return max(planned, 1) if settings.offload.optimizer or precision == torch.float16 else planned
+    lowest = 1 if settings.offload.optimizer or precision == torch.float16 else 0
+    return min(max(planned, lowest), 2 if quantized else 3)

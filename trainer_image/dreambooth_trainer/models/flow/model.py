@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from diffusers.loaders.lora_base import LORA_WEIGHT_NAME_SAFE
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
@@ -79,6 +81,12 @@ class FlowTransformer(LatentDiffusion):
         # The pipelines don't pass their generators on to the steps.
         scheduler.step = partial(scheduler.step, generator=list(generators))
         return scheduler
+
+    def add_adapters(self, folder: Path) -> None:
+        """Adds adapters next to the weights. Some pipelines would read the shapes of the weights, which quantized layers don't
+        have; the denoiser itself doesn't."""
+        adapters = load_file(folder / LORA_WEIGHT_NAME_SAFE)
+        self.denoiser.load_lora_adapter(adapters, prefix=self.family().denoiser)
 
     def export(self, folder: Path, formats: Sequence[str]) -> None:
         """Writes `diffusers/` for `from_pretrained`."""
