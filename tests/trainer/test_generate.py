@@ -302,6 +302,8 @@ def test_the_result_describes_the_run(finished: RunFolder) -> None:
     exported = manifest_of(finished.model)
     assert {name: exported[name] for name in result.files} == result.files
     assert set(exported) - set(result.files) == {"SHA256SUMS"}
+    assert set(result.memory) == set(result.seconds) >= {"prior", "train", "evaluate"}
+    assert all(used.measured > 10**7 for used in result.memory.values())
     assert result.sheet is not None and (finished.root / result.sheet).exists()
     assert TrainConfig.model_validate(result.settings).training.steps == 3
 

@@ -27,6 +27,7 @@ def steps_of(job: Job) -> list[int]:
 METHODS: dict[str, dict[str, Any]] = {
     "full": {},
     "lora": {"method": "lora", "ema": {"enabled": True}},
+    "nf4": {"method": "lora", "trainTextEncoder": False, "quantization": "nf4"},
     "dora": {"method": "lora", "trainTextEncoder": False, "lora": {"useDora": True}},
 }
 

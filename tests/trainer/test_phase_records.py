@@ -38,10 +38,11 @@ def test_a_recorded_phase_is_found(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "state")
     assert ledger.recall("train", "key", Found) is None
     assert ledger.seconds() == {}
-    ledger.record("train", "key", Found(number=3), {"prior": 0.5, "train": 1.5})
+    ledger.record("train", "key", Found(number=3), {"prior": 0.5, "train": 1.5}, {"train": 9})
     assert Ledger(tmp_path / "state").recall("train", "key", Found) == Found(number=3)
-    ledger.record("export", "key", Found(number=4), {"export": 2})
+    ledger.record("export", "key", Found(number=4), {"export": 2}, {"export": 7})
     assert ledger.seconds() == {"prior": 0.5, "train": 1.5, "export": 2}
+    assert ledger.memory() == {"train": 9, "export": 7}
     (tmp_path / "state" / "export.json").unlink()
     assert ledger.recall("train", "another key", Found) is None
     assert ledger.recall("export", "key", Found) is None
@@ -49,7 +50,7 @@ def test_a_recorded_phase_is_found(tmp_path: Path) -> None:
 
 def test_an_unreadable_record_is_unfinished(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    ledger.record("train", "key", Found(number=3), {"train": 1})
+    ledger.record("train", "key", Found(number=3), {"train": 1}, {})
     assert ledger.recall("train", "key", Other) is None
     (tmp_path / "train.json").write_text('{"key": "ke')
     assert ledger.recall("train", "key", Found) is None
@@ -74,6 +75,8 @@ def test_an_unreadable_record_is_unfinished(tmp_path: Path) -> None:
         ({"training": {"stopping": "last"}}, set()),
         ({"training": {"stopping": "best"}}, TRAINING | AFTER_TRAINING),
         ({"training": {"lora": {"useDora": True}}}, TRAINING | AFTER_TRAINING),
+        ({"training": {"quantization": "none"}}, set()),
+        ({"training": {"quantization": "nf4"}}, TRAINING | AFTER_TRAINING),
     ],
 )
 def test_a_phase_is_repeated_if_its_inputs_have_changed(sections: dict[str, Any], expected: set[str]) -> None:
@@ -152,8 +155,8 @@ def test_a_run_can_have_more_steps_while_a_checkpoint_is_left(tmp_path: Path) ->
 
 def test_records_by_path_are_renamed_where_they_fit(tmp_path: Path) -> None:
     ledger, old, now = Ledger(tmp_path), ByPath(config(), PHOTOS).keys, phase_keys(config(), CONTENT)
-    ledger.record("train", old["train"], Found(number=3), {"train": 1.5})
-    ledger.record("sample", "another", Found(number=4), {})
+    ledger.record("train", old["train"], Found(number=3), {"train": 1.5}, {})
+    ledger.record("sample", "another", Found(number=4), {}, {})
     ledger.rename(old, now)
     assert ledger.recall("train", now["train"], Found) == Found(number=3)
     assert ledger.recall("sample", "another", Found) == Found(number=4)

@@ -43,12 +43,12 @@ class Ledger:
 
     folder: Path
 
-    def record(self, phase: str, key: str, result: BaseModel, seconds: Mapping[str, float]) -> None:
-        """Records a finished phase, and how long it and the phases that only it needs took."""
-        write_json(
-            self.folder / f"{phase}.json",
-            {"key": key, "seconds": dict(seconds), "result": result.model_dump(mode="json")},
-        )
+    def record(
+        self, phase: str, key: str, result: BaseModel, seconds: Mapping[str, float], memory: Mapping[str, int]
+    ) -> None:
+        """Records a finished phase, and how long it and the phases that only it needs took, and how many bytes."""
+        content = {"key": key, "seconds": dict(seconds), "memory": dict(memory)}
+        write_json(self.folder / f"{phase}.json", {**content, "result": result.model_dump(mode="json")})
 
     def recall(self, phase: str, key: str, kind: type[Result]) -> Result | None:
         """The result of a phase, if it is finished and its key is the same."""
@@ -77,8 +77,15 @@ class Ledger:
 
     def seconds(self) -> dict[str, float]:
         """How long each phase took, in the start that finished it."""
+        return self._of_phases("seconds")
+
+    def memory(self) -> dict[str, int]:
+        """How many bytes each phase took, in the start that finished it; see `Progress.memory`."""
+        return self._of_phases("memory")
+
+    def _of_phases(self, name: str) -> dict[str, Any]:
         entries = (self._read(path.stem) for path in self.folder.glob("*.json"))
-        return {phase: seconds for entry in entries for phase, seconds in entry.get("seconds", {}).items()}
+        return {phase: value for entry in entries for phase, value in entry.get(name, {}).items()}
 
     def _read(self, phase: str) -> dict[str, Any]:
         try:

@@ -98,7 +98,8 @@ class PhaseRunner:
             took: dict[str, float] = {
                 one.name: one.seconds for one in phases if one.name in (*first, phase) and one.state == "done"
             }
-            self.ledger.record(phase, self.keys[phase], result, took)
+            memory: dict[str, int] = {name: used for name, used in run.progress.memory().items() if name in took}
+            self.ledger.record(phase, self.keys[phase], result, took, memory)
         return result
 
     def _finished(self, phase: PhaseName, kind: type[Result], output: Path) -> Result | None:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from dreambooth_trainer.evaluation.choice import Choice, weakest
 from dreambooth_trainer.evaluation.figures import Figures
 from dreambooth_trainer.phase_records import Ledger, Result
 from dreambooth_trainer.phases import evaluate, export, prepare, sample, train
+from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import digest_of, write_atomically
 from dreambooth_trainer.report import ReportData, ReportedSubject, write_report
 from dreambooth_trainer.run import Run, RunFolder
@@ -60,6 +62,16 @@ class SubjectResult(JsonModel):
     """Share of its pictures that are nearest to the photos of each subject, by name; None if the evaluation is disabled."""
 
 
+class PhaseBytes(JsonModel):
+    """Bytes of a phase on the device of the main process."""
+
+    planned: int | None
+    """The peak that `dreambooth plan` says; None on a CPU, and for a phase or a model that can't be planned."""
+    measured: int
+    """The most that PyTorch had allocated on the GPU; on a CPU the resident memory of the process, in which its libraries
+    are, too."""
+
+
 class RunResult(JsonModel):
     """The result of a finished run: the content of `result.json`."""
 
@@ -89,6 +101,8 @@ class RunResult(JsonModel):
     device: str
     seconds: dict[str, float]
     """Duration of each phase in the start that finished it."""
+    memory: Annotated[dict[str, PhaseBytes], Field(default_factory=dict)]
+    """Memory of each phase in the start that finished it; empty in results up to version 0.1.0."""
     versions: dict[str, str]
     """Version of each library."""
     settings: dict[str, Any]
@@ -165,6 +179,7 @@ def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
         ],
         device=run.distributed.device_name,
         seconds={name: round(seconds[name], 1) for name in PHASES if name in seconds},
+        memory=_memory(run, ledger.memory()),
         versions=versions(),
         settings=config.model_dump(mode="json", by_alias=True, exclude_none=True),
     )
@@ -192,6 +207,26 @@ def _subjects(run: Run, evaluated: evaluate.Evaluated | None) -> list[SubjectRes
         )
         for number, (words, prompt) in enumerate(zip(run.words, _prompts(run), strict=True))
     ]
+
+
+def _memory(run: Run, measured: Mapping[str, int]) -> dict[str, PhaseBytes]:
+    """Planned and measured bytes of the phases."""
+    planned = _planned(run.config, run.distributed) if run.distributed.device.type == "cuda" else {}
+    return {name: PhaseBytes(planned=planned.get(name), measured=measured[name]) for name in PHASES if name in measured}
+
+
+def _planned(config: TrainConfig, distributed: Distributed) -> dict[str, int]:
+    """The plan of a run for its GPUs: most bytes of each phase. Empty if the model can't be planned, such as a single file
+    without a configuration."""
+    from dreambooth_trainer.planning.phases import Target
+    from dreambooth_trainer.planning.plan import plan_memory
+
+    try:
+        phases = plan_memory(config, Target("cuda", distributed.size, distributed.memory))
+    except Exception:
+        # Whatever the reason is, a finished training must not fail for its plan.
+        return {}
+    return {phase.phase: phase.peak for phase in phases}
 
 
 def read_result(path: Path) -> RunResult:
@@ -263,6 +298,7 @@ def _report(
         versions=result.versions,
         device=result.device,
         timings=result.seconds,
+        memory={name: (used.planned, used.measured) for name, used in result.memory.items()},
         exported=result.files,
     )
 

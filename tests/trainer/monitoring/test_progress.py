@@ -278,6 +278,28 @@ def test_torch_stays_unloaded() -> None:
     assert finished.stdout.strip() == "False"
 
 
+def test_each_phase_that_has_ended_has_its_memory(progress: Progress) -> None:
+    with progress.phase("prepare", total=1) as phase:
+        content = bytearray(50_000_000)
+        phase.advance(1)
+        del content
+    with progress.phase("prior"):
+        assert progress.memory().keys() == {"prepare"}
+    progress.skip("cache")
+    assert progress.memory().keys() == {"prepare", "prior"}
+    assert progress.memory()["prepare"] > 50_000_000
+
+
+@pytest.mark.gpu
+def test_each_phase_has_its_own_peak_on_a_gpu(progress: Progress) -> None:
+    with progress.phase("prior"):
+        torch.empty(25_000_000, device="cuda")
+    with progress.phase("cache"):
+        torch.empty(1_000, device="cuda")
+    assert progress.memory()["prior"] >= 100_000_000 > progress.memory()["cache"]
+    assert (progress.snapshot().device_memory_bytes or 0) >= 100_000_000
+
+
 @pytest.mark.gpu
 def test_device_memory_is_reported_if_there_is_a_device(progress: Progress) -> None:
     torch.empty(1_000_000, device="cuda")

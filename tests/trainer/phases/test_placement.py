@@ -82,6 +82,13 @@ def pictures(job: Job) -> dict[str, str]:
     [
         {"trainTextEncoder": False, "method": "lora", "mixedPrecision": "bf16"},
         {"trainTextEncoder": True, "method": "lora", "stopping": "best"},
+        {
+            "trainTextEncoder": True,
+            "method": "lora",
+            "stopping": "best",
+            "quantization": "nf4",
+            "mixedPrecision": "bf16",
+        },
         {"trainTextEncoder": True},
     ],
     ids=str,

@@ -92,6 +92,24 @@ def test_several_devices_share_before_they_offload(needs: dict[str, int]) -> Non
 
 
 @pytest.mark.slow
+def test_adapters_are_helped_by_quantization() -> None:
+    """Also in phases that generate pictures."""
+    training = {"method": "lora", "gradientCheckpointing": True, "batchSize": 1}
+    sections: dict[str, Any] = {"prior": {"images": 2, "batchSize": 1}, "deepspeed": {"zeroStage": 0}}
+
+    def needed(kind: str) -> int:
+        settings = config(training={**training, "quantization": kind}, **sections)
+        return plan_run(settings, Target()).largest.needed
+
+    memory = int(needed("int8") / 0.9) + 1
+    assert needed("none") > 0.9 * memory
+    plan = plan_run(config(training=training, **sections), Target(memory=memory))
+    assert plan.proposal is not None
+    assert plan.proposal.settings == {"training.quantization": "int8"}
+    assert plan.proposal.largest.needed == needed("int8")
+
+
+@pytest.mark.slow
 def test_nothing_is_proposed_if_nothing_helps() -> None:
     plan = plan_run(config(training={"batchSize": 256}), Target(memory=10**8))
     assert [phase.phase for phase in plan.too_large] == ["train"]

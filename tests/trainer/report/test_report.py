@@ -112,6 +112,7 @@ def report(tmp_path: Path) -> ReportData:
         versions={"torch": "2.9.1"},
         device="CPU",
         timings={"prior": 61.0, "train": 100.0},
+        memory={"prior": (None, 2_345_000_000), "train": (4_000_000_000, 3_500_000_000)},
         exported={"diffusers/model_index.json": "ab" * 32},
     )
 
@@ -134,6 +135,7 @@ def test_reports_everything(report: ReportData) -> None:
         "a dkv dog on <a> sofa",
         "2:41 on CPU",
         "torch2.9.1",
+        "2.35 train4.003.50",
         "diffusers/model_index.json" + "ab" * 32,
         "Loss of the subject",
         "Loss of the class",
@@ -220,6 +222,7 @@ def test_strings_of_users_are_escaped_everywhere(report: ReportData) -> None:
         versions={HOSTILE: HOSTILE},
         device=HOSTILE,
         timings={HOSTILE: 1.0},
+        memory={HOSTILE: (1, 2)},
         exported={HOSTILE: HOSTILE},
     )
     page = Page(render(hostile))

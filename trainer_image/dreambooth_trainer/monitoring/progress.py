@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from dreambooth_api.printing import one_line
 from dreambooth_api.progress import (
@@ -61,6 +62,7 @@ class _Phase:
     unit: str = ""
     started: float = 0.0
     seconds: float = 0.0
+    memory: int = 0
     marks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_WINDOW + 1))
     """(time, done) at the start and after each advance; only the newest ones."""
 
@@ -160,6 +162,7 @@ class Progress:
         self._warnings: list[str] = []
         self._device: str | None = None
         self._percent = 0.0
+        self._device_peak = 0
         self._started_at = self._updated_at = now()
         self._touched = clock()
 
@@ -174,9 +177,11 @@ class Progress:
             done: units that an earlier start finished. They count for the percentage, not for the speed.
         """
         with self._change():
+            self._device_peak = max(self._device_peak, _device_bytes() or 0)
+            _reset_device_peak()
             now = self._clock()
             total = self._phases[name].total if total is None else total
-            phase = _Phase(name, state="running", done=done, total=total, unit=unit, started=now)
+            phase = _Phase(name, "running", done, total, unit, started=now, memory=_used_bytes())
             phase.marks.append((now, done))
             self._phases[name] = phase
             self._current = name
@@ -233,10 +238,17 @@ class Progress:
         with self._lock:
             return self._clock() - self._touched
 
+    def memory(self) -> dict[PhaseName, int]:
+        """For each phase that has ended, the most bytes that this process had allocated on its GPU, or without a GPU its largest
+        resident memory at the beginning, after units, and at the end."""
+        with self._lock:
+            return {name: phase.memory for name, phase in self._phases.items() if phase.state == "done"}
+
     def snapshot(self) -> Snapshot:
         """The present progress of the run."""
-        memory, device_memory = _resident_bytes(), _device_bytes()
+        memory, of_phase = _resident_bytes(), _device_bytes()
         with self._lock:
+            device_memory = None if of_phase is None else max(of_phase, self._device_peak)
             now = self._clock()
             train, prior = self._phases["train"], self._phases["prior"]
             return Snapshot(
@@ -268,6 +280,7 @@ class Progress:
     ) -> None:
         with self._change():
             phase = self._phases[name]
+            phase.memory = max(phase.memory, _used_bytes())
             phase.done += count
             phase.marks.append((self._clock(), phase.done))
             self._figures.update(figures)
@@ -279,6 +292,7 @@ class Progress:
         with self._change():
             phase = self._phases[name]
             phase.state, phase.seconds = state, self._clock() - phase.started
+            phase.memory = max(phase.memory, _used_bytes())
         self._notify("end")
 
     @contextmanager
@@ -309,10 +323,24 @@ def _resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def _used_bytes() -> int:
+    """Peak of the GPU's memory since the phase began, or the resident memory without a GPU."""
+    device_bytes = _device_bytes()
+    return _resident_bytes() if device_bytes is None else device_bytes
+
+
 def _device_bytes() -> int | None:
-    """Peak of the CUDA allocator; None unless torch is imported and has used the device, so that this never initialises
-    CUDA."""
+    """Peak of the CUDA allocator since its last reset; None without a GPU in use."""
+    cuda = _cuda()
+    return None if cuda is None else int(cuda.max_memory_allocated())
+
+
+def _reset_device_peak() -> None:
+    if cuda := _cuda():
+        cuda.reset_peak_memory_stats()
+
+
+def _cuda() -> Any:
+    """PyTorch's module for GPUs; None unless it is imported and has used the GPU, so that this never initialises CUDA."""
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
-    if cuda is None or not cuda.is_initialized():
-        return None
-    return int(cuda.max_memory_allocated())
+    return cuda if cuda is not None and cuda.is_initialized() else None

@@ -54,7 +54,7 @@ def choose(run: Run) -> Choice:
             embeddings = base | embeddings_in(generate(run, phase, module.model, scorer, tuned))
             figures_of[step] = figures = weakest([compute(one) for one in arrange(run, scorer, embeddings)])
             if distributed.is_main:
-                Ledger(stored.of(step)).record(RECORD, key, figures, {})
+                Ledger(stored.of(step)).record(RECORD, key, figures, {}, {})
     candidates = [Candidate(step=step, figures=figures) for step, figures in figures_of.items() if figures]
     return choose_among(candidates, config.training.steps)
 

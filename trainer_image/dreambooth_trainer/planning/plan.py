@@ -74,10 +74,19 @@ def plan_run(config: TrainConfig, target: Target) -> Plan:
     Raises:
         ModelUnavailable: the base model, or the CLIP model of the evaluation, has no configuration.
     """
-    models = Models(config, target)
-    around, training = plan_around_training(config, models), plan_training(config, target, models)
-    plan = Plan(sorted([*around, training], key=lambda phase: PHASES.index(phase.phase)), target)
+    plan = Plan(plan_memory(config, target), target)
     return replace(plan, proposal=_proposal(config, plan))
+
+
+def plan_memory(config: TrainConfig, target: Target) -> list[PhaseMemory]:
+    """The memory of all phases, in the order in which they run.
+
+    Raises:
+        ModelUnavailable: the base model, or the CLIP model of the evaluation, has no configuration.
+    """
+    models = Models(config, target)
+    phases = [*plan_around_training(config, models), plan_training(config, target, models)]
+    return sorted(phases, key=lambda phase: PHASES.index(phase.phase))
 
 
 def _fits(phase: PhaseMemory, memory: int) -> bool:

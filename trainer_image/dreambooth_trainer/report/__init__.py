@@ -77,6 +77,8 @@ class ReportData:
     device: str
     timings: Mapping[str, float]
     """Seconds of each phase, in the order of the phases."""
+    memory: Mapping[str, tuple[int | None, int]]
+    """Bytes of each phase, planned and measured; see `result.PhaseBytes`."""
     exported: Mapping[str, str]
     """SHA-256 of each exported file, by its path."""
 
