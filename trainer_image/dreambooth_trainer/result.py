@@ -211,13 +211,15 @@ def _subjects(run: Run, evaluated: evaluate.Evaluated | None) -> list[SubjectRes
 
 def _memory(run: Run, measured: Mapping[str, int]) -> dict[str, PhaseBytes]:
     """Planned and measured bytes of the phases."""
-    planned = _planned(run.config, run.distributed) if run.distributed.device.type == "cuda" else {}
+    planned = planned_peaks(run.config, run.distributed)
     return {name: PhaseBytes(planned=planned.get(name), measured=measured[name]) for name in PHASES if name in measured}
 
 
-def _planned(config: TrainConfig, distributed: Distributed) -> dict[str, int]:
-    """The plan of a run for its GPUs: most bytes of each phase. Empty if the model can't be planned, such as a single file
-    without a configuration."""
+def planned_peaks(config: TrainConfig, distributed: Distributed) -> dict[str, int]:
+    """The plan of a run for its GPUs: most bytes of each phase. Empty on a CPU, and if the model can't be planned, such as a
+    single file without a configuration."""
+    if distributed.device.type != "cuda":
+        return {}
     from dreambooth_trainer.planning.phases import Target
     from dreambooth_trainer.planning.plan import plan_memory
 

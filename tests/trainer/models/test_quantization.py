@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
 from dreambooth_trainer.models.quantization import (
@@ -42,8 +43,8 @@ def relative(found: Tensor, wanted: Tensor) -> float:
 def test_weights_differ_little(kind: type[QuantizedLinear], dtype: torch.dtype) -> None:
     exact = layer(dtype=dtype)
     quantized = kind(exact, dtype, CPU)
-    assert (quantized.weight.dtype, quantized.weight.shape) == (dtype, exact.weight.shape)
-    assert relative(quantized.weight, exact.weight) < ERRORS[kind]
+    assert (quantized.dequantize().dtype, quantized.dequantize().shape) == (dtype, exact.weight.shape)
+    assert relative(quantized.dequantize(), exact.weight) < ERRORS[kind]
 
 
 @pytest.mark.parametrize("dtype", FORMATS, ids=str)
@@ -65,7 +66,7 @@ def test_codes_of_4_bits_are_the_nearest_ones(dtype: torch.dtype) -> None:
     pairs = torch.stack([quantized.codes // 16, quantized.codes % 16], -1).view(64, BLOCK)
     assert bool((pairs.long() == nearest).all())
     wanted = torch.tensor(LEVELS).to(dtype)[nearest] * quantized.scale
-    assert torch.equal(quantized.weight, wanted)
+    assert torch.equal(quantized.dequantize(), wanted)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,7 +75,7 @@ def test_a_pass_is_that_of_a_layer_with_the_converted_weights(kind: type[Quantiz
     exact = layer(bias=bias)
     quantized = kind(exact, torch.float32, CPU)
     plain = layer(bias=bias)
-    plain.weight.copy_(quantized.weight)
+    plain.weight.copy_(quantized.dequantize())
     x = torch.randn(2, 3, 100, generator=torch.Generator().manual_seed(1), requires_grad=True)
     outputs = [one(x) for one in (quantized, plain)]
     assert torch.equal(*outputs)
@@ -112,14 +113,14 @@ def test_autocast_chooses_the_format_of_the_arithmetic(kind: type[QuantizedLinea
 def test_zeros_stay_zeros(kind: type[QuantizedLinear], dtype: torch.dtype) -> None:
     exact = layer(dtype=dtype)
     exact.weight[: len(exact.weight) // 2] = 0
-    weights = kind(exact, dtype, CPU).weight
+    weights = kind(exact, dtype, CPU).dequantize()
     assert bool(weights.isfinite().all()) and not weights[: len(weights) // 2 - 1].any() and bool(weights.any())
 
 
 @pytest.mark.parametrize(("kind", "bits"), [(Int8Linear, 8 + 16 / 1024), (Nf4Linear, 4 + 16 / 64)])
 def test_a_weight_takes_a_byte_or_about_half_a_byte(kind: type[QuantizedLinear], bits: float) -> None:
     quantized = kind(layer(512, 1024, bias=False, dtype=torch.bfloat16), torch.bfloat16, CPU)
-    held = sum(tensor.nbytes for tensor in held_weights(quantized))
+    held = sum(tensor.nbytes for _, tensor in held_weights(quantized))
     table = 256 * 4 if kind is Nf4Linear else 0
     assert held == 512 * 1024 * bits / 8 + table
 
@@ -128,9 +129,17 @@ def test_conversions_of_a_module_leave_codes_alone() -> None:
     """As DeepSpeed converts it."""
     for kind in KINDS:
         quantized = kind(layer(dtype=torch.bfloat16), torch.bfloat16, CPU)
-        before = quantized.weight
-        assert torch.equal(quantized.bfloat16().weight, before)
+        before = quantized.dequantize()
+        assert torch.equal(quantized.bfloat16().dequantize(), before)
         assert not list(quantized.parameters()) or [name for name, _ in quantized.named_parameters()] == ["bias"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_libraries_see_shape_and_format_but_no_wrong_weights(kind: type[QuantizedLinear]) -> None:
+    quantized = kind(layer(dtype=torch.bfloat16), torch.bfloat16, CPU)
+    assert (quantized.weight.shape, quantized.weight.dtype) == ((70, 100), torch.bfloat16)
+    assert bool(quantized.weight.isnan().all()) and quantized.weight.untyped_storage().nbytes() == 2
+    assert torch.equal(dequantize_module_weight(quantized), quantized.dequantize())
 
 
 class Network(nn.Module):

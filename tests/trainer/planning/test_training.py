@@ -42,7 +42,8 @@ class Counted(Engine):
         self._held = 0
         if self.stage == 0:
             averages = self._average.tensors if self._average else []
-            self._held = bytes_of([*held_weights(self._module.denoiser), *averages])
+            weights = (weights for _, weights in held_weights(self._module.denoiser))
+            self._held = bytes_of([*weights, *averages])
             self._allocations = Allocations()
         self._allocations.peak = self._allocations.current
 
@@ -134,7 +135,7 @@ def counted_for(folder: Path, training: dict[str, Any]) -> int:
         for _ in range(2):
             step(batches)
     random = (tensor for batch in batches for tensor in tensors_in(batch.randomness))
-    held = [*held_weights(module.denoiser), *tensors_in(dataset), *random]
+    held = [*(weights for _, weights in held_weights(module.denoiser)), *tensors_in(dataset), *random]
     return counted.peak + bytes_of(held)
 
 

@@ -7,7 +7,7 @@ their bytes. Adapters, which are added later, see a linear layer like any other.
 
 import re
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,8 @@ class QuantizedLinear(nn.Linear):
     Codes and scales are buffers: the optimizer, DeepSpeed and conversions of number formats leave buffers of integers alone.
     """
 
+    number_format: ClassVar[str]
+    """The value of `training.quantization`."""
     scale: Tensor
     """Scales of rows or blocks, in the number format of the arithmetic. Codes are made for the rounded scales."""
 
@@ -74,14 +76,20 @@ class QuantizedLinear(nn.Linear):
         """What the layer has instead of weights: `scale` and other tensors."""
         raise NotImplementedError
 
-    def _converted(self) -> Tensor:
-        """The weights in the number format of the arithmetic, [out, in]."""
+    def dequantize(self) -> Tensor:
+        """The weights in the number format of the arithmetic, [out, in]. peft calls it for DoRA."""
         raise NotImplementedError
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        """The weights in the number format of the arithmetic, [out, in]; computed at each access."""
-        return self._converted()
+        """Stands for the weights where libraries ask for their number format, device or shape, as peft does some twenty times
+        for each layer. The values are NaN."""
+        return self.scale.new_full((1, 1), torch.nan).expand(self.out_features, self.in_features)
+
+    @property
+    def W_q(self) -> Tensor:
+        """The codes, under the name by which peft knows that a layer has `dequantize`."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """The product with the weights, in the number format of the arithmetic."""
@@ -94,17 +102,18 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: QuantizedLinear) -> Tensor:
         ctx.layer = layer
-        return functional.linear(x, layer.weight, layer.bias)
+        return functional.linear(x, layer.dequantize(), layer.bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient @ ctx.layer.weight, None
+        return gradient @ ctx.layer.dequantize(), None
 
 
 class Int8Linear(QuantizedLinear):
     """A layer with codes of 8 bits and one scale for each row of weights."""
 
+    number_format = "int8"
     codes_OI: Tensor
 
     def _stored(self, weights_OI: Tensor, arithmetic: torch.dtype) -> dict[str, Tensor]:
@@ -112,8 +121,14 @@ class Int8Linear(QuantizedLinear):
         codes_OI = (weights_OI / scale_O1.float()).round().clamp(-LARGEST, LARGEST).to(torch.int8)
         return {"codes_OI": codes_OI, "scale": scale_O1}
 
-    def _converted(self) -> Tensor:
+    def dequantize(self) -> Tensor:
+        """The weights in the number format of the arithmetic, [out, in]."""
         return self.codes_OI * self.scale
+
+    @property
+    def W_q(self) -> Tensor:
+        """The codes."""
+        return self.codes_OI
 
 
 class Nf4Linear(QuantizedLinear):
@@ -123,6 +138,7 @@ class Nf4Linear(QuantizedLinear):
     weight.
     """
 
+    number_format = "nf4"
     codes: Tensor
     """Bytes of two codes, of the weights row by row, filled up to a whole block."""
     pairs: Tensor
@@ -138,13 +154,19 @@ class Nf4Linear(QuantizedLinear):
         pairs = torch.cartesian_prod(levels, levels).to(arithmetic).view(PAIRS_IN[arithmetic.itemsize]).flatten()
         return {"codes": codes[:, 0] * 16 + codes[:, 1], "pairs": pairs, "scale": scale}
 
-    def _converted(self) -> Tensor:
+    def dequantize(self) -> Tensor:
+        """The weights in the number format of the arithmetic, [out, in]."""
         values = self.pairs.index_select(0, self.codes.int()).view(self.scale.dtype)
         flat = values.view(-1, BLOCK).mul_(self.scale).flatten()
         return flat[: self.out_features * self.in_features].view(self.out_features, self.in_features)
 
+    @property
+    def W_q(self) -> Tensor:
+        """The codes."""
+        return self.codes
 
-LAYERS: dict[str, type[QuantizedLinear]] = {"int8": Int8Linear, "nf4": Nf4Linear}
+
+LAYERS: dict[str, type[QuantizedLinear]] = {kind.number_format: kind for kind in (Int8Linear, Nf4Linear)}
 """Kinds of layers by the values of `training.quantization`."""
 
 
@@ -166,12 +188,14 @@ def quantize(module: nn.Module, kind: type[QuantizedLinear], arithmetic: torch.d
             module.set_submodule(path, kind(layer, arithmetic, device))
 
 
-def held_weights(module: nn.Module) -> Iterator[Tensor]:
-    """The parameters of a module, and what its quantized layers have instead."""
-    yield from module.parameters()
+def held_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The parameters of a module, and what its quantized layers have instead, each after its number format."""
+    for parameter in module.parameters():
+        yield str(parameter.dtype).removeprefix("torch."), parameter
     for layer in module.modules():
         if isinstance(layer, QuantizedLinear):
-            yield from layer.buffers(recurse=False)
+            for stored in layer.buffers(recurse=False):
+                yield layer.number_format, stored
 
 
 def _scale(exact: Tensor, arithmetic: torch.dtype) -> Tensor:

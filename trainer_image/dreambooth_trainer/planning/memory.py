@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
 from dreambooth_api.progress import PhaseName
@@ -94,9 +93,8 @@ def weights_of(parts: dict[str, nn.Module]) -> dict[str, int]:
     """Bytes of modules by name and number format."""
     found: dict[str, int] = {}
     for name, module in parts.items():
-        of_format: dict[torch.dtype, list[Tensor]] = {}
-        for weights in held_weights(module):
-            of_format.setdefault(weights.dtype, []).append(weights)
-        for dtype, tensors in of_format.items():
-            found[f"{name}, {str(dtype).removeprefix('torch.')}"] = bytes_of(tensors)
+        of_format: dict[str, list[Tensor]] = {}
+        for number_format, weights in held_weights(module):
+            of_format.setdefault(number_format, []).append(weights)
+        found |= {f"{name}, {number_format}": bytes_of(tensors) for number_format, tensors in of_format.items()}
     return found
