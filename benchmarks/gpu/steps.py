@@ -128,6 +128,8 @@ FLOW_TRANSFORMERS = (
     Case("z-image", LORA),
     Case("flux1-dev", LORA),
     Case("flux1-dev", {**LORA, **CHECKPOINTING}),
+    Case("flux1-dev", {**LORA, **CHECKPOINTING, "quantization": "int8"}),
+    Case("flux1-dev", {**LORA, **CHECKPOINTING, "quantization": "nf4"}),
     Case("qwen-image", {**LORA, **CHECKPOINTING}),
     Case("krea2", {**LORA, **CHECKPOINTING}),
     Case("klein-4b", CHECKPOINTING),
@@ -187,6 +189,7 @@ def _measure(config: TrainConfig, distributed: Distributed) -> Figures:
     training, device = config.training, distributed.device
     precision = distributed.precision(training.mixed_precision)
     model = random_model(Path(config.model.source), device, precision, exact=training.method == "full")
+    model.quantize(training.quantization)
     side = training.resolution or model.resolution
     prompt = prompt_of(model, config)
     model.device = device
