@@ -65,6 +65,16 @@ class TestRefusedBeforeTheStart:
         job = job_of(tiny_training, "corrupt-photo", subject={"images": {"path": str(photos)}})
         assert_failed(job, job.spawn()[0], InvalidData, "1.png")
 
+    def test_a_corrupt_photo_of_one_of_several_subjects(self, tiny_training: Path) -> None:
+        photos = tiny_training / "corrupt-photos-of-several"
+        shutil.copytree(tiny_training / "photos", photos)
+        (photos / "1.png").write_bytes((photos / "1.png").read_bytes()[:100])
+        alone = job_of(tiny_training, "corrupt-photo-of-several")
+        subject, others = alone.config["subject"], {key: alone.config[key] for key in alone.config if key != "subject"}
+        rex, tom = ({**subject, "identifier": "auto", "name": name} for name in ("rex", "tom"))
+        job = replace(alone, config={**others, "subjects": [rex, tom | {"images": {"path": str(photos)}}]})
+        assert_failed(job, job.spawn()[0], InvalidData, "spec.subjects[1].images", "1.png")
+
     @pytest.mark.parametrize("content", ["{", None])
     def test_a_configuration_that_is_no_json(self, tiny_training: Path, content: str | None) -> None:
         job = job_of(tiny_training, f"no-json-{content is None}")

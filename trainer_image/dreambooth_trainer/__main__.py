@@ -41,7 +41,7 @@ def main(
 def _failure_of(problems: list[Problem]) -> TrainerFailure:
     """The failure for problems of files, which pictures, settings or models have."""
     fields = {problem.field for problem in problems}
-    if any(field.startswith(("spec.subject.", "spec.prior.source")) for field in fields):
+    if any(field.startswith(("spec.subject.", "spec.subjects[", "spec.prior.source")) for field in fields):
         return InvalidData(problems)
     if fields <= {"spec.model.source", "spec.evaluation.encoder"}:
         return ModelUnavailable("\n".join(map(str, problems)))
