@@ -245,7 +245,7 @@ def test_an_unfinished_run_generates_with_its_exported_model(finished: RunFolder
     assert result.stdout.splitlines()[0] == str(picture)
     run.settings.write_text("{")
     said = refused(run, tmp_path / "none", "a dog")
-    assert said.startswith("load:") and "DIR: " in said and "can't be read as the state of a run" in said
+    assert said.startswith("load:") and "RUN: " in said and "can't be read as the state of a run" in said
     shutil.rmtree(run.state)
     assert "is no folder of a run" in refused(run, tmp_path / "none", "a dog")
 
