@@ -12,10 +12,10 @@ from dreambooth_client.session import Session
 from dreambooth_client.workloads import Seen, Target, read
 from dreambooth_operator.objects.observed import Object, Reference
 
-_LABELS_OF_OTHERS = "kubectl.kubernetes.io/last-applied-configuration"
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-async def suspend(session: Session, target: Target, wanted: bool) -> Seen:
+async def suspend(session: Session, target: Target, wanted: bool) -> None:
     """Sets `spec.suspend` of a workload.
 
     Raises:
@@ -24,10 +24,7 @@ async def suspend(session: Session, target: Target, wanted: bool) -> Seen:
     seen = await read(session, target)
     if seen.has_ended:
         raise NotComplete(f"{target} can't be {'suspended' if wanted else 'resumed'}: it is {seen.phase}.")
-    change = {"spec": {"suspend": wanted}}
-    return Seen(
-        {**await session.cluster.patch(target.kind, session.namespace, target.name, change), "kind": target.kind}
-    )
+    await session.cluster.patch(target.kind, session.namespace, target.name, {"spec": {"suspend": wanted}})
 
 
 async def delete(session: Session, target: Target, *, wait: bool) -> Seen:
@@ -76,7 +73,7 @@ def renewed(seen: Seen, changes: Mapping[str, Any]) -> dict[str, Any]:
             "false. Submit another DreamBoothJob."
         )
     metadata = seen.object["metadata"]
-    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key != _LABELS_OF_OTHERS}
+    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key != _LAST_APPLIED}
     kept = {"name": metadata["name"], "namespace": metadata["namespace"]}
     kept |= {"labels": metadata["labels"]} if metadata.get("labels") else {}
     kept |= {"annotations": annotations} if annotations else {}
@@ -84,7 +81,7 @@ def renewed(seen: Seen, changes: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": seen.target.kind, "metadata": kept, "spec": spec}
 
 
-async def start_again(session: Session, seen: Seen, manifest: Object) -> Seen:
+async def start_again(session: Session, seen: Seen, manifest: Object) -> None:
     """Replaces a workload that has ended by a new one.
 
     Args:
@@ -99,4 +96,4 @@ async def start_again(session: Session, seen: Seen, manifest: Object) -> Seen:
     metadata = {key: value for key, value in manifest["metadata"].items() if key != "name"}
     await session.cluster.check({**manifest, "metadata": {**metadata, "generateName": "again-"}})
     await delete(session, seen.target, wait=True)
-    return Seen({**await session.cluster.create(manifest), "kind": seen.target.kind})
+    await session.cluster.create(manifest)

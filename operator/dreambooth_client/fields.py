@@ -9,6 +9,7 @@ def merged(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     result = dict(fields)
     for name, value in changes.items():
         before = result.get(name)
-        both = isinstance(value, Mapping) and isinstance(before, Mapping)
-        result[name] = merged(before, value) if both else value  # type: ignore[arg-type]
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            value = merged(before, value)
+        result[name] = value
     return result

@@ -6,12 +6,11 @@ A process in a pod sends them: in the trainer's pod while it runs, otherwise in 
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from posixpath import join, normpath
 from typing import Any, NamedTuple
 
 from dreambooth_client.errors import ClusterFailure
@@ -19,12 +18,12 @@ from dreambooth_client.reader_pod import MOUNT, reader_pod, running_pod
 from dreambooth_client.session import Session
 from dreambooth_client.streams import Process
 from dreambooth_client.workloads import Seen, is_running, main_pod, newest_attempt, output_of
+from dreambooth_operator.objects.folders import inside
 from dreambooth_operator.objects.names import CONTAINER
 from dreambooth_operator.objects.observed import Object
-from dreambooth_trainer.process.storage import sha256_of
+from dreambooth_trainer.process.storage import SUMS, sha256_of
 
 CHUNK = 2**20
-SUMS = "SHA256SUMS"
 PROGRAM = files("dreambooth_client").joinpath("in_pod.py").read_text()
 Report = Callable[[str], None]
 
@@ -60,13 +59,16 @@ class RemoteFolder:
 
     async def fetch(
         self, wanted: Sequence[RemoteFile], target: Path, advance: Callable[[RemoteFile, int], None]
-    ) -> None:
+    ) -> dict[Path, str]:
         """Copies files to a folder of this machine. What an earlier call has copied of them is kept.
 
         Args:
             wanted: the files, in the order in which they are copied.
             target: the folder.
             advance: called with a file and the number of its further bytes that are there.
+
+        Returns:
+            The copies that were missing, with their SHA-256 digests.
 
         Raises:
             ClusterFailure: a file is damaged on the way, or the connection broke off; the next call continues.
@@ -77,12 +79,15 @@ class RemoteFolder:
             advance(one, one.size)
         parts = {one: _part_of(one, target) for one in missing}
         offsets = {one: part.stat().st_size if part.exists() else 0 for one, part in parts.items()}
+        digests: dict[Path, str] = {}
         if not missing:
-            return
+            return digests
         async with self._process({"files": [(one.path, offsets[one]) for one in missing]}) as process:
             for one in missing:
                 advance(one, offsets[one])
-                await _receive(process, one, parts[one], offsets[one], target, advance)
+                place = local(one.path, target)
+                digests[place] = await _receive(process, one, parts[one], offsets[one], place, advance)
+        return digests
 
     @asynccontextmanager
     async def _process(self, request: dict[str, Any]) -> AsyncIterator[Process]:
@@ -92,20 +97,21 @@ class RemoteFolder:
             yield process
 
 
-def verify(folder: Path) -> None:
+def verify(copies: Iterable[Path], known: Mapping[Path, str]) -> None:
     """Compares copies with the lists of digests (`SHA256SUMS`) among them, which the trainer has written.
 
     Args:
-        folder: the folder of the copies.
+        copies: the copies.
+        known: the digests of those that have just been received.
 
     Raises:
         ClusterFailure: a file was damaged on its volume.
     """
-    for sums in sorted(folder.rglob(SUMS)):
+    for sums in (one for one in copies if one.name == SUMS):
         for line in sums.read_text().splitlines():
             digest, _, name = line.partition("  ")
             file = sums.parent / name
-            if file.is_file() and sha256_of(file) != digest:
+            if file.is_file() and (known.get(file) or sha256_of(file)) != digest:
                 raise ClusterFailure(f"{file} does not have the digest in {sums}: it was damaged in the cluster")
 
 
@@ -125,13 +131,13 @@ async def remote_folder(session: Session, seen: Seen, patience: float, report: R
     claim, path = await output_of(session, seen)
     pod = await main_pod(session, seen)
     if pod and is_running(pod) and (mount := _mount_of(pod, claim)):
-        yield RemoteFolder(session, pod["metadata"]["name"], _inside(mount, path))
+        yield RemoteFolder(session, pod["metadata"]["name"], inside(mount, path))
         return
     job = await newest_attempt(session, seen)
     if job is None:
         raise ClusterFailure(f"{seen.target} has no Job any more, whose image could read claim {claim}")
     async with running_pod(session, reader_pod(seen, job, claim), patience, report) as name:
-        yield RemoteFolder(session, name, _inside(MOUNT, path))
+        yield RemoteFolder(session, name, inside(MOUNT, path))
 
 
 def _mount_of(pod: Object, claim: str) -> str | None:
@@ -143,11 +149,7 @@ def _mount_of(pod: Object, claim: str) -> str | None:
     return next((str(one["mountPath"]) for one in container["volumeMounts"] if one["name"] in volumes), None)
 
 
-def _inside(mount: str, path: str) -> str:
-    return normpath(join(mount, normpath(f"/{path}").lstrip("/")))
-
-
-def _local(path: str, target: Path) -> Path:
+def local(path: str, target: Path) -> Path:
     """Where a file belongs on this machine.
 
     Raises:
@@ -161,7 +163,7 @@ def _local(path: str, target: Path) -> Path:
 
 def _is_there(file: RemoteFile, target: Path) -> bool:
     """Whether a copy has the size and the time of a file."""
-    place = _local(file.path, target)
+    place = local(file.path, target)
     if not place.is_file():
         return False
     state = place.stat()
@@ -170,7 +172,7 @@ def _is_there(file: RemoteFile, target: Path) -> bool:
 
 def _part_of(file: RemoteFile, target: Path) -> Path:
     """The beginning of a copy; of a file that has changed meanwhile, it has another name."""
-    place = _local(file.path, target)
+    place = local(file.path, target)
     return place.with_name(f".{place.name}.{file.size}-{file.changed_ns}.part")
 
 
@@ -179,9 +181,10 @@ async def _receive(
     file: RemoteFile,
     part: Path,
     offset: int,
-    target: Path,
+    place: Path,
     advance: Callable[[RemoteFile, int], None],
-) -> None:
+) -> str:
+    """Receives a file from an offset on; its digest."""
     header = json.loads(await process.line())
     if "error" in header:
         raise ClusterFailure(f"{file.path} can't be read: {header['error']}; try again")
@@ -200,11 +203,13 @@ async def _receive(
             advance(file, len(chunk))
         written.flush()
         os.fsync(written.fileno())
-    if digest.hexdigest() != json.loads(await process.line())["sha256"]:
+    received = digest.hexdigest()
+    if received != json.loads(await process.line())["sha256"]:
         part.unlink()
         raise ClusterFailure(f"{file.path} was damaged on the way, or has changed; try again")
     os.utime(part, ns=(file.changed_ns, file.changed_ns))
-    part.replace(_local(file.path, target))
+    part.replace(place)
+    return received
 
 
 def _chunks_of(part: Path, length: int) -> Iterable[bytes]:

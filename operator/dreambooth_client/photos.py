@@ -40,8 +40,29 @@ def prepared(folder: Path, side: int, *, square: bool) -> tuple[Files, Mapping[s
         The files, in the first of the qualities with which they fit into a ConfigMap, else in the last; and the new name of
         each photo by its old one.
     """
+    contents = read_folder(folder)
+    names: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    scaled: dict[str, Image.Image] = {}
+    for number, path in enumerate(contents.photos):
+        stem = f"{number:02}-{re.sub('[^-._A-Za-z0-9]+', '-', path.stem).strip('-.') or 'photo'}"
+        image = _opened(path)
+        if _is_kept(path, image, side):
+            name = f"{stem}{path.suffix.lower()}"
+            files[name] = path.read_bytes()
+        else:
+            name = f"{stem}.avif"
+            scaled[name] = _smaller(image, side, square, Image.Resampling.LANCZOS)
+        names[path.name] = name
+        if mask := contents.masks.get(path.name):
+            files[f"{stem}{MASK}"] = _mask(mask, side, square)
+    for path, owners in contents.captions.items():
+        for owner in owners:
+            files[f"{Path(names[owner]).stem}{path.suffix.lower()}"] = path.read_bytes()
+    if contents.table:
+        files[TABLE] = _renamed(contents.table, names).encode()
     for quality in QUALITIES:
-        files, names = _prepared(folder, side, square, quality)
+        files |= {name: _encoded(image, quality) for name, image in scaled.items()}
         if size_of(files) <= MOST_BYTES:
             break
     return files, names
@@ -52,40 +73,27 @@ def size_of(files: Files) -> int:
     return sum(len(name) + len(content) for name, content in files.items())
 
 
-def _prepared(folder: Path, side: int, square: bool, quality: int) -> tuple[dict[str, bytes], dict[str, str]]:
-    contents = read_folder(folder)
-    names: dict[str, str] = {}
-    files: dict[str, bytes] = {}
-    for number, path in enumerate(contents.photos):
-        data, ending = _encoded(path, side, square, quality)
-        stem = f"{number:02}-{re.sub('[^-._A-Za-z0-9]+', '-', path.stem).strip('-.') or 'photo'}"
-        names[path.name] = f"{stem}{ending}"
-        files[names[path.name]] = data
-        if mask := contents.masks.get(path.name):
-            files[f"{stem}{MASK}"] = _mask(mask, side, square)
-    for path, owners in contents.captions.items():
-        for owner in owners:
-            files[f"{Path(names[owner]).stem}{path.suffix.lower()}"] = path.read_bytes()
-    if contents.table:
-        files[TABLE] = _renamed(contents.table, names).encode()
-    return files, names
-
-
-def _encoded(path: Path, side: int, square: bool, quality: int) -> tuple[bytes, str]:
-    """A photo as a file, and the ending of its name."""
+def _opened(path: Path) -> Image.Image:
+    """A photo, upright, with its opacity if it is transparent somewhere."""
     image, alpha = open_upright(path), open_alpha(path)
-    with Image.open(path) as original:
-        is_upright = original.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        has_profile = "icc_profile" in original.info
-    is_small = min(image.size) <= side and path.stat().st_size <= KEPT_BYTES
-    if is_small and is_upright and not has_profile and path.suffix.lower() in FORMATS:
-        return path.read_bytes(), path.suffix.lower()
     if alpha is not None:
         image.putalpha(alpha)
+    return image
+
+
+def _is_kept(path: Path, upright: Image.Image, side: int) -> bool:
+    """Whether the file of a photo can stay as it is."""
+    if min(upright.size) > side or path.stat().st_size > KEPT_BYTES or path.suffix.lower() not in FORMATS:
+        return False
+    with Image.open(path) as original:
+        is_upright = original.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        return is_upright and "icc_profile" not in original.info
+
+
+def _encoded(image: Image.Image, quality: int) -> bytes:
     written = io.BytesIO()
-    small = _smaller(image, side, square, Image.Resampling.LANCZOS)
-    small.save(written, "AVIF", quality=quality, subsampling="4:4:4", speed=SPEED)
-    return written.getvalue(), ".avif"
+    image.save(written, "AVIF", quality=quality, subsampling="4:4:4", speed=SPEED)
+    return written.getvalue()
 
 
 def _mask(path: Path, side: int, square: bool) -> bytes:

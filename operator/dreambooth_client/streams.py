@@ -7,7 +7,6 @@ https://pkg.go.dev/k8s.io/apimachinery/pkg/util/remotecommand
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -35,7 +34,7 @@ class Process:
         self._ended: str | None = None
         """Why it ended: empty after success."""
 
-    async def send(self, data: bytes | memoryview) -> None:
+    async def send(self, data: bytes) -> None:
         """Writes to its stdin."""
         view = memoryview(data)
         for start in range(0, len(view), MESSAGE_BYTES):
@@ -96,14 +95,6 @@ class Streams:
     async def close(self) -> None:
         """Closes the connections."""
         await self._api.close()
-
-    async def __aenter__(self) -> "Streams":
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     @asynccontextmanager
     async def process(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> AsyncIterator[Process]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreambooth_api.files import located
-from dreambooth_api.job import KIND
 from dreambooth_client.errors import ClusterFailure
 from dreambooth_client.photos import MOST_BYTES, Files, prepared, size_of
 from dreambooth_client.session import Session
@@ -103,7 +102,7 @@ async def submit(session: Session, job: Object, pictures: Sequence[Object]) -> S
         await session.cluster.check(job)
         for one in pictures:
             await _put(session, _in(session.namespace, one))
-        return Seen({**await session.cluster.create(job), "kind": KIND})
+        return Seen(await session.cluster.create(job))
     except ClusterError as error:
         if error.status != 409:
             raise

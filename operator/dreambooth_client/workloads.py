@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -12,9 +13,10 @@ from dreambooth_api.job import KIND, PLURAL
 from dreambooth_api.status import DreamBoothJobStatus, DreamBoothSceneStatus
 from dreambooth_client.errors import ClusterFailure
 from dreambooth_client.session import Session
-from dreambooth_operator.objects.names import ANNOTATION_OUTPUT, LABEL_ATTEMPT, LABEL_INDEX, LABELS
+from dreambooth_operator.objects.folders import Folder, output_of_attempt
+from dreambooth_operator.objects.names import LABEL_ATTEMPT, LABELS
 from dreambooth_operator.objects.observed import Object
-from dreambooth_operator.objects.reading import attempt_of, is_alive, newest_job, state_of, time_of
+from dreambooth_operator.objects.reading import attempt_of, index_of, is_alive, newest_job, state_of, time_of
 
 ENDED = "Complete", "Failed"
 """Phases after which nothing changes."""
@@ -52,13 +54,6 @@ def target_of(text: str) -> Target:
     return Target(kind, name)
 
 
-class Folder(NamedTuple):
-    """A folder on a PersistentVolumeClaim."""
-
-    claim: str
-    path: str
-
-
 @dataclass(frozen=True)
 class Seen:
     """A workload as the API server has it."""
@@ -81,7 +76,7 @@ class Seen:
         """When it was created."""
         return time_of(self.object["metadata"]["creationTimestamp"])
 
-    @property
+    @cached_property
     def status(self) -> DreamBoothJobStatus | DreamBoothSceneStatus:
         """Its status; an empty one before the operator has written it, and if another version wrote what this one can't read."""
         model = _STATUSES[self.object["kind"]]
@@ -116,7 +111,7 @@ async def read(session: Session, target: Target) -> Seen:
     found = await session.cluster.get(target.kind, session.namespace, target.name)
     if found is None:
         raise ClusterFailure(await _missing(session, target))
-    return Seen({**found, "kind": target.kind})
+    return Seen(found)
 
 
 async def listed(session: Session, *, everywhere: bool = False) -> list[Seen]:
@@ -133,7 +128,7 @@ async def newest_attempt(session: Session, seen: Seen) -> Object | None:
 
 async def main_pod(session: Session, seen: Seen) -> Object | None:
     """The newest pod that runs, or ran, the main process of the newest attempt; None if there is none."""
-    pods = [pod for pod in await _objects_of(session, seen, "Pod") if _label(pod, LABEL_INDEX) in (None, "0")]
+    pods = [pod for pod in await _objects_of(session, seen, "Pod") if index_of(pod) in (None, "0")]
     return max(pods, key=lambda pod: (attempt_of(pod) or 0, pod["metadata"]["creationTimestamp"]), default=None)
 
 
@@ -145,14 +140,12 @@ async def output_of(session: Session, seen: Seen) -> Folder:
     """
     if result := seen.status.result:
         return Folder(result.claim_name, result.path)
-    job = await newest_attempt(session, seen)
-    place = job and job["metadata"].get("annotations", {}).get(ANNOTATION_OUTPUT)
-    if not place:
+    folder = output_of_attempt(await newest_attempt(session, seen))
+    if folder is None:
         raise ClusterFailure(
             f"{seen.target} has no files: no pod of it has started. {seen.phase}: {seen.status.message}"
         )
-    claim, _, path = str(place).partition("/")
-    return Folder(claim, path)
+    return folder
 
 
 def is_running(pod: Object) -> bool:
@@ -165,11 +158,6 @@ async def _objects_of(session: Session, seen: Seen, kind: str) -> Sequence[Objec
     metadata = seen.object["metadata"]
     labels = f"{keys.name}={metadata['name']},{keys.uid}={metadata['uid']},{LABEL_ATTEMPT}"
     return (await session.cluster.list(kind, session.namespace, labels))[0]
-
-
-def _label(item: Object, key: str) -> str | None:
-    value: str | None = item["metadata"].get("labels", {}).get(key)
-    return value
 
 
 async def _missing(session: Session, target: Target) -> str:

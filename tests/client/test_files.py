@@ -54,7 +54,8 @@ class FakeStreams:
         self._program = program
 
     @asynccontextmanager
-    async def process(self, *_: str, command: Sequence[str] = ()) -> AsyncIterator[Process]:
+    async def process(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> AsyncIterator[Process]:
+        assert command == ["python", "-c", PROGRAM]
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-c", self._program, stdin=PIPE, stdout=PIPE, stderr=PIPE
         )
@@ -66,18 +67,8 @@ class FakeStreams:
             await child.communicate()
 
 
-class OnThisMachine(FakeStreams):
-    """The same with the arguments of `Streams`."""
-
-    @asynccontextmanager
-    async def process(self, *arguments: Any, **_: Any) -> AsyncIterator[Process]:  # type: ignore[override]
-        assert arguments[-1][:2] == ["python", "-c"] and arguments[-1][2] == PROGRAM
-        async with super().process() as process:
-            yield process
-
-
 def remote(folder: Path, most: int | None = None, program: str = PROGRAM) -> RemoteFolder:
-    streams = cast(Streams, OnThisMachine(most, program))
+    streams = cast(Streams, FakeStreams(most, program))
     return RemoteFolder(Session(cast(Any, None), streams, "default"), "pod", str(folder))
 
 
@@ -188,4 +179,4 @@ def test_digests_of_the_trainer_find_what_was_damaged_on_the_volume(tmp_path: Pa
     digest = "9cc52a75a2e5c24d20f2ce8dcb9d10d5a9ec3e1ddee0f8ae5cdf2cfbb0a1c0d6"
     (tmp_path / "SHA256SUMS").write_text(f"{digest}  weights\n{digest}  not-copied\n")
     with pytest.raises(ClusterFailure, match="weights does not have the digest"):
-        verify(tmp_path)
+        verify([tmp_path / "SHA256SUMS"], {})

@@ -1,13 +1,11 @@
 """Runs that learn several subjects."""
 
 import json
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from PIL import Image
 from typer.testing import CliRunner
@@ -24,7 +22,7 @@ from dreambooth_trainer.result import read_result
 from dreambooth_trainer.run import Run, RunFolder
 from tests.trainer.data.scenes import scene
 from tests.trainer.test_pipeline import SLOW
-from tests.trainer.tiny_training import Job, finish, interrupted, settings, signal_when, wait, write_model
+from tests.trainer.tiny_training import Job, assert_resumed_to, finish, interrupted, killed, settings, write_model
 
 RUNNER = CliRunner()
 EVALUATION = {"enabled": True, "contexts": ["at sea", "at night"], "otherClasses": ["cat", "car"], "perPrompt": 2}
@@ -240,18 +238,11 @@ def test_the_next_run_knows_all_subjects_of_the_base_model(finished: RunFolder, 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_resume_to_the_same_weights(root: Path, method: str) -> None:
     others = {**SLOW, "training": {**SLOW["training"], "method": method, "batchSize": 3}, "tom": {"crop": "none"}}
-    whole, stopped, killed = (job(root, f"{name}-{method}", **others) for name in ("whole", "stopped", "killed"))
+    whole, first, second = (job(root, f"{name}-{method}", **others) for name in ("whole", "stopped", "killed"))
     assert whole.finish() == 0
-    assert interrupted(stopped).finish() == 0
-    often = Job(killed.folder, {**killed.config, "checkpoints": {"intervalSeconds": 0}}, killed.cache)
-    process = often.start()
-    signal_when(process, signal.SIGKILL, lambda: len(list(often.output.checkpoints.glob("step-*"))) > 1)
-    assert wait(process) == -signal.SIGKILL
-    assert often.finish() == 0
-    for one in (stopped, often):
-        assert json.loads((one.output.state / "train.json").read_text())["result"]["resumedAt"] > 0
-        found, wanted = one.exported(), whole.exported()
-        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    for one in (interrupted(first), killed(second)):
+        assert one.finish() == 0
+        assert_resumed_to(one, whole)
 
 
 @pytest.mark.slow

@@ -194,8 +194,8 @@ def job_of(root: Path, name: str, **sections: Mapping[str, Any]) -> Job:
 
 def with_section(job: Job, **sections: Mapping[str, Any]) -> Job:
     """The same run with other settings; arguments replace single fields of a section."""
-    changed = {name: {**section, **sections.get(name, {})} for name, section in job.config.items()}
-    return Job(job.folder, changed, job.cache)
+    changed = {name: {**job.config.get(name, {}), **fields} for name, fields in sections.items()}
+    return Job(job.folder, {**job.config, **changed}, job.cache)
 
 
 def interrupted(job: Job) -> Job:
@@ -204,6 +204,22 @@ def interrupted(job: Job) -> Job:
     signal_when(process, signal.SIGTERM, lambda: job.output.losses.exists() and job.output.losses.stat().st_size > 0)
     assert wait(process) == Interrupted.exit_code
     return job
+
+
+def killed(job: Job) -> Job:
+    """A run with checkpoints as often as possible that was killed after two of them."""
+    often = with_section(job, checkpoints={"intervalSeconds": 0})
+    process = often.start()
+    signal_when(process, signal.SIGKILL, lambda: len(list(often.output.checkpoints.glob("step-*"))) > 1)
+    assert wait(process) == -signal.SIGKILL
+    return often
+
+
+def assert_resumed_to(job: Job, whole: Job) -> None:
+    """A finished run has resumed from a checkpoint, and has the weights of one that was not interrupted."""
+    assert json.loads((job.output.state / "train.json").read_text())["result"]["resumedAt"] > 0
+    found, wanted = job.exported(), whole.exported()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 def job_with_nan(root: Path, name: str) -> Job:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dreambooth_cli.cluster.options import Answer, Context, Name, Namespace, in_cluster, show, target_or_exit
-from dreambooth_cli.cluster.table import brief, done, left, loss
+from dreambooth_cli.cluster.table import brief, details
 from dreambooth_cli.output import say
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def _progress(seen: "Seen") -> Iterator[tuple[str, str]]:
     progress = seen.status.progress
     if progress is None:
         return
-    parts = [progress.phase or "", f"{progress.percent} %", done(seen)]
-    parts += [f"loss {value}" if (value := loss(seen)) else "", f"{time} left" if (time := left(seen)) else ""]
+    parts = [progress.phase, f"{progress.percent} %", *details(seen)]
     yield "Progress", "  ".join(part for part in parts if part)
     if progress.identifier:
         yield "Identifier", progress.identifier

@@ -17,10 +17,9 @@ from dreambooth_cli.cluster.options import (
     Namespace,
     StartSeconds,
     in_cluster,
-    note,
     target_or_exit,
 )
-from dreambooth_cli.output import fail, say
+from dreambooth_cli.output import complain, fail, say
 
 if TYPE_CHECKING:
     from dreambooth_client.files import RemoteFile
@@ -111,9 +110,9 @@ async def copied(
     """
     from dreambooth_api.job import KIND
     from dreambooth_client.errors import ClusterFailure
-    from dreambooth_client.files import remote_folder, verify
+    from dreambooth_client.files import local, remote_folder, verify
 
-    async with remote_folder(session, seen, patience, note) as remote:
+    async with remote_folder(session, seen, patience, complain) as remote:
         files = await remote.listed()
         wanted = chosen(files, parts) if seen.target.kind == KIND else files
         if not wanted:
@@ -126,11 +125,11 @@ async def copied(
                 bars.update(bar, advance=number, description=Path(file.path).name.replace("[", r"\["))
 
             try:
-                await remote.fetch(wanted, folder, advance)
+                digests = await remote.fetch(wanted, folder, advance)
             except OSError as error:
                 failure = StorageUnavailable.of(error, folder)
                 fail(f"--output: {failure}", failure.exit_code)
-    verify(folder)
+    verify((local(one.path, folder) for one in wanted), digests)
     return folder
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from dreambooth_cli.cluster.fetch import copied, default_folder
-from dreambooth_cli.cluster.options import in_cluster, note, target_or_exit
+from dreambooth_cli.cluster.options import in_cluster, target_or_exit
 from dreambooth_cli.cluster.outcome import exit_with
 from dreambooth_cli.cluster.watch import follow
-from dreambooth_cli.output import say
+from dreambooth_cli.output import complain, say
 
 if TYPE_CHECKING:
     from dreambooth_api.scene import Scene
@@ -33,15 +33,15 @@ def generate_in_cluster(
     target = target_or_exit(name)
 
     async def work(session: "Session") -> tuple["Seen", Path | None]:
-        from dreambooth_api.dreamboothscene import SCENE_KIND, SCENE_NAME_LENGTH
+        from dreambooth_api.dreamboothscene import SCENE_NAME_LENGTH
         from dreambooth_client.scenes import scene_manifest
         from dreambooth_client.workloads import Seen, read
 
         job = await read(session, target)
         suffix = f"-{secrets.token_hex(3)}"
         manifest = scene_manifest(job, target.name[: SCENE_NAME_LENGTH - len(suffix)] + suffix, scene)
-        seen = Seen({**await session.cluster.create(manifest), "kind": SCENE_KIND})
-        note(f"{seen.target} is created; if this command ends, it goes on in the cluster")
+        seen = Seen(await session.cluster.create(manifest))
+        complain(f"{seen.target} is created; if this command ends, it goes on in the cluster")
         seen = await follow(session, seen.target)
         if seen.phase != "Complete":
             return seen, None

@@ -7,8 +7,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dreambooth_cli.cluster.options import Answer, Context, Namespace, in_cluster, note, show
+from dreambooth_cli.cluster.options import Answer, Context, Namespace, in_cluster, show
 from dreambooth_cli.cluster.table import table
+from dreambooth_cli.output import complain
 
 if TYPE_CHECKING:
     from dreambooth_client.session import Session
@@ -37,7 +38,7 @@ def list_(
             print_table(table(seen, datetime.now(UTC), with_namespaces=all_namespaces))
         else:
             where = "any namespace" if all_namespaces else f"namespace {session.namespace}"
-            note(f"no DreamBoothJobs or DreamBoothScenes in {where}")
+            complain(f"no DreamBoothJobs or DreamBoothScenes in {where}")
 
     in_cluster(context, namespace, work)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dreambooth_api.printing import printable
-from dreambooth_cli.cluster.options import Context, Name, Namespace, in_cluster, note, target_or_exit
+from dreambooth_cli.cluster.options import Context, Name, Namespace, in_cluster, target_or_exit
+from dreambooth_cli.output import complain
 
 if TYPE_CHECKING:
     from dreambooth_client.session import Session
@@ -37,7 +38,7 @@ def logs(
                 f"{target} has no pod. {seen.phase}: {seen.status.message or 'not seen by the operator'}"
             )
         found = pod["metadata"]["name"]
-        note(f"log of pod {found}")
+        complain(f"log of pod {found}")
         decoder = getincrementaldecoder("utf-8")("replace")
         async for piece in session.streams.log(session.namespace, found, CONTAINER, follow=follow, tail=tail):
             # A terminal would obey what an image of somebody else prints.

@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from dreambooth_api.failures import Interrupted, InvalidConfig
-from dreambooth_cli.output import complain, fail
+from dreambooth_cli.output import fail
 
 if TYPE_CHECKING:
     from dreambooth_client.session import Session
@@ -69,6 +69,7 @@ def in_cluster(context: str | None, namespace: str | None, work: "Callable[[Sess
 
     async def stoppable() -> T:
         task = asyncio.ensure_future(run())
+        # On Windows, event loops handle no signals; Ctrl-C then ends the process at once.
         with suppress(NotImplementedError):
             # The task then ends in order: a pod that it has started is deleted.
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
@@ -112,11 +113,6 @@ def show(format_: Format, seen: "Sequence[Seen]", *, as_list: bool = False) -> N
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         typer.echo(yaml.safe_dump(answer, sort_keys=False, allow_unicode=True), nl=False)
-
-
-def note(text: object) -> None:
-    """Prints what happens meanwhile, apart from the answers."""
-    complain(text)
 
 
 def _without_managed_fields(item: Any) -> dict[str, Any]:

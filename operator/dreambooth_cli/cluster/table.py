@@ -39,7 +39,6 @@ def table(seen: "Sequence[Seen]", now: datetime, *, with_namespaces: bool) -> Ta
 def _cells(seen: "Seen", now: datetime) -> list[str | Text]:
     status, age = seen.status, now - seen.created if seen.created else timedelta()
     progress = status.progress
-    message = "" if seen.phase in ("Running", "Complete") else one_line(status.message or "")
     return [
         str(seen.target),
         Text(seen.phase, COLOURS.get(seen.phase, "")),
@@ -48,7 +47,7 @@ def _cells(seen: "Seen", now: datetime) -> list[str | Text]:
         loss(seen),
         left(seen),
         brief(age.total_seconds()),
-        Text(message, no_wrap=True, overflow="ellipsis"),
+        Text(why(seen), no_wrap=True, overflow="ellipsis"),
     ]
 
 
@@ -76,6 +75,18 @@ def left(seen: "Seen") -> str:
     """How long the trainer's phase takes, while it runs."""
     progress = seen.status.progress
     return brief(progress.eta_seconds) if progress and progress.eta_seconds and seen.phase == "Running" else ""
+
+
+def details(seen: "Seen") -> list[str]:
+    """What is known of the progress: what is done, the loss and the time left."""
+    value, time = loss(seen), left(seen)
+    parts = [done(seen), f"loss {value}" if value else "", f"{time} left" if time else ""]
+    return [part for part in parts if part]
+
+
+def why(seen: "Seen") -> str:
+    """Why it waits, or has failed."""
+    return "" if seen.phase in ("Running", "Complete") else one_line(seen.status.message or "")
 
 
 def brief(seconds: float) -> str:

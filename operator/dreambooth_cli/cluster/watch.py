@@ -9,10 +9,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from dreambooth_api.printing import one_line
 from dreambooth_cli.cluster.options import Context, Namespace, in_cluster, target_or_exit
 from dreambooth_cli.cluster.outcome import exit_with
-from dreambooth_cli.cluster.table import COLOURS, done, left, loss, table
+from dreambooth_cli.cluster.table import COLOURS, details, table, why
 
 if TYPE_CHECKING:
     from dreambooth_client.session import Session
@@ -99,9 +98,9 @@ class _Bar:
             self._task,
             completed=progress.percent if progress else 0,
             description=f"{seen.target} [{colour}]{seen.phase}[/]{phase}",
-            details=_details(seen),
+            details="  ".join(details(seen)),
         )
-        message = _why(seen)
+        message = why(seen)
         if message and message != self._said:
             self._progress.console.print(message, markup=False)
         self._said = message
@@ -125,19 +124,8 @@ class _Lines:
         progress = seen.status.progress
         percent = progress.percent if progress else 0
         phase = progress.phase if progress and not seen.has_ended else None
-        news = seen.phase, phase, percent // 10, _why(seen)
+        news = seen.phase, phase, percent // 10, why(seen)
         if news != self._said:
-            words = [str(seen.target), seen.phase, phase, f"{percent} %", _details(seen), _why(seen)]
+            words = [str(seen.target), seen.phase, phase, f"{percent} %", *details(seen), why(seen)]
             self._shown.print("  ".join(word for word in words if word), markup=False, soft_wrap=True)
         self._said = news
-
-
-def _details(seen: "Seen") -> str:
-    value, time = loss(seen), left(seen)
-    parts = [done(seen), f"loss {value}" if value else "", f"{time} left" if time else ""]
-    return "  ".join(part for part in parts if part)
-
-
-def _why(seen: "Seen") -> str:
-    """The reason to wait, or of the failure."""
-    return "" if seen.phase in ("Running", "Complete") else one_line(seen.status.message or "")

@@ -32,12 +32,12 @@ from dreambooth_operator.decide.policies.runtimes import choose_runtime
 from dreambooth_operator.decide.policies.start import plan_start, refused_object, refused_write, supporting_objects
 from dreambooth_operator.decide.policies.trained_job import unknown_names, why_untrained
 from dreambooth_operator.decide.programs import program_of
-from dreambooth_operator.decide.programs.program import Folder
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.diagnosis import GRACE_PERIOD, Running, diagnose
 from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.decide.status.termination_message import COMPLETED
 from dreambooth_operator.objects import names
+from dreambooth_operator.objects.folders import Folder
 from dreambooth_operator.objects.observed import Object, Observed, Reference
 from dreambooth_operator.objects.reading import (
     attempt_of,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from dreambooth_operator.objects.names import CONTAINER, LABEL_ATTEMPT
+from dreambooth_operator.objects.names import CONTAINER, LABEL_ATTEMPT, LABEL_INDEX
 from dreambooth_operator.objects.observed import Object
 
 FINISHED = "Succeeded", "Failed"
@@ -59,6 +59,12 @@ def attempt_of(item: Object) -> int | None:
     """Number of the attempt that a Job or pod belongs to, by its label."""
     label = str(item["metadata"].get("labels", {}).get(LABEL_ATTEMPT, ""))
     return int(label) if label.isascii() and label.isdigit() else None
+
+
+def index_of(pod: Object) -> str | None:
+    """Completion index of a pod; that with index 0 runs the main process."""
+    index: str | None = pod["metadata"].get("labels", {}).get(LABEL_INDEX)
+    return index
 
 
 def condition_of(item: Object, type_: str) -> Mapping[str, Any] | None:

@@ -19,8 +19,8 @@ from dreambooth_api.job import KIND
 from dreambooth_api.progress import PHASES, SCENE_PHASES, Snapshot
 from dreambooth_operator.kube.cache import Store
 from dreambooth_operator.metrics.counters import POLLS, RUNNING_TRAINERS
-from dreambooth_operator.objects.names import LABEL_INDEX
 from dreambooth_operator.objects.observed import Key, Object
+from dreambooth_operator.objects.reading import index_of
 from dreambooth_operator.poll.addresses import Network, refusal
 from dreambooth_operator.poll.http import get
 from dreambooth_operator.poll.schedule import Schedule
@@ -229,4 +229,4 @@ def _has_address(pod: Object) -> bool:
 
 
 def _is_main(pod: Object) -> bool:
-    return pod["metadata"].get("labels", {}).get(LABEL_INDEX) == "0"
+    return index_of(pod) == "0"

@@ -280,7 +280,9 @@ class Progress:
     ) -> None:
         with self._change():
             phase = self._phases[name]
-            phase.memory = max(phase.memory, _used_bytes())
+            # A GPU's allocator keeps its peak by itself.
+            if _cuda() is None:
+                phase.memory = max(phase.memory, _resident_bytes())
             phase.done += count
             phase.marks.append((self._clock(), phase.done))
             self._figures.update(figures)

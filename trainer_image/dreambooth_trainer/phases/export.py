@@ -8,12 +8,11 @@ from torch import Tensor
 from dreambooth_api.progress import JsonModel
 from dreambooth_api.training import Model, TrainConfig
 from dreambooth_trainer.models.base import ModelFamily
-from dreambooth_trainer.process.storage import atomic_folder, manifest_of, sha256_of
+from dreambooth_trainer.process.storage import SUMS, atomic_folder, manifest_of, sha256_of
 from dreambooth_trainer.run import Run, RunFolder
 from dreambooth_trainer.training.candidates import FILE
 from dreambooth_trainer.training.module import DreamBoothModule, learned_tensors
 
-SUMS = "SHA256SUMS"
 """Digests of the exported files, in the format that `sha256sum --check` reads."""
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from dreambooth_api.failures import StorageUnavailable
 
+SUMS = "SHA256SUMS"
+"""File with the digests of the files next to it and below, in the format of the program sha256sum."""
 READERS = 4
 """Files that are read at the same time."""
 

@@ -9,9 +9,8 @@ from datetime import datetime, timedelta
 from dreambooth_operator.decide.policies.attempts import History
 from dreambooth_operator.decide.status.endings import STALLED
 from dreambooth_operator.decide.status.reasons import NO_PROGRESS
-from dreambooth_operator.objects.names import LABEL_INDEX
 from dreambooth_operator.objects.observed import Object
-from dreambooth_operator.objects.reading import is_being_deleted, is_controlled_by, state_of, time_of, uid_of
+from dreambooth_operator.objects.reading import index_of, is_being_deleted, is_controlled_by, state_of, time_of, uid_of
 
 
 def stalls_at(
@@ -30,7 +29,7 @@ def stalls_at(
     if not open_ or job is None or is_being_deleted(job) or progress_since is None or seconds is None:
         return None
     own = [pod for pod in pods if is_controlled_by(pod, uid_of(job)) and not is_being_deleted(pod)]
-    main = [pod for pod in own if pod["metadata"].get("labels", {}).get(LABEL_INDEX) == "0"]
+    main = [pod for pod in own if index_of(pod) == "0"]
     starts = [time_of((state_of(pod, "running") or {}).get("startedAt")) for pod in main]
     start = max((time for time in starts if time), default=None)
     return max(start, progress_since) + timedelta(seconds=seconds) if start else None

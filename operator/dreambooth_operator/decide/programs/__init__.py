@@ -6,10 +6,10 @@ Builders and policies read the program and the fields that all workloads share, 
 from dreambooth_api.cluster_rules import Workload
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_operator.decide.programs import training
-from dreambooth_operator.decide.programs.program import Folder, Program
+from dreambooth_operator.decide.programs.program import Program
 from dreambooth_operator.decide.programs.scene import scene_program
 from dreambooth_operator.decide.programs.training import training_program
-from dreambooth_operator.objects.names import ANNOTATION_OUTPUT
+from dreambooth_operator.objects.folders import Folder, output_of_attempt
 from dreambooth_operator.objects.observed import Object
 
 
@@ -34,6 +34,4 @@ def output_of(workload: Workload, attempt: Object | None) -> Folder | None:
     """
     if isinstance(workload, DreamBoothJob):
         return training.output_of(workload)
-    annotations = attempt["metadata"].get("annotations", {}) if attempt else {}
-    claim, slash, path = str(annotations.get(ANNOTATION_OUTPUT, "")).partition("/")
-    return Folder(claim, path) if slash else None
+    return output_of_attempt(attempt)

@@ -12,8 +12,6 @@
 /dev/shm            shared memory for the processes of a pod
 """
 
-from posixpath import join, normpath
-
 CONFIG = "/config"
 OUTPUT = "/output"
 RUN = "/input/run"
@@ -31,8 +29,3 @@ def mounted_claim(claim: str) -> str:
 def mounted_pictures(name: str) -> str:
     """Where pictures from a ConfigMap or an image are mounted, by the name of their volume."""
     return f"/input/{name}"
-
-
-def inside(folder: str, path: str) -> str:
-    """A path inside a folder; `..` can't leave the folder."""
-    return normpath(join(folder, normpath(f"/{path}").lstrip("/")))

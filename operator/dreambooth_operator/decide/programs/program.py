@@ -6,13 +6,7 @@ from typing import NamedTuple
 
 from dreambooth_api.sections import NewClaim
 from dreambooth_api.training import Images, Section, TokenSecret
-
-
-class Folder(NamedTuple):
-    """A folder on a PersistentVolumeClaim."""
-
-    claim: str
-    path: str
+from dreambooth_operator.objects.folders import Folder
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from dreambooth_api.dreamboothscene import DreamBoothScene
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_operator.decide.programs import training
-from dreambooth_operator.decide.programs.paths import CACHE, OUTPUT, RUN, inside, mounted_claim
-from dreambooth_operator.decide.programs.program import ClaimMount, Folder, Program
+from dreambooth_operator.decide.programs.paths import CACHE, OUTPUT, RUN, mounted_claim
+from dreambooth_operator.decide.programs.program import ClaimMount, Program
+from dreambooth_operator.objects.folders import Folder, inside
 
 _JOB = "jobName"
 """The field of the spec from which the objects of the DreamBoothJob follow."""

@@ -9,12 +9,12 @@ from dreambooth_operator.decide.programs.paths import (
     CACHE,
     CLAIM_SCHEME,
     OUTPUT,
-    inside,
     mounted_claim,
     mounted_pictures,
 )
-from dreambooth_operator.decide.programs.program import ClaimMount, Folder, Pictures, Program
+from dreambooth_operator.decide.programs.program import ClaimMount, Pictures, Program
 from dreambooth_operator.objects import names
+from dreambooth_operator.objects.folders import Folder, inside
 
 HUB_SCHEME = "hf://"
 PHOTOS, CLASS_IMAGES = "photos", "class-images"

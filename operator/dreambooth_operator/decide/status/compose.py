@@ -13,13 +13,13 @@ from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.progress import Snapshot
 from dreambooth_api.sections import Resources
 from dreambooth_api.status import Attempt, DreamBoothJobStatus, DreamBoothSceneStatus, WorkloadStatus
-from dreambooth_operator.decide.programs.program import Folder
 from dreambooth_operator.decide.status.conditions import conditions_of
 from dreambooth_operator.decide.status.gpu_time import gpu_time
 from dreambooth_operator.decide.status.progress import SCENE, TRAINING, P, Reporter, S
 from dreambooth_operator.decide.status.reasons import COMPLETE, RUNS, Finding
 from dreambooth_operator.decide.status.result import result_of_job, result_of_scene
 from dreambooth_operator.decide.status.termination_message import TerminationMessage
+from dreambooth_operator.objects.folders import Folder
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import earliest, generation_of
 

@@ -15,12 +15,12 @@ from dreambooth_operator.decide.status.termination_message import (
     TerminationMessage,
     termination_message_of,
 )
-from dreambooth_operator.objects.names import LABEL_INDEX
 from dreambooth_operator.objects.observed import Object
 from dreambooth_operator.objects.reading import (
     condition_of,
     container_of,
     finished_at,
+    index_of,
     is_being_deleted,
     name_of,
     state_of,
@@ -70,7 +70,7 @@ def ending_of(job: Object, pods: Sequence[Object]) -> Ending | None:
         pods: the pods of the Job that still exist.
     """
     if complete := condition_of(job, "Complete"):
-        main = next((pod for pod in pods if _index(pod) == "0" and _exit_code(pod) == 0), None)
+        main = next((pod for pod in pods if index_of(pod) == "0" and _exit_code(pod) == 0), None)
         termination = termination_message_of(main) if main else None
         message = termination.message if termination else ""
         time = time_of(complete.get("lastTransitionTime"))
@@ -91,7 +91,7 @@ def _end_despite_replacement(pods: Sequence[Object]) -> Ending | None:
     counted = [end for pod, end in ends if id(pod) in newest and not end.disruption and end.reason != INTERRUPTED]
     if counted:
         return min(counted, key=_consequence)
-    unexplained = [(_index(pod), end) for pod, end in ends if not end.disruption and end.reason == INTERRUPTED]
+    unexplained = [(index_of(pod), end) for pod, end in ends if not end.disruption and end.reason == INTERRUPTED]
     stops = Counter(index for index, _ in unexplained)
     index, number = max(stops.items(), key=lambda entry: entry[1], default=(None, 0))
     if number <= UNEXPLAINED_STOPS:
@@ -116,7 +116,7 @@ def _has_failed(pod: Object) -> bool:
 def _newest(pods: Sequence[Object]) -> list[Object]:
     """The newest pod of each index. Evicted pods still exist after they are replaced, but they did not end the attempt."""
     by_age = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
-    return list({_index(pod) or name_of(pod): pod for pod in by_age}.values())
+    return list({index_of(pod) or name_of(pod): pod for pod in by_age}.values())
 
 
 def ending_of_pod(pod: Object) -> Ending:
@@ -252,8 +252,3 @@ def _consequence(ending: Ending) -> tuple[bool, str]:
 def _exit_code(pod: Object) -> int | None:
     code = (state_of(pod, "terminated") or {}).get("exitCode")
     return code if isinstance(code, int) else None
-
-
-def _index(pod: Object) -> str | None:
-    index: str | None = pod["metadata"].get("labels", {}).get(LABEL_INDEX)
-    return index

@@ -1,8 +1,8 @@
 """Composes the result of a complete workload from the termination message of its trainer."""
 
 from dreambooth_api.status import JobResult, SceneResult
-from dreambooth_operator.decide.programs.program import Folder
 from dreambooth_operator.decide.status.termination_message import TerminationMessage, count, figures_of, text
+from dreambooth_operator.objects.folders import Folder
 
 
 def result_of_job(output: Folder, termination: TerminationMessage | None) -> JobResult:

@@ -3,11 +3,11 @@ from typing import Any
 import pytest
 
 from dreambooth_api.status import Attempt, Condition, DreamBoothJobStatus, TrainingProgress
-from dreambooth_operator.decide.programs.program import Folder
 from dreambooth_operator.decide.status import reasons
 from dreambooth_operator.decide.status.compose import StatusInput, compose_status, to_json, with_gpu_time
 from dreambooth_operator.decide.status.reasons import Finding
 from dreambooth_operator.decide.status.termination_message import TerminationMessage
+from dreambooth_operator.objects.folders import Folder
 from tests.operator.pieces import OWNER, at, pod, read, running
 from tests.operator.poll.test_snapshot_validation import make_snapshot
 

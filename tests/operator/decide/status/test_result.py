@@ -1,9 +1,9 @@
 from typing import Any
 
 from dreambooth_api.status import JobResult
-from dreambooth_operator.decide.programs.program import Folder
 from dreambooth_operator.decide.status.result import result_of_job
 from dreambooth_operator.decide.status.termination_message import TerminationMessage
+from dreambooth_operator.objects.folders import Folder
 
 
 def test_the_result_of_the_trainer() -> None:
