@@ -69,11 +69,6 @@ class DreamBoothSceneSpec(WorkloadSpec, Scene):
     volumes: SceneVolumes = SceneVolumes()
 
     @property
-    def pictures(self) -> int:
-        """Number of the pictures."""
-        return len(self.prompts) * self.per_prompt
-
-    @property
     def scene(self) -> Scene:
         """The fields that the trainer reads, with those that were not given left unset."""
         return self.given(Scene)

@@ -71,6 +71,11 @@ class Scene(Section):
     """Step of the training whose weights generate the pictures; a checkpoint of it must exist. Default: the finished
     model, or the newest checkpoint of a run that has not finished."""
 
+    @property
+    def pictures(self) -> int:
+        """Number of the pictures."""
+        return len(self.prompts) * self.per_prompt
+
 
 def check_scene(data: Any) -> tuple[Scene | None, list[Problem]]:
     """Reads and validates the settings of a scene.

@@ -14,7 +14,7 @@ from dreambooth_api.runtime import RUNTIME_KIND, DreamBoothRuntime
 from dreambooth_api.runtime_rules import validate_runtime
 from dreambooth_api.validation import check_fields
 from dreambooth_api.workload import RuntimeName
-from dreambooth_cli.manifest import of_kind
+from dreambooth_client.manifests import of_kind
 
 
 class _Metadata(BaseModel):

@@ -13,7 +13,6 @@ from pydantic.alias_generators import to_camel
 from dreambooth_api.failures import InvalidConfig, OutOfMemory, Problem, TrainerFailure
 from dreambooth_api.quantities import Quantity, amount
 from dreambooth_cli.output import fail, say
-from dreambooth_cli.run import out_of_reach
 from dreambooth_cli.validate import File, read_or_exit
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ def plan(
     With --gpu-memory, also says whether the run fits, and if not, which settings would help; it then exits with 5.
     """
     memory = _bytes(gpu_memory) if gpu_memory else None
+    from dreambooth_client.local.reach import out_of_reach
+
     config = read_or_exit(file).config
     read = ("spec.model.", "spec.evaluation.")
     if problems := [problem for problem in out_of_reach(config) if problem.field.startswith(read)]:

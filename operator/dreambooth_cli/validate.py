@@ -13,7 +13,7 @@ from dreambooth_api.printing import one_line, printable
 from dreambooth_cli.output import say
 
 if TYPE_CHECKING:
-    from dreambooth_cli.manifest import Manifest
+    from dreambooth_client.manifests import Manifest
 
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="The manifest: YAML of a DreamBoothJob.", show_default=False)
@@ -35,7 +35,7 @@ def validate(file: AnyFile) -> None:
     """
     from dreambooth_api.job import KIND
     from dreambooth_cli.cluster_objects import check_cluster_objects
-    from dreambooth_cli.manifest import documents_of, of_kind, read_job
+    from dreambooth_client.manifests import documents_of, of_kind, read_job
 
     found = documents_of(file)
     documents = found if isinstance(found, list) else []
@@ -67,7 +67,7 @@ def _say_what_is_valid(file: Path, manifest: "Manifest") -> None:
 
 def read_or_exit(file: Path) -> "Manifest":
     """Reads a manifest; prints its warnings, or its problems and exits with 2."""
-    from dreambooth_cli.manifest import read
+    from dreambooth_client.manifests import read
 
     return sound_or_exit(file, read(file))
 
@@ -77,9 +77,14 @@ def sound_or_exit(file: Path, manifest: "Manifest | list[Problem]") -> "Manifest
     if isinstance(manifest, list):
         print_problems(file, manifest)
         raise typer.Exit(InvalidConfig.exit_code)
-    for warning in manifest.warnings:
-        _console().print(Text.assemble(("warning: ", "yellow"), printable(warning)))
+    print_warnings(manifest.warnings)
     return manifest
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    """Prints what the author of a manifest should know."""
+    for warning in warnings:
+        _console().print(Text.assemble(("warning: ", "yellow"), printable(warning)))
 
 
 def _console() -> Console:

@@ -1,37 +1,62 @@
-"""DreamBoothScenes for a DreamBoothJob of the cluster."""
+"""Settings of scenes."""
 
-from typing import Any
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
-from dreambooth_api.dreamboothscene import SCENE_KIND
-from dreambooth_api.scene import Scene
-from dreambooth_api.workload import API_VERSION
-from dreambooth_client.workloads import Seen
-
-SAME_AS_JOB = "resources", "scheduling", "runtime", "image"
-"""The fields of the DreamBoothJob by which its pods found a node; those of the scene find one too."""
-TTL_SECONDS = 86_400
-"""A DreamBoothScene for one command is deleted a day after its end; its pictures remain."""
+from dreambooth_api.dreamboothscene import SCENE_NAME_LENGTH
+from dreambooth_api.failures import InvalidConfig
+from dreambooth_api.scene import Scene, check_scene
 
 
-def scene_manifest(job: Seen, name: str, scene: Scene) -> dict[str, Any]:
-    """A DreamBoothScene that generates with the model of a DreamBoothJob, with a pod like those of the DreamBoothJob.
+class SceneOptions(TypedDict, total=False):
+    """How pictures are generated."""
+
+    count: int
+    """Pictures of each prompt. Default: 4."""
+    seed: int
+    """Seed of the first picture of each prompt; the next ones count on. Default: 0."""
+    negative_prompt: str
+    """What not to show."""
+    sampler: Mapping[str, Any]
+    """`scheduler`, `steps` and `guidanceScale`. Default: those of the run's samples."""
+    size: int | tuple[int, int] | None
+    """Side of a square, or width and height, in pixels. Default: the training resolution."""
+    adapter_scale: float | None
+    """With method `lora`, share of what was learned: 0 generates as the base model does. Default: 1."""
+    step: int | None
+    """Step of the training whose weights generate. Default: the finished model, or the newest checkpoint."""
+
+
+def scene_of(prompts: str | Sequence[str], options: SceneOptions) -> Scene:
+    """A scene.
 
     Args:
-        job: the DreamBoothJob.
-        name: name of the DreamBoothScene.
-        scene: what to generate.
+        prompts: what to show; `{identifier}` and `{class}` stand for those of the run.
+        options: how.
+
+    Raises:
+        InvalidConfig: the prompts or options are wrong.
     """
-    fields = {field: job.spec[field] for field in SAME_AS_JOB if field in job.spec}
-    resources = dict(fields["resources"])
-    fields["resources"] = resources | {"nodes": 1, "gpusPerNode": min(1, resources["gpusPerNode"])}
-    return {
-        "apiVersion": API_VERSION,
-        "kind": SCENE_KIND,
-        "metadata": {"name": name, "namespace": job.object["metadata"]["namespace"]},
-        "spec": {
-            "jobName": job.target.name,
-            **scene.model_dump(by_alias=True, exclude_unset=True, exclude_none=True),
-            **fields,
-            "ttlSecondsAfterFinished": TTL_SECONDS,
-        },
+    size = options.get("size")
+    sides = (size, size) if isinstance(size, int) else size
+    fields: dict[str, Any] = {
+        "prompts": [prompts] if isinstance(prompts, str) else list(prompts),
+        "negativePrompt": options.get("negative_prompt"),
+        "perPrompt": options.get("count"),
+        "seed": options.get("seed"),
+        "sampler": options.get("sampler"),
+        "size": {"width": sides[0], "height": sides[1]} if sides else None,
+        "adapterScale": options.get("adapter_scale"),
+        "step": options.get("step"),
     }
+    scene, problems = check_scene({name: value for name, value in fields.items() if value is not None})
+    if scene is None:
+        raise InvalidConfig(problems)
+    return scene
+
+
+def scene_name(job: str) -> str:
+    """A new name for a scene of a DreamBoothJob."""
+    suffix = f"-{secrets.token_hex(3)}"
+    return job[: SCENE_NAME_LENGTH - len(suffix)] + suffix

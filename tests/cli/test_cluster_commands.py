@@ -157,8 +157,8 @@ def test_photos_of_several_subjects_are_in_a_config_map_each(type_: Type, namesp
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["submit"], 2, "PHOTOS: missing"),
-        (["submit", str(PHOTOS)], 2, "--class: missing"),
+        (["submit"], 2, "PHOTOS: None is missing. Give photos and their class, or a manifest."),
+        (["submit", str(PHOTOS)], 2, "--class: None is missing"),
         (["submit", "nowhere", "--class=dog"], 2, "PHOTOS: 'nowhere' does not exist"),
         ([*SUBMIT, "--name=Rex"], 2, "metadata.name: 'Rex' has the wrong form"),
         ([*SUBMIT, "--set=training.steps"], 2, "--set: 'training.steps' sets no field"),
@@ -188,7 +188,10 @@ def test_photos_that_do_not_fit_into_a_config_map_are_refused(type_: Type, tmp_p
         Image.merge("RGB", noise).save(tmp_path / f"{number}.png")
     photos = [str(path) for path in tmp_path.glob("*.png")]
     said = type_("submit", *photos, "--class=dog", "--model=hf://a/b", code=2).stderr
-    assert "PHOTOS: the pictures have" in said and "MB" in said and "persistentVolumeClaim" in said
+    assert (
+        re.search(r"spec\.subject\.images: '\d\.\d MB' is the size of the pictures", said)
+        and "persistentVolumeClaim" in said
+    )
 
 
 def test_list_and_describe(type_: Type, namespace: Namespace) -> None:

@@ -21,6 +21,7 @@ from dreambooth_api.scene import Scene
 from dreambooth_api.training import TrainConfig
 from dreambooth_cli import app
 from dreambooth_trainer import embedded
+from dreambooth_trainer.process.records import Records
 from dreambooth_trainer.run import default_cache
 from tests.trainer.data.scenes import scene
 
@@ -432,14 +433,16 @@ def test_run_hands_the_settings_to_the_trainer(manifest: Path, training: FakeTra
     ((config, output, options),) = training.calls
     assert config.subject.images.path == str(manifest.parent / "photos")
     assert output == Path("runs/rex")
-    assert options == {"cache": default_cache(), "port": None}
+    records = Records.of(output)
+    kept = {"termination_log": records.ending, "progress_log": records.progress}
+    assert options == {"cache": default_cache(), "port": None, **kept}
 
 
 def test_run_takes_options(manifest: Path, training: FakeTraining) -> None:
     RUNNER.invoke(app, ["run", "job.yaml", "-o", "out", "--cache", "shared", "--port", "8080"])
     ((_, output, options),) = training.calls
     assert output == Path("out")
-    assert options == {"cache": Path("shared"), "port": 8080}
+    assert (options["cache"], options["port"]) == (Path("shared"), 8080)
 
 
 def test_a_user_without_a_home_has_the_cache_in_the_output(

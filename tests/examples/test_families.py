@@ -12,7 +12,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from dreambooth_api.cluster_rules import validate
 from dreambooth_api.validation import check_settings
-from dreambooth_cli.manifest import documents_of
+from dreambooth_client.manifests import documents_of
 from tests.trainer.tiny_flow import FlowFamily, build_flow
 from tests.trainer.tiny_models import build
 from tests.trainer.tiny_training import Job, write_photos

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from dreambooth_cli.manifest import Manifest, read
+from dreambooth_client.manifests import Manifest, read
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SUBJECTS = ("dog", "backpack", "teapot")

@@ -24,6 +24,7 @@ def main(
     cache: Annotated[Path, typer.Option(help="Folder that runs share: the class-image cache.")],
     port: Annotated[int | None, typer.Option(help="Port of /progress, /metrics and /healthz.")] = None,
     termination_log: Annotated[Path | None, typer.Option(help="File for the termination message.")] = None,
+    progress_log: Annotated[Path | None, typer.Option(help="File for the progress.")] = None,
 ) -> None:
     """Runs one training."""
     with ending_at_a_failure(termination_log):
@@ -34,7 +35,14 @@ def main(
         if problems:
             raise _failure_of(problems)
     raise typer.Exit(
-        run_job(resolved(settings, Path()), output, cache=cache, port=port, termination_log=termination_log)
+        run_job(
+            resolved(settings, Path()),
+            output,
+            cache=cache,
+            port=port,
+            termination_log=termination_log,
+            progress_log=progress_log,
+        )
     )
 
 

@@ -15,7 +15,13 @@ from dreambooth_trainer.start import Start, say
 
 
 def run_job(
-    config: TrainConfig, output: Path, *, cache: Path, port: int | None = None, termination_log: Path | None = None
+    config: TrainConfig,
+    output: Path,
+    *,
+    cache: Path,
+    port: int | None = None,
+    termination_log: Path | None = None,
+    progress_log: Path | None = None,
 ) -> int:
     """Runs a training until it ends or fails, and returns the exit code of the process.
 
@@ -25,8 +31,9 @@ def run_job(
         cache: folder that runs share.
         port: see `Start.run`.
         termination_log: file for the termination message.
+        progress_log: file for the progress, see `recorder`.
     """
-    start, folder = Start(TRAINING), RunFolder(output)
+    start, folder = Start(TRAINING, progress_log=progress_log), RunFolder(output)
 
     def work() -> Outcome:
         if folder.complete.exists():

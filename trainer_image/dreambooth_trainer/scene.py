@@ -26,6 +26,8 @@ from dreambooth_trainer.process.termination import Outcome
 from dreambooth_trainer.run import RunFolder
 from dreambooth_trainer.start import Start, ending_at_a_failure, read_settings, say
 
+LOCK = ".lock"
+"""Name of the lock file in the folder of the pictures."""
 NAME = "scene"
 """Name of the contact sheet and of the record of a scene that has a folder of its own: `scene.png`, `scene.json`."""
 
@@ -41,6 +43,7 @@ def run_scene(
     console: Console | None = None,
     port: int | None = None,
     termination_log: Path | None = None,
+    progress_log: Path | None = None,
 ) -> int:
     """Generates the pictures of a scene until all are there or it fails, and returns the exit code of the process.
 
@@ -54,8 +57,9 @@ def run_scene(
         console: where to show progress and warnings. Default: on stdout.
         port: see `Start.run`.
         termination_log: file for the termination message.
+        progress_log: file for the progress, see `recorder`.
     """
-    start, folder, hub = Start(SCENE, console), RunFolder(run), output / ".hub"
+    start, folder, hub = Start(SCENE, console, progress_log), RunFolder(run), output / ".hub"
     warnings: list[str] = []
 
     def warn(warning: str) -> None:
@@ -96,7 +100,7 @@ def run_scene(
         }
         return Outcome("Completed", 0, f"the pictures are in {output}", snapshot.step, result, snapshot.warnings)
 
-    outcome = start.run(work, output, output / ".lock", port=port, termination_log=termination_log)
+    outcome = start.run(work, output, output / LOCK, port=port, termination_log=termination_log)
     # A refused scene leaves no empty folder.
     with suppress(OSError):
         output.rmdir()
@@ -109,13 +113,16 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of the pictures. A scene that is already there continues.")],
     port: Annotated[int | None, typer.Option(help="Port of /progress, /metrics and /healthz.")] = None,
     termination_log: Annotated[Path | None, typer.Option(help="File for the termination message.")] = None,
+    progress_log: Annotated[Path | None, typer.Option(help="File for the progress.")] = None,
 ) -> None:
     """Generates one scene."""
     with ending_at_a_failure(termination_log):
         scene, problems = check_scene(read_settings(config))
         if scene is None:
             raise InvalidConfig(problems)
-    raise typer.Exit(run_scene(scene, run, output, port=port, termination_log=termination_log))
+    raise typer.Exit(
+        run_scene(scene, run, output, port=port, termination_log=termination_log, progress_log=progress_log)
+    )
 
 
 if __name__ == "__main__":

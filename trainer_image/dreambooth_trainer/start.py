@@ -21,21 +21,25 @@ from dreambooth_api.printing import printable
 from dreambooth_api.progress import PhaseName
 from dreambooth_trainer.monitoring.console import console_observer
 from dreambooth_trainer.monitoring.progress import Progress
+from dreambooth_trainer.monitoring.recording import recorder
 from dreambooth_trainer.monitoring.server import Server, serve
 from dreambooth_trainer.process.lock import one_writer
-from dreambooth_trainer.process.termination import Outcome, outcome_of, redact, write_termination
+from dreambooth_trainer.process.termination import Outcome, clear_termination, outcome_of, redact, write_termination
 from dreambooth_trainer.run import StopSignal
 
 
 class Start:
     """A process that trains or generates. A signal stops its work gracefully from now on."""
 
-    def __init__(self, shares: Mapping[PhaseName, int], console: Console | None = None) -> None:
+    def __init__(
+        self, shares: Mapping[PhaseName, int], console: Console | None = None, progress_log: Path | None = None
+    ) -> None:
         """Listens to signals.
 
         Args:
             shares: the phases of the work; see `Progress`.
             console: where to show the progress. Default: on stdout, in the main process.
+            progress_log: file in which the main process keeps its progress; see `recorder`.
         """
         self.stop = StopSignal()
         self.stop.listen()
@@ -43,6 +47,8 @@ class Start:
         self.main = self.rank == 0
         self.console = console or Console(quiet=not self.main, highlight=False)
         self.progress = Progress([console_observer(self.console)] if self.main else [], shares)
+        if self.main and progress_log:
+            self.progress.observe(recorder(progress_log))
 
     def run(
         self,
@@ -71,6 +77,9 @@ class Start:
                 if self.main:
                     waiting, lost = partial(say, self.console), partial(_lost, termination_log)
                     stack.enter_context(one_writer(lock, folder, waiting=waiting, check=self.stop.check, lost=lost))
+                    if termination_log:
+                        # How an earlier start has ended is not how this one ends if it is killed.
+                        clear_termination(termination_log)
                 quiet_libraries()
                 logging.setLogRecordFactory(_Redacted)
                 outcome = work()

@@ -1,10 +1,7 @@
 """`dreambooth suspend`, `resume`, `retry` and `delete`."""
 
-import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,8 +12,8 @@ from dreambooth_cli.cluster.options import Context, Name, Namespace, hint, in_cl
 from dreambooth_cli.output import complain, fail, say
 
 if TYPE_CHECKING:
-    from dreambooth_client.session import Session
-    from dreambooth_client.workloads import Seen
+    from dreambooth_client.cluster.session import Session
+    from dreambooth_client.seen import Seen
 
 Set = Annotated[
     list[str] | None,
@@ -40,7 +37,7 @@ def _set_suspend(name: str, context: str | None, namespace: str | None, wanted: 
     target = target_or_exit(name)
 
     async def work(session: "Session") -> None:
-        from dreambooth_client import changes
+        from dreambooth_client.cluster import changes
 
         await changes.suspend(session, target, wanted)
         say(f"{target} is {'suspended' if wanted else 'resumed'}")
@@ -62,8 +59,8 @@ def delete(
 
     async def work(session: "Session") -> None:
         from dreambooth_api.job import KIND
-        from dreambooth_client import changes
-        from dreambooth_client.submission import delete_pictures
+        from dreambooth_client.cluster import changes
+        from dreambooth_client.cluster.submission import delete_pictures
 
         seen = await changes.delete(session, target, wait=wait)
         if target.kind == KIND:
@@ -96,31 +93,15 @@ def retry(
     wanted = parsed(changes or ())
 
     async def work(session: "Session") -> None:
-        from dreambooth_client.changes import renewed, start_again
-        from dreambooth_client.workloads import read
+        from dreambooth_client.cluster.changes import renewed, start_again
+        from dreambooth_client.cluster.workloads import read
 
         seen = await read(session, target)
         manifest = renewed(seen, wanted)
-        with _saved(manifest):
-            await start_again(session, seen, manifest)
+        await start_again(session, seen, manifest, complain)
         say(f"{target} starts again: {hint('watch', target, context, namespace)}")
 
     in_cluster(context, namespace, work)
-
-
-@contextmanager
-def _saved(manifest: dict[str, Any]) -> Iterator[None]:
-    """Keeps a manifest in a file for the time between the end of the old object and the creation of the new one."""
-    file = Path(f"{manifest['metadata']['name']}.retry.json")
-    file.write_text(json.dumps(manifest, indent=1))
-    try:
-        yield
-    except BaseException:
-        complain(
-            f"the manifest is in {file}: if the old object is gone, create the new one with kubectl create -f {file}"
-        )
-        raise
-    file.unlink()
 
 
 def parsed(assignments: Sequence[str]) -> dict[str, Any]:

@@ -5,12 +5,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dreambooth_cli.cluster.options import Answer, Context, Name, Namespace, in_cluster, show, target_or_exit
-from dreambooth_cli.cluster.table import brief, details
 from dreambooth_cli.output import say
 
 if TYPE_CHECKING:
-    from dreambooth_client.session import Session
-    from dreambooth_client.workloads import Seen
+    from dreambooth_client.cluster.session import Session
+    from dreambooth_client.seen import Seen
 
 
 def describe(name: Name, output: Answer = None, context: Context = None, namespace: Namespace = None) -> None:
@@ -18,7 +17,7 @@ def describe(name: Name, output: Answer = None, context: Context = None, namespa
     target = target_or_exit(name)
 
     async def work(session: "Session") -> None:
-        from dreambooth_client.workloads import read
+        from dreambooth_client.cluster.workloads import read
 
         seen = await read(session, target)
         if output:
@@ -33,6 +32,7 @@ def describe(name: Name, output: Answer = None, context: Context = None, namespa
 def lines(seen: "Seen", now: datetime) -> Iterator[tuple[str, str]]:
     """Labels and texts; a text without a label continues the one before."""
     from dreambooth_api.status import JobResult
+    from dreambooth_client.words import brief
 
     status = seen.status
     yield "Name", str(seen.target)
@@ -57,6 +57,8 @@ def lines(seen: "Seen", now: datetime) -> Iterator[tuple[str, str]]:
 
 
 def _progress(seen: "Seen") -> Iterator[tuple[str, str]]:
+    from dreambooth_client.words import details
+
     progress = seen.status.progress
     if progress is None:
         return

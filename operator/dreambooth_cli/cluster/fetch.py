@@ -1,7 +1,7 @@
 """`dreambooth fetch`: copies the files of a run or scene to this machine."""
 
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,32 +20,13 @@ from dreambooth_cli.cluster.options import (
     target_or_exit,
 )
 from dreambooth_cli.output import complain, fail, say
+from dreambooth_client.parts import Part
 
 if TYPE_CHECKING:
-    from dreambooth_client.files import RemoteFile
-    from dreambooth_client.session import Session
-    from dreambooth_client.workloads import Seen
-
-PATIENCE = 300.0
-"""Seconds for which a pod may take to start: its node may have to pull the image."""
-
-
-class Part(StrEnum):
-    """Parts of a run."""
-
-    MODEL = "model"
-    SAMPLES = "samples"
-    REPORT = "report"
-
-
-PARTS: Mapping[Part, Sequence[str]] = {
-    Part.MODEL: ("model",),
-    Part.SAMPLES: ("samples", "samples-on-the-way"),
-    Part.REPORT: ("report.html", "result.json", "losses.jsonl", "state"),
-}
-"""The files and folders of each part."""
-LAST = "COMPLETE"
-"""The file that says that all others are there."""
+    from dreambooth_client.cluster.copying import Advance
+    from dreambooth_client.cluster.files import RemoteFile
+    from dreambooth_client.cluster.session import Session
+    from dreambooth_client.seen import Seen
 
 
 def fetch(
@@ -62,7 +43,7 @@ def fetch(
             metavar="PARTS", help="Of a run: model, samples, report, or several with commas.", show_default="all"
         ),
     ] = None,
-    start_seconds: StartSeconds = PATIENCE,
+    start_seconds: StartSeconds = None,
     context: Context = None,
     namespace: Namespace = None,
 ) -> None:
@@ -75,7 +56,7 @@ def fetch(
     parts = _parts(only)
 
     async def work(session: "Session") -> Path:
-        from dreambooth_client.workloads import read
+        from dreambooth_client.cluster.workloads import read
 
         seen = await read(session, target)
         return await copied(session, seen, output or default_folder(seen), parts, start_seconds)
@@ -84,19 +65,16 @@ def fetch(
 
 
 def default_folder(seen: "Seen") -> Path:
-    """Where the files of a workload belong if nothing else is asked for: those of a scene in the folder of its run."""
-    from dreambooth_api.job import KIND
+    """Where the files of a workload belong if nothing else is asked for."""
+    from dreambooth_client.cluster.backend import default_folder
 
-    name = seen.target.name
-    if seen.target.kind == KIND:
-        return Path("runs") / name
-    return Path("runs") / str(seen.spec["jobName"]) / "scenes" / name
+    return default_folder(Path("runs"), seen)
 
 
 async def copied(
-    session: "Session", seen: "Seen", folder: Path, parts: Sequence[Part], patience: float = PATIENCE
+    session: "Session", seen: "Seen", folder: Path, parts: Sequence[Part], patience: float | None = None
 ) -> Path:
-    """Copies the files of a workload; ends the command if a file can't be written.
+    """Copies the files of a workload with a bar; ends the command if a file can't be written.
 
     Args:
         session: the connection.
@@ -108,36 +86,24 @@ async def copied(
     Returns:
         The folder.
     """
-    from dreambooth_api.job import KIND
-    from dreambooth_client.errors import ClusterFailure
-    from dreambooth_client.files import local, remote_folder, verify
+    from dreambooth_client.cluster.copying import PATIENCE, copied
 
-    async with remote_folder(session, seen, patience, complain) as remote:
-        files = await remote.listed()
-        wanted = chosen(files, parts) if seen.target.kind == KIND else files
-        if not wanted:
-            raise ClusterFailure(f"{seen.target} has none of these files yet. {seen.phase}: {seen.status.message}")
-        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-            bar = bars.add_task("", total=sum(one.size for one in wanted))
-
-            def advance(file: "RemoteFile", number: int) -> None:
-                bars.update(bar, advance=number, description=Path(file.path).name.replace("[", r"\["))
-
-            try:
-                digests = await remote.fetch(wanted, folder, advance)
-            except OSError as error:
-                failure = StorageUnavailable.of(error, folder)
-                fail(f"--output: {failure}", failure.exit_code)
-    verify((local(one.path, folder) for one in wanted), digests)
-    return folder
+    try:
+        return await copied(session, seen, folder, parts, patience=patience or PATIENCE, report=complain, shown=_bar)
+    except StorageUnavailable as failure:
+        fail(f"--output: {failure}", failure.exit_code)
 
 
-def chosen(files: "Sequence[RemoteFile]", parts: Sequence[Part]) -> "list[RemoteFile]":
-    """The files of some parts, with the mark of a complete run at the end, if all parts are wanted."""
-    names = {name for part in parts for name in PARTS[part]}
-    found = [one for one in files if one.path.split("/")[0] in names]
-    return found + ([one for one in files if one.path == LAST] if set(parts) == set(Part) else [])
+@contextmanager
+def _bar(files: "Sequence[RemoteFile]") -> "Iterator[Advance]":
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("", total=sum(one.size for one in files))
+
+        def advance(file: "RemoteFile", number: int) -> None:
+            bars.update(bar, advance=number, description=Path(file.path).name.replace("[", r"\["))
+
+        yield advance
 
 
 def _parts(only: str | None) -> list[Part]:

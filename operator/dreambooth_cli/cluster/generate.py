@@ -1,6 +1,5 @@
 """`dreambooth generate NAME`: pictures of a DreamBoothJob of a cluster, generated there and copied to this machine."""
 
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,8 +13,8 @@ from dreambooth_cli.output import complain, say
 
 if TYPE_CHECKING:
     from dreambooth_api.scene import Scene
-    from dreambooth_client.session import Session
-    from dreambooth_client.workloads import Seen
+    from dreambooth_client.cluster.session import Session
+    from dreambooth_client.seen import Seen
 
 
 def generate_in_cluster(
@@ -33,13 +32,13 @@ def generate_in_cluster(
     target = target_or_exit(name)
 
     async def work(session: "Session") -> tuple["Seen", Path | None]:
-        from dreambooth_api.dreamboothscene import SCENE_NAME_LENGTH
-        from dreambooth_client.scenes import scene_manifest
-        from dreambooth_client.workloads import Seen, read
+        from dreambooth_client.cluster.scenes import scene_manifest
+        from dreambooth_client.cluster.workloads import read
+        from dreambooth_client.scenes import scene_name
+        from dreambooth_client.seen import Seen
 
         job = await read(session, target)
-        suffix = f"-{secrets.token_hex(3)}"
-        manifest = scene_manifest(job, target.name[: SCENE_NAME_LENGTH - len(suffix)] + suffix, scene)
+        manifest = scene_manifest(job, scene_name(target.name), scene)
         seen = Seen(await session.cluster.create(manifest))
         complain(f"{seen.target} is created; if this command ends, it goes on in the cluster")
         seen = await follow(session, seen.target)

@@ -8,11 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dreambooth_cli.cluster.options import Answer, Context, Namespace, in_cluster, show
-from dreambooth_cli.cluster.table import table
 from dreambooth_cli.output import complain
 
 if TYPE_CHECKING:
-    from dreambooth_client.session import Session
+    from dreambooth_client.cluster.session import Session
 
 WIDE = 250
 """Columns of a table that no terminal shows."""
@@ -29,7 +28,8 @@ def list_(
     """List the DreamBoothJobs and DreamBoothScenes of a namespace."""
 
     async def work(session: "Session") -> None:
-        from dreambooth_client.workloads import listed
+        from dreambooth_cli.cluster.table import table
+        from dreambooth_client.cluster.workloads import listed
 
         seen = await listed(session, everywhere=all_namespaces)
         if output:

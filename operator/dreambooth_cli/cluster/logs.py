@@ -11,7 +11,7 @@ from dreambooth_cli.cluster.options import Context, Name, Namespace, in_cluster,
 from dreambooth_cli.output import complain
 
 if TYPE_CHECKING:
-    from dreambooth_client.session import Session
+    from dreambooth_client.cluster.session import Session
 
 
 def logs(
@@ -27,20 +27,12 @@ def logs(
     target = target_or_exit(name)
 
     async def work(session: "Session") -> None:
-        from dreambooth_client.errors import ClusterFailure
-        from dreambooth_client.workloads import main_pod, read
-        from dreambooth_operator.objects.names import CONTAINER
+        from dreambooth_client.cluster.logs import log_of
 
-        seen = await read(session, target)
-        pod = await main_pod(session, seen)
-        if pod is None:
-            raise ClusterFailure(
-                f"{target} has no pod. {seen.phase}: {seen.status.message or 'not seen by the operator'}"
-            )
-        found = pod["metadata"]["name"]
-        complain(f"log of pod {found}")
+        log = await log_of(session, target, follow=follow, tail=tail)
+        complain(f"log of pod {log.pod}")
         decoder = getincrementaldecoder("utf-8")("replace")
-        async for piece in session.streams.log(session.namespace, found, CONTAINER, follow=follow, tail=tail):
+        async for piece in log.pieces:
             # A terminal would obey what an image of somebody else prints.
             text = printable(decoder.decode(piece)) if sys.stdout.isatty() else piece
             typer.echo(text, nl=False)

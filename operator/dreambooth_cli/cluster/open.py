@@ -4,20 +4,19 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dreambooth_cli.cluster.fetch import PATIENCE, Part, copied, default_folder
+from dreambooth_cli.cluster.fetch import copied, default_folder
 from dreambooth_cli.cluster.options import Context, Name, Namespace, StartSeconds, in_cluster, target_or_exit
 from dreambooth_cli.output import fail, say
+from dreambooth_client.parts import Part
 
 if TYPE_CHECKING:
-    from dreambooth_client.session import Session
+    from dreambooth_client.cluster.session import Session
 
 SHOWN = "report.html", "scene.png", "samples/sheet.png"
 """The best to look at first."""
 
 
-def open_(
-    name: Name, start_seconds: StartSeconds = PATIENCE, context: Context = None, namespace: Namespace = None
-) -> None:
+def open_(name: Name, start_seconds: StartSeconds = None, context: Context = None, namespace: Namespace = None) -> None:
     """Copy the report and the pictures to this machine and show them in the browser.
 
     Of a DreamBoothJob that still runs, shows the newest picture that it has generated on the way.
@@ -25,7 +24,7 @@ def open_(
     target = target_or_exit(name)
 
     async def work(session: "Session") -> Path:
-        from dreambooth_client.workloads import read
+        from dreambooth_client.cluster.workloads import read
 
         seen = await read(session, target)
         return await copied(session, seen, default_folder(seen), (Part.SAMPLES, Part.REPORT), start_seconds)

@@ -16,8 +16,8 @@ from dreambooth_api.failures import Interrupted, InvalidConfig
 from dreambooth_cli.output import fail
 
 if TYPE_CHECKING:
-    from dreambooth_client.session import Session
-    from dreambooth_client.workloads import Seen, Target
+    from dreambooth_client.cluster.session import Session
+    from dreambooth_client.seen import Seen, Target
 
 
 T = TypeVar("T")
@@ -44,7 +44,10 @@ Namespace = Annotated[
 ]
 Answer = Annotated[Format | None, typer.Option("-o", "--output", help="Print the object instead.", show_default=False)]
 StartSeconds = Annotated[
-    float, typer.Option(min=1, metavar="SECONDS", help="How long a pod that reads the files may take to start.")
+    float | None,
+    typer.Option(
+        min=1, metavar="SECONDS", help="How long a pod that reads the files may take to start.", show_default="300"
+    ),
 ]
 
 
@@ -57,8 +60,8 @@ def in_cluster(context: str | None, namespace: str | None, work: "Callable[[Sess
         work: gets the connection.
     """
     try:
+        from dreambooth_client.cluster.session import connected
         from dreambooth_client.errors import ClientFailure
-        from dreambooth_client.session import connected
     except ModuleNotFoundError as error:
         remedy = "Install it with: pip install 'dreambooth-operator[cluster]'"
         fail(f"the library {error.name} for clusters is missing. {remedy}", InvalidConfig.exit_code)
@@ -86,7 +89,7 @@ def in_cluster(context: str | None, namespace: str | None, work: "Callable[[Sess
 
 def target_or_exit(name: str) -> "Target":
     """The workload that an argument names; ends the command if it names none."""
-    from dreambooth_client.workloads import target_of
+    from dreambooth_client.seen import target_of
 
     try:
         return target_of(name)

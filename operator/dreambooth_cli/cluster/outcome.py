@@ -8,7 +8,7 @@ from dreambooth_cli.cluster.options import hint
 from dreambooth_cli.output import complain, say
 
 if TYPE_CHECKING:
-    from dreambooth_client.workloads import Seen
+    from dreambooth_client.seen import Seen
 
 
 def exit_with(seen: "Seen", context: str | None, namespace: str | None) -> NoReturn:

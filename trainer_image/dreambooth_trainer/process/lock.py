@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+
 from dreambooth_api.failures import StorageUnavailable
 
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
@@ -104,6 +106,25 @@ def one_writer(
         if _holder(_content(file)) == me:
             file.unlink(missing_ok=True)
         os.close(handle)
+
+
+def holder_of(file: Path) -> Holder | None:
+    """The process of this machine that holds a lock, found without taking the lock; None if there is none."""
+    holder = _holder(_content(file))
+    if holder is None or holder.kernel != (_kernel() or socket.gethostname()):
+        return None
+    return holder if is_alive(holder.pid, holder.since) else None
+
+
+def is_alive(pid: int, since: str) -> bool:
+    """Whether a process runs that ran at a time (ISO 8601), and not another one that got its number later."""
+    try:
+        process = psutil.Process(pid)
+        # The clock of the kernel has steps of 10 ms.
+        began_before = process.create_time() <= datetime.fromisoformat(since).timestamp() + 1
+        return began_before and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _take(

@@ -9,6 +9,7 @@ Kubernetes stores at most 4096 bytes of it in the pod's status, which is still a
 import bisect
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -78,6 +79,13 @@ def encode(outcome: Outcome) -> bytes:
     return _json(outcome, _cut(message, kept))
 
 
+def clear_termination(path: Path) -> None:
+    """Empties a termination message that an earlier process has written."""
+    with suppress(OSError):
+        if path.exists():
+            path.write_bytes(b"")
+
+
 def write_termination(path: Path, outcome: Outcome) -> None:
     """Writes the termination message in place: the kubelet mounts this single file, so it can't be replaced by a
     rename.
@@ -85,6 +93,7 @@ def write_termination(path: Path, outcome: Outcome) -> None:
     If it can't be written, a warning is logged: the exit code must still say how the run ended.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(outcome))
     except OSError as error:
         logger.warning("the termination message can't be written to %s: %s", path, error)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from dreambooth_api.dreamboothscene import DreamBoothSceneSpec
-from dreambooth_api.job import DreamBoothJobSpec
 from dreambooth_api.progress import LONGEST_WARNING, Snapshot
+from dreambooth_api.scene import Scene
 from dreambooth_api.status import ClassImages, Pictures, SceneProgress, TrainerProgress, TrainingProgress
+from dreambooth_api.training import TrainConfig
 from dreambooth_operator.decide.status.termination_message import TerminationMessage, count, rounded, text
 
 MEMORY_STEP = 64 * 2**20
@@ -22,7 +22,7 @@ _MOMENTARY = "eta_seconds", "steps_per_second"
 """Fields that only a trainer that runs has."""
 
 P = TypeVar("P", TrainingProgress, SceneProgress)
-S = TypeVar("S", DreamBoothJobSpec, DreamBoothSceneSpec)
+S = TypeVar("S", TrainConfig, Scene)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Reporter(Generic[P, S]):
         return known.model_copy(update=update)
 
 
-def _training(known: TrainingProgress, snapshot: Snapshot, spec: DreamBoothJobSpec) -> TrainingProgress:
+def _training(known: TrainingProgress, snapshot: Snapshot, spec: TrainConfig) -> TrainingProgress:
     images = snapshot.class_images
     return TrainingProgress(
         **_common(known, snapshot),
@@ -81,7 +81,7 @@ def _training(known: TrainingProgress, snapshot: Snapshot, spec: DreamBoothJobSp
     )
 
 
-def _scene(known: SceneProgress, snapshot: Snapshot, spec: DreamBoothSceneSpec) -> SceneProgress:
+def _scene(known: SceneProgress, snapshot: Snapshot, spec: Scene) -> SceneProgress:
     generated = next((one for one in snapshot.phases if one.name == "generate" and one.total is not None), None)
     pictures = generated and Pictures(done=min(count(generated.done) or 0, spec.pictures), total=spec.pictures)
     return SceneProgress(
@@ -89,11 +89,11 @@ def _scene(known: SceneProgress, snapshot: Snapshot, spec: DreamBoothSceneSpec) 
     )
 
 
-def _all_steps(spec: DreamBoothJobSpec) -> dict[str, Any]:
+def _all_steps(spec: TrainConfig) -> dict[str, Any]:
     return {"step": spec.training.steps, "total_steps": spec.training.steps}
 
 
-def _all_pictures(spec: DreamBoothSceneSpec) -> dict[str, Any]:
+def _all_pictures(spec: Scene) -> dict[str, Any]:
     return {"pictures": Pictures(done=spec.pictures, total=spec.pictures)}
 
 

@@ -55,9 +55,13 @@ class TerminationMessage(NamedTuple):
 
 def termination_message_of(pod: Object) -> TerminationMessage | None:
     """The termination message of a pod if it is JSON from the trainer; None if it is the end of a log."""
-    message = (state_of(pod, "terminated") or {}).get("message")
+    return parsed((state_of(pod, "terminated") or {}).get("message") or "")
+
+
+def parsed(message: str | bytes) -> TerminationMessage | None:
+    """A termination message if it is JSON from the trainer, else None."""
     try:
-        content = json.loads(message or "")
+        content = json.loads(message)
     except (ValueError, RecursionError):
         return None
     reason = content.get("reason") if isinstance(content, dict) else None

@@ -13,10 +13,10 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
+from dreambooth_client.cluster.files import PROGRAM, RemoteFile, RemoteFolder, verify
+from dreambooth_client.cluster.session import Session
+from dreambooth_client.cluster.streams import Process, Streams
 from dreambooth_client.errors import ClusterFailure
-from dreambooth_client.files import PROGRAM, RemoteFile, RemoteFolder, verify
-from dreambooth_client.session import Session
-from dreambooth_client.streams import Process, Streams
 
 
 class FakeSocket:

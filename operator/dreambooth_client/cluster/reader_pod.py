@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from dreambooth_api.workload import API_VERSION
+from dreambooth_client.cluster.session import Session
 from dreambooth_client.errors import ClusterFailure
-from dreambooth_client.session import Session
-from dreambooth_client.workloads import Seen
+from dreambooth_client.seen import Seen
 from dreambooth_operator.kube.client import ClusterError
 from dreambooth_operator.objects.names import CONTAINER
 from dreambooth_operator.objects.observed import Object, Reference

@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
-from dreambooth_client.session import Session
-from dreambooth_client.workloads import Seen, Target, read
+from dreambooth_client.cluster.session import Session
+from dreambooth_client.cluster.workloads import read
+from dreambooth_client.seen import Seen, Target
 from dreambooth_operator.kube.client import ClusterError
 
 SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""Tests of dreambooth_cli.manifest."""
+"""Tests of dreambooth_client.manifests."""
 
 import base64
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from dreambooth_cli.manifest import Manifest, read
+from dreambooth_client.manifests import Manifest, read
 
 SOUND = """
 apiVersion: dreambooth.io/v1alpha1

@@ -1,15 +1,19 @@
 """Changes of workloads: suspend, resume, delete, start again."""
 
 import asyncio
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from dreambooth_api.job import KIND
 from dreambooth_api.workload import API_VERSION
+from dreambooth_client.cluster.session import Session
+from dreambooth_client.cluster.workloads import read
 from dreambooth_client.errors import ClusterFailure, NotComplete
 from dreambooth_client.fields import merged
-from dreambooth_client.session import Session
-from dreambooth_client.workloads import Seen, Target, read
+from dreambooth_client.seen import Seen, Target
 from dreambooth_operator.objects.observed import Object, Reference
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -81,13 +85,14 @@ def renewed(seen: Seen, changes: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": seen.target.kind, "metadata": kept, "spec": spec}
 
 
-async def start_again(session: Session, seen: Seen, manifest: Object) -> None:
+async def start_again(session: Session, seen: Seen, manifest: Object, report: Callable[[str], None]) -> None:
     """Replaces a workload that has ended by a new one.
 
     Args:
         session: the connection.
         seen: the workload.
         manifest: that of the new one, see `renewed`.
+        report: called with what to do if this is interrupted after the old one is gone.
 
     Raises:
         ClusterError: the API server refuses the manifest, before anything is deleted.
@@ -95,5 +100,21 @@ async def start_again(session: Session, seen: Seen, manifest: Object) -> None:
     # Its name is taken until the old one is gone; everything else is checked before.
     metadata = {key: value for key, value in manifest["metadata"].items() if key != "name"}
     await session.cluster.check({**manifest, "metadata": {**metadata, "generateName": "again-"}})
-    await delete(session, seen.target, wait=True)
-    await session.cluster.create(manifest)
+    with _saved(manifest, report):
+        await delete(session, seen.target, wait=True)
+        await session.cluster.create(manifest)
+
+
+@contextmanager
+def _saved(manifest: Object, report: Callable[[str], None]) -> Iterator[None]:
+    """Keeps a manifest in a file for the time between the end of the old object and the creation of the new one."""
+    file = Path(f"{manifest['metadata']['name']}.retry.json")
+    file.write_text(json.dumps(manifest, indent=1))
+    try:
+        yield
+    except BaseException:
+        report(
+            f"the manifest is in {file}: if the old object is gone, create the new one with kubectl create -f {file}"
+        )
+        raise
+    file.unlink()

@@ -1,15 +1,15 @@
 """A connection to the namespace of a user, with the credentials of the kubeconfig or of the pod."""
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 
+from dreambooth_client.cluster.streams import Streams
 from dreambooth_client.errors import ClusterFailure
-from dreambooth_client.streams import Streams
 from dreambooth_operator.kube.client import Cluster, ClusterError
 
 IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -49,9 +49,8 @@ async def connected(context: str | None = None, namespace: str | None = None) ->
         raise ClusterFailure(f"no cluster: {error}. {remedy}.") from error
     streams = Streams(cluster.configuration)
     try:
-        yield Session(cluster, streams, namespace or _namespace_of(context))
-    except ClusterError as error:
-        raise ClusterFailure(_explained(error)) from error
+        with explained():
+            yield Session(cluster, streams, namespace or _namespace_of(context))
     finally:
         await streams.close()
         await cluster.close()
@@ -68,7 +67,16 @@ def _namespace_of(context: str | None) -> str:
     return (found or {}).get("context", {}).get("namespace") or "default"
 
 
-def _explained(error: ClusterError) -> str:
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turns failed requests into `ClusterFailure`, with what a user can do."""
+    try:
+        yield
+    except ClusterError as error:
+        raise ClusterFailure(_explanation(error)) from error
+
+
+def _explanation(error: ClusterError) -> str:
     if error.status == 0:
         return f"the API server can't be reached: {error.message}. Check the network, and the kubeconfig's context."
     if error.status == 401:

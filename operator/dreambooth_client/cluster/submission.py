@@ -1,32 +1,59 @@
 """Brings a DreamBoothJob with its photos into a cluster."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from dreambooth_api.cluster_rules import validate
+from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.files import located
+from dreambooth_client.cluster.session import Session
 from dreambooth_client.errors import ClusterFailure
 from dreambooth_client.photos import MOST_BYTES, Files, prepared, size_of
-from dreambooth_client.session import Session
-from dreambooth_client.workloads import Seen
+from dreambooth_client.pictures import Pictures, sections_with_pictures
+from dreambooth_client.preparation import Prepared
+from dreambooth_client.seen import Seen
 from dreambooth_operator.kube.client import ClusterError
 from dreambooth_operator.objects.observed import Object, Reference
 
 LABEL_PICTURES = "dreambooth.io/pictures-of"
 """Name of the DreamBoothJob whose pictures a ConfigMap has, if they were submitted with it."""
+LARGEST_SIDE = 1024
+"""Pixels of the shorter side of photos where `training.resolution` does not say it: the resolution of most base models."""
+SIDES = {"embedded://": 256, "stable-diffusion-v1": 512, "stable-diffusion-2": 768}
+"""The same for base models with a lower one, by parts of their sources."""
 
 
-class Pictures(NamedTuple):
-    """Pictures that a DreamBoothJob names."""
+def objects_of(job: Prepared) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The objects to create: a DreamBoothJob, and ConfigMaps with its pictures in the size of the training.
 
-    called: str
-    """What they are called in messages."""
-    field: str
-    """The field of the spec."""
-    suffix: str
-    """What follows the name of the DreamBoothJob in the name of their ConfigMap."""
+    Raises:
+        InvalidConfig: the pictures don't fit into ConfigMaps, or the spec can't run in a cluster.
+    """
+    manifest, maps, too_large = in_config_maps(job.job, job.folder, _side(job.config.training.resolution, job))
+    if too_large:
+        raise InvalidConfig([_too_large(pictures, size) for pictures, size in too_large.items()])
+    if problems := validate(manifest)[1]:
+        raise InvalidConfig(problems)
+    return manifest, maps
+
+
+def _side(resolution: int | None, job: Prepared) -> int:
+    """Pixels of the shorter side of photos that the training uses at most."""
+    of_model = (side for part, side in SIDES.items() if part in job.config.model.source)
+    return resolution or next(of_model, LARGEST_SIDE)
+
+
+def _too_large(pictures: Pictures, size: int) -> Problem:
+    megabytes = f"{size / 1e6:.1f} MB"
+    message = "is the size of the pictures as the training uses them, more than the 1 MB of a ConfigMap"
+    remedy = (
+        "Give fewer, set a lower training.resolution, or put them on a PersistentVolumeClaim and name it in "
+        f"{pictures.field}.persistentVolumeClaim"
+    )
+    return Problem(f"spec.{pictures.field}", megabytes, message, remedy)
 
 
 def in_config_maps(
@@ -43,32 +70,22 @@ def in_config_maps(
         The DreamBoothJob, the ConfigMaps, and the bytes of pictures that are too large for a ConfigMap.
     """
     job, maps, too_large = deepcopy(dict(document)), [], {}
-    sections = list(_sections_with_pictures(job["spec"]))
+    sections = list(sections_with_pictures(job["spec"]))
     # Class images have the shapes of the photos.
     all_square = all(_is_square(section) for _, section in sections)
     for pictures, section in sections:
-        field = pictures.field.rpartition(".")[2]
-        source = section.get(field) or {}
+        source = section.get(pictures.key) or {}
         if not source.get("path"):
             continue
-        square = all_square if field == "source" else _is_square(section)
+        square = all_square if pictures.key == "source" else _is_square(section)
         files, names = prepared(located(folder, source["path"]), side, square=square)
         if (size := size_of(files)) > MOST_BYTES:
             too_large[pictures] = size
         maps.append(_config_map(job["metadata"]["name"], pictures.suffix, files))
-        section[field] = {"configMap": {"name": maps[-1]["metadata"]["name"]}}
+        section[pictures.key] = {"configMap": {"name": maps[-1]["metadata"]["name"]}}
         if captions := section.get("captions"):
             section["captions"] = {names.get(name, name): text for name, text in captions.items()}
     return job, maps, too_large
-
-
-def _sections_with_pictures(spec: dict[str, Any]) -> Iterator[tuple[Pictures, dict[str, Any]]]:
-    """The sections of a spec that may name pictures."""
-    yield Pictures("PHOTOS", "subject.images", "photos"), spec.get("subject") or {}
-    for number, one in enumerate(spec.get("subjects") or ()):
-        field = f"subjects[{number}].images"
-        yield Pictures(field, field, f"photos-{one['name']}"), one
-    yield Pictures("prior.source", "prior.source", "class-images"), spec.get("prior") or {}
 
 
 def _is_square(section: Mapping[str, Any]) -> bool:

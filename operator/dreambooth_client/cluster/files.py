@@ -13,18 +13,19 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from dreambooth_client.cluster.reader_pod import MOUNT, reader_pod, running_pod
+from dreambooth_client.cluster.session import Session
+from dreambooth_client.cluster.streams import Process
+from dreambooth_client.cluster.workloads import is_running, main_pod, newest_attempt, output_of
 from dreambooth_client.errors import ClusterFailure
-from dreambooth_client.reader_pod import MOUNT, reader_pod, running_pod
-from dreambooth_client.session import Session
-from dreambooth_client.streams import Process
-from dreambooth_client.workloads import Seen, is_running, main_pod, newest_attempt, output_of
+from dreambooth_client.seen import Seen
 from dreambooth_operator.objects.folders import inside
 from dreambooth_operator.objects.names import CONTAINER
 from dreambooth_operator.objects.observed import Object
 from dreambooth_trainer.process.storage import SUMS, sha256_of
 
 CHUNK = 2**20
-PROGRAM = files("dreambooth_client").joinpath("in_pod.py").read_text()
+PROGRAM = files("dreambooth_client.cluster").joinpath("in_pod.py").read_text()
 Report = Callable[[str], None]
 
 

@@ -17,7 +17,7 @@ from dreambooth_api.job import KIND, DreamBoothJob
 from dreambooth_api.training import MOST_SUBJECTS, TrainConfig
 from dreambooth_api.validation import check_contradictions, check_fields, check_files_of
 from dreambooth_api.workload import API_VERSION
-from dreambooth_cli.config_map import photos_of, unpacked
+from dreambooth_client.config_map import photos_of, unpacked
 from dreambooth_trainer.data.captions import read_captions
 from dreambooth_trainer.data.class_word import class_warnings
 from dreambooth_trainer.data.clip_tokenizer import tokenizer_at_hand

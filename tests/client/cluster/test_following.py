@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from dreambooth_api.job import KIND
+from dreambooth_client.cluster.following import followed
+from dreambooth_client.cluster.session import connected
 from dreambooth_client.errors import ClusterFailure
-from dreambooth_client.following import followed
-from dreambooth_client.session import connected
-from dreambooth_client.workloads import Target
+from dreambooth_client.seen import Target
 from tests.conftest import Cluster
 from tests.operator.clusters import applied_job, network, until
 

@@ -1,0 +1,28 @@
+"""What a manifest can name that only a cluster has."""
+
+from collections.abc import Iterator
+
+from pydantic.alias_generators import to_camel
+
+from dreambooth_api.failures import Problem
+from dreambooth_api.training import TrainConfig
+
+
+def out_of_reach(config: TrainConfig) -> Iterator[Problem]:
+    """The fields of settings by which a process of this machine finds nothing."""
+    for field, images in config.pictures.items():
+        if images.path is None:
+            source = next(name for name in ("config_map", "persistent_volume_claim", "image") if getattr(images, name))
+            remedy = (
+                f"Give {field}.path, or append the ConfigMap to the file (kubectl create configmap NAME "
+                "--from-file=FOLDER --dry-run=client -o yaml)"
+            )
+            yield Problem(f"spec.{field}", to_camel(source), "is only at hand in the cluster", remedy)
+    for field, source in {"model.source": config.model.source, "evaluation.encoder": config.evaluation.encoder}.items():
+        if source.startswith("pvc://"):
+            yield Problem(f"spec.{field}", source, "is only at hand in the cluster", "Give the path of a copy")
+    if config.model.token_secret:
+        remedy = "Put the token into the environment variable HF_TOKEN and remove this field"
+        yield Problem(
+            "spec.model.tokenSecret", config.model.token_secret.name, "is only at hand in the cluster", remedy
+        )
