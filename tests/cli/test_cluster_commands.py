@@ -4,10 +4,8 @@ import json
 import re
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,58 +15,19 @@ from typer.testing import CliRunner
 from dreambooth_cli import app
 from tests.conftest import Cluster
 from tests.patience import PATIENCE
+from tests.user_namespace import Namespace, user_namespace
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT / "examples" / "dog" / "photos"
 SUBMIT = ["submit", str(PHOTOS), "--class", "dog", "--model", "embedded://emoji"]
-NOW = "2026-11-27T10:00:00Z"
 Type = Callable[..., Result]
 
 
-class Namespace:
-    """A namespace with the workloads of a test."""
-
-    def __init__(self, cluster: Cluster, name: str) -> None:
-        self._cluster = cluster
-        self.name = name
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return self._cluster.kubectl("--namespace", self.name, *arguments, stdin=stdin)
-
-    def get(self, what: str) -> dict[str, Any]:
-        return dict(json.loads(self.kubectl("get", what, "--output=json")))
-
-    def write_status(self, what: str, **status: Any) -> None:
-        """Writes a status as the operator would."""
-        patch = json.dumps({"status": status})
-        self.kubectl("patch", what, "--subresource=status", "--type=merge", f"--patch={patch}")
-
-    def fail(self, what: str) -> None:
-        attempt = {"number": 0, "jobName": "rex-0", "reason": "OutOfMemory", "exitCode": 5}
-        condition = {
-            "type": "Failed",
-            "status": "True",
-            "reason": "OutOfMemory",
-            "message": "lower the batch",
-            "lastTransitionTime": NOW,
-            "observedGeneration": 1,
-        }
-        self.write_status(what, phase="Failed", message="lower the batch", attempts=[attempt], conditions=[condition])
-
-
 @pytest.fixture
-def namespace(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Namespace]:
-    """A new namespace, which the kubeconfig's context names."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    cluster.kubectl("create", "namespace", name)
-    document = yaml.safe_load(cluster.kubeconfig.read_text())
-    document["contexts"][0]["context"]["namespace"] = name
-    (tmp_path / "kubeconfig").touch(0o600)
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(document))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.chdir(tmp_path)
-    yield Namespace(cluster, name)
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+def namespace(cluster: Cluster, tmp_path: Path) -> Iterator[Namespace]:
+    """A namespace of the user who types."""
+    with user_namespace(cluster, tmp_path) as namespace:
+        yield namespace
 
 
 @pytest.fixture
