@@ -52,8 +52,9 @@ def _images(pictures: str) -> list[Rule]:
             "--from-file=FOLDER) and name it in configMap, or use persistentVolumeClaim or image",
         ),
         Rule(
-            "has(self.path) || [has(self.configMap), has(self.persistentVolumeClaim), has(self.image)].exists_one(one, one)",
-            f"exactly one of configMap, persistentVolumeClaim or image must say where the {pictures} are",
+            "has(self.path) || [has(self.configMap), has(self.configMaps), has(self.persistentVolumeClaim), has(self.image)]"
+            ".exists_one(one, one)",
+            f"exactly one of configMap, configMaps, persistentVolumeClaim or image must say where the {pictures} are",
         ),
     ]
 

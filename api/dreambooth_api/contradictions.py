@@ -94,11 +94,11 @@ def _placeholders_of(path: str) -> "Rule":
 
 def _one_source_of(path: str, pictures: str) -> "Rule":
     def rule(fields: Fields) -> Iterator[Problem]:
-        sources = ["path", "configMap", "persistentVolumeClaim", "image"]
+        sources = ["path", "configMap", "configMaps", "persistentVolumeClaim", "image"]
         given = [name for name in sources if fields.given(f"{path}.{name}")]
         if len(given) != 1 and fields[path] is not None:
             message = f"has several sources of the {pictures}" if given else f"has no source of the {pictures}"
-            remedy = "Give exactly one of path, configMap, persistentVolumeClaim or image"
+            remedy = "Give exactly one of path, configMap, configMaps, persistentVolumeClaim or image"
             yield Problem(f"spec.{path}", given or None, message, remedy)
 
     return rule

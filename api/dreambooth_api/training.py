@@ -85,6 +85,10 @@ class Model(Section):
     variable `HF_TOKEN`). Default: none."""
 
 
+MOST_CONFIG_MAPS = 20
+"""Most ConfigMaps with the pictures of a folder."""
+
+
 class ConfigMapImages(Section):
     """Pictures in the `binaryData` of a ConfigMap of the same namespace."""
 
@@ -119,10 +123,19 @@ class Images(Section):
     """Folder of the pictures, relative to the manifest (command line only)."""
     config_map: ConfigMapImages | None = None
     """A ConfigMap whose `binaryData` holds the pictures. The command line reads it from the same file."""
+    config_maps: Annotated[list[ConfigMapImages], Field(max_length=MOST_CONFIG_MAPS)] = []
+    """ConfigMaps whose files are in one folder together, for pictures that don't fit into one ConfigMap, which has 1 MiB. No
+    two of them may have a file of the same name."""
     persistent_volume_claim: ClaimImages | None = None
     """A folder of a PersistentVolumeClaim (cluster only)."""
     image: OciImages | None = None
     """A folder of an OCI image (cluster only)."""
+
+    @property
+    def in_config_maps(self) -> dict[str, str]:
+        """The names of all ConfigMaps with pictures, by the fields that name them."""
+        several = {f"configMaps[{number}].name": one.name for number, one in enumerate(self.config_maps)}
+        return several | ({"configMap.name": self.config_map.name} if self.config_map else {})
 
 
 class Subject(Section):

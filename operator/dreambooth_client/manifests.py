@@ -131,20 +131,30 @@ def with_pictures_at_hand(document: dict[Any, Any], documents: list[Any]) -> tup
     problems: list[Problem] = []
     subjects: list[tuple[str | int, ...]] = [("subjects", number, "images") for number in range(MOST_SUBJECTS)]
     for place in [("subject", "images"), *subjects, ("prior", "source")]:
-        try:
-            (name,) = _at(document, place)["configMap"].values()
-        except (LookupError, TypeError, AttributeError, ValueError):
-            continue
-        pictures, wrong = photos_of(documents, name)
-        problems += wrong
-        if pictures is not None:
+        names = _config_maps(document, place)
+        found = [photos_of(documents, name) for name in names]
+        problems += [problem for _, wrong in found for problem in wrong]
+        at_hand = [photos for photos, _ in found if photos is not None]
+        if at_hand and len(at_hand) == len(names):
+            pictures = {name: content for photos in at_hand for name, content in photos.items()}
             cache = default_cache()
             folder = unpacked(pictures, cache / "photos" if cache else None)
             document = deepcopy(document)
             source = _at(document, place)
-            del source["configMap"]
+            for field in ("configMap", "configMaps"):
+                source.pop(field, None)
             source["path"] = str(folder)
     return document, problems
+
+
+def _config_maps(document: dict[Any, Any], place: Iterable[str | int]) -> list[str]:
+    """The names of the ConfigMaps with the pictures of a folder; none if the manifest names none, or is wrong there."""
+    try:
+        source = _at(document, place)
+        several = [*source.get("configMaps", ()), *([source["configMap"]] if "configMap" in source else [])]
+        return [name for one in several for (name,) in [one.values()]]
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return []
 
 
 def _at(document: dict[Any, Any], place: Iterable[str | int]) -> Any:

@@ -3,11 +3,12 @@
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import ExifTags, Image
 
+from dreambooth_api.training import MOST_CONFIG_MAPS
 from dreambooth_trainer.data.folder import MASK, TABLE, read_folder
 from dreambooth_trainer.data.pictures import open_alpha, open_upright
 
@@ -15,8 +16,8 @@ MOST_BYTES = 1_000_000
 """Most bytes of photos in a ConfigMap: those of all keys and values may have 1 MiB together.
 https://kubernetes.io/docs/concepts/configuration/configmap/#motivation"""
 QUALITIES = 90, 80, 70
-"""Qualities of AVIF; the first is used with which all photos fit. On four photos of scikit-image, 70 has the PSNR of JPEG at 90
-(36 to 38 dB) in half of its bytes, and 90 has 40 to 42 dB in as many."""
+"""Qualities of AVIF; the first is used with which all photos fit into ConfigMaps. On four photos of scikit-image, 70 has the PSNR
+of JPEG at 90 (36 to 38 dB) in half of its bytes, and 90 has 40 to 42 dB in as many."""
 SPEED = 8
 """Of the encoder: a third of the time of the default, for 0 to 5 % more bytes."""
 KEPT_BYTES = 100_000
@@ -37,8 +38,8 @@ def prepared(folder: Path, side: int, *, square: bool) -> tuple[Files, Mapping[s
         square: whether only the middle square is used.
 
     Returns:
-        The files, in the first of the qualities with which they fit into a ConfigMap, else in the last; and the new name of
-        each photo by its old one.
+        The files, in the first of the qualities with which they fit into ConfigMaps, else in the last; and the new name of each
+        photo by its old one.
     """
     contents = read_folder(folder)
     names: dict[str, str] = {}
@@ -63,9 +64,25 @@ def prepared(folder: Path, side: int, *, square: bool) -> tuple[Files, Mapping[s
         files[TABLE] = _renamed(contents.table, names).encode()
     for quality in QUALITIES:
         files |= {name: _encoded(image, quality) for name, image in scaled.items()}
-        if size_of(files) <= MOST_BYTES:
+        if fits(files):
             break
     return files, names
+
+
+def fits(files: Files) -> bool:
+    """Whether files fit into the ConfigMaps that a DreamBoothJob may name."""
+    shares = shared(files)
+    return len(shares) <= MOST_CONFIG_MAPS and all(size_of(share) <= MOST_BYTES for share in shares)
+
+
+def shared(files: Files) -> Sequence[Files]:
+    """Files shared out to as few ConfigMaps as their order allows."""
+    shares: list[dict[str, bytes]] = [{}]
+    for name, content in files.items():
+        if shares[-1] and size_of(shares[-1]) + size_of({name: content}) > MOST_BYTES:
+            shares.append({})
+        shares[-1][name] = content
+    return shares
 
 
 def size_of(files: Files) -> int:

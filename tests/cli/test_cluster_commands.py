@@ -139,18 +139,27 @@ def test_mistakes_are_explained(words: list[str], code: int, said: str, type_: T
     assert "Traceback" not in ended.output
 
 
-def test_photos_that_do_not_fit_into_a_config_map_are_refused(type_: Type, tmp_path: Path) -> None:
+def test_photos_that_do_not_fit_into_one_config_map_are_in_several(
+    type_: Type, namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import Image
 
-    for number in range(2):
-        noise = [Image.effect_noise((700, 700), 200) for _ in range(3)]
+    for number in range(3):
+        noise = [Image.effect_noise((600, 600), 200) for _ in range(3)]
         Image.merge("RGB", noise).save(tmp_path / f"{number}.png")
-    photos = [str(path) for path in tmp_path.glob("*.png")]
-    said = type_("submit", *photos, "--class=dog", "--model=hf://a/b", code=2).stderr
-    assert (
-        re.search(r"spec\.subject\.images: '\d\.\d MB' is the size of the pictures", said)
-        and "persistentVolumeClaim" in said
-    )
+    command = ["submit", *(str(path) for path in sorted(tmp_path.glob("*.png"))), "--class=dog", "--model=hf://a/b"]
+    type_(*command, "--name=rex")
+    named = [one["name"] for one in namespace.get("dbj/rex")["spec"]["subject"]["images"]["configMaps"]]
+    assert len(named) > 1 and named == [f"rex-photos-{number + 1}" for number in range(len(named))]
+    files = [name for one in named for name in namespace.get(f"configmap/{one}")["binaryData"]]
+    assert files == ["00-0.avif", "01-1.avif", "02-2.avif"]
+    type_("delete", "rex")
+    assert [one["metadata"]["name"] for one in namespace.get("configmaps")["items"]] == ["kube-root-ca.crt"]
+
+    monkeypatch.setattr("dreambooth_client.photos.MOST_CONFIG_MAPS", 1)
+    said = type_(*command, code=2).stderr
+    assert re.search(r"spec\.subject\.images: '\d\.\d MB' is the size of the pictures", said)
+    assert "persistentVolumeClaim" in said
 
 
 def test_list_and_describe(type_: Type, namespace: Namespace) -> None:

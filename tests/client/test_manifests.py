@@ -205,6 +205,25 @@ def test_photos_and_class_images_in_the_same_file(folder: Path, monkeypatch: pyt
         assert [path.name for path in Path(str(images.path)).iterdir()] == [file]
 
 
+def test_photos_in_several_config_maps_of_the_same_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    job = SOUND.replace("images: {path: photos}", "images: {configMaps: [{name: rex-1}, {name: rex-2}]}")
+    photo = base64.b64encode((folder / "photos" / "1.png").read_bytes()).decode()
+    maps = [
+        {"kind": "ConfigMap", "metadata": {"name": f"rex-{number}"}, "binaryData": {f"{number}.png": photo}}
+        for number in (1, 2)
+    ]
+    (folder / "job.yaml").write_text(f"{job}---\n{yaml.safe_dump_all(maps)}")
+    manifest = read(folder / "job.yaml")
+    assert isinstance(manifest, Manifest)
+    unpacked = Path(str(manifest.config.subject.images.path))
+    assert sorted(path.name for path in unpacked.iterdir()) == ["1.png", "2.png"]
+    # With only one of them at hand, the pictures are those of the cluster.
+    (folder / "job.yaml").write_text(f"{job}---\n{yaml.safe_dump(maps[0])}")
+    manifest = read(folder / "job.yaml")
+    assert isinstance(manifest, Manifest) and manifest.config.subject.images.path is None
+
+
 def test_a_config_map_that_only_the_cluster_has_is_not_checked(folder: Path) -> None:
     (folder / "job.yaml").write_text(with_config_map().partition("---")[0])
     manifest = read(folder / "job.yaml")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from dreambooth_api.fields import Fields
-from dreambooth_client.photos import MOST_BYTES, prepared, size_of
+from dreambooth_client.photos import MOST_BYTES, prepared, shared, size_of
 from dreambooth_trainer.data.photos import load_photos
 
 
@@ -93,5 +93,7 @@ def test_five_photos_of_usual_base_models_fit(tmp_path: Path) -> None:
         Image.merge("RGB", tinted).save(tmp_path / f"{number}.jpg", quality=95)
     assert all(path.stat().st_size > 500_000 for path in tmp_path.iterdir())
     files, _ = prepared(tmp_path, 1024, square=True)
-    assert size_of(files) <= MOST_BYTES
+    shares = shared(files)
+    assert len(shares) <= 3 and all(size_of(share) <= MOST_BYTES for share in shares)
+    assert [name for share in shares for name in share] == list(files)
     assert {opened(files, name).size for name in files} == {(1024, 1024)}

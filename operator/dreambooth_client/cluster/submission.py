@@ -9,9 +9,10 @@ from typing import Any
 from dreambooth_api.cluster_rules import validate
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.files import located
+from dreambooth_api.training import MOST_CONFIG_MAPS
 from dreambooth_client.cluster.session import Session
 from dreambooth_client.errors import ClusterFailure
-from dreambooth_client.photos import MOST_BYTES, Files, prepared, size_of
+from dreambooth_client.photos import Files, fits, prepared, shared, size_of
 from dreambooth_client.pictures import Pictures, sections_with_pictures
 from dreambooth_client.preparation import Prepared
 from dreambooth_client.seen import Seen
@@ -48,7 +49,9 @@ def _side(resolution: int | None, job: Prepared) -> int:
 
 def _too_large(pictures: Pictures, size: int) -> Problem:
     megabytes = f"{size / 1e6:.1f} MB"
-    message = "is the size of the pictures as the training uses them, more than the 1 MB of a ConfigMap"
+    message = (
+        f"is the size of the pictures in the training, for which {MOST_CONFIG_MAPS} ConfigMaps of 1 MB have no room"
+    )
     remedy = (
         "Give fewer, set a lower training.resolution, or put them on a PersistentVolumeClaim and name it in "
         f"{pictures.field}.persistentVolumeClaim"
@@ -79,10 +82,13 @@ def in_config_maps(
             continue
         square = all_square if pictures.key == "source" else _is_square(section)
         files, names = prepared(located(folder, source["path"]), side, square=square)
-        if (size := size_of(files)) > MOST_BYTES:
-            too_large[pictures] = size
-        maps.append(_config_map(job["metadata"]["name"], pictures.suffix, files))
-        section[pictures.key] = {"configMap": {"name": maps[-1]["metadata"]["name"]}}
+        if not fits(files):
+            too_large[pictures] = size_of(files)
+            continue
+        own = _config_maps(job["metadata"]["name"], pictures.suffix, shared(files))
+        maps += own
+        named = [{"name": one["metadata"]["name"]} for one in own]
+        section[pictures.key] = {"configMap": named[0]} if len(named) == 1 else {"configMaps": named}
         if captions := section.get("captions"):
             section["captions"] = {names.get(name, name): text for name, text in captions.items()}
     return job, maps, too_large
@@ -93,13 +99,17 @@ def _is_square(section: Mapping[str, Any]) -> bool:
     return section.get("crop", "center") == "center"
 
 
-def _config_map(job: str, suffix: str, files: Files) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": f"{job}-{suffix}", "labels": {LABEL_PICTURES: job}},
-        "binaryData": {name: base64.b64encode(content).decode() for name, content in files.items()},
-    }
+def _config_maps(job: str, suffix: str, shares: Sequence[Files]) -> list[dict[str, Any]]:
+    numbers = [f"-{number}" for number in range(1, len(shares) + 1)] if len(shares) > 1 else [""]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"{job}-{suffix}{number}", "labels": {LABEL_PICTURES: job}},
+            "binaryData": {name: base64.b64encode(content).decode() for name, content in files.items()},
+        }
+        for number, files in zip(numbers, shares, strict=True)
+    ]
 
 
 async def submit(session: Session, job: Object, pictures: Sequence[Object]) -> Seen:

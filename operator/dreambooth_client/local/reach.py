@@ -7,12 +7,19 @@ from pydantic.alias_generators import to_camel
 from dreambooth_api.failures import Problem
 from dreambooth_api.training import TrainConfig
 
+OF_CLUSTER = "config_map", "config_maps", "persistent_volume_claim", "image"
+"""Sources of pictures."""
+
 
 def out_of_reach(config: TrainConfig) -> Iterator[Problem]:
     """The fields of settings by which a process of this machine finds nothing."""
     for field, images in config.pictures.items():
         if images.path is None:
-            source = next(name for name in ("config_map", "persistent_volume_claim", "image") if getattr(images, name))
+            source = next(
+                name
+                for name in ("config_map", "config_maps", "persistent_volume_claim", "image")
+                if getattr(images, name)
+            )
             remedy = (
                 f"Give {field}.path, or append the ConfigMap to the file (kubectl create configmap NAME "
                 "--from-file=FOLDER --dry-run=client -o yaml)"

@@ -21,8 +21,8 @@ def volumes(workload: Workload, program: Program, ca_bundle: CaBundle | None) ->
         *(_claim_volume(program, claim, volume) for claim, volume in _claims(program).items()),
     ]
     for name, (_, images) in program.pictures.items():
-        if images.config_map:
-            items.append({"name": name, "configMap": {"name": images.config_map.name}})
+        if sources := [{"configMap": {"name": one}} for one in images.in_config_maps.values()]:
+            items.append({"name": name, **(sources[0] if images.config_map else {"projected": {"sources": sources}})})
         if images.image:
             image = {"reference": images.image.reference, "pullPolicy": images.image.pull_policy}
             items.append({"name": name, "image": image})
@@ -47,7 +47,7 @@ def mounts(program: Program, ca_bundle: CaBundle | None) -> list[dict[str, Any]]
     items += [
         {"name": name, "mountPath": mounted_pictures(name), "readOnly": True}
         for name, (_, images) in program.pictures.items()
-        if images.config_map or images.image
+        if images.in_config_maps or images.image
     ]
     if ca_bundle:
         items.append({"name": "ca-bundle", "mountPath": CA_FOLDER, "readOnly": True})

@@ -30,8 +30,8 @@ def required_objects(program: Program, ca_bundle: CaBundle | None) -> Mapping[Re
             source = " (or its runtime)" if one.volume == "cache" else ""
             named.setdefault(Reference(CLAIM, one.claim), one.field + source)
     for field, images in program.pictures.values():
-        if images.config_map:
-            named.setdefault(Reference("ConfigMap", images.config_map.name), f"{field}.configMap.name")
+        for own_field, name in images.in_config_maps.items():
+            named.setdefault(Reference("ConfigMap", name), f"{field}.{own_field}")
     if ca_bundle:
         named.setdefault(Reference("ConfigMap", ca_bundle.config_map_name), "caBundle.configMapName of its runtime")
     return named

@@ -55,6 +55,13 @@ def photos(**images: Any) -> dict[str, Any]:
                 ("ConfigMap", "tim"): "subjects[2].images.configMap.name",
             },
         ),
+        (
+            photos(configMaps=[{"name": "photos"}, {"name": "more"}]),
+            {
+                PHOTOS: "subject.images.configMaps[0].name",
+                ("ConfigMap", "more"): "subject.images.configMaps[1].name",
+            },
+        ),
         (SHELF, {PHOTOS: "subject.images.configMap.name", (CLAIM, "shelf"): "volumes.output.claimName"}),
         (
             {"volumes": {"cache": {"claimName": "cache"}}, "model": {"source": "pvc://models/sd"}},
