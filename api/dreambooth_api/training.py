@@ -123,7 +123,7 @@ class Images(Section):
     """Folder of the pictures, relative to the manifest (command line only)."""
     config_map: ConfigMapImages | None = None
     """A ConfigMap whose `binaryData` holds the pictures. The command line reads it from the same file."""
-    config_maps: Annotated[list[ConfigMapImages], Field(max_length=MOST_CONFIG_MAPS)] = []
+    config_maps: Annotated[list[ConfigMapImages], Field(min_length=1, max_length=MOST_CONFIG_MAPS)] | None = None
     """ConfigMaps whose files are in one folder together, for pictures that don't fit into one ConfigMap, which has 1 MiB. No
     two of them may have a file of the same name."""
     persistent_volume_claim: ClaimImages | None = None
@@ -134,7 +134,7 @@ class Images(Section):
     @property
     def in_config_maps(self) -> dict[str, str]:
         """The names of all ConfigMaps with pictures, by the fields that name them."""
-        several = {f"configMaps[{number}].name": one.name for number, one in enumerate(self.config_maps)}
+        several = {f"configMaps[{number}].name": one.name for number, one in enumerate(self.config_maps or ())}
         return several | ({"configMap.name": self.config_map.name} if self.config_map else {})
 
 

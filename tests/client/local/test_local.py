@@ -96,8 +96,8 @@ def test_from_photos_to_pictures(
     before = pictures[1].stat().st_mtime_ns
     scene.retry()
     assert scene.wait().pictures() == pictures and pictures[1].stat().st_mtime_ns == before
-    with pytest.raises(WorkloadFailed, match=r"InvalidConfig.*adapterScale") as failed:
-        job.generate("a {identifier}", adapter_scale=2)
+    with pytest.raises(WorkloadFailed, match=r"InvalidConfig.*spec\.step: 99") as failed:
+        job.generate("a {identifier}", step=99)
     assert failed.value.reason == "InvalidConfig"
 
     # Two more steps, from the finished run: as `dreambooth run` after a change of the manifest.
