@@ -8,7 +8,7 @@ import torch
 
 from dreambooth_api.failures import InvalidConfig
 from dreambooth_trainer.training.checkpoints import read
-from dreambooth_trainer.training.loss_log import read_losses
+from dreambooth_trainer.training.loss_curve import read_losses
 from tests.trainer.tiny_training import Job, interrupted, job_of, wait, with_section
 
 KEPT = {"keepLast": True}

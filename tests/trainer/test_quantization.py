@@ -20,7 +20,7 @@ from dreambooth_trainer.pipeline import run_phases
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import RunFolder
 from dreambooth_trainer.trained import read_run
-from dreambooth_trainer.training.loss_log import read_losses
+from dreambooth_trainer.training.loss_curve import read_losses
 from tests.trainer.tiny_training import Job, job_of, weights_in, with_section, write_photos
 
 LORA: dict[str, Any] = {

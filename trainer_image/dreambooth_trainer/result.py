@@ -20,7 +20,7 @@ from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import digest_of, write_atomically
 from dreambooth_trainer.report import ReportData, ReportedSubject, write_report
 from dreambooth_trainer.run import Run, RunFolder
-from dreambooth_trainer.training.loss_log import read_losses
+from dreambooth_trainer.training.loss_curve import read_losses
 
 LIBRARIES = (
     "torch",

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreambooth_trainer.evaluation.choice import BOUNDS, MARGIN, Candidate, Choice, choose_among, violation
-from dreambooth_trainer.evaluation.figures import CRITERIA, Figures
+from dreambooth_trainer.evaluation.criteria import CRITERIA
+from dreambooth_trainer.evaluation.figures import Figures
 
 
 def figures(subj: float, **more: float | None) -> Figures:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dreambooth_trainer.evaluation import figures
-from dreambooth_trainer.evaluation.figures import CRITERIA, Embeddings, Figures, OtherClass
+from dreambooth_trainer.evaluation.criteria import CRITERIA
+from dreambooth_trainer.evaluation.figures import Embeddings, Figures, OtherClass
 
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 NORTH_EAST = [math.sqrt(0.5), math.sqrt(0.5)]

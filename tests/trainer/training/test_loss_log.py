@@ -7,7 +7,8 @@ import torch
 from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.training.engine import StepOutcome
-from dreambooth_trainer.training.loss_log import LossLog, read_losses
+from dreambooth_trainer.training.loss_curve import read_losses
+from dreambooth_trainer.training.loss_log import LossLog
 
 
 def outcome(subject: float, class_: float = 0.5) -> StepOutcome:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dreambooth_api.progress import JsonModel
-from dreambooth_trainer.evaluation.figures import CRITERIA, Criterion, Figures
+from dreambooth_trainer.evaluation.criteria import CRITERIA, Criterion
+from dreambooth_trainer.evaluation.figures import Figures
 from dreambooth_trainer.evaluation.warnings import LEAST_DIV, MOST_PRES
 
 MARGIN = 0.01

@@ -17,7 +17,8 @@ from PIL import Image
 
 from dreambooth_api.printing import printable
 from dreambooth_trainer.evaluation.choice import Choice
-from dreambooth_trainer.evaluation.figures import CRITERIA, Criterion, Figures
+from dreambooth_trainer.evaluation.criteria import CRITERIA, Criterion
+from dreambooth_trainer.evaluation.figures import Figures
 from dreambooth_trainer.evaluation.pictures import Comparison
 from dreambooth_trainer.monitoring.console import duration
 from dreambooth_trainer.process.storage import write_atomically

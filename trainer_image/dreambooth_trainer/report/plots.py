@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from dreambooth_trainer.evaluation.choice import Choice
-from dreambooth_trainer.evaluation.figures import CRITERIA, Criterion
+from dreambooth_trainer.evaluation.criteria import CRITERIA, Criterion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,33 +1,19 @@
-"""The loss curve on disk: a JSON line for each optimizer step, written by `train`, read by the report."""
+"""Writes the loss curve during the training; see `loss_curve.py`."""
 
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import torch
 
 from dreambooth_api.failures import NonFiniteLoss
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.process.storage import write_atomically
+from dreambooth_trainer.training.loss_curve import Line, read_losses
 
 if TYPE_CHECKING:
     from dreambooth_trainer.training.engine import StepOutcome
-
-
-class Line(TypedDict):
-    """An optimizer step."""
-
-    step: int
-    """Number of the step, from 1."""
-    loss: float
-    """Loss of the photos."""
-    priorLoss: float
-    """Loss of the class images, unweighted; 0 without them."""
-    learningRate: float
-    """Learning rate of the denoiser."""
-    gradNorm: float | None
-    """Global norm of the gradients before clipping; None if it is infinite, as in steps that loss scaling skips."""
 
 
 class LossLog:
@@ -78,11 +64,3 @@ class LossLog:
             with self._path.open("a") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
         return lines
-
-
-def read_losses(path: Path) -> list[Line]:
-    """Lines of a loss curve, without an incomplete last line after a kill."""
-    if not path.exists():
-        return []
-    text = path.read_text()
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
