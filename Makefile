@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
-SYNC := $(BIN)/uv sync --locked --inexact --extra trainer --extra operator
+SYNC := $(BIN)/uv sync --locked --inexact --extra trainer --extra operator --extra ui
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --durations 20 --durations-min 2
 PARALLEL := --numprocesses auto --dist loadfile
 

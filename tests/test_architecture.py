@@ -12,7 +12,7 @@ from tests.test_imports import IMPORTS, is_in
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "architecture.md").read_text()
 PATHS = sorted(set(re.findall(r"`((?:api|crds|operator|tests|trainer_image)/[^`]+)`", TEXT)))
-PACKAGES = {"api": "dreambooth_api", "client": "dreambooth_client", "command": "dreambooth_cli"}
+PACKAGES = {"api": "dreambooth_api", "client": "dreambooth_client", "command": "dreambooth_cli", "ui": "dreambooth_ui"}
 """Nodes of the diagram that are complete packages."""
 
 

@@ -21,6 +21,7 @@ FOLDERS = {
     "dreambooth_client": ROOT / "operator",
     "dreambooth_operator": ROOT / "operator",
     "dreambooth_trainer": ROOT / "trainer_image",
+    "dreambooth_ui": ROOT / "operator",
     "emoji_recipe": ROOT / "trainer_image",
 }
 """The folders of our packages."""
@@ -31,11 +32,27 @@ BANS = {
         "dreambooth_client",
         "dreambooth_operator",
         "dreambooth_trainer",
+        "dreambooth_ui",
         "emoji_recipe",
     },
-    "dreambooth_client": {"dreambooth_cli", "emoji_recipe"},
-    "dreambooth_operator": {"dreambooth_cli", "dreambooth_client", "dreambooth_trainer", "emoji_recipe"},
-    "dreambooth_trainer": {"dreambooth_cli", "dreambooth_client", "dreambooth_operator", "emoji_recipe"},
+    "dreambooth_client": {"dreambooth_cli", "dreambooth_ui", "emoji_recipe"},
+    "dreambooth_operator": {
+        "dreambooth_cli",
+        "dreambooth_client",
+        "dreambooth_trainer",
+        "dreambooth_ui",
+        "emoji_recipe",
+    },
+    "dreambooth_trainer": {
+        "dreambooth_cli",
+        "dreambooth_client",
+        "dreambooth_operator",
+        "dreambooth_ui",
+        "emoji_recipe",
+    },
+    "dreambooth_ui": {"dreambooth_cli", "dreambooth_operator", "emoji_recipe"},
+    # What the page shows is decided without Gradio.
+    "dreambooth_ui.shown": {"asyncio", "fastapi", "gradio", "pandas", "starlette", "uvicorn"},
     "dreambooth_operator.decide": {
         *(f"dreambooth_operator.{name}" for name in ("control", "kube", "logs", "main", "metrics", "poll", "queueing")),
         *("asyncio", "os", "random", "secrets", "socket", "subprocess", "threading", "time", "uuid"),

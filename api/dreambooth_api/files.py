@@ -13,6 +13,14 @@ def expanded(path: str) -> Path:
         return Path(path)
 
 
+def shortened(path: Path) -> str:
+    """A path as people write it: with `~` for the home directory; the opposite of `expanded`."""
+    try:
+        return str(Path("~") / path.relative_to(Path.home()))
+    except (RuntimeError, ValueError):
+        return str(path)
+
+
 def located(folder: Path, path: str) -> Path:
     """The absolute path of a file.
 

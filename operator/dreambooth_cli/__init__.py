@@ -21,6 +21,7 @@ from dreambooth_cli.cluster.watch import watch
 from dreambooth_cli.generate import generate
 from dreambooth_cli.plan import plan
 from dreambooth_cli.run import run
+from dreambooth_cli.ui import ui
 from dreambooth_cli.validate import validate
 from dreambooth_trainer.process.streams import keep_streams
 
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
-    "Commands": (validate, plan, run, generate),
+    "Commands": (validate, plan, run, generate, ui),
     "In a cluster": (submit, list_, watch, logs, describe, fetch, open_, suspend, resume, retry, delete),
 }
 """The commands, by where they work."""

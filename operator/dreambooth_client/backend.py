@@ -16,6 +16,14 @@ Report = Callable[[str], None]
 class Backend(Protocol):
     """A place in which workloads run. Methods raise `ClientFailure`, and `InvalidConfig` for what they are given."""
 
+    @property
+    def place(self) -> str:
+        """What users call it."""
+
+    @property
+    def has_files_at_hand(self) -> bool:
+        """Whether `fetch` without a folder copies nothing."""
+
     async def check(self, prepared: Prepared) -> None:
         """Raises `InvalidConfig` if a DreamBoothJob can't run here."""
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dreambooth_api.job import KIND
 from dreambooth_api.runtime import RUNTIME_KIND
@@ -25,6 +25,13 @@ class ClusterBackend:
     session: Session
     folder: Path
     """Where copies go if nothing else is asked for."""
+
+    has_files_at_hand: ClassVar[bool] = False
+
+    @property
+    def place(self) -> str:
+        """See `Backend`."""
+        return f"namespace {self.session.namespace}"
 
     async def check(self, prepared: Prepared) -> None:
         """See `Backend`."""

@@ -39,9 +39,8 @@ async def connected(context: str | None = None, namespace: str | None = None) ->
     Raises:
         ClusterFailure: there is no usable kubeconfig, or the API server can't be reached or refuses a request.
     """
-    paths = os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-    if not any(map(os.path.exists, paths.split(os.pathsep))) and not IN_CLUSTER.exists():
-        raise ClusterFailure(f"no cluster: {paths!r} does not exist. Set KUBECONFIG to the path of a kubeconfig.")
+    if not is_configured():
+        raise ClusterFailure(f"no cluster: {_paths()!r} does not exist. Set KUBECONFIG to the path of a kubeconfig.")
     try:
         cluster = await Cluster.connect(context)
     except (ConfigException, OSError) as error:
@@ -54,6 +53,15 @@ async def connected(context: str | None = None, namespace: str | None = None) ->
     finally:
         await streams.close()
         await cluster.close()
+
+
+def is_configured() -> bool:
+    """Whether there is a kubeconfig, or this is a pod."""
+    return any(map(os.path.exists, _paths().split(os.pathsep))) or IN_CLUSTER.exists()
+
+
+def _paths() -> str:
+    return os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
 
 
 def _namespace_of(context: str | None) -> str:

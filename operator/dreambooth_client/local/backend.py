@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dreambooth_api.dreamboothscene import SCENE_KIND
 from dreambooth_api.failures import InvalidConfig
-from dreambooth_api.files import located, resolved
+from dreambooth_api.files import located, resolved, shortened
 from dreambooth_api.job import KIND, DreamBoothJob
 from dreambooth_api.scene import Scene
 from dreambooth_api.workload import API_VERSION
@@ -41,6 +41,13 @@ class LocalBackend:
     folder: Path
     cache: Path | None = None
     """Folder of class images that runs share. Default: that of the command `dreambooth run`."""
+
+    has_files_at_hand: ClassVar[bool] = True
+
+    @property
+    def place(self) -> str:
+        """See `Backend`."""
+        return f"this machine, in {shortened(self.folder)}"
 
     async def check(self, prepared: Prepared) -> None:
         """See `Backend`."""
