@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what a node of the test cluster needs, where that is possible; elsewhere tests of containers are skipped.
+# Installs what a node of the test cluster needs, and a browser, where that is possible; elsewhere their tests are skipped.
 set -euo pipefail
-packages=(containerd runc containernetworking-plugins buildah debootstrap iptables ipset conntrack ethtool socat prometheus)
+packages=(containerd runc containernetworking-plugins buildah debootstrap iptables ipset conntrack ethtool socat prometheus chromium)
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg --status "${packages[@]}" >/dev/null 2>&1; then
     apt-get update -qq
     # RUNLEVEL: the tests start what they need; no package starts a service.

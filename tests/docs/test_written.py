@@ -29,6 +29,7 @@ TYPED_BY = {
     "docs/models.md": {"dreambooth": "tests/cli/test_plan.py"},
     "docs/monitoring.md": {"helm": CLUSTER},
     "docs/scenes.md": {"dreambooth": LAPTOP, "kubectl": CLUSTER},
+    "docs/ui.md": {"dreambooth": "tests/ui/browser.py"},
     "docs/tenancy.md": {"kubectl": "tests/operator/test_deleted.py and test_runtimes.py"},
     "charts/dreambooth-operator/README.md": {"helm": CLUSTER},
     # The recipe of the embedded model takes an hour on a GPU; its tests run each program with small inputs.
