@@ -72,6 +72,8 @@ class Snapshot(JsonModel):
     """Optimizer steps done, those of earlier starts included. In a scene: those of the weights that it uses."""
     total_steps: int | None
     """Optimizer steps of the whole training; null while unknown."""
+    checkpoint_step: int | None = None
+    """Step of the newest checkpoint of the training; null without one."""
     percent: float
     """Share of the whole run that is done, 0 to 100, from the usual shares of the phases; it never falls."""
     loss: float | None

@@ -116,6 +116,8 @@ class TrainingProgress(TrainerProgress):
 
     total_steps: Count | None = None
     """Optimizer steps of the whole training."""
+    checkpoint_step: Count | None = None
+    """Step of the newest checkpoint: where the training would continue, and of which a scene can be generated."""
     loss: float | None = None
     """Loss on the photos, four significant digits."""
     prior_loss: float | None = None

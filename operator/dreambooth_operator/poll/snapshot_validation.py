@@ -63,6 +63,7 @@ def significant(snapshot: Snapshot) -> tuple[Any, ...]:
         snapshot.phase,
         snapshot.step,
         snapshot.total_steps,
+        snapshot.checkpoint_step,
         int(snapshot.percent),
         images.done,
         images.total,

@@ -37,6 +37,12 @@ def filled(folder: Path, *steps: int, keep: int = 3) -> Checkpoints:
     return checkpoints
 
 
+def test_the_step_of_a_complete_checkpoint_is_returned(tmp_path: Path) -> None:
+    checkpoints = opened(tmp_path)
+    checkpoints.begin(7, state(7))
+    assert checkpoints.complete() == 7 == newest_step(checkpoints)
+
+
 def newest_step(checkpoints: Checkpoints) -> int | None:
     newest = checkpoints.newest()
     return None if newest is None else newest.step

@@ -161,6 +161,7 @@ class Progress:
         self._identifier: str | None = None
         self._warnings: list[str] = []
         self._device: str | None = None
+        self._checkpoint_step: int | None = None
         self._percent = 0.0
         self._device_peak = 0
         self._started_at = self._updated_at = now()
@@ -210,6 +211,7 @@ class Progress:
         step: int | None = None,
         total_steps: int | None = None,
         class_images: int | None = None,
+        checkpoint_step: int | None = None,
     ) -> None:
         """Records facts when they become known. Without arguments, it only reports that the run is alive.
 
@@ -220,6 +222,7 @@ class Progress:
             step: for a scene, the step of its weights.
             total_steps: steps of the training.
             class_images: class images that the training needs.
+            checkpoint_step: step of the newest checkpoint.
         """
         with self._change():
             self._identifier = identifier or self._identifier
@@ -228,6 +231,7 @@ class Progress:
             self._phases["train"].done = step or self._phases["train"].done
             self._phases["train"].total = total_steps or self._phases["train"].total
             self._phases["prior"].total = class_images or self._phases["prior"].total
+            self._checkpoint_step = checkpoint_step or self._checkpoint_step
 
     def observe(self, observer: Observer) -> None:
         """Adds an observer for all future events."""
@@ -256,6 +260,7 @@ class Progress:
                 phases=[self._phases[name].progress(now) for name in self._shares],
                 step=train.done,
                 total_steps=train.total,
+                checkpoint_step=self._checkpoint_step,
                 percent=self._percent,
                 loss=self._figures.get("loss"),
                 prior_loss=self._figures.get("prior_loss"),

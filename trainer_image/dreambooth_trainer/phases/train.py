@@ -126,6 +126,7 @@ def _resume(checkpoints: Checkpoints, engine: "Engine", run: Run) -> int:
     if newest is None:
         return 0
     engine.load(newest.files)
+    run.progress.update(checkpoint_step=newest.step)
     return newest.step
 
 
@@ -137,7 +138,7 @@ def _save(run: Run, engine: "Engine", checkpoints: Checkpoints, step: int) -> No
     """
     stopping, due, writing = run.distributed.any(run.stop.requested, checkpoints.due, checkpoints.writing)
     if checkpoints.pending and (stopping or not writing):
-        checkpoints.complete()
+        run.progress.update(checkpoint_step=checkpoints.complete())
     if stopping or due:
         checkpoints.begin(step, engine.state())
     if stopping:

@@ -105,8 +105,8 @@ class Checkpoints:
         if not in_background:
             self._write.thread.join()
 
-    def complete(self) -> None:
-        """Waits until the checkpoint is written, completes it, and removes the oldest ones beyond `keep`.
+    def complete(self) -> int:
+        """Waits until the checkpoint is written, completes it, and removes the oldest ones beyond `keep`. Returns its step.
 
         The index is written when all files are on the disk, and then the folder is renamed. Only then is an older
         checkpoint removed, so that a complete one exists after a kill at any moment.
@@ -132,6 +132,7 @@ class Checkpoints:
             for superseded in [*stored[: max(0, newest - self._keep)], *stored[newest:]]:
                 shutil.rmtree(superseded)
         self._distributed.barrier()
+        return write.step
 
     def abandon(self) -> None:
         """Gives up the checkpoint that has begun, if any."""

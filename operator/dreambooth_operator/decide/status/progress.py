@@ -72,6 +72,7 @@ def _training(known: TrainingProgress, snapshot: Snapshot, spec: TrainConfig) ->
         **_common(known, snapshot),
         step=min(count(snapshot.step) or 0, spec.training.steps),
         total_steps=spec.training.steps,
+        checkpoint_step=count(snapshot.checkpoint_step) or known.checkpoint_step,
         loss=rounded(snapshot.loss),
         prior_loss=rounded(snapshot.prior_loss),
         steps_per_second=rounded(snapshot.steps_per_second, 2),

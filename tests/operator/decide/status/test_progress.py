@@ -38,6 +38,13 @@ def test_all_fields_of_a_report() -> None:
     )
 
 
+def test_a_checkpoint_is_remembered_by_the_next_start() -> None:
+    saved = after(checkpoint_step=100)
+    assert (after().checkpoint_step, saved.checkpoint_step) == (None, 100)
+    assert after(saved, phase="prepare", step=0).checkpoint_step == 100
+    assert after(saved, checkpoint_step=110).checkpoint_step == 110
+
+
 def test_totals_come_from_the_spec() -> None:
     told_otherwise = after(total_steps=9, class_images=Count(done=7, total=9))
     assert (told_otherwise.total_steps, told_otherwise.class_images) == (800, ClassImages(done=7, total=300))
