@@ -7,12 +7,13 @@ fields with defaults are always there.
 import json
 from collections.abc import Mapping, Sequence
 
+from dreambooth_api.cel_model import MODEL, needs_hub, source_rule
 from dreambooth_api.cel_parts import Rule, dependent_fields, has_default
 from dreambooth_api.cel_workload import IMMUTABLE, name_rule, with_workload_rules
 from dreambooth_api.job import NAME_LENGTH, DreamBoothJobSpec
 from dreambooth_api.prompts import ANY_SUBJECT
-from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, NewClaim
-from dreambooth_api.training import FOLDER_SCHEMES, SINGLE_FILE, Section
+from dreambooth_api.sections import NewClaim
+from dreambooth_api.training import Section
 
 FIXED = [
     name
@@ -20,16 +21,6 @@ FIXED = [
     if isinstance(field.annotation, type) and issubclass(field.annotation, Section) and name != "scheduling"
 ] + ["subject", "subjects"]
 """The sections of the spec that stay as they were applied."""
-
-_SOURCE = f"self.{{field}}.matches('^({MODEL_SOURCE})$')"
-_SOURCES = "{field} must be embedded://emoji, hf://organisation/name or pvc://claim/path: pods see no other path"
-
-
-def _needs_hub(field: str) -> Rule:
-    rule = f"!has(self.{field}) || self.source.startsWith('hf://')"
-    return Rule(
-        rule, f"{field} has no effect unless source is a repository of the hub. Remove it, or give an hf:// source"
-    )
 
 
 def _at_least(stage: str, lowest: int, *, auto: bool = True) -> str:
@@ -112,29 +103,10 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             "the field out",
         ),
     ],
-    "spec.model": [
-        Rule(_SOURCE.format(field="source"), _SOURCES.format(field="source")),
-        _needs_hub("revision"),
-        _needs_hub("tokenSecret"),
-        Rule(
-            "!has(self.config) || !("
-            + " || ".join(f"self.source.startsWith('{scheme}')" for scheme in FOLDER_SCHEMES)
-            + ")",
-            "config has no effect, because source is a folder with its own configuration. Remove it, or give a single-file "
-            "checkpoint as source",
-        ),
-        Rule(
-            f"!has(self.variant) || !self.source.endsWith('{SINGLE_FILE}')",
-            "variant has no effect, because source is a single file. Remove it, or give a folder as source",
-        ),
-        Rule(
-            f"!has(self.config) || self.config.matches('^({MODEL_CONFIG})$')",
-            "config must be a hub repository (organisation/name) or pvc://claim/path: pods see no other path",
-        ),
-    ],
+    "spec.model": [*MODEL, needs_hub("tokenSecret")],
     "spec.samples": dependent_fields("samples"),
     "spec.evaluation": [
-        Rule(_SOURCE.format(field="encoder"), _SOURCES.format(field="encoder")),
+        source_rule("encoder"),
         *dependent_fields("evaluation"),
     ],
     "spec.subject": _SUBJECT,

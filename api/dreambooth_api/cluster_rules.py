@@ -18,7 +18,8 @@ from dreambooth_api.job import KIND, DreamBoothJob, DreamBoothJobSpec, Metadata
 from dreambooth_api.quantities import amount
 from dreambooth_api.scene import scene_contradictions
 from dreambooth_api.scheduling_rules import gpu_resource_problems, toleration_problems, topology_problems
-from dreambooth_api.sections import MODEL_CONFIG, MODEL_SOURCE, NewClaim, Resources
+from dreambooth_api.sections import ADAPTER_SOURCE, MODEL_CONFIG, MODEL_SOURCE, NewClaim, Resources
+from dreambooth_api.training import Model
 from dreambooth_api.validation import check_contradictions, check_fields
 from dreambooth_api.workload import API_VERSION
 
@@ -42,7 +43,10 @@ def validate(item: Mapping[str, Any]) -> tuple[Workload | None, list[Problem]]:
         scene, problems = check_fields(given, DreamBoothScene, "")
         problems += scene_contradictions(spec, problems)
         if scene is not None:
-            problems += check_workload_sections(scene)
+            problems += [
+                *check_workload_sections(scene),
+                *(problem for rule in _SCENE_RULES for problem in rule(scene)),
+            ]
         return (None if problems else scene), problems
     job, problems = check_fields(given, DreamBoothJob, "")
     problems += check_contradictions(spec, problems)
@@ -118,7 +122,7 @@ def _existing(spec: dict[str, Any], place: tuple[int | str, ...]) -> tuple[int |
 _UNREADABLE_JOB: Mapping[str, Any] = {
     "model": {"source": "unreadable"},
 }
-_UNREADABLE_SCENE: Mapping[str, Any] = {"jobName": "unreadable", "prompts": ["unreadable"]}
+_UNREADABLE_SCENE: Mapping[str, Any] = {"prompts": ["unreadable"]}
 """Fields without which there is no spec."""
 
 
@@ -133,15 +137,46 @@ def _pods_can_read_the_pictures(job: DreamBoothJob) -> Iterator[Problem]:
 
 
 def _pods_can_read_the_models(job: DreamBoothJob) -> Iterator[Problem]:
-    sources = {"model.source": job.spec.model.source, "evaluation.encoder": job.spec.evaluation.encoder}
-    for field, source in sources.items():
-        if not re.fullmatch(MODEL_SOURCE, source):
-            remedy = "Write embedded://emoji, hf://organisation/name or pvc://claim/path"
-            yield Problem(f"spec.{field}", source, "is a local path, which pods can't read", remedy)
-    config = job.spec.model.config
+    yield from _no_local_model("model.source", job.spec.model.source)
+    yield from _no_local_model("evaluation.encoder", job.spec.evaluation.encoder)
+    yield from _no_local_configuration(job.spec.model)
+
+
+def _pods_can_read_the_model_of_a_scene(scene: DreamBoothScene) -> Iterator[Problem]:
+    if model := scene.spec.model:
+        yield from _no_local_model("model.source", model.source)
+        for field, adapter in model.adapter_sources.items():
+            if not re.fullmatch(ADAPTER_SOURCE, adapter):
+                remedy = "Write hf://organisation/name or pvc://claim/path"
+                yield Problem(f"spec.{field}", adapter, "is a local path, which pods can't read", remedy)
+        yield from _no_local_configuration(model)
+
+
+def _no_local_model(field: str, source: str) -> Iterator[Problem]:
+    if not re.fullmatch(MODEL_SOURCE, source):
+        remedy = "Write embedded://emoji, hf://organisation/name or pvc://claim/path"
+        yield Problem(f"spec.{field}", source, "is a local path, which pods can't read", remedy)
+
+
+def _no_local_configuration(model: Model) -> Iterator[Problem]:
+    config = model.config
     if config is not None and not re.fullmatch(MODEL_CONFIG, config):
         remedy = "Write organisation/name or pvc://claim/path"
         yield Problem("spec.model.config", config, "is a local path, which pods can't read", remedy)
+
+
+def _one_model(scene: DreamBoothScene) -> Iterator[Problem]:
+    name, model = scene.spec.job_name, scene.spec.model
+    if name is None and model is None:
+        yield Problem("spec.jobName", None, "is missing", "Give jobName, the name of a DreamBoothJob, or model")
+    if name is not None and model is not None:
+        yield Problem("spec.model", model.source, "is given in addition to jobName", "Remove one of them")
+
+
+def _claim_for_the_pictures(scene: DreamBoothScene) -> Iterator[Problem]:
+    if scene.spec.model and not scene.spec.volumes.output.claim_name:
+        message = "is missing, and there is no DreamBoothJob whose claim could hold the pictures"
+        yield Problem("spec.volumes.output.claimName", None, message, "Give the name of a claim")
 
 
 def _shared_memory(workload: Workload) -> Iterator[Problem]:
@@ -212,6 +247,11 @@ _WORKLOAD_RULES: list[Callable[[Workload], Iterator[Problem]]] = [
     _no_gpus,
     _tolerations,
     _topology,
+]
+_SCENE_RULES: list[Callable[[DreamBoothScene], Iterator[Problem]]] = [
+    _one_model,
+    _pods_can_read_the_model_of_a_scene,
+    _claim_for_the_pictures,
 ]
 _VOLUME_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
     _several_nodes_share_a_volume,

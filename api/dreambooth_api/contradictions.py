@@ -22,6 +22,11 @@ def find_contradictions(fields: Fields) -> list[Problem]:
     return found
 
 
+def model_contradictions(fields: Fields) -> list[Problem]:
+    """All problems of the section `model`, of any kind."""
+    return [problem for rule in MODEL_RULES for problem in _apply(rule, fields)]
+
+
 def _apply(rule: "Rule", fields: Fields) -> list[Problem]:
     try:
         return list(rule(fields))
@@ -302,13 +307,13 @@ def _dora_for_comfyui(fields: Fields) -> Iterator[Problem]:
 
 Rule = Callable[[Fields], Iterator[Problem]]
 
+MODEL_RULES: list[Rule] = [_source_of("model.source"), _needs_hub("revision"), _configuration, _variant]
+"""Rules of the section `model`, of any kind."""
+
 RULES: list[Rule] = [
-    _source_of("model.source"),
+    *MODEL_RULES,
     _source_of("evaluation.encoder"),
-    _needs_hub("revision"),
     _needs_hub("tokenSecret"),
-    _configuration,
-    _variant,
     _subject_or_subjects,
     _names_of_subjects,
     _identifiers_differ,

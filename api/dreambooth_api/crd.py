@@ -120,6 +120,7 @@ RESOURCES = (
             ("Total", "integer", ".status.progress.pictures.total", 0, "Pictures that the spec asks for"),
             _ETA,
             ("Age", "date", ".metadata.creationTimestamp", 0, "Time since the scene was applied"),
+            ("Model", "string", ".spec.model.source", 1, "The model that generates, without a DreamBoothJob"),
             *_WIDE,
         ),
         status={"observedGeneration": NOT_OBSERVED},

@@ -1,4 +1,5 @@
-"""`DreamBoothScene`: pictures of the subject in new scenes, by the model of a DreamBoothJob. The operator reads it.
+"""`DreamBoothScene`: pictures of the subject in new scenes, by the model of a DreamBoothJob or any other. The operator reads
+it.
 
 Importable without torch.
 """
@@ -44,10 +45,10 @@ class SceneOutput(Section):
     """The volume of the pictures."""
 
     claim_name: ObjectName | None = None
-    """An existing claim of the same namespace. Default: that of the DreamBoothJob."""
+    """An existing claim of the same namespace. Default: that of the DreamBoothJob; with `model`, it must be given."""
     path: FolderPath | None = None
     """Folder of the pictures inside the volume. Default: `scenes/` and the name of the DreamBoothScene, in the folder of the
-    run on its claim, else in the root of the volume."""
+    DreamBoothJob's run on its claim, else in the root of the volume."""
 
 
 class SceneVolumes(Section):
@@ -56,15 +57,17 @@ class SceneVolumes(Section):
     output: SceneOutput = SceneOutput()
     """The pictures, with their seeds and a contact sheet."""
     cache: CacheVolume | None = None
-    """Downloaded models. Default: that of the DreamBoothJob, else the runtime's, else a folder of the run's volume."""
+    """Downloaded models. Default: that of the DreamBoothJob, else the runtime's, else a folder of the volume of the run or,
+    with `model`, of the pictures."""
 
 
 class DreamBoothSceneSpec(WorkloadSpec, Scene):
     """What to generate, how and where."""
 
-    job_name: JobName
-    """The DreamBoothJob of the same namespace whose model generates. The pod starts when it is complete, or has failed after
-    its first checkpoint."""
+    job_name: JobName | None = None
+    """The DreamBoothJob of the same namespace whose model generates, unless `model` is given. The pod starts when it is
+    complete, or has failed after its first checkpoint; with `step`, also while it trains, if several nodes can mount its
+    claims."""
     resources: SceneResources = SceneResources()
     volumes: SceneVolumes = SceneVolumes()
 

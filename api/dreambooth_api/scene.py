@@ -1,4 +1,5 @@
-"""The settings of a scene: pictures of the subject that a run's model generates, at any time during or after its training.
+"""The settings of a scene: pictures of the subject that a run's model generates, at any time during or after its training,
+or that any other model generates.
 
 Read by the trainer (as JSON), by the command line, and by the operator as a part of a `DreamBoothScene`. Importable
 without torch.
@@ -13,6 +14,7 @@ from pydantic import Field
 from dreambooth_api.contradictions import stray_placeholders
 from dreambooth_api.failures import Problem
 from dreambooth_api.prompts import ANY_SUBJECT, placeholders
+from dreambooth_api.scene_model import SceneModel, is_of_no_run, scene_model_contradictions, unknown_words
 from dreambooth_api.training import SUBJECT_NAME, DenoisingSteps, GuidanceScale, Sampler, Scheduler, Section
 from dreambooth_api.validation import check_fields
 
@@ -50,10 +52,12 @@ class PictureSize(Section):
 class Scene(Section):
     """What to generate."""
 
+    model: SceneModel | None = None
+    """The model that generates, if it is not that of a run."""
     prompts: Annotated[list[ScenePrompt], Field(min_length=1, max_length=50)]
-    """Prompts of the pictures. `{identifier}` and `{class}` stand for those of the run, here and in `negativePrompt`. If the
-    run has several subjects, write their names instead: `{name}` stands for the identifier and the class of the subject of
-    that name."""
+    """Prompts of the pictures. `{identifier}` and `{class}` stand for those of the run or of `model`, here and in
+    `negativePrompt`. If the run has several subjects, write their names instead: `{name}` stands for the identifier and the
+    class of the subject of that name."""
     negative_prompt: Annotated[str, Field(max_length=LONGEST_PROMPT)] = ""
     """What guidance moves the pictures away from; it needs a guidance scale above 1."""
     per_prompt: Annotated[int, Field(ge=1, le=10_000)] = 4
@@ -63,7 +67,7 @@ class Scene(Section):
     sampler: SceneSampler = SceneSampler()
     """How the pictures are generated."""
     size: PictureSize | None = None
-    """Size of the pictures. Default: squares at the training resolution."""
+    """Size of the pictures. Default: squares at the training resolution, or at the resolution of the model."""
     adapter_scale: Annotated[float, Field(ge=0, le=10)] | None = None
     """For a run of method `lora`, scale of the change that was learned: at 0 the pictures are those of the base model.
     Default: 1."""
@@ -108,10 +112,20 @@ def _contradictions(data: Mapping[str, Any], invalid: set[str]) -> Iterator[Prob
         if isinstance(text, str) and field not in invalid:
             # Whether the run has a subject of that name is checked when the run is known.
             names = (name for name in placeholders(text) if re.fullmatch(SUBJECT_NAME, name))
-            yield from stray_placeholders(field, text, [*ANY_SUBJECT, *names])
+            model = data.get("model")
+            if isinstance(model, Mapping) and is_of_no_run(model):
+                yield from unknown_words(field, text, [name for name in ANY_SUBJECT if model.get(name) is not None])
+            else:
+                yield from stray_placeholders(field, text, [*ANY_SUBJECT, *names])
+    yield from scene_model_contradictions(data, invalid)
     sampler = data.get("sampler")
     if negative and isinstance(sampler, Mapping) and sampler.get("guidanceScale") == 1:
         yield negative_prompt_without_guidance(negative)
+
+
+def texts_of(scene: Scene) -> dict[str, str]:
+    """The prompts and the negative prompt, by their fields."""
+    return _texts(scene.prompts, scene.negative_prompt)
 
 
 def _texts(prompts: Sequence[Any], negative: Any) -> dict[str, Any]:
@@ -125,9 +139,10 @@ def unknown_subjects(scene: Scene, names: Sequence[str]) -> list[Problem]:
         scene: the scene.
         names: the names of the subjects; none if the run has only one.
     """
-    texts = _texts(scene.prompts, scene.negative_prompt)
     return [
-        problem for field, text in texts.items() for problem in stray_placeholders(field, text, names or ANY_SUBJECT)
+        problem
+        for field, text in texts_of(scene).items()
+        for problem in stray_placeholders(field, text, names or ANY_SUBJECT)
     ]
 
 

@@ -48,6 +48,9 @@ _ON_CLAIM = f"pvc://{SUBDOMAIN}(/.*)?"
 MODEL_SOURCE = f"embedded://[a-z0-9-]+|hf://{_REPOSITORY}|{_ON_CLAIM}"
 """Where pods find models: pattern of the whole text."""
 
+ADAPTER_SOURCE = f"hf://{_REPOSITORY}|{_ON_CLAIM}"
+"""Where pods find low-rank adapters, likewise."""
+
 MODEL_CONFIG = f"{_REPOSITORY}|{_ON_CLAIM}"
 """Where pods find the configuration of a single-file checkpoint, likewise."""
 

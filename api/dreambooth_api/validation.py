@@ -50,6 +50,8 @@ PATTERNS: Mapping[str, str] = {
     r"^[A-Za-z_][A-Za-z0-9_]*$": "letters, digits and _, but no digit first, such as HTTPS_PROXY",
     f"^{SUBDOMAIN}/{NAME}$": "a name with its domain, such as nvidia.com/gpu",
     r"^(auto|[^\s{}]{1,40})$": "auto, or a word of up to 40 characters without spaces and braces",
+    r"^[^/\x00][^\x00]*[.]safetensors$": "the path of a .safetensors file, without a slash at its beginning",
+    r"^[^\s{}]{1,40}$": "a word of up to 40 characters without spaces and braces",
     r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$": "letters, digits, -, _ and ., but not two dots at the beginning",
 }
 """What each regular expression of a field requires, in words."""

@@ -7,6 +7,8 @@ import pytest
 from dreambooth_api.scene import SceneSampler, check_scene
 from dreambooth_api.training import Sampler
 
+WORDS = {"identifier": "sks", "class": "dog"}
+
 
 def complaints(**changes: Any) -> list[str]:
     scene, problems = check_scene({"prompts": ["a {identifier} {class}"], **changes})
@@ -73,6 +75,66 @@ def test_a_mistake_names_field_value_and_remedy(changes: dict[str, Any], said: s
     assert said in complaint
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"source": "hf://studio", **WORDS}, "spec.model.source: 'hf://studio' is no repository of the hub."),
+        ({"source": "embedded://dog", **WORDS}, "spec.model.source: 'embedded://dog' is unknown:"),
+        ({"source": "model", "revision": "v1"}, "spec.model.revision: 'v1' has no effect"),
+        ({"source": "model", "tokenSecret": {"name": "hub"}}, "spec.model.tokenSecret: {'name': 'hub'} has no effect"),
+        ({"source": "model", "steps": 9}, "spec.model.steps: 9 is an unknown field."),
+        ({"source": "model", "identifier": "two words"}, "Give a word of up to 40 characters"),
+        ({"source": "model", "adapters": [{}]}, "spec.model.adapters[0].source: None is missing."),
+        (
+            {"source": "model", "adapters": [{"source": "lora", "scale": 11}]},
+            "spec.model.adapters[0].scale: 11 should be less than or equal to 10.",
+        ),
+        (
+            {"source": "model", "adapters": [{"source": "lora", "file": "lora.bin"}]},
+            "Give the path of a .safetensors file",
+        ),
+        (
+            {"source": "model", "adapters": [{"source": "embedded://emoji"}]},
+            "spec.model.adapters[0].source: 'embedded://emoji' is no source of adapters. Write hf://organisation/name",
+        ),
+        (
+            {"source": "model", "adapters": [{"source": "lora", "revision": "v1"}]},
+            "spec.model.adapters[0].revision: 'v1' has no effect, because its source is no repository of the hub.",
+        ),
+        (
+            {"source": "embedded://emoji", "class": "dog"},
+            "spec.prompts[0]: 'a {identifier} {class}' has {identifier}, but the model is in no folder of a run that says what "
+            "it stands for. Set model.identifier, or write the word.",
+        ),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_the_model_names_field_value_and_remedy(model: dict[str, Any], said: str) -> None:
+    (complaint,) = complaints(model=model)
+    assert said in complaint
+
+
+def test_models_whose_words_are_given_or_may_be_those_of_a_run() -> None:
+    adapter = {"source": "pvc://runs/dog/model/lora", "scale": 0.5}
+    hub = {"source": "hf://studio/model", "tokenSecret": {"name": "hub"}, "revision": "v1"}
+    for model in (
+        {**hub, **WORDS},
+        {"source": "pvc://runs/dog/model/diffusers"},
+        {**hub, "adapters": [adapter]},
+        {"source": "pvc://models/base", "tokenSecret": {"name": "hub"}, "adapters": [{"source": "hf://studio/style"}]},
+    ):
+        assert complaints(model=model) == []
+    assert complaints(model=hub, prompts=["a dog"]) == []
+
+
+@pytest.mark.parametrize("field", ["step", "adapterScale"])
+def test_fields_of_a_run_have_no_effect_with_a_model(field: str) -> None:
+    (complaint,) = complaints(**{"model": {"source": "model"}, field: 1})
+    assert complaint.startswith(
+        f"spec.{field}: 1 has no effect, because the scene names a model, not a run. Remove it, or "
+    )
+
+
 def test_all_mistakes_are_reported_at_once() -> None:
     said = complaints(prompts=["a {Klass}", ""], seed=-1, negativePrompt="{")
     assert [one.partition(":")[0] for one in said] == [
@@ -81,7 +143,11 @@ def test_all_mistakes_are_reported_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [None, [], "prompts", {}, {"prompts": "a dog"}, {"prompts": [1, None]}, {"sampler": 1}]
+    "data",
+    [
+        *(None, [], "prompts", {}, {"prompts": "a dog"}, {"prompts": [1, None]}, {"sampler": 1}),
+        *({"model": model} for model in (1, {}, {"source": 1}, {"source": "a", "adapters": [1, {"source": 2}]})),
+    ],
 )
 def test_anything_is_read_without_an_exception(data: Any) -> None:
     scene, problems = check_scene(data)

@@ -187,8 +187,10 @@ def test_list_and_describe(type_: Type, namespace: Namespace) -> None:
         "Phase": "Running",
         "Runtime": "small",
         "GPU time": "2h",
+        "Model": "embedded://emoji",
         "Progress": "train  40 %  20/400 steps  loss 0.01235  2m left",
     } == {name: text.strip() for name, text in described.items()}
+    assert re.search(r"^Job: +rex$", type_("describe", "scene/beach").stdout, re.MULTILINE)
     assert yaml.safe_load(type_("describe", "scene/beach", "-o", "yaml").stdout)["spec"]["jobName"] == "rex"
 
 

@@ -112,6 +112,8 @@ def test_a_valid_scene() -> None:
     [
         ("beach}", "a-scene-with-a-name-that-is-longer-than-its-pods-allow}", "metadata.name"),
         ("  jobName: rex\n", "", "spec.jobName"),
+        ("  jobName: rex\n", "  model: {source: pvc://runs/rex}\n", "spec.volumes.output.claimName"),
+        ("  jobName: rex\n", "  model: {source: hf://a/b}\n", "Set model.identifier, or write the word"),
         ("{class}", "{Subject}", "spec.prompts[0]"),
         ("  jobName", "  prompt: a\n  jobName", "spec.prompt: 'a'"),
         ("  jobName", "  resources: {nodes: 2}\n  jobName", "spec.resources.nodes"),

@@ -50,6 +50,32 @@ def test_a_scene_waits_for_its_job_and_generates_its_pictures(tenant: Tenant, tm
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
+def test_a_model_generates_after_its_job_was_deleted(tenant: Tenant, tmp_path: Path) -> None:
+    tenant.apply(small(training={"method": "lora"}))
+    tenant.until_phase("Complete")
+    tenant.kubectl("delete", "dbj", "dog")
+    model = {"source": "embedded://emoji", "adapters": [{"source": "pvc://dog/dog/model/lora"}]}
+    spec = {name: value for name, value in SCENE.items() if name != "jobName"}
+    tenant.apply(
+        {**spec, "model": model, "volumes": {"output": {"claimName": "dog"}}}, name="later", kind="DreamBoothScene"
+    )
+    result = until_complete(tenant, "later")["result"]
+    assert (result["claimName"], result["path"], result["pictures"]) == ("dog", "scenes/later", 6)
+    folder = tenant.copied_out(result["claimName"], result["path"], tmp_path)
+    record = json.loads((folder / result["record"]).read_text())
+    assert {one["prompt"] for one in record["pictures"]} == {"a sks dog on the beach", "a sks dog at night"}
+
+
+def test_a_scene_of_a_step_is_generated_while_the_job_trains(tenant: Tenant) -> None:
+    endless = {"method": "lora", "steps": 100_000}
+    tenant.apply(small(training=endless, checkpoints={"intervalSeconds": 10, "keep": 100}))
+    status = tenant.until(lambda status: status.get("progress", {}).get("checkpointStep"))
+    step = status["progress"]["checkpointStep"]
+    tenant.apply({**SCENE, "step": step}, name="preview", kind="DreamBoothScene")
+    assert until_complete(tenant, "preview")["result"]["step"] == step
+    assert tenant.status()["phase"] == "Running"
+
+
 def test_a_pod_that_is_deleted_is_replaced_and_generates_no_picture_twice(tenant: Tenant) -> None:
     tenant.apply(small())
     tenant.until_phase("Complete")

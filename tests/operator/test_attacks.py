@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from dreambooth_api.workload import API_VERSION
 from dreambooth_operator.decide.reconcile import reconcile, references
 from dreambooth_operator.kube.client import Cluster
 from dreambooth_operator.objects.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_QUEUE
@@ -48,7 +49,7 @@ EDIT = {
     "rules": [
         {
             "apiGroups": ["dreambooth.io"],
-            "resources": ["dreamboothjobs"],
+            "resources": ["dreamboothjobs", "dreamboothscenes"],
             "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         }
     ],
@@ -100,7 +101,9 @@ def _may_work(tenant: Tenant) -> bool:
 @pytest.fixture
 def clean(tenant: Tenant) -> Iterator[None]:
     yield
-    tenant.kubectl("delete", "dreamboothjobs,jobs,pods,services,pvc", "--all", "--grace-period=0", "--force")
+    tenant.kubectl(
+        "delete", "dreamboothjobs,dreamboothscenes,jobs,pods,services,pvc", "--all", "--grace-period=0", "--force"
+    )
     tenant.kubectl("delete", "configmap", "dog-config", "--ignore-not-found")
 
 
@@ -314,6 +317,35 @@ def test_paths_stay_inside_their_volumes(tenant: Tenant, kubeconfig: Path, path:
     # Kubernetes accepts it under the `restricted` Pod Security Standard.
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}
     tenant.kubectl("create", "--dry-run=server", "--filename", "-", item=pod)
+
+
+@pytest.mark.parametrize("path", ["a/../../../etc", "../../run/secrets", "$(HF_TOKEN)/x", "-rf"])
+@pytest.mark.usefixtures("clean")
+def test_models_of_a_scene_stay_inside_their_volumes(tenant: Tenant, kubeconfig: Path, path: str) -> None:
+    claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    tenant.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "shelf"}, "spec": claim})
+    source = f"pvc://shelf/{path}"
+    spec = {
+        "model": {"source": source, "config": source, "adapters": [{"source": source, "file": "a.safetensors"}]},
+        "prompts": ["a dog"],
+        "volumes": {"output": {"claimName": "shelf", "path": path}},
+        "resources": {"gpusPerNode": 0},
+    }
+    metadata = {"name": "beach", "namespace": tenant.namespace}
+    scene = {"apiVersion": API_VERSION, "kind": "DreamBoothScene", "metadata": metadata, "spec": spec}
+    plan = decision(kubeconfig, tenant.create(scene))
+    (given,) = (item for item in plan.apply if item["kind"] == "ConfigMap")
+    model = json.loads(given["data"]["scene.json"])["model"]
+    for found in (model["source"], model["config"], model["adapters"][0]["source"]):
+        assert found.startswith("/input/claims/shelf/")
+        assert ".." not in found.split("/")
+    pod = plan.create[-1]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    written = {one["mountPath"] for one in container["volumeMounts"] if not one.get("readOnly")}
+    assert written == {"/output", "/tmp", "/dev/shm"}
+    assert not any("$(" in word.replace("$$", "") for word in container["command"])
+    item = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": pod}
+    tenant.kubectl("create", "--dry-run=server", "--filename", "-", item=item)
 
 
 BEYOND: list[tuple[str, Any, str]] = [

@@ -18,6 +18,12 @@ from tests.conftest import Cluster as Kubectl
 from tests.operator.clusters import applied_job, with_cluster
 
 SPEC: dict[str, Any] = {"jobName": "rex", "prompts": ["a {identifier} {class}"], "resources": {"gpusPerNode": 0}}
+MODEL: dict[str, Any] = {
+    "jobName": None,
+    "model": {"source": "pvc://runs/dog/model/diffusers"},
+    "volumes": {"output": {"claimName": "pictures"}},
+}
+"""What a scene has that names a model."""
 GIVEN: dict[str, Any] = {"size": {"width": 512, "height": 512}, "adapterScale": 0.5, "step": 100, "image": "a:1"}
 
 
@@ -33,7 +39,24 @@ def scene(namespace: str, name: str = "beach", **spec: Any) -> dict[str, Any]:
         ({"prompts": [""]}, "at least 1 chars"),
         ({"prompts": ["a"] * 51}, "at most 50 items"),
         ({"jobName": "Rex"}, "should match"),
-        ({"jobName": None}, "Required value"),
+        ({"jobName": None}, "either jobName"),
+        ({"model": MODEL["model"], "volumes": MODEL["volumes"]}, "either jobName"),
+        ({**MODEL, "volumes": {}}, "volumes.output.claimName must name a claim for the pictures"),
+        ({**MODEL, "step": 9}, "step has no effect"),
+        ({**MODEL, "adapterScale": 0.5}, "adapterScale has no effect"),
+        ({**MODEL, "model": {}}, "Required value"),
+        ({**MODEL, "model": {"source": "/models/dog"}}, "source must be"),
+        ({**MODEL, "model": {"source": "embedded://emoji", "identifier": "a b", "class": "b"}}, "should match"),
+        ({**MODEL, "model": {**MODEL["model"], "revision": "v1"}}, "revision has no effect"),
+        ({**MODEL, "model": {**MODEL["model"], "tokenSecret": {"name": "hub"}}}, "tokenSecret has no effect"),
+        ({**MODEL, "model": {**MODEL["model"], "config": "a/../b"}}, "config must be"),
+        ({**MODEL, "model": {**MODEL["model"], "adapters": [{"source": "embedded://emoji"}]}}, "source must be hf://"),
+        ({**MODEL, "model": {**MODEL["model"], "adapters": [{"source": "lora"}]}}, "source must be hf://"),
+        (
+            {**MODEL, "model": {**MODEL["model"], "adapters": [{"source": "pvc://a", "scale": -1}]}},
+            "greater than or equal",
+        ),
+        ({**MODEL, "model": {**MODEL["model"], "adapters": [{"source": "pvc://a"}] * 9}}, "at most 8 items"),
         ({"perPrompt": 0}, "greater than or equal to 1"),
         ({"size": {"width": 500, "height": 512}}, "multiple of 8"),
         ({"size": {"width": 512}}, "Required value"),
@@ -73,6 +96,32 @@ def test_defaults_are_set_and_the_objects_that_follow_are_accepted(namespace: st
             await cluster.check(item)
 
     with_cluster(test)
+
+
+def test_a_scene_by_a_model_is_accepted_and_so_are_the_objects_that_follow(namespace: str) -> None:
+    adapters = [{"source": "hf://studio/style", "file": "styles/a.safetensors", "scale": 0.5}]
+    model = {**MODEL["model"], "tokenSecret": {"name": "hub"}, "adapters": adapters}
+
+    async def test(cluster: Cluster) -> None:
+        created = await cluster.create(scene(namespace, **{**MODEL, "model": model}))
+        assert created["spec"]["model"]["adapters"] == adapters
+        workload, problems = validate(created)
+        assert workload is not None and problems == []
+        program, runtime = program_of(workload, None), Runtime(None, DreamBoothRuntimeSpec())
+        assert program is not None
+        for item in plan_start(created, workload, program, 0, {}, runtime, Settings(trainer_image="trainer")).create:
+            await cluster.check(item)
+
+    with_cluster(test)
+
+
+def test_a_model_can_not_be_changed(namespace: str, cluster: Kubectl) -> None:
+    item = scene(namespace, **MODEL)
+    cluster.kubectl("create", "--filename", "-", stdin=json.dumps(item))
+    options = f"{SCENE_PLURAL}/beach", f"--namespace={namespace}", "--type=merge"
+    for change in ({"model": {"source": "embedded://emoji"}}, {"model": None, "jobName": "rex"}):
+        with pytest.raises(AssertionError, match="model can't be changed"):
+            cluster.kubectl("patch", *options, f"--patch={json.dumps({'spec': change})}")
 
 
 @pytest.mark.parametrize(

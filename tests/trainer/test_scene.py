@@ -4,21 +4,20 @@ import json
 import shutil
 import signal
 import urllib.request
-from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from torch import Tensor
 
-from benchmarks.warm_start import warm_start
 from dreambooth_api.failures import Interrupted, InvalidConfig, ModelUnavailable, StorageUnavailable
 from dreambooth_api.progress import Snapshot
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.run import RunFolder
-from dreambooth_trainer.trained import read_run
+from dreambooth_trainer.trained import Weights, read_run
+from dreambooth_trainer.training.module import DreamBoothModule
 from tests.ports import free_port
+from tests.trainer.scene_process import SceneProcess, content, difference
 from tests.trainer.tiny_training import Job, finish, interrupted, job_of, signal_when, wait
 
 pytestmark = pytest.mark.slow
@@ -27,56 +26,6 @@ MANY = {"prompts": ["a {identifier} {class}", "a {class} at night"], "perPrompt"
 """A scene of five batches, which can be stopped in its middle."""
 
 LORA = {"method": "lora", "trainTextEncoder": False, "learningRate": 0.05}
-
-
-@dataclass(frozen=True)
-class SceneProcess:
-    """A scene that is started as pods start it."""
-
-    run: RunFolder
-    folder: Path
-    spec: Any
-
-    @property
-    def output(self) -> Path:
-        return self.folder / "output"
-
-    @property
-    def log(self) -> Path:
-        """The output of all starts."""
-        return self.folder / "log"
-
-    @property
-    def termination(self) -> dict[str, Any]:
-        """The content of the termination log."""
-        return dict(json.loads((self.folder / "termination.json").read_text()))
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """The content of `scene.json`."""
-        return dict(json.loads((self.output / "scene.json").read_text()))
-
-    @property
-    def pictures(self) -> list[Path]:
-        """The pictures, without the contact sheet."""
-        return sorted(path for path in self.output.glob("*.png") if path.stem != "scene")
-
-    def arguments(self, *more: str) -> list[str]:
-        """Arguments of the program."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "spec.json").write_text(json.dumps(self.spec))
-        return [
-            *("--config", str(self.folder / "spec.json"), "--run", str(self.run.root), "--output", str(self.output)),
-            *("--termination-log", str(self.folder / "termination.json"), *more),
-        ]
-
-    def start(self, *more: str) -> BaseProcess:
-        """Starts it with imported libraries."""
-        return warm_start(self.arguments(*more), self.log, module="dreambooth_trainer.scene")
-
-    def finish(self) -> int:
-        """Runs it to its end and returns the exit code."""
-        return wait(self.start())
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +42,6 @@ def undisturbed(finished: Job, tmp_path_factory: pytest.TempPathFactory) -> Scen
     scene = SceneProcess(finished.output, tmp_path_factory.mktemp("undisturbed"), MANY)
     assert scene.finish() == 0, scene.log.read_text()
     return scene
-
-
-def content(scene: SceneProcess) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in scene.output.iterdir()}
-
-
-def difference(one: Path, other: Path) -> int:
-    """The largest difference of two pictures in any channel."""
-    a, b = Image.open(one), Image.open(other)
-    return max(abs(x - y) for x, y in zip(a.tobytes(), b.tobytes(), strict=True))
 
 
 def test_a_scene_leaves_pictures_a_record_and_a_contact_sheet(undisturbed: SceneProcess) -> None:
@@ -237,6 +176,16 @@ def test_the_newest_checkpoint_generates_what_the_exported_model_does(
         assert difference(plain.pictures[0], scene.pictures[0]) > 2
 
 
+class RemovedAfterwards(Weights):
+    """Weights whose checkpoint the training removes when they have been read."""
+
+    def read(self, module: DreamBoothModule) -> dict[str, Tensor]:
+        """Reads them."""
+        tensors = super().read(module)
+        shutil.rmtree(self.files[0].parents[1])
+        return tensors
+
+
 def test_a_run_that_failed_half_way(tiny_training: Path, tmp_path: Path) -> None:
     job = interrupted(job_of(tiny_training, "half-way", training={"steps": 100}))
     spec = {"prompts": ["a {identifier} {class}"], "perPrompt": 1}
@@ -251,23 +200,31 @@ def test_a_run_that_failed_half_way(tiny_training: Path, tmp_path: Path) -> None
     assert never.finish() == InvalidConfig.exit_code
     assert "spec.step: 99 is no step whose weights the run in " in never.termination["message"]
     run = read_run(job.output)
-    weights = run.weights(None)
-    shutil.rmtree(job.output.checkpoints)
-    with pytest.raises(
-        ModelUnavailable, match=f"has removed its checkpoint after step {step}, since it has newer ones"
-    ):
-        run.load(weights, Distributed(), None)
+    found = run.weights(None)
+    for weights in (RemovedAfterwards(found.step, found.files), found):
+        with pytest.raises(
+            ModelUnavailable, match=f"has removed its checkpoint after step {step}, since it has newer ones"
+        ):
+            run.load(weights, Distributed(), None)
     none = SceneProcess(job.output, tmp_path / "none", spec)
     assert none.finish() == InvalidConfig.exit_code
     assert "has no trained weights yet" in none.termination["message"]
 
 
 def test_a_run_that_still_trains(tiny_training: Path, tmp_path: Path) -> None:
-    job = job_of(tiny_training, "still-training", training={"steps": 100})
-    process = job.start()
-    signal_when(process, signal.SIGSTOP, lambda: any(job.output.checkpoints.glob("step-*/checkpoint.json")))
-    scene = SceneProcess(job.output, tmp_path, {"prompts": ["a {identifier} {class}"], "perPrompt": 1})
+    job, progress = job_of(tiny_training, "still-training", training={"steps": 100}), tmp_path / "progress.json"
+    process = job.start("--progress-log", str(progress))
+
+    def saved() -> int | None:
+        return Snapshot.model_validate_json(progress.read_bytes()).checkpoint_step if progress.exists() else None
+
+    signal_when(process, signal.SIGSTOP, lambda: saved() is not None)
+    kept = [int(path.name.removeprefix("step-")) for path in job.output.checkpoints.glob("step-*")]
+    assert kept and saved() is not None and (saved() or 0) <= max(kept)
+    spec = {"prompts": ["a {identifier} {class}"], "perPrompt": 1, "step": max(kept)}
+    scene = SceneProcess(job.output, tmp_path / "scene", spec)
     assert scene.finish() == 0, scene.log.read_text()
+    assert scene.record["step"] == max(kept)
     assert process.is_alive() and job.output.lock.exists()
     process.kill()
     process.join()

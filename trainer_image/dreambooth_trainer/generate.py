@@ -1,4 +1,4 @@
-"""Generates the pictures of a scene with the model of a run. Called by `scene.py`."""
+"""Generates the pictures of a scene. Called by `scene.py`."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,7 +13,7 @@ from dreambooth_api.failures import InvalidConfig, OutOfMemory, Problem, classif
 from dreambooth_api.model_families import Family
 from dreambooth_api.progress import JsonModel
 from dreambooth_api.prompts import fill_for_each
-from dreambooth_api.scene import Scene, negative_prompt_without_guidance, unknown_subjects
+from dreambooth_api.scene import Scene, negative_prompt_without_guidance, texts_of
 from dreambooth_api.training import Sampler
 from dreambooth_trainer.data.prompts import Prompt, check
 from dreambooth_trainer.evaluation.contact_sheet import MAX_ROWS, Row, contact_sheet, tile
@@ -24,7 +24,7 @@ from dreambooth_trainer.monitoring.progress import Progress
 from dreambooth_trainer.process.distributed import Distributed
 from dreambooth_trainer.result import versions
 from dreambooth_trainer.run import RunFolder, StopSignal
-from dreambooth_trainer.trained import TrainedRun, Weights, read_run
+from dreambooth_trainer.scene_sources import Source, source_of
 
 PER_ROW, SIDE = 8, 160
 """Pictures in a row of the contact sheet, and the side of a picture there in pixels."""
@@ -56,8 +56,9 @@ class SceneRecord(JsonModel):
 
     schema_version: int = 1
     identifier: str
-    step: int
-    """Step of the training after which the weights generated the pictures."""
+    """Empty if it is not known."""
+    step: int | None
+    """Step of the training after which the weights generated the pictures; None for a model without a run."""
     model: str
     """A digest that identifies the model with these weights."""
     settings: dict[str, Any]
@@ -65,7 +66,9 @@ class SceneRecord(JsonModel):
     pictures: list[ScenePicture]
 
 
-def generate(folder: RunFolder, scene: Scene, output: Path, process: Process, name: str | None) -> Iterator[Path]:
+def generate(
+    folder: RunFolder | None, scene: Scene, output: Path, process: Process, name: str | None
+) -> Iterator[Path]:
     """Generates the pictures of a scene.
 
     Each picture is written as soon as it is generated. A picture that is in the folder with the same settings is not
@@ -73,7 +76,7 @@ def generate(folder: RunFolder, scene: Scene, output: Path, process: Process, na
     scene keeps the pictures that it still has.
 
     Args:
-        folder: folder of the run.
+        folder: folder of the run; None for a scene that names a model.
         scene: what to generate.
         output: folder of the pictures.
         process: progress, interruption and warnings.
@@ -84,29 +87,26 @@ def generate(folder: RunFolder, scene: Scene, output: Path, process: Process, na
         The files of the pictures, and at the end the contact sheet.
 
     Raises:
-        InvalidConfig: the folder holds no run with trained weights, or the scene doesn't fit the run.
+        InvalidConfig: the folder holds no run with trained weights, or the scene doesn't fit what generates it.
         ModelUnavailable: the model can't be loaded.
         OutOfMemory: the memory has no room for one picture.
         Interrupted: the process must stop; the pictures so far are kept.
     """
     progress, distributed = process.progress, Distributed()
     with progress.phase("load"), _enough_memory():
-        run = read_run(folder)
-        weights = _weights(run, scene, process)
-        sampler = scene.sampler.over(sampler_of(run.config.samples))
+        source = source_of(folder, scene, process.warn)
+        sampler = scene.sampler.over(sampler_of(source.samples))
+        identifier = ", ".join(filter(None, (one.identifier for one in source.words)))
         progress.update(
-            identifier=", ".join(run.identifiers),
-            device=distributed.device_name,
-            step=weights.step,
-            total_steps=max(weights.step, run.config.training.steps),
+            identifier=identifier, device=distributed.device_name, step=source.step, total_steps=source.steps
         )
-        _refuse(unknown_subjects(scene, [one.name for one in run.words if one.name]))
-        _refuse(_conflicts(scene, sampler, run, run.family(weights)))
+        _refuse(source.problems())
+        _refuse(_conflicts(scene, sampler, source.family()))
         process.stop.check()
-        model, digest = run.load(weights, distributed, scene.adapter_scale)
-        width, height = _size(scene, run, model)
+        model, digest = source.load(distributed)
+        width, height = _size(scene, source, model)
         _refuse(_size_problems((width, height), model.size_multiple))
-        prompts, negative_prompt = _prompts(scene, run, model, process)
+        prompts, negative_prompt = _prompts(scene, source, model, process)
     common = {
         "negativePrompt": negative_prompt,
         **sampler.model_dump(by_alias=True),
@@ -133,7 +133,7 @@ def generate(folder: RunFolder, scene: Scene, output: Path, process: Process, na
         sheet.add(picture.prompt, output / picture.file)
         yield output / picture.file
     record = SceneRecord(
-        identifier=", ".join(run.identifiers), step=weights.step, model=digest, settings=common, pictures=pictures
+        identifier=identifier, step=source.step, model=digest, settings=common, pictures=pictures
     ).model_dump(mode="json")
     name = name or f"{stem(prompts[0])}-sheet"
     yield find(output, name, record) or save(output, name, record, sheet.image())
@@ -217,28 +217,18 @@ def _enough_memory() -> Iterator[None]:
         raise
 
 
-def _weights(run: TrainedRun, scene: Scene, process: Process) -> Weights:
-    """The weights that the scene asks for."""
-    weights = run.weights(scene.step)
-    if scene.step is None and not run.finished:
-        process.warn(f"the run has not finished: the weights are those after step {weights.step}")
-    return weights
-
-
-def _size(scene: Scene, run: TrainedRun, model: ModelFamily) -> tuple[int, int]:
+def _size(scene: Scene, source: Source, model: ModelFamily) -> tuple[int, int]:
     if scene.size:
         return scene.size.width, scene.size.height
-    side = run.config.training.resolution or model.resolution
+    side = source.resolution or model.resolution
     return side, side
 
 
-def _prompts(scene: Scene, run: TrainedRun, model: ModelFamily, process: Process) -> tuple[list[str], str]:
+def _prompts(scene: Scene, source: Source, model: ModelFamily, process: Process) -> tuple[list[str], str]:
     """The distinct prompts and the negative prompt, filled in and checked against what the text encoder reads."""
-    templates = {f"spec.prompts[{number}]": text for number, text in enumerate(scene.prompts)}
-    templates["spec.negativePrompt"] = scene.negative_prompt
-    words = tuple(word for one in run.words for word in (one.identifier, one.class_))
+    words = tuple(word for one in source.words for word in (one.identifier, one.class_) if word)
     # Each prompt names its subjects, so that it stands for one.
-    filled = {place: fill_for_each(text, run.words)[0] for place, text in templates.items()}
+    filled = {place: fill_for_each(text, source.words)[0] for place, text in texts_of(scene).items()}
     problems, warnings = check(
         [Prompt(process.name_of(place), text, words) for place, text in filled.items()], model.read_length
     )
@@ -249,20 +239,8 @@ def _prompts(scene: Scene, run: TrainedRun, model: ModelFamily, process: Process
     return list(dict.fromkeys(filled.values())), negative_prompt
 
 
-def _conflicts(scene: Scene, sampler: Sampler, run: TrainedRun, family: Family | None) -> Iterator[Problem]:
-    """Problems of settings that have no effect with other settings, with the run or with the family of its model."""
-    training = run.config.training
-    if scene.adapter_scale is not None and training.method != "lora":
-        message, remedy = (
-            "has no effect, because the run trained all weights",
-            "Remove it, or give a run of method lora",
-        )
-        yield Problem("spec.adapterScale", scene.adapter_scale, message, remedy)
-    elif scene.adapter_scale is not None and training.lora.use_dora:
-        message = (
-            "can't be applied, because the run trained DoRA, whose change of the weights is no multiple of its adapters"
-        )
-        yield Problem("spec.adapterScale", scene.adapter_scale, message, "Remove it")
+def _conflicts(scene: Scene, sampler: Sampler, family: Family | None) -> Iterator[Problem]:
+    """Problems of a negative prompt that has no effect."""
     if scene.negative_prompt and family and family.embeds_guidance:
         message = f"has no effect, because {family.name} takes the guidance scale as an input"
         yield Problem("spec.negativePrompt", scene.negative_prompt, message, "Remove it")

@@ -1,5 +1,5 @@
 """A scene as a process: `python -m dreambooth_trainer.scene --config scene.json --run /run --output /scene` in pods, and
-`dreambooth generate`.
+`dreambooth generate`. A scene that names a model has no run.
 
 Failures, exit codes, termination message, progress and interruption are those of a training; see `start.py`.
 """
@@ -34,7 +34,7 @@ NAME = "scene"
 
 def run_scene(
     scene: Scene,
-    run: Path,
+    run: Path | None,
     output: Path,
     *,
     name: str | None = NAME,
@@ -49,7 +49,7 @@ def run_scene(
 
     Args:
         scene: what to generate.
-        run: folder of the run. Nothing is written there.
+        run: folder of the run, in which nothing is written; None for a scene that names a model.
         output: folder of the pictures. Pictures that an earlier start has written there are kept.
         name: see `generate`.
         written: called with each file, in the order of the scene.
@@ -59,7 +59,7 @@ def run_scene(
         termination_log: file for the termination message.
         progress_log: file for the progress, see `recorder`.
     """
-    start, folder, hub = Start(SCENE, console, progress_log), RunFolder(run), output / ".hub"
+    start, folder, hub = Start(SCENE, console, progress_log), RunFolder(run) if run else None, output / ".hub"
     warnings: list[str] = []
 
     def warn(warning: str) -> None:
@@ -77,10 +77,12 @@ def run_scene(
             raise InvalidConfig([replace(one, field=name_of(one.field)) for one in error.problems]) from error
 
     def generated() -> Outcome:
-        if scene.step is not None or not folder.complete.exists():
+        if folder is None or scene.step is not None or not folder.complete.exists():
             # The base model may come from the hub.
             use_hub_cache(hub, os.environ)
-        if (exported := folder.model / "diffusers").is_dir():
+        if scene.model:
+            read_ahead(scene.model)
+        elif folder and (exported := folder.model / "diffusers").is_dir():
             read_ahead(Model(source=str(exported)))
         # Imported late, as in `job.py`.
         from dreambooth_trainer.generate import Process, generate
@@ -98,7 +100,9 @@ def run_scene(
             "sheet": sheet,
             "record": Path(sheet).with_suffix(".json").name,
         }
-        return Outcome("Completed", 0, f"the pictures are in {output}", snapshot.step, result, snapshot.warnings)
+        return Outcome(
+            "Completed", 0, f"the pictures are in {output}", snapshot.step or None, result, snapshot.warnings
+        )
 
     outcome = start.run(work, output, output / LOCK, port=port, termination_log=termination_log)
     # A refused scene leaves no empty folder.
@@ -109,8 +113,11 @@ def run_scene(
 
 def main(
     config: Annotated[Path, typer.Option(help="The scene, in JSON.")],
-    run: Annotated[Path, typer.Option(help="Folder of the run whose model generates.")],
     output: Annotated[Path, typer.Option(help="Folder of the pictures. A scene that is already there continues.")],
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run whose model generates, unless the scene names a model."),
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port of /progress, /metrics and /healthz.")] = None,
     termination_log: Annotated[Path | None, typer.Option(help="File for the termination message.")] = None,
     progress_log: Annotated[Path | None, typer.Option(help="File for the progress.")] = None,

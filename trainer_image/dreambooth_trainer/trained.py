@@ -1,5 +1,6 @@
 """What a run has trained so far: the weights that its folder holds, and a model with them. Used by `generate.py`."""
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from dreambooth_api.failures import InvalidConfig, ModelUnavailable, Problem
 from dreambooth_api.model_families import Family
 from dreambooth_api.model_files import family_of
 from dreambooth_api.prompts import Words
+from dreambooth_api.scene_model import ADAPTER_FILE
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.choice import Choice
 from dreambooth_trainer.models import identify, load
@@ -120,7 +122,7 @@ class TrainedRun:
         source = exported_model(self.folder, self.config)
         model = load(source, distributed, self.config.training.mixed_precision, exact=exact)
         if adapter_scale is not None and adapter_scale != 1:
-            model.rescale_adapters(self.folder.model / "lora", adapter_scale)
+            model.fuse_adapters(self.folder.model / "lora" / ADAPTER_FILE, adapter_scale - 1)
         return model, model.digest
 
     def _base_with(self, weights: Weights, distributed: Distributed, scale: float) -> tuple[ModelFamily, str]:
@@ -135,12 +137,16 @@ class TrainedRun:
         module = DreamBoothModule(model, config.training, config.prior.weight).eval()
         try:
             tensors = weights.read(module)
-        except FileNotFoundError as error:
+            digest = digest_of([self.base, [sha256_once(file) for file in weights.files]])
+        except OSError as error:
+            # An open file that is removed is stale on NFS. Some libraries give their errors no number.
+            if not isinstance(error, FileNotFoundError) and error.errno != errno.ESTALE:
+                raise
             raise ModelUnavailable(
                 f"the training has removed its checkpoint after step {weights.step}, since it has newer ones. Start again."
             ) from error
         put_weights(module, {name: t * scale if ".lora_B." in name else t for name, t in tensors.items()})
-        return model, digest_of([self.base, [sha256_once(file) for file in weights.files]])
+        return model, digest
 
     def _newest(self) -> Weights | None:
         checkpoint = checkpoints.newest(self.folder.checkpoints)

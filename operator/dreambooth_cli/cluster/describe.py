@@ -45,6 +45,10 @@ def lines(seen: "Seen", now: datetime) -> Iterator[tuple[str, str]]:
         yield "Runtime", status.runtime
     if status.gpu_seconds:
         yield "GPU time", brief(status.gpu_seconds)
+    if name := seen.spec.get("jobName"):
+        yield "Job", name
+    if model := seen.spec.get("model"):
+        yield "Model", model["source"]
     yield from _progress(seen)
     for number, attempt in enumerate(status.attempts):
         ended = f"{attempt.reason}: {attempt.message}" if attempt.reason else "running"

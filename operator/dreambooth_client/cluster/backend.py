@@ -106,14 +106,14 @@ class ClusterBackend:
 
 
 def default_folder(runs: Path, seen: Seen) -> Path:
-    """Where the files of a workload belong if nothing else is asked for: those of a scene in the folder of its run.
+    """Where the files of a workload belong if nothing else is asked for: those of a scene in the folder of its run, if any.
 
     Args:
         runs: folder of runs.
         seen: the workload.
     """
     name = seen.target.name
-    return runs / name if seen.target.kind == KIND else runs / str(seen.spec["jobName"]) / "scenes" / name
+    return runs / name if seen.target.kind == KIND else runs / seen.spec.get("jobName", "") / "scenes" / name
 
 
 @asynccontextmanager

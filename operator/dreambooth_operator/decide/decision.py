@@ -155,7 +155,9 @@ def _run(context: Context, running: Running) -> Decision:
 def _start(context: Context) -> Decision:
     """Starts the next attempt if it passes the preflight checks."""
     observed, given, now = context.observed, context.workload, context.now
-    if isinstance(given, DreamBoothScene) and (untrained := why_untrained(given, observed.trained)):
+    if isinstance(given, DreamBoothScene) and (
+        untrained := why_untrained(given, observed.trained, program_of(given, context.trained), observed.referenced)
+    ):
         return _blocked(context, [untrained])
     namespace = observed.referenced.get(Reference("Namespace", given.metadata.namespace or ""))
     runtime = choose_runtime(given, observed.runtimes, namespace, context.settings)

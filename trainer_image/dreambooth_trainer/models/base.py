@@ -240,11 +240,14 @@ class ModelFamily(Protocol):
         """
         ...
 
-    def rescale_adapters(self, folder: Path, scale: float) -> None:
-        """Changes the scale of adapters that were added to the weights.
+    def fuse_adapters(self, file: Path, scale: float) -> None:
+        """Adds a multiple of adapters to the weights.
 
         Args:
-            folder: the adapters that `export_adapters` wrote.
-            scale: 1 leaves the weights unchanged, 0 restores those of the base model.
+            file: adapters that `export_adapters` or another program wrote, in the format of safetensors.
+            scale: 1 adds them once; -1 removes them.
+
+        Raises:
+            ValueError: they don't fit the model.
         """
         ...

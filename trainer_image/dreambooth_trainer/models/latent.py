@@ -445,12 +445,15 @@ class LatentDiffusion:
         """Adds adapters next to the weights."""
         self.pipeline.load_lora_weights(folder)
 
-    def rescale_adapters(self, folder: Path, scale: float) -> None:
-        """Changes the scale of adapters that were added to the weights, on the device."""
+    def fuse_adapters(self, file: Path, scale: float) -> None:
+        """Adds a multiple of adapters to the weights, on the device."""
         self.denoiser.to(self.device)
         if self.family().trains_text_encoders:
             for module in self.text_encoders.values():
                 module.to(self.device)
-        self.pipeline.load_lora_weights(folder)
-        self.pipeline.fuse_lora(lora_scale=scale - 1)
+        self.pipeline.load_lora_weights(file.parent, weight_name=file.name, use_safetensors=True)
+        # Names that don't fit are left out without a word.
+        if not any(self.pipeline.get_list_adapters().values()):
+            raise ValueError("none of its weights are those of a layer of the model")
+        self.pipeline.fuse_lora(lora_scale=scale)
         self.pipeline.unload_lora_weights()

@@ -28,12 +28,13 @@ class Files:
     """Commit of the hub repository; None if the model comes from elsewhere."""
 
 
-def locate(model: Model, patterns: Iterable[str] | None = None) -> Files:
+def locate(model: Model, patterns: Iterable[str] | None = None, *, field: str = "model.source") -> Files:
     """Finds a model's files, and downloads them if the source is on the hub.
 
     Args:
         model: source, revision and variant.
         patterns: file patterns to download from a hub repository; None for all.
+        field: the field of the manifest that names it.
 
     Raises:
         ModelUnavailable: the source holds no model that can be loaded.
@@ -43,7 +44,7 @@ def locate(model: Model, patterns: Iterable[str] | None = None) -> Files:
         path = Path(model.source)
         if not path.exists():
             raise ModelUnavailable(
-                f"model.source: {model.source!r} does not exist. Give a folder in diffusers' layout, a .safetensors "
+                f"{field}: {model.source!r} does not exist. Give a folder in diffusers' layout, a .safetensors "
                 "file, hf://organisation/name or embedded://emoji."
             )
         return Files(path)
@@ -51,11 +52,11 @@ def locate(model: Model, patterns: Iterable[str] | None = None) -> Files:
         try:
             return Files(embedded.path(name) / "pipeline")
         except ValueError as error:
-            raise ModelUnavailable(f"model.source: {error}") from error
+            raise ModelUnavailable(f"{field}: {error}") from error
     if scheme == "hf":
-        return _download(name, model.revision, patterns)
+        return _download(name, model.revision, patterns, field)
     raise ModelUnavailable(
-        f"model.source: {model.source!r} has an unknown scheme. Use hf://, embedded:// or the path of a folder or file."
+        f"{field}: {model.source!r} has an unknown scheme. Use hf://, embedded:// or the path of a folder or file."
     )
 
 

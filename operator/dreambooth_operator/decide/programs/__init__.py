@@ -7,14 +7,14 @@ from dreambooth_api.cluster_rules import Workload
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_operator.decide.programs import training
 from dreambooth_operator.decide.programs.program import Program
-from dreambooth_operator.decide.programs.scene import scene_program
+from dreambooth_operator.decide.programs.scene import scene_of_job, scene_of_model
 from dreambooth_operator.decide.programs.training import training_program
 from dreambooth_operator.objects.folders import Folder, output_of_attempt
 from dreambooth_operator.objects.observed import Object
 
 
 def program_of(workload: Workload, trained: DreamBoothJob | None) -> Program | None:
-    """The program of a workload; None if it is a scene whose DreamBoothJob does not exist.
+    """The program of a workload; None if it is a scene that names a DreamBoothJob that does not exist.
 
     Args:
         workload: the workload, with the fields that its runtime sets.
@@ -22,7 +22,9 @@ def program_of(workload: Workload, trained: DreamBoothJob | None) -> Program | N
     """
     if isinstance(workload, DreamBoothJob):
         return training_program(workload)
-    return scene_program(workload, trained) if trained else None
+    if model := workload.spec.model:
+        return scene_of_model(workload, model)
+    return scene_of_job(workload, trained) if trained else None
 
 
 def output_of(workload: Workload, attempt: Object | None) -> Folder | None:

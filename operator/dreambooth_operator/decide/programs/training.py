@@ -5,18 +5,12 @@ from typing import Any
 
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.training import Images, TrainConfig
-from dreambooth_operator.decide.programs.paths import (
-    CACHE,
-    CLAIM_SCHEME,
-    OUTPUT,
-    mounted_claim,
-    mounted_pictures,
-)
+from dreambooth_operator.decide.programs.models import claims_of, inside_pods, on_hub
+from dreambooth_operator.decide.programs.paths import CACHE, OUTPUT, mounted_claim, mounted_pictures
 from dreambooth_operator.decide.programs.program import ClaimMount, Pictures, Program
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.folders import Folder, inside
 
-HUB_SCHEME = "hf://"
 PHOTOS, CLASS_IMAGES = "photos", "class-images"
 """Names of the volumes of pictures. That of the photos of one of several subjects ends with its name."""
 
@@ -78,23 +72,20 @@ def cache_folder(job: DreamBoothJob, output: str) -> str:
 def claims_with_models(job: DreamBoothJob) -> Mapping[str, str]:
     """The claims with models, and the fields of the spec that name them."""
     model = job.spec.model
-    sources = {
-        "model.source": model.source,
-        "model.config": model.config or "",
-        "evaluation.encoder": job.spec.evaluation.encoder,
-    }
-    named: dict[str, str] = {}
-    for field, source in sources.items():
-        if source.startswith(CLAIM_SCHEME):
-            named.setdefault(source.removeprefix(CLAIM_SCHEME).partition("/")[0], field)
-    return named
+    return claims_of(
+        {
+            "model.source": model.source,
+            "model.config": model.config or "",
+            "evaluation.encoder": job.spec.evaluation.encoder,
+        }
+    )
 
 
 def uses_hub(job: DreamBoothJob) -> bool:
     """Whether a model of a DreamBoothJob is on the hub."""
     evaluation = job.spec.evaluation
     sources = [job.spec.model.source, *([evaluation.encoder] if evaluation.enabled else [])]
-    return any(source.startswith(HUB_SCHEME) for source in sources)
+    return on_hub(sources)
 
 
 def _pictures_of(job: DreamBoothJob) -> Mapping[str, Pictures]:
@@ -126,14 +117,14 @@ def _settings(job: DreamBoothJob) -> TrainConfig:
         one.model_copy(update={"images": folders[f"{place}.images"]}) for place, one in spec.all_subjects.items()
     ]
     sections: dict[str, Any] = {}
-    model: dict[str, Any] = {"source": _model_folder(spec.model.source), "token_secret": None}
+    model: dict[str, Any] = {"source": inside_pods(spec.model.source), "token_secret": None}
     if spec.model.config:
-        model["config"] = _model_folder(spec.model.config)
+        model["config"] = inside_pods(spec.model.config)
     sections["model"] = spec.model.model_copy(update=model)
     if spec.prior.source:
         sections["prior"] = spec.prior.model_copy(update={"source": folders["prior.source"]})
     if "evaluation" in spec.model_fields_set:
-        encoder = {"encoder": _model_folder(spec.evaluation.encoder)}
+        encoder = {"encoder": inside_pods(spec.evaluation.encoder)}
         sections["evaluation"] = spec.evaluation.model_copy(update=encoder)
     return spec.train_config.with_subjects(subjects).model_copy(update=sections)
 
@@ -144,11 +135,3 @@ def _pictures_folder(name: str, images: Images) -> str:
         claim = images.persistent_volume_claim
         return inside(mounted_claim(claim.claim_name), claim.path)
     return inside(mounted_pictures(name), images.image.path if images.image else ".")
-
-
-def _model_folder(source: str) -> str:
-    """Path of a model inside the pods for a source `pvc://claim/path`; other sources are unchanged."""
-    if not source.startswith(CLAIM_SCHEME):
-        return source
-    claim, _, path = source.removeprefix(CLAIM_SCHEME).partition("/")
-    return inside(mounted_claim(claim), path or ".")

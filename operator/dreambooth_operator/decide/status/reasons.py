@@ -158,6 +158,20 @@ JOB_NOT_ENDED = Reason(
     "Normal",
     "DreamBoothJob {name} (spec.jobName) has not ended yet; its phase is {phase}. The scene starts when it is complete.",
 )
+CLAIM_NOT_SHARED = Reason(
+    "ClaimNotShared",
+    "Pending",
+    "Normal",
+    "DreamBoothJob {name} (spec.jobName) has not ended yet; its phase is {phase}. The scene starts then, not at step {step} "
+    "(spec.step): only one node at a time can mount {claims}, whose access modes lack ReadWriteMany.",
+)
+STEP_NOT_SAVED = Reason(
+    "StepNotSaved",
+    "Pending",
+    "Normal",
+    "DreamBoothJob {name} (spec.jobName) has no checkpoint after step {step} (spec.step) yet; {newest}. The scene starts when it "
+    "has one, or a later one, or has ended.",
+)
 JOB_NEVER_STARTED = Reason(
     "JobNeverStarted",
     "Pending",

@@ -88,6 +88,170 @@ def test_a_scene_waits_until_its_job_has_ended(conditions: list[str], status: di
     assert reason(cluster.settle()) == expected
 
 
+BOTH, ONE = ["ReadWriteOnce", "ReadWriteMany"], ["ReadWriteOnce"]
+
+
+def beside(saved: int | None, asked: list[str], bound: list[str] | None = None, **job: Any) -> FakeCluster:
+    """A scene of step 100 whose DreamBoothJob trains.
+
+    Args:
+        saved: step of the newest checkpoint.
+        asked: the access modes that its claim asks for.
+        bound: those of its volume, if there is one.
+        job: further sections of the DreamBoothJob.
+    """
+    cluster = scene(step=100)
+    progress = {} if saved is None else {"step": saved + 9, "checkpointStep": saved}
+    cluster.trained = {**ended_job("Running", phase="Running", progress=progress), "spec": {**MINIMAL, **job}}
+    claim = cluster.objects[Reference(CLAIM, "rex")]
+    claim["spec"] = {"accessModes": asked}
+    claim["status"] = {"phase": "Bound", "accessModes": bound} if bound else {"phase": "Pending"}
+    return cluster
+
+
+@pytest.mark.parametrize(
+    ("saved", "expected"),
+    [(None, "StepNotSaved"), (99, "StepNotSaved"), (100, "Starting"), (200, "Starting")],
+)
+@pytest.mark.parametrize("modes", [(["ReadWriteMany"],), (ONE, BOTH)])
+def test_a_scene_of_a_step_begins_beside_the_training(modes: Any, saved: int | None, expected: str) -> None:
+    cluster = beside(saved, *modes)
+    plan = cluster.settle()
+    assert reason(plan)[1] == expected
+    if saved == 99:
+        assert "its newest one is that after step 99. The scene starts when" in plan.status["message"]
+    if expected == "Starting":
+        (container,) = cluster.current["spec"]["template"]["spec"]["containers"]
+        mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+        assert mounts["/input/run"]["readOnly"] is True
+
+
+@pytest.mark.parametrize("modes", [(ONE,), (ONE, ONE), (["ReadWriteOncePod"],), (BOTH, ONE), ([],)])
+def test_a_scene_of_a_step_leaves_a_volume_of_one_node_to_the_training(modes: Any) -> None:
+    cluster = beside(200, *modes)
+    plan = cluster.settle()
+    assert reason(plan) == ("Pending", "ClaimNotShared")
+    assert "only one node at a time can mount PersistentVolumeClaim rex, whose" in plan.status["message"]
+    cluster.trained = {**ended_job("Complete"), "spec": MINIMAL}
+    assert reason(cluster.settle()) == ("Starting", "Starting")
+
+
+@pytest.mark.parametrize("modes", [ONE, ["ReadOnlyMany"]])
+def test_all_claims_of_the_job_must_be_shared(modes: list[str]) -> None:
+    cluster = beside(100, BOTH, model={"source": "pvc://models/base"})
+    cluster.add(CLAIM, "models")
+    cluster.objects[Reference(CLAIM, "models")]["spec"] = {"accessModes": modes}
+    assert reason(cluster.settle())[1] == ("ClaimNotShared" if modes == ONE else "Starting")
+
+
+MODEL: dict[str, Any] = {
+    "jobName": None,
+    "model": {"source": "pvc://runs/rex/model/diffusers", "adapters": [{"source": "pvc://styles/ink.safetensors"}]},
+    "volumes": {"output": {"claimName": "pictures"}},
+}
+
+
+def by_model(**more: Any) -> FakeCluster:
+    """A scene by a model, whose claims exist."""
+    spec = {name: value for name, value in {**SCENE, **MODEL, **more}.items() if value is not None}
+    cluster = FakeCluster(spec, kind="DreamBoothScene")
+    for claim in ("runs", "styles", "pictures"):
+        cluster.add(CLAIM, claim)
+    return cluster
+
+
+def test_a_scene_by_a_model_needs_no_job() -> None:
+    cluster = by_model()
+    cluster.settle()
+    cluster.run()
+    assert reason(cluster.settle()) == ("Running", "Generating")
+    cluster.end(cluster.alive()[0], 0, json.dumps({**json.loads(DONE), "step": None}))
+    result = cluster.settle().status["result"]
+    assert (result["claimName"], result["path"]) == ("pictures", "scenes/dog")
+    assert "step" not in result
+
+
+@pytest.mark.parametrize(
+    ("claim", "field"),
+    [("runs", "model.source"), ("styles", "model.adapters[0].source"), ("pictures", "volumes.output.claimName")],
+)
+def test_the_claims_of_a_model_must_exist(claim: str, field: str) -> None:
+    cluster = by_model()
+    del cluster.objects[Reference(CLAIM, claim)]
+    plan = cluster.settle()
+    assert reason(plan) == ("Pending", "ClaimNotFound")
+    assert plan.status["message"].startswith(f"PersistentVolumeClaim {claim} (spec.{field}) does not exist")
+
+
+def test_only_a_scene_with_something_of_the_hub_reaches_the_hub() -> None:
+    hub = {"source": "hf://studio/style"}
+    for model, reaches in (
+        (MODEL["model"], False),
+        ({"source": "embedded://emoji", "identifier": "a", "class": "b"}, False),
+        ({"source": "embedded://emoji", "adapters": [hub], "identifier": "a", "class": "b"}, True),
+        ({"source": "pvc://runs/rex", "adapters": [hub]}, True),
+        ({**hub, "identifier": "a", "class": "b"}, True),
+    ):
+        cluster = by_model(model=model)
+        cluster.settle()
+        egress = cluster.objects[Reference("NetworkPolicy", "dog-scene")]["spec"]["egress"]
+        assert any("ipBlock" in peer for rule in egress for peer in rule.get("to", ())) == reaches
+
+
+def test_the_secret_of_a_model_must_be_allowed() -> None:
+    model = {**MODEL["model"], "source": "hf://a/b", "tokenSecret": {"name": "hub"}}
+    cluster = by_model(model=model)
+    assert "spec.model.tokenSecret.name: 'hub' is not among the Secrets" in cluster.settle().status["message"]
+    cluster = by_model(model=model)
+    cluster.publish("small", default=True, tokenSecretNames=["hub"])
+    (container,) = pod_spec(cluster)["containers"]
+    assert [one["name"] for one in container["env"] if "valueFrom" in one] == ["HF_TOKEN"]
+    settings = cluster.objects[Reference("ConfigMap", "dog-scene-config")]["data"]["scene.json"]
+    assert "tokenSecret" not in settings
+
+
+def test_the_size_must_be_given_where_the_runtime_limits_pixels() -> None:
+    cluster = by_model()
+    cluster.publish("small", default=True, limits={"pixels": 2**20})
+    assert "spec.size: None is not given" in cluster.settle().status["message"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"jobName": "rex"}, "spec.model: 'pvc://runs/rex/model/diffusers' is given in addition to jobName."),
+        ({"model": None}, "spec.jobName: None is missing. Give jobName"),
+        ({"volumes": {}}, "spec.volumes.output.claimName: None is missing, and there is no DreamBoothJob"),
+        ({"model": {"source": "/models/dog"}}, "spec.model.source: '/models/dog' is a local path"),
+        ({"model": {"source": "embedded://emoji"}}, "spec.prompts[0]: "),
+    ],
+)
+def test_a_mistake_about_the_model_is_found_before_a_pod_starts(spec: dict[str, Any], said: str) -> None:
+    plan = by_model(**spec).settle()
+    assert reason(plan) == ("Failed", "InvalidConfig")
+    assert said in plan.status["message"]
+
+
+@pytest.mark.parametrize("path", ["../../config", "a/../../..", "-rf", "$(HF_TOKEN)"])
+def test_models_stay_inside_their_volumes_which_are_read_only(path: str) -> None:
+    model = {
+        "source": f"pvc://runs/{path}",
+        "adapters": [{"source": f"pvc://styles/{path}"}],
+        "config": f"pvc://runs/{path}",
+    }
+    cluster = by_model(model=model)
+    (container,) = pod_spec(cluster)["containers"]
+    mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+    assert mounts["/input/claims/runs"]["readOnly"] is mounts["/input/claims/styles"]["readOnly"] is True
+    settings = json.loads(cluster.objects[Reference("ConfigMap", "dog-scene-config")]["data"]["scene.json"])["model"]
+    inside = f"/input/claims/{{}}/{path.replace('../', '').replace('a/', '').strip('.')}".rstrip("/").format
+    assert settings == {
+        "source": inside("runs"),
+        "config": inside("runs"),
+        "adapters": [{"source": inside("styles")}],
+    }
+
+
 def test_a_scene_waits_for_a_job_that_does_not_exist_yet() -> None:
     cluster = scene()
     cluster.job["metadata"]["creationTimestamp"] = stamp(cluster.now)

@@ -1,0 +1,34 @@
+"""Where the pods of a program find models: on claims, on the hub, or in the trainer."""
+
+from collections.abc import Iterable, Mapping
+
+from dreambooth_operator.decide.programs.paths import CLAIM_SCHEME, mounted_claim
+from dreambooth_operator.objects.folders import inside
+
+HUB_SCHEME = "hf://"
+
+
+def claims_of(sources: Mapping[str, str]) -> Mapping[str, str]:
+    """The claims with models, and the fields of the spec that name them.
+
+    Args:
+        sources: where the models are, by the fields of the spec.
+    """
+    named: dict[str, str] = {}
+    for field, source in sources.items():
+        if source.startswith(CLAIM_SCHEME):
+            named.setdefault(source.removeprefix(CLAIM_SCHEME).partition("/")[0], field)
+    return named
+
+
+def on_hub(sources: Iterable[str]) -> bool:
+    """Whether one of some sources is on the hub."""
+    return any(source.startswith(HUB_SCHEME) for source in sources)
+
+
+def inside_pods(source: str) -> str:
+    """Path of a model inside the pods for a source `pvc://claim/path`; other sources are unchanged."""
+    if not source.startswith(CLAIM_SCHEME):
+        return source
+    claim, _, path = source.removeprefix(CLAIM_SCHEME).partition("/")
+    return inside(mounted_claim(claim), path or ".")
