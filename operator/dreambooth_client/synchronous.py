@@ -50,10 +50,19 @@ class _Loop:
                 return
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the thread, when work that was interrupted has ended in order."""
+        asyncio.run_coroutine_threadsafe(_others_done(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _others_done() -> None:
+    """Waits for all other tasks."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class DreamBooth:

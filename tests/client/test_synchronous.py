@@ -1,11 +1,13 @@
 """The classes without `await` are those with it."""
 
+import _thread
+import asyncio
 import inspect
 from types import FunctionType
 
 import pytest
 
-from dreambooth_client import asynchronous, synchronous
+from dreambooth_client import DreamBooth, asynchronous, synchronous
 
 PAIRS = {"DreamBooth": "AsyncDreamBooth", "Workload": "AsyncWorkload", "Job": "AsyncJob", "Scene": "AsyncScene"}
 
@@ -35,3 +37,22 @@ def test_both_have_the_same_members(name: str) -> None:
             assert not inspect.iscoroutinefunction(one)
         else:
             assert type(one) is type(other)
+
+
+def test_ctrl_c_lets_the_work_end_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command of the client may have started a pod, which it deletes in the end."""
+    done: list[str] = []
+
+    async def fetch(self: asynchronous.AsyncDreamBooth) -> list[str]:
+        try:
+            _thread.interrupt_main()
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.1)
+            done.append("deleted")
+        return []
+
+    monkeypatch.setattr(asynchronous.AsyncDreamBooth, "runtimes", fetch)
+    with pytest.raises(KeyboardInterrupt), DreamBooth.local() as dreambooth:
+        dreambooth.runtimes()
+    assert done == ["deleted"]

@@ -26,7 +26,7 @@ from dreambooth_client.pictures import sections_with_pictures
 from dreambooth_client.preparation import Prepared, sound
 from dreambooth_client.seen import Seen, Target
 from dreambooth_trainer.process.records import Records
-from dreambooth_trainer.process.storage import write_json
+from dreambooth_trainer.process.storage import atomic_folder, write_json
 from dreambooth_trainer.run import RunFolder, default_cache
 from dreambooth_trainer.scene import LOCK
 
@@ -60,9 +60,10 @@ class LocalBackend:
         folder = self.folder / prepared.name
         if folder.exists():
             raise LocalFailure(f"{folder} exists. Choose another name, or delete it.")
-        records = Records.of(folder)
-        job = _with_own_photos(prepared, records.photos)
-        write_json(records.manifest, job)
+        # Made at once, so that a copy that fails leaves no folder that takes the name.
+        with atomic_folder(folder, replace=False) as staging:
+            job = _with_own_photos(prepared, Records.of(staging).photos, Records.of(folder).photos)
+            write_json(Records.of(staging).manifest, job)
         self._train(folder, job)
         return await self.read(Target(KIND, prepared.name))
 
@@ -126,8 +127,7 @@ class LocalBackend:
         folder, seen = self._found(target)
         if not seen.has_ended:
             raise NotComplete(f"{target} has not ended: it is {seen.phase}.")
-        manifest = {name: value for name, value in seen.object.items() if name != "status"}
-        manifest = merged(manifest, {"spec": changed})
+        manifest = merged(_manifest_of(seen), {"spec": changed})
         if target.kind == KIND:
             sound(read_job([manifest], folder / "manifest"))
         write_json(Records.of(folder).manifest, manifest)
@@ -157,10 +157,11 @@ class LocalBackend:
 
     def _found(self, target: Target) -> tuple[Path, Seen]:
         """A workload and its folder."""
-        if target.kind == KIND:
-            folder: Path | None = self.folder / target.name
-        else:
+        if target.kind != KIND:
             folder = scene_folder(self.folder, target.name)
+        else:
+            # A name that leads elsewhere is nobody's: a run can be deleted by its name.
+            folder = self.folder / target.name if Path(target.name).name == target.name != ".." else None
         read = run_of if target.kind == KIND else scene_of
         seen = read(folder) if folder else None
         if folder is None or seen is None:
@@ -169,13 +170,13 @@ class LocalBackend:
 
     def _start(self, folder: Path, seen: Seen) -> None:
         if seen.target.kind == KIND:
-            self._train(folder, seen.object)
+            self._train(folder, _manifest_of(seen))
         else:
             _generate(folder)
 
     def _train(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         records = Records.of(folder)
-        config = resolved(DreamBoothJob.model_validate(_without_time(manifest)).spec.train_config, folder)
+        config = resolved(DreamBoothJob.model_validate(manifest).spec.train_config, folder)
         write_json(
             records.settings, config.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
         )
@@ -195,18 +196,22 @@ def _lock(folder: Path, target: Target) -> Path:
     return RunFolder(folder).lock if target.kind == KIND else folder / LOCK
 
 
-def _without_time(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest without what `Seen` has in addition."""
-    return {name: value for name, value in manifest.items() if name != "status"}
+def _manifest_of(seen: Seen) -> dict[str, Any]:
+    return {name: value for name, value in seen.object.items() if name != "status"}
 
 
-def _with_own_photos(prepared: Prepared, folder: Path) -> dict[str, Any]:
-    """The manifest, with copies of its pictures in a folder of the run: the user may change or remove the others."""
+def _with_own_photos(prepared: Prepared, staging: Path, folder: Path) -> dict[str, Any]:
+    """The manifest, with copies of its pictures: the user may change or remove the others.
+
+    Args:
+        prepared: the DreamBoothJob.
+        staging: where to put the copies.
+        folder: where they will be.
+    """
     job = deepcopy(prepared.job)
     for pictures, section in sections_with_pictures(job["spec"]):
         source = section.get(pictures.key) or {}
         if path := source.get("path"):
-            copy = folder / pictures.suffix
-            shutil.copytree(located(prepared.folder, path), copy)
-            section[pictures.key] = {**source, "path": str(copy.absolute())}
+            shutil.copytree(located(prepared.folder, path), staging / pictures.suffix)
+            section[pictures.key] = {**source, "path": str((folder / pictures.suffix).absolute())}
     return job

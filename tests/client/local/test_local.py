@@ -150,6 +150,9 @@ def test_runs_of_the_command_line_are_seen(dreambooth: DreamBooth, tmp_path: Pat
 def test_mistakes_are_explained(dreambooth: DreamBooth, tmp_path: Path, spec: dict[str, Any]) -> None:
     with pytest.raises(LocalFailure, match="DreamBoothJob nobody does not exist in"):
         dreambooth.job("nobody")
+    for name in ("..", ".", "../photos", str(tmp_path / "photos")):
+        with pytest.raises(LocalFailure, match="does not exist"):
+            dreambooth.job(name)
     with pytest.raises(InvalidConfig, match=r"spec\.model\.source: 'pvc://models/base' is only at hand in the cluster"):
         dreambooth.check(tmp_path / "photos", "dog", settings={**spec, "model": {"source": "pvc://models/base"}})
     with pytest.raises(InvalidConfig, match=r"spec\.training\.steps: 0"):
