@@ -42,21 +42,24 @@ def _subject_prompt(fields: Fields) -> Iterator[Problem]:
 
 
 def _captions(fields: Fields) -> Iterator[Problem]:
-    identifier = fields["subject.identifier"]
     for place, caption in fields.texts("subject.captions"):
-        yield from caption_problems(f"spec.{place}", caption, identifier)
+        yield from caption_problems(f"spec.{place}", caption, fields)
 
 
-def caption_problems(field: str, caption: str, identifier: str) -> Iterator[Problem]:
+def caption_problems(field: str, caption: str, fields: Fields) -> Iterator[Problem]:
     """Problems of the caption of a photo.
 
     Args:
         field: where it is.
-        caption: the caption. `{class}` may be missing, and the identifier may be written out.
-        identifier: the identifier in the manifest.
+        caption: the caption. `{class}` may be missing, and the identifier may be written out. With several subjects, names stand
+            for them.
+        fields: the manifest of a run of its subject.
     """
-    yield from stray_placeholders(field, caption)
-    if "identifier" not in placeholders(caption) and (identifier == "auto" or not mentions(caption, identifier)):
+    identifier = fields.get("subject.identifier") or "auto"
+    names = [one.name for one in fields.each_subject() if one.name]
+    yield from stray_placeholders(field, caption, (*ANY_SUBJECT, *names))
+    shows_it = placeholders(caption) & {"identifier", fields.get("subject.name")}
+    if not shows_it and (identifier == "auto" or not mentions(caption, identifier)):
         remedy = 'Write {identifier}, as in "a {identifier} {class} on a sofa", or remove the caption'
         yield Problem(
             field, caption, "has no {identifier}, so that the photo would not teach who the subject is", remedy

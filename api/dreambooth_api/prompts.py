@@ -36,9 +36,21 @@ def fill_for_each(prompt: str, subjects: Sequence[Words]) -> list[str]:
         prompt: the prompt.
         subjects: the words of one or more subjects.
     """
-    named = {one.name: str(one) for one in subjects}
     each = subjects if placeholders(prompt) & set(ANY_SUBJECT) else subjects[:1]
-    return [prompt.format_map({**named, "identifier": one.identifier, "class": one.class_}) for one in each]
+    return [fill_for_one(prompt, one, subjects) for one in each]
+
+
+def fill_for_one(prompt: str, subject: Words, subjects: Sequence[Words]) -> str:
+    """A prompt of one subject, which may name the others: `{identifier}` and `{class}` stand for its own words, and `{name}` for
+    those of the subject of that name.
+
+    Args:
+        prompt: the prompt.
+        subject: the words of the subject.
+        subjects: those of all subjects.
+    """
+    named = {one.name: str(one) for one in subjects}
+    return prompt.format_map({**named, "identifier": subject.identifier, "class": subject.class_})
 
 
 def placeholders(prompt: str) -> set[str]:

@@ -143,6 +143,15 @@ def datasets(root: Path, config: dict[str, Any], name: str) -> tuple[Sequence[An
     return cache.make_datasets(run, prepared.photos, prior.generate_class_images(run)), prepared
 
 
+def test_a_caption_names_another_subject(root: Path) -> None:
+    tom = {"captions": {"0.png": "{tom} and {rex}"}}
+    run = run_in(root, sections(root, tom=tom), "named")
+    prepared = prepare.prepare(run)
+    run.identifiers = prepared.identifiers
+    written = [cache._caption(run, photo) for photo in prepared.photos if photo.caption]
+    assert written == ["xyz cat and sks dog"]
+
+
 def test_photos_have_the_prompts_of_their_subjects(root: Path, tmp_path: Path) -> None:
     tom = {"captions": {"0.png": "a {identifier} {class} on a sofa"}, "captionDropout": 0.25}
     (data,), prepared = datasets(root, sections(root, tom=tom), "captioned")

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.progress import PHASES, JsonModel
-from dreambooth_api.prompts import fill
+from dreambooth_api.prompts import fill, fill_for_one
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.evaluation.choice import Choice, weakest
 from dreambooth_trainer.evaluation.figures import Figures
@@ -279,7 +279,7 @@ def _report(
                 prompt=prompt,
                 photos=[folder / photo.file for photo in prepared.photos if photo.subject == number],
                 captions={
-                    folder / photo.file: fill(photo.caption, identifier=words.identifier, class_=words.class_)
+                    folder / photo.file: fill_for_one(photo.caption, words, run.words)
                     for photo in prepared.photos
                     if photo.caption and photo.subject == number
                 },

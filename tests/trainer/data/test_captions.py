@@ -50,6 +50,26 @@ def test_no_captions(tmp_path: Path) -> None:
     assert captions(tmp_path) == Captions({}, [], [])
 
 
+def test_captions_may_name_other_subjects(tmp_path: Path) -> None:
+    images = {"images": {"path": "."}}
+    subjects = [{"name": "rex", "class": "dog", **images}, {"name": "tom", "class": "cat", **images}]
+    rex, _ = Fields({"subjects": subjects}, ()).each_subject()
+    contents = {"a.txt": "{rex} and {tom} on a sofa", "b.txt": "a {identifier} {class} next to {tom}"}
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / name).write_bytes(b"x")
+    for name, text in contents.items():
+        (tmp_path / name).write_text(text)
+    found = read_captions(read_folder(tmp_path), rex.fields)
+    assert found == Captions({"a.jpg": contents["a.txt"], "b.png": contents["b.txt"]}, [], [])
+    (tmp_path / "a.txt").write_text("{max} and {rex}")
+    (tmp_path / "b.txt").write_text("{tom} alone")
+    wrong = {one.field: one.message for one in read_captions(read_folder(tmp_path), rex.fields).problems}
+    assert wrong == {
+        "spec.subject.images, a.txt": "has the unknown placeholder {max}",
+        "spec.subject.images, b.txt": "has no {identifier}, so that the photo would not teach who the subject is",
+    }
+
+
 def test_the_identifier_may_be_written_out(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("photo of Sks, a dog")
     assert problems(tmp_path, identifier="sks") == {}

@@ -10,7 +10,7 @@ from dreambooth_api.contradictions import caption_problems
 from dreambooth_api.failures import Problem
 from dreambooth_api.fields import Fields
 from dreambooth_api.printing import one_line
-from dreambooth_api.prompts import mentions
+from dreambooth_api.prompts import mentions, placeholders
 from dreambooth_api.training import LONGEST_PROMPT
 from dreambooth_trainer.data.folder import FIELD, Contents, listed
 
@@ -28,7 +28,7 @@ class Captions(NamedTuple):
     """The captions of a folder's photos."""
 
     by_photo: dict[str, str]
-    """Templates with `{identifier}` and `{class}`, by the names of the photos' files."""
+    """Templates with `{identifier}` and `{class}`, or names of subjects, by the names of the photos' files."""
     problems: list[Problem]
     warnings: list[str]
 
@@ -49,13 +49,12 @@ def read_captions(contents: Contents, fields: Fields) -> Captions:
         contents: the files of the folder.
         fields: the manifest.
     """
-    identifier = fields.get("subject.identifier") or "auto"
     found: dict[str, _Entry] = {}
     problems: list[Problem] = []
     for entry in _entries(contents, fields, problems):
         # Those of the manifest were checked with it.
         if not entry.field.startswith(f"spec.{STATED}."):
-            problems += _flaws(entry, identifier)
+            problems += _flaws(entry, fields)
         before = found.setdefault(entry.photo, entry)
         if before.text != entry.text:
             message = f"is another caption of {entry.photo} than that of {before.field}"
@@ -64,7 +63,7 @@ def read_captions(contents: Contents, fields: Fields) -> Captions:
     if not captions and (share := fields.get("subject.captionDropout")):
         message = "has no effect, because no photo has a caption"
         problems.append(Problem("spec.subject.captionDropout", share, message, "Remove it, or write captions"))
-    return Captions(captions, problems, list(_notes(contents, captions, str(fields.get("subject.class")))))
+    return Captions(captions, problems, list(_notes(contents, captions, fields)))
 
 
 def _entries(contents: Contents, fields: Fields, problems: list[Problem]) -> Iterator[_Entry]:
@@ -133,17 +132,19 @@ def _unreadable(path: Path, cause: str) -> Problem:
     return Problem(FIELD, str(path), f"can't be read as captions: {cause}", remedy)
 
 
-def _flaws(entry: _Entry, identifier: str) -> Iterator[Problem]:
+def _flaws(entry: _Entry, fields: Fields) -> Iterator[Problem]:
     if not entry.text:
         yield Problem(entry.field, "", "is empty", "Write a caption, or remove it: the photo then has subject.prompt")
     elif len(entry.text) > LONGEST_PROMPT:
         yield Problem(entry.field, entry.text, f"has more than {LONGEST_PROMPT} characters", "Shorten it")
     else:
-        yield from caption_problems(entry.field, entry.text, identifier)
+        yield from caption_problems(entry.field, entry.text, fields)
 
 
-def _notes(contents: Contents, captions: Mapping[str, str], class_: str) -> Iterator[str]:
-    without = [name for name, text in captions.items() if "{class}" not in text and not mentions(text, class_)]
+def _notes(contents: Contents, captions: Mapping[str, str], fields: Fields) -> Iterator[str]:
+    class_ = str(fields.get("subject.class"))
+    named = {"class", fields.get("subject.name")}
+    without = [name for name, text in captions.items() if not placeholders(text) & named and not mentions(text, class_)]
     if without:
         yield (
             f"captions without {{class}} ({class_}): {listed(sorted(without))}. The identifier builds on what the model "

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dreambooth_api.failures import Problem
-from dreambooth_api.prompts import Words, end_of_mention, fill_for_each
+from dreambooth_api.prompts import Words, end_of_mention, fill_for_each, fill_for_one
 from dreambooth_api.training import TrainConfig
 
 ReadLength = Callable[[str], int]
@@ -36,7 +36,8 @@ def prompts_of(
     for (place, subject), words, of_photos in zip(config.all_subjects.items(), subjects, captions, strict=True):
         templates = {f"spec.{place}.prompt": subject.prompt}
         templates |= {f"spec.{place}.images, caption of {photo}": text for photo, text in of_photos.items()}
-        yield from _filled(templates, [words])
+        for field, template in templates.items():
+            yield Prompt(field, fill_for_one(template, words, subjects), (words.identifier, words.class_))
     if config.prior.enabled:
         yield from _filled({"spec.prior.prompt": config.prior.prompt}, subjects)
     yield from _filled(

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from dreambooth_api.failures import NonFiniteLoss
-from dreambooth_api.prompts import fill, words_of
+from dreambooth_api.prompts import fill, fill_for_one, words_of
 from dreambooth_trainer.data.buckets import Size
 from dreambooth_trainer.data.identifier import pick_words
 from dreambooth_trainer.models.base import Framing, Tensors
@@ -100,8 +100,7 @@ def _encode_prompts(run: Run, photos: Sequence[PreparedPhoto], sets: Sequence[Cl
 
 def _caption(run: Run, photo: PreparedPhoto) -> str:
     """The caption of a photo, filled in; empty if it has none."""
-    words = run.words[photo.subject]
-    return fill(photo.caption or "", identifier=words.identifier, class_=words.class_)
+    return fill_for_one(photo.caption or "", run.words[photo.subject], run.words)
 
 
 def _dataset(
