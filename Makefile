@@ -67,7 +67,7 @@ clean:  ## Removes the environment.
 	touch $@
 
 .venv/developer: .venv/uv pyproject.toml uv.lock
-	$(SYNC)
+	$(SYNC) --extra tensorboard --extra wandb --extra s3
 	touch $@ .venv/trainer
 
 .venv/bench: .venv/developer

@@ -12,13 +12,18 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "dreambooth-operator"
+EXTRAS = {"operator": ["operator"], "trainer": ["trainer", "tensorboard", "wandb", "s3"]}
+"""The extras of the libraries in an image."""
 
 
 def exported(image: str, *more: str) -> str:
     """The SBOM of an image's libraries, as uv writes it in the Dockerfile."""
     uv = Path(sys.executable).with_name("uv")
-    options = ["--quiet", "--locked", "--offline", "--no-default-groups", "--no-emit-project", "--extra", image]
-    return subprocess.run([uv, "export", *options, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    options = ["--quiet", "--locked", "--offline", "--no-default-groups", "--no-emit-project"]
+    extras = [word for extra in EXTRAS[image] for word in ("--extra", extra)]
+    return subprocess.run(
+        [uv, "export", *options, *extras, *more], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.mark.parametrize("image", ["operator", "trainer"])
@@ -28,6 +33,11 @@ def test_the_sbom_of_an_image_has_each_library_with_its_version(image: str) -> N
     installed = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", exported(image), flags=re.MULTILINE)
     assert len(installed) > 10
     assert {(one["name"], one["version"]) for one in bill["components"]} >= set(installed)
+
+
+def test_the_image_of_the_trainer_has_all_extras_of_the_trainer() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert re.findall(r"--extra ([a-z0-9]+)", dockerfile) == EXTRAS["trainer"][1:]
 
 
 def test_each_image_has_its_sbom() -> None:

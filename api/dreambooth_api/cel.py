@@ -147,6 +147,12 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
         ),
         *dependent_fields("training"),
     ],
+    "spec.monitoring.wandb": [
+        Rule(
+            "has(self.apiKeySecret) == (self.mode == 'online')",
+            "apiKeySecret must be given for the mode online, and has no effect for offline",
+        ),
+    ],
     "spec.deepspeed": [_stage("optimizer", 1), _stage("parameters", 3)],
     "spec.volumes.output": [
         Rule(

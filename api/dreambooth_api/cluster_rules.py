@@ -179,6 +179,13 @@ def _claim_for_the_pictures(scene: DreamBoothScene) -> Iterator[Problem]:
         yield Problem("spec.volumes.output.claimName", None, message, "Give the name of a claim")
 
 
+def _wandb_has_a_key(job: DreamBoothJob) -> Iterator[Problem]:
+    wandb = job.spec.monitoring.wandb
+    if wandb and wandb.mode == "online" and not wandb.api_key_secret:
+        message, remedy = "is missing, but pods need the key for the mode online", "Give the Secret that has it"
+        yield Problem("spec.monitoring.wandb.apiKeySecret", None, message, remedy)
+
+
 def _shared_memory(workload: Workload) -> Iterator[Problem]:
     asked = workload.spec.resources
     if amount(asked.shared_memory) > amount(asked.memory):
@@ -240,6 +247,7 @@ def _topology(workload: Workload) -> Iterator[Problem]:
 _POD_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
     _pods_can_read_the_pictures,
     _pods_can_read_the_models,
+    _wandb_has_a_key,
 ]
 _WORKLOAD_RULES: list[Callable[[Workload], Iterator[Problem]]] = [
     _shared_memory,

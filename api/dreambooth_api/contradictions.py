@@ -308,6 +308,14 @@ def _dora_for_comfyui(fields: Fields) -> Iterator[Problem]:
         yield Problem("spec.training.lora.useDora", True, message, remedy)
 
 
+def _key_of_wandb(fields: Fields) -> Iterator[Problem]:
+    secret = fields["monitoring.wandb.apiKeySecret"]
+    if secret is not None and fields["monitoring.wandb.mode"] != "online":
+        message = "has no effect, because monitoring.wandb.mode is offline"
+        remedy = "Set monitoring.wandb.mode to online, or remove it"
+        yield Problem("spec.monitoring.wandb.apiKeySecret", secret, message, remedy)
+
+
 Rule = Callable[[Fields], Iterator[Problem]]
 
 MODEL_RULES: list[Rule] = [_source_of("model.source"), _needs_hub("revision"), _configuration, _variant]
@@ -334,6 +342,7 @@ RULES: list[Rule] = [
     _quantized_shards,
     _dora_of_text_encoder,
     _dora_for_comfyui,
+    _key_of_wandb,
 ]
 """Rules of a manifest."""
 

@@ -123,8 +123,8 @@ class DreamBoothRuntimeSpec(Section):
     """Images that `subject.images.image` and `prior.source.image` of a DreamBoothJob may name, in the same form. Default:
     none."""
     token_secret_names: Annotated[list[ObjectName], Field(max_length=20)] = []
-    """Secrets that `model.tokenSecret` of a DreamBoothJob may name, in its namespace. Default: none, so that users who may only
-    create DreamBoothJobs can't use the Secrets of the namespace."""
+    """Secrets that a DreamBoothJob may name, in its namespace: `model.tokenSecret` and `monitoring.wandb.apiKeySecret`. Default:
+    none, so that users who may only create DreamBoothJobs can't use the Secrets of the namespace."""
     resources: RuntimeResources = RuntimeResources()
     node_selector: Labels = {}
     """Labels that a node must have; DreamBoothJobs may require more."""

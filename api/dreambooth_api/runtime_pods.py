@@ -30,6 +30,7 @@ OWN_VARIABLES = (
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
     "USER",
+    "WANDB_API_KEY",
     "XDG_CACHE_HOME",
 )
 """Variables of the environment that the operator sets, or that would replace those."""

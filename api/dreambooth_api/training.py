@@ -449,6 +449,33 @@ class Output(Section):
     written as well."""
 
 
+WandbName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+$")]
+
+
+class Wandb(Section):
+    """A project of Weights & Biases, to which losses, figures and pictures are logged."""
+
+    project: WandbName
+    """Name of the project."""
+    entity: WandbName | None = None
+    """User or team that has the project. Default: that of the API key."""
+    mode: Literal["offline", "online"] = "offline"
+    """`offline`: everything is written to the folder of the run, for the command `wandb sync`. `online`: everything is sent
+    while the run goes on."""
+    api_key_secret: TokenSecret | None = None
+    """The API key for `online` (cluster only; the command line takes it from the environment variable `WANDB_API_KEY` or from
+    `wandb login`). Default: none."""
+
+
+class Monitoring(Section):
+    """Further programs that show losses, figures and pictures."""
+
+    tensorboard: bool = False
+    """Whether event files for TensorBoard are written to the folder of the run."""
+    wandb: Wandb | None = None
+    """A project of Weights & Biases. Default: none."""
+
+
 class TrainConfig(Section):
     """All settings of a run."""
 
@@ -465,6 +492,7 @@ class TrainConfig(Section):
     samples: Samples = Samples()
     evaluation: Evaluation = Evaluation()
     output: Output = Output()
+    monitoring: Monitoring = Monitoring()
 
     @property
     def all_subjects(self) -> dict[str, Subject]:

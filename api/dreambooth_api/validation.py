@@ -52,6 +52,7 @@ PATTERNS: Mapping[str, str] = {
     r"^(auto|[^\s{}]{1,40})$": "auto, or a word of up to 40 characters without spaces and braces",
     r"^[^/\x00][^\x00]*[.]safetensors$": "the path of a .safetensors file, without a slash at its beginning",
     r"^[^\s{}]{1,40}$": "a word of up to 40 characters without spaces and braces",
+    r"^[A-Za-z0-9._-]+$": "letters, digits, ., _ and -",
     r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$": "letters, digits, -, _ and ., but not two dots at the beginning",
 }
 """What each regular expression of a field requires, in words."""

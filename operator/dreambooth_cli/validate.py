@@ -51,7 +51,11 @@ def validate(file: AnyFile) -> None:
 
 
 def _say_what_is_valid(file: Path, manifest: "Manifest") -> None:
+    from dreambooth_trainer.extras import missing_libraries
+
     spec = manifest.config
+    # Pods have them.
+    print_warnings([str(problem) for problem in missing_libraries(spec)])
     lora = spec.training.lora
     kind = "DoRA" if lora.use_dora else "LoRA"
     denoiser = "all weights" if spec.training.method == "full" else f"{kind} of rank {lora.rank}"

@@ -35,7 +35,7 @@ class Settings(BaseModel):
     """Images that `spec.image` may name in namespaces without a DreamBoothRuntime: complete references, or prefixes that end with
     `/*`, `:*` or `@*`. Default: none."""
     token_secret_names: Annotated[list[ObjectName], BeforeValidator(_split)] = []
-    """Secrets that `model.tokenSecret` may name in namespaces without a DreamBoothRuntime. Default: none."""
+    """Secrets that DreamBoothJobs may name in namespaces without a DreamBoothRuntime. Default: none."""
     trainer_port: Annotated[int, Field(ge=1024, le=65535)] = 8080
     """Port of `/progress`, `/metrics` and `/healthz` in trainer pods."""
 
@@ -51,10 +51,10 @@ class Settings(BaseModel):
         IPv4Network("0.0.0.0/0"),
         IPv6Network("::/0"),
     ]
-    """Networks in which trainers may connect to a model hub on `hubPorts`, if their spec names one. Private networks inside are
-    excluded, unless they are listed themselves. With an empty list, no connections are allowed."""
+    """Networks in which trainers may connect to a model hub or another service that their spec names, on `hubPorts`. Private
+    networks inside are excluded, unless they are listed themselves. With an empty list, no connections are allowed."""
     hub_ports: Annotated[list[Annotated[int, Field(ge=1, le=65535)]], BeforeValidator(_split)] = [443]
-    """Ports of the model hub, or of the proxy to it, to which trainers may connect."""
+    """Ports of these services, or of the proxy to them, to which trainers may connect."""
     trainer_networks: Annotated[list[IPvAnyNetwork], BeforeValidator(_split)] = []
     """Networks (CIDR) in which trainers are polled for their progress. Default: all except loopback and link-local networks."""
 

@@ -177,6 +177,11 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
     ({"model": {"source": "hf://a/b", "config": "a/b"}}, "model.config", "with its own configuration"),
     ({"model": {"source": "a.safetensors", "variant": "fp16"}}, "model.variant", "is a single file"),
     ({"model.tokenSecret": {"name": "hub"}}, "model.tokenSecret", "no repository of the hub"),
+    (
+        {"monitoring": {"wandb": {"project": "dogs", "apiKeySecret": {"name": "key"}}}},
+        "monitoring.wandb.apiKeySecret",
+        "monitoring.wandb.mode is offline",
+    ),
     ({"training.ema.decay": 0.9}, "training.ema.decay", "training.ema.enabled is false"),
     (
         {"deepspeed.zeroStage": 0, "deepspeed.offload.optimizer": True},

@@ -466,6 +466,9 @@ def test_run_refuses_a_wrong_manifest(manifest: Path, training: FakeTraining) ->
     assert training.calls == []
 
 
+ONLINE = "{wandb: {project: dogs, mode: online, apiKeySecret: {name: wandb}}}"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -473,6 +476,7 @@ def test_run_refuses_a_wrong_manifest(manifest: Path, training: FakeTraining) ->
         ("path: photos", "image: {reference: photos}", "'image' is only at hand in the cluster"),
         ("embedded://emoji", "pvc://models/sd", "'pvc://models/sd' is only at hand in the cluster"),
         ('"embedded://emoji"', "'hf://a/b', tokenSecret: {name: hub}", "variable HF_TOKEN"),
+        ("spec:", f"spec:\n  monitoring: {ONLINE}", "WANDB_API_KEY"),
     ],
 )
 def test_run_needs_everything_on_this_machine(
@@ -483,6 +487,20 @@ def test_run_needs_everything_on_this_machine(
     result = RUNNER.invoke(app, ["run", "job.yaml"])
     assert result.exit_code == 2
     assert words in result.stderr
+    assert training.calls == []
+
+
+def test_a_library_that_is_missing_is_a_warning_before_pods_have_it_and_an_error_here(
+    manifest: Path, training: FakeTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dreambooth_trainer.extras.find_spec", lambda _: None)
+    manifest.write_text(MANIFEST.replace("spec:", "spec:\n  monitoring: {tensorboard: true}"))
+    result = RUNNER.invoke(app, ["validate", "job.yaml"])
+    assert result.exit_code == 0
+    assert "warning: spec.monitoring.tensorboard" in result.stderr and "--extra tensorboard" in result.stderr
+    result = RUNNER.invoke(app, ["run", "job.yaml"])
+    assert result.exit_code == 2
+    assert "--extra tensorboard" in result.stderr
     assert training.calls == []
 
 

@@ -27,7 +27,7 @@ TYPED_BY = {
     "docs/install.md": {"helm": CLUSTER, "kubectl": CLUSTER, "docker": "tests/cluster/images.py"},
     "docs/gitops.md": {"kubectl": "tests/gitops"},
     "docs/models.md": {"dreambooth": "tests/cli/test_plan.py"},
-    "docs/monitoring.md": {"helm": CLUSTER},
+    "docs/monitoring.md": {"helm": CLUSTER, "tensorboard": "tests/trainer/monitoring/test_trackers.py"},
     "docs/scenes.md": {"dreambooth": LAPTOP, "kubectl": CLUSTER},
     "docs/ui.md": {"dreambooth": "tests/ui/browser.py"},
     "docs/tenancy.md": {"kubectl": "tests/operator/test_deleted.py and test_runtimes.py"},

@@ -173,6 +173,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("spec.model.config", "pvc://a:b/../../x", "pods see no other path"),
     ("spec.evaluation.encoder", "/var/run/secrets", "pods see no other path"),
     ("spec.model", {"source": "hf://a/b", "tokenSecret": {"name": "../kube-system/token"}}, "should match"),
+    ("spec.monitoring.wandb", {"project": "p", "mode": "online", "apiKeySecret": {"name": "../a"}}, "should match"),
     # Other resources than GPUs.
     ("spec.resources.gpuResourceName", "hugepages-2Mi", "should match"),
     ("spec.resources.gpuResourceName", "memory", "should match"),
@@ -360,6 +361,11 @@ BEYOND: list[tuple[str, Any, str]] = [
     ("spec.prior", {"source": {"image": {"reference": "registry.of/others:1"}}}, "spec.prior.source.image.reference"),
     ("spec.model", {"source": "hf://a/b", "tokenSecret": {"name": "hub2"}}, "spec.model.tokenSecret.name"),
     ("spec.model", {"source": "hf://a/b", "tokenSecret": {"name": "db", "key": "token"}}, "tokenSecretNames"),
+    (
+        "spec.monitoring",
+        {"wandb": {"project": "p", "mode": "online", "apiKeySecret": {"name": "db"}}},
+        "spec.monitoring.wandb.apiKeySecret.name",
+    ),
     ("spec.scheduling", {"tolerations": [{"operator": "Exists"}]}, "spec.scheduling.tolerations[0]"),
     ("spec.scheduling", {"nodeSelector": {"pool": "large"}}, "spec.scheduling.nodeSelector.pool"),
     ("spec.scheduling", {"priorityClassName": "system-cluster-critical"}, "spec.scheduling.priorityClassName"),

@@ -5,7 +5,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from dreambooth_api.failures import InvalidConfig
 from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.extras import missing_libraries
 from dreambooth_trainer.models.identity import read_ahead
 from dreambooth_trainer.monitoring.progress import TRAINING
 from dreambooth_trainer.process.hub_cache import use_hub_cache
@@ -56,6 +58,8 @@ def run_job(
 
 
 def _run(config: TrainConfig, folder: RunFolder, cache: Path, start: Start) -> Mapping[str, float | str | None]:
+    if missing := list(missing_libraries(config)):
+        raise InvalidConfig(missing)
     if "hf://" in (config.model.source[:5], config.evaluation.encoder[:5]) or Path(config.model.source).is_file():
         use_hub_cache(folder.hub, os.environ)
     if start.main:
@@ -67,4 +71,8 @@ def _run(config: TrainConfig, folder: RunFolder, cache: Path, start: Start) -> M
     distributed = Distributed.from_environment()
     from dreambooth_trainer.pipeline import run_phases
 
-    return run_phases(Run(config, folder, cache, distributed, start.progress, start.stop))
+    run = Run(config, folder, cache, distributed, start.progress, start.stop)
+    try:
+        return run_phases(run)
+    finally:
+        run.trackers.close()

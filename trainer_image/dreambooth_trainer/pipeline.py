@@ -166,7 +166,8 @@ def _export_and_evaluate(run: Run, runner: PhaseRunner, prepared: prepare.Prepar
         evaluated = runner.once(
             "evaluate", evaluate.Evaluated, folder.evaluation, lambda: evaluate.evaluate(run, load_trained)
         )
-        warnings = [*(choice.warnings if choice else ()), *evaluated.warnings, *prepared.warnings]
+        own = [*(choice.warnings if choice else ()), *evaluated.warnings, *prepared.warnings]
+        warnings = [*own, *run.trackers.warnings]
         run.progress.update(warnings=warnings)
     else:
         run.progress.skip("evaluate")
@@ -201,6 +202,10 @@ def _conclude(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
     if all(path.exists() for path in (folder.complete, folder.result, folder.report)):
         return read_result(folder.result)
     result = write_result(run, ledger, keys)
+    figures = result.all_figures
+    sheets = {path.name: path / "sheet.png" for path in (folder.samples, folder.evaluation)}
+    shown = {name: path for name, path in sheets.items() if path.exists()}
+    run.trackers.tell(lambda one: one.results(run.config.training.steps, figures, shown))
     # The weights are in the exported model now, and the pictures are in the report: the rest would only fill the
     # volume.
     kept = run.config.checkpoints.keep_last

@@ -120,6 +120,18 @@ class RunResult(JsonModel):
         return min((one.nearest[one.name] for one in self.subjects or () if one.nearest), default=None)
 
     @property
+    def all_figures(self) -> dict[str, float]:
+        """The figures that are defined, with several subjects `NAME/FIGURE`; empty without an evaluation."""
+        of_subjects = {f"{one.name}/": one.figures for one in self.subjects} if self.subjects else {"": self.figures}
+        return {
+            f"{prefix}{name}": value
+            for prefix, figures in of_subjects.items()
+            if figures
+            for name, value in figures.model_dump().items()
+            if value is not None
+        }
+
+    @property
     def identifiers(self) -> list[str]:
         """The identifier of each subject."""
         return [one.identifier for one in self.subjects] if self.subjects else [self.identifier]
@@ -176,6 +188,7 @@ def write_result(run: Run, ledger: Ledger, keys: dict[str, str]) -> RunResult:
             *(choice.warnings if choice else ()),
             *(evaluated.warnings if evaluated else ()),
             *prepared.warnings,
+            *run.trackers.warnings,
         ],
         device=run.distributed.device_name,
         seconds={name: round(seconds[name], 1) for name in PHASES if name in seconds},

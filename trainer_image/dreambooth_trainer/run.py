@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from dreambooth_api.failures import Interrupted, ModelUnavailable
 from dreambooth_api.prompts import Words, fill_for_each
 from dreambooth_api.training import TrainConfig
 from dreambooth_trainer.monitoring.progress import Progress
+from dreambooth_trainer.monitoring.trackers import Tracker, Trackers
 
 if TYPE_CHECKING:
     from dreambooth_trainer.models.base import ModelFamily
@@ -92,6 +93,11 @@ class RunFolder:
     def model(self) -> Path:
         """The exported model."""
         return self.root / "model"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files for TensorBoard."""
+        return self.root / "tensorboard"
 
     @property
     def samples(self) -> Path:
@@ -223,6 +229,25 @@ class Run:
             exact=exact,
             quantization=training.quantization if quantized else "none",
         )
+
+    @cached_property
+    def trackers(self) -> Trackers:
+        """Other programs that show losses, figures and pictures; none in other processes than the main one."""
+        openers: dict[str, Callable[[], Tracker]] = {}
+        monitoring, folder = self.config.monitoring, self.folder
+        if monitoring.tensorboard:
+            from dreambooth_trainer.monitoring.tensorboard import TensorBoard
+
+            openers["monitoring.tensorboard"] = lambda: TensorBoard(folder.tensorboard)
+        if wandb := monitoring.wandb:
+            from dreambooth_trainer.monitoring.weights_and_biases import WeightsAndBiases
+
+            settings = self.config.model_dump(mode="json", by_alias=True, exclude_none=True)
+            openers["monitoring.wandb"] = lambda: WeightsAndBiases(wandb, folder.root, settings)
+        return Trackers(openers if self.distributed.is_main else {}, self._warn)
+
+    def _warn(self, warning: str) -> None:
+        self.progress.update(warnings=[*self.progress.snapshot().warnings, warning])
 
     @cached_property
     def resolution(self) -> int:

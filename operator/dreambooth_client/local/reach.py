@@ -6,6 +6,7 @@ from pydantic.alias_generators import to_camel
 
 from dreambooth_api.failures import Problem
 from dreambooth_api.training import TrainConfig
+from dreambooth_trainer.extras import missing_libraries
 
 OF_CLUSTER = "config_map", "config_maps", "persistent_volume_claim", "image"
 """Sources of pictures."""
@@ -28,8 +29,14 @@ def out_of_reach(config: TrainConfig) -> Iterator[Problem]:
     for field, source in {"model.source": config.model.source, "evaluation.encoder": config.evaluation.encoder}.items():
         if source.startswith("pvc://"):
             yield Problem(f"spec.{field}", source, "is only at hand in the cluster", "Give the path of a copy")
-    if config.model.token_secret:
-        remedy = "Put the token into the environment variable HF_TOKEN and remove this field"
-        yield Problem(
-            "spec.model.tokenSecret", config.model.token_secret.name, "is only at hand in the cluster", remedy
-        )
+    wandb = config.monitoring.wandb
+    secrets = {
+        "model.tokenSecret": (config.model.token_secret, "the token into the environment variable HF_TOKEN"),
+        "monitoring.wandb.apiKeySecret": (wandb and wandb.api_key_secret, "the key into WANDB_API_KEY, or log in,"),
+    }
+    for field, (secret, remedy) in secrets.items():
+        if secret:
+            yield Problem(
+                f"spec.{field}", secret.name, "is only at hand in the cluster", f"Put {remedy} and remove this field"
+            )
+    yield from missing_libraries(config)

@@ -1,6 +1,7 @@
 """Trains the model with DeepSpeed, from the newest checkpoint to the last step, and gathers the weights."""
 
 from collections.abc import Sequence
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from dreambooth_trainer.run import Run
 from dreambooth_trainer.training.candidates import Candidates, candidate_steps, write_weights
 from dreambooth_trainer.training.checkpoints import Checkpoints
 from dreambooth_trainer.training.dataset import Dataset
-from dreambooth_trainer.training.loss_log import LossLog
+from dreambooth_trainer.training.loss_log import LossLog, read_losses
 from dreambooth_trainer.training.micro_batches import micro_batches
 from dreambooth_trainer.training.module import DreamBoothModule
 
@@ -73,6 +74,7 @@ def train(run: Run, datasets: Sequence[Dataset]) -> Trained:
     if distributed.is_main:
         candidates.keep_until(start)
     log = LossLog(run.folder.losses, distributed, resumed_at=start)
+    run.trackers.tell(lambda one: one.begin(start, read_losses(run.folder.losses)))
     every = 1 if distributed.device.type == "cpu" and distributed.size == 1 else LOOK_EVERY
     batch = engine.division.batch
     images = batch * (2 if config.prior.enabled else 1)
@@ -86,6 +88,7 @@ def train(run: Run, datasets: Sequence[Dataset]) -> Trained:
             alone = distributed.size == 1 and (run.stop.requested or checkpoints.due)
             if last or done % every == 0 or alone or done in earlier:
                 lines = log.flush()
+                run.trackers.tell(methodcaller("steps", lines))
                 newest = lines[-1]
                 phase.advance(
                     len(lines),
@@ -176,6 +179,10 @@ def _generate_samples_so_far(run: Run, module: DreamBoothModule, step: int) -> N
     generated = module.model.generate(prompts, range(len(prompts)), sampler_of(samples), run.resolution)
     module.train()
     if run.distributed.is_main:
-        with atomic_folder(run.folder.samples_on_the_way / f"step-{step:08d}") as folder:
-            for number, image in enumerate(generated.images):
-                image.save(folder / f"{number:02d}.png")
+        target = run.folder.samples_on_the_way / f"step-{step:08d}"
+        files = {prompt: f"{number:02d}.png" for number, prompt in enumerate(prompts)}
+        with atomic_folder(target) as folder:
+            for file, image in zip(files.values(), generated.images, strict=True):
+                image.save(folder / file)
+        shown = {prompt: target / file for prompt, file in files.items()}
+        run.trackers.tell(lambda one: one.pictures(step, shown))

@@ -21,7 +21,7 @@ from dreambooth_api.printing import printable
 LIMIT = 4095
 """Most bytes of a termination message: the kubelet truncates it at 4096."""
 
-_TOKEN_VARIABLES = "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"
+_SECRET_VARIABLES = "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY"
 _GAP = " ... "
 
 logger = logging.getLogger(__name__)
@@ -55,10 +55,10 @@ def outcome_of(error: BaseException, environment: Mapping[str, str]) -> Outcome:
 
 
 def redact(text: str, environment: Mapping[str, str]) -> str:
-    """A text with the hub's tokens replaced by `***`: libraries put request headers and URLs into their messages."""
-    tokens = {environment.get(name, "").strip() for name in _TOKEN_VARIABLES} - {""}
-    for token in sorted(tokens, key=len, reverse=True):
-        text = text.replace(token, "***")
+    """A text with tokens and keys replaced by `***`: libraries put request headers and URLs into their messages."""
+    secrets = {environment.get(name, "").strip() for name in _SECRET_VARIABLES} - {""}
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
     return text
 
 

@@ -1,8 +1,8 @@
 """Builds the NetworkPolicy that selects the pods of a workload.
 
 Ingress: from the pods of the same workload, and from the operator and Prometheus to the port of the trainer. Egress: to the
-pods of the same workload, to DNS, and to a model hub if a model is there. Nodes pull images and mount volumes; a
-NetworkPolicy does not affect that.
+pods of the same workload, to DNS, and to services outside of the cluster if the spec names one, such as a model hub. Nodes pull
+images and mount volumes; a NetworkPolicy does not affect that.
 """
 
 from ipaddress import ip_network
@@ -53,7 +53,7 @@ def build_network_policy(owner: Object, workload: Workload, program: Program, se
         # NCCL and Gloo use random ports.
         ingress.append({"from": peers})
         egress.append({"to": peers})
-    if program.uses_hub and settings.hub_networks:
+    if program.uses_services and settings.hub_networks:
         networks = [_without_private(str(network)) for network in settings.hub_networks]
         egress.append({"to": networks, "ports": [_port("TCP", port) for port in settings.hub_ports]})
     return {

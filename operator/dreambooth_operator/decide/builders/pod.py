@@ -145,9 +145,9 @@ def _environment(workload: Workload, program: Program, runtime: DreamBoothRuntim
         values |= dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), CA_FILE)
     values |= {one.name: one.value for one in runtime.env}
     environment: list[dict[str, Any]] = [{"name": name, "value": _literal(value)} for name, value in values.items()]
-    if secret := program.token:
-        reference = {"name": secret.name, "key": secret.key}
-        environment.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}})
+    for one in program.secrets:
+        reference = {"name": one.secret, "key": one.key}
+        environment.append({"name": one.variable, "valueFrom": {"secretKeyRef": reference}})
     return environment
 
 

@@ -28,7 +28,6 @@ _FIELDS: Mapping[tuple[str, str], str] = {
     ("Job", _TEMPLATE + r"nodeSelector"): "scheduling.nodeSelector",
     ("Job", _TEMPLATE + r"priorityClassName"): "scheduling.priorityClassName",
     ("Job", _CONTAINER + r"image\b"): "image",
-    ("Job", _CONTAINER + r"env"): "model.tokenSecret",
     ("Job", _RESOURCE.format("cpu")): "resources.cpu",
     ("Job", _RESOURCE.format("memory")): "resources.memory",
     ("Job", _RESOURCE.format("ephemeral-storage")): "resources.ephemeralStorage",
@@ -80,6 +79,9 @@ def _place(item: Object, path: str, program: Program) -> str | None:
     """The field of the spec that the value at a path of an object comes from; None if it is not known."""
     if volume := re.match(_TEMPLATE + r"volumes\[(\d+)\]", path):
         return _place_of_volume(item["spec"]["template"]["spec"]["volumes"][int(volume[1])], program)
+    if variable := re.match(_CONTAINER + r"env\[(\d+)\]", path):
+        name = item["spec"]["template"]["spec"]["containers"][0]["env"][int(variable[1])]["name"]
+        return next((one.field for one in program.secrets if one.variable == name), None)
     for (kind, beginning), place in _FIELDS.items():
         if kind == item["kind"] and (found := re.match(beginning, path)):
             return place.format(*found.groups())

@@ -25,13 +25,13 @@ class Asked(NamedTuple):
 
 def violations(asked: Asked, runtime: Runtime) -> list[Problem]:
     """The fields that the runtime does not allow, each with its value and a remedy. Without a runtime, only the image,
-    the Secret and the fields for Kueue are checked.
+    the Secrets and the fields for Kueue are checked.
 
     Args:
         asked: what is asked for.
         runtime: its runtime.
     """
-    rules = _RULES if runtime.name else [_image, _token_secret, _queue_of_kueue]
+    rules = _RULES if runtime.name else [_image, _secrets, _queue_of_kueue]
     return [problem for rule in rules for problem in rule(asked, runtime)]
 
 
@@ -42,13 +42,13 @@ def _image(asked: Asked, runtime: Runtime) -> Iterator[Problem]:
         yield Problem("spec.image", image, "is not among the images that the administrator allows", remedy)
 
 
-def _token_secret(asked: Asked, runtime: Runtime) -> Iterator[Problem]:
-    secret, allowed = asked.program.token, runtime.spec.token_secret_names
-    if secret is not None and secret.name not in allowed:
-        choice = f"Choose {' or '.join(allowed)}" if allowed else "Remove it"
-        remedy = f"{choice}, or ask an administrator to add it to tokenSecretNames of the {_title(runtime)}"
-        message = "is not among the Secrets that the administrator allows"
-        yield Problem(f"spec.{asked.program.token_field}", secret.name, message, remedy)
+def _secrets(asked: Asked, runtime: Runtime) -> Iterator[Problem]:
+    allowed = runtime.spec.token_secret_names
+    choice = f"Choose {' or '.join(allowed)}" if allowed else "Remove it"
+    remedy = f"{choice}, or ask an administrator to add it to tokenSecretNames of the {_title(runtime)}"
+    for field, name in dict.fromkeys((one.field, one.secret) for one in asked.program.secrets):
+        if name not in allowed:
+            yield Problem(f"spec.{field}", name, "is not among the Secrets that the administrator allows", remedy)
 
 
 def _pictures(asked: Asked, runtime: Runtime) -> Iterator[Problem]:
@@ -181,7 +181,7 @@ def _title(runtime: Runtime) -> str:
 
 _RULES: list[Callable[[Asked, Runtime], Iterator[Problem]]] = [
     _image,
-    _token_secret,
+    _secrets,
     _pictures,
     _amounts,
     _size,

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+from dreambooth_api.training import TokenSecret
 from dreambooth_operator.decide.programs.paths import CLAIM_SCHEME, mounted_claim
+from dreambooth_operator.decide.programs.program import SecretVariable
 from dreambooth_operator.objects.folders import inside
 
 HUB_SCHEME = "hf://"
@@ -32,3 +34,13 @@ def inside_pods(source: str) -> str:
         return source
     claim, _, path = source.removeprefix(CLAIM_SCHEME).partition("/")
     return inside(mounted_claim(claim), path or ".")
+
+
+def model_token(secret: TokenSecret | None, field: str = "model.tokenSecret.name") -> list[SecretVariable]:
+    """The variable with the token for the model hub.
+
+    Args:
+        secret: the Secret, if there is one.
+        field: the field of the spec from which it follows.
+    """
+    return [SecretVariable("HF_TOKEN", secret.name, secret.key, field)] if secret else []

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dreambooth_api.sections import NewClaim
-from dreambooth_api.training import Images, Section, TokenSecret
+from dreambooth_api.training import Images, Section
 from dreambooth_operator.objects.folders import Folder
 
 
@@ -32,6 +32,18 @@ class Pictures(NamedTuple):
     images: Images
 
 
+class SecretVariable(NamedTuple):
+    """A variable of the environment that the kubelet fills from a Secret."""
+
+    variable: str
+    secret: str
+    """Name of the Secret."""
+    key: str
+    """Key in it."""
+    field: str
+    """The field of the spec that names the Secret."""
+
+
 @dataclass(frozen=True)
 class Program:
     """What the pods of a workload run."""
@@ -56,9 +68,7 @@ class Program:
     """The claim for the output that the operator creates; None: it exists."""
     pictures: Mapping[str, Pictures] = field(default_factory=dict)
     """Pictures from ConfigMaps, claims and images, by the names of their volumes."""
-    token: TokenSecret | None = None
-    """The Secret with the token for the model hub."""
-    token_field: str = "model.tokenSecret.name"
-    """The field of the spec that names it."""
-    uses_hub: bool = False
-    """Whether it may download a model."""
+    secrets: Sequence[SecretVariable] = ()
+    """Tokens and keys for services outside of the cluster."""
+    uses_services: bool = False
+    """Whether it may connect to such a service: to download a model, or to log to Weights & Biases."""

@@ -7,11 +7,10 @@ from dreambooth_api.dreamboothscene import DreamBoothScene
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.scene import Scene
 from dreambooth_api.scene_model import SceneModel
-from dreambooth_api.training import TokenSecret
 from dreambooth_operator.decide.programs import training
-from dreambooth_operator.decide.programs.models import claims_of, inside_pods, on_hub
+from dreambooth_operator.decide.programs.models import claims_of, inside_pods, model_token, on_hub
 from dreambooth_operator.decide.programs.paths import CACHE, OUTPUT, RUN, mounted_claim
-from dreambooth_operator.decide.programs.program import ClaimMount, Program
+from dreambooth_operator.decide.programs.program import ClaimMount, Program, SecretVariable
 from dreambooth_operator.objects.folders import Folder, inside
 
 JOB = "jobName"
@@ -46,9 +45,8 @@ def scene_of_job(scene: DreamBoothScene, job: DreamBoothJob) -> Program:
         claims,
         cache=inside(CACHE, cache.path or ".") if cache else training.cache_folder(job, RUN),
         run=inside(RUN, run.path),
-        token=job.spec.model.token_secret,
-        token_field=JOB,
-        uses_hub=training.uses_hub(job),
+        secrets=model_token(job.spec.model.token_secret, JOB),
+        uses_services=training.uses_hub(job),
     )
 
 
@@ -71,8 +69,8 @@ def scene_of_model(scene: DreamBoothScene, model: SceneModel) -> Program:
         output,
         claims,
         cache=inside(CACHE, cache.path or ".") if cache else f"{OUTPUT}/.cache",
-        token=model.token_secret,
-        uses_hub=on_hub(sources.values()),
+        secrets=model_token(model.token_secret),
+        uses_services=on_hub(sources.values()),
     )
 
 
@@ -87,9 +85,8 @@ def _program(
     claims: Sequence[ClaimMount],
     *,
     cache: str,
-    token: TokenSecret | None,
-    uses_hub: bool,
-    token_field: str = Program.token_field,
+    secrets: Sequence[SecretVariable],
+    uses_services: bool,
     run: str | None = None,
 ) -> Program:
     """What both kinds of scenes have in common; for the arguments see `Program`.
@@ -106,9 +103,8 @@ def _program(
         output=output,
         claims=claims,
         cache=cache,
-        token=token,
-        token_field=token_field,
-        uses_hub=uses_hub,
+        secrets=secrets,
+        uses_services=uses_services,
     )
 
 

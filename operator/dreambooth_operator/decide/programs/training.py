@@ -5,9 +5,9 @@ from typing import Any
 
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.training import Images, TrainConfig
-from dreambooth_operator.decide.programs.models import claims_of, inside_pods, on_hub
+from dreambooth_operator.decide.programs.models import claims_of, inside_pods, model_token, on_hub
 from dreambooth_operator.decide.programs.paths import CACHE, OUTPUT, mounted_claim, mounted_pictures
-from dreambooth_operator.decide.programs.program import ClaimMount, Pictures, Program
+from dreambooth_operator.decide.programs.program import ClaimMount, Pictures, Program, SecretVariable
 from dreambooth_operator.objects import names
 from dreambooth_operator.objects.folders import Folder, inside
 
@@ -47,8 +47,8 @@ def training_program(job: DreamBoothJob) -> Program:
         cache=cache_folder(job, OUTPUT),
         created=None if output.claim_name else output.create,
         pictures=_pictures_of(job),
-        token=job.spec.model.token_secret,
-        uses_hub=uses_hub(job),
+        secrets=[*model_token(job.spec.model.token_secret), *_wandb_key(job)],
+        uses_services=uses_hub(job) or _logs_online(job),
     )
 
 
@@ -88,6 +88,18 @@ def uses_hub(job: DreamBoothJob) -> bool:
     return on_hub(sources)
 
 
+def _wandb_key(job: DreamBoothJob) -> list[SecretVariable]:
+    wandb = job.spec.monitoring.wandb
+    secret = wandb.api_key_secret if wandb else None
+    field = "monitoring.wandb.apiKeySecret.name"
+    return [SecretVariable("WANDB_API_KEY", secret.name, secret.key, field)] if secret else []
+
+
+def _logs_online(job: DreamBoothJob) -> bool:
+    wandb = job.spec.monitoring.wandb
+    return wandb is not None and wandb.mode == "online"
+
+
 def _pictures_of(job: DreamBoothJob) -> Mapping[str, Pictures]:
     """The photos and class images of the spec, by the names of their volumes."""
     pictures = {
@@ -121,6 +133,9 @@ def _settings(job: DreamBoothJob) -> TrainConfig:
     if spec.model.config:
         model["config"] = inside_pods(spec.model.config)
     sections["model"] = spec.model.model_copy(update=model)
+    if wandb := spec.monitoring.wandb:
+        without_secret = {"wandb": wandb.model_copy(update={"api_key_secret": None})}
+        sections["monitoring"] = spec.monitoring.model_copy(update=without_secret)
     if spec.prior.source:
         sections["prior"] = spec.prior.model_copy(update={"source": folders["prior.source"]})
     if "evaluation" in spec.model_fields_set:

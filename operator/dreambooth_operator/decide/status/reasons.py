@@ -267,7 +267,8 @@ CONTAINER_CONFIG_ERROR = Reason(
     "ContainerConfigError",
     "Starting",
     "Warning",
-    "The container of pod {pod} can't be created: {detail} Check that the Secret and the key in spec.model.tokenSecret exist.",
+    "The container of pod {pod} can't be created: {detail} Check that the Secrets and keys that the spec names "
+    "exist, such as that of spec.model.tokenSecret.",
 )
 CONTAINER_START_FAILED = Reason(
     "ContainerStartFailed",

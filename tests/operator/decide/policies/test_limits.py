@@ -43,6 +43,7 @@ def test_a_prefix_allows_what_is_below_a_name_and_no_other_name(image: str, allo
 
 GPU = {"key": "gpu", "operator": "Exists"}
 GATED = {"source": "hf://a/b", "tokenSecret": {"name": "hub"}}
+LOGGED = {"wandb": {"project": "dogs", "mode": "online", "apiKeySecret": {"name": "wandb"}}}
 DOGS = {"source": {"image": {"reference": "registry/dogs:1"}}}
 PETS = {"class": "dog", "images": {"image": {"reference": "registry/pets:1"}}}
 PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}}}
@@ -56,6 +57,8 @@ PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}
         ({"model": GATED}, {}, "spec.model.tokenSecret.name"),
         ({"model": GATED}, {"tokenSecretNames": ["hub-1"]}, "spec.model.tokenSecret.name"),
         ({"model": GATED}, {"tokenSecretNames": ["other", "hub"]}, None),
+        ({"monitoring": LOGGED}, {"tokenSecretNames": ["hub"]}, "spec.monitoring.wandb.apiKeySecret.name"),
+        ({"monitoring": LOGGED}, {"tokenSecretNames": ["wandb"]}, None),
         ({"subject": PHOTOS}, {"allowedImages": ["*"]}, "spec.subject.images.image.reference"),
         ({"subject": PHOTOS}, {"allowedPhotoImages": ["registry/photos:*"]}, None),
         (
