@@ -20,9 +20,9 @@ WORKDIR /build
 # Only what an image itself needs: a new linter makes no new layer of libraries.
 FROM uv AS requirements
 COPY pyproject.toml uv.lock ./
+# Libraries for monitoring and uploads take 2 MB (tensorboard), 67 MB (wandb) and 43 MB (s3).
 RUN for image in operator trainer; do \
         extras="--extra $image"; \
-        # 2 MB, 67 MB and 43 MB of libraries for monitoring and uploads.
         if [ $image = trainer ]; then extras="$extras --extra tensorboard --extra wandb --extra s3"; fi; \
         uv export --quiet --locked --no-default-groups --no-emit-project $extras --output-file $image.txt || exit; \
         uv export --quiet --locked --no-default-groups --no-emit-project $extras --format cyclonedx1.5 \

@@ -153,6 +153,13 @@ _FURTHER: Mapping[str, Sequence[Rule]] = {
             "apiKeySecret must be given for the mode online, and has no effect for offline",
         ),
     ],
+    "spec.output.upload": [
+        Rule("has(self.secret)", "secret must name the Secret with the credentials: pods have no others"),
+        Rule(
+            "self.private || self.to.startsWith('hf://')",
+            "private has no effect, because to is no repository of the hub. Remove it",
+        ),
+    ],
     "spec.deepspeed": [_stage("optimizer", 1), _stage("parameters", 3)],
     "spec.volumes.output": [
         Rule(

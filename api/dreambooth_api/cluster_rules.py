@@ -186,6 +186,13 @@ def _wandb_has_a_key(job: DreamBoothJob) -> Iterator[Problem]:
         yield Problem("spec.monitoring.wandb.apiKeySecret", None, message, remedy)
 
 
+def _upload_has_credentials(job: DreamBoothJob) -> Iterator[Problem]:
+    upload = job.spec.output.upload
+    if upload and not upload.secret:
+        message, remedy = "is missing, but pods have no other credentials", "Give the Secret that has them"
+        yield Problem("spec.output.upload.secret", None, message, remedy)
+
+
 def _shared_memory(workload: Workload) -> Iterator[Problem]:
     asked = workload.spec.resources
     if amount(asked.shared_memory) > amount(asked.memory):
@@ -248,6 +255,7 @@ _POD_RULES: list[Callable[[DreamBoothJob], Iterator[Problem]]] = [
     _pods_can_read_the_pictures,
     _pods_can_read_the_models,
     _wandb_has_a_key,
+    _upload_has_credentials,
 ]
 _WORKLOAD_RULES: list[Callable[[Workload], Iterator[Problem]]] = [
     _shared_memory,

@@ -316,6 +316,13 @@ def _key_of_wandb(fields: Fields) -> Iterator[Problem]:
         yield Problem("spec.monitoring.wandb.apiKeySecret", secret, message, remedy)
 
 
+def _private_upload(fields: Fields) -> Iterator[Problem]:
+    upload = fields["output.upload"]
+    if upload and str(upload.get("to")).startswith("s3://") and upload.get("private", True) is False:
+        message = "has no effect, because output.upload.to is no repository of the hub"
+        yield Problem("spec.output.upload.private", False, message, "Remove it")
+
+
 Rule = Callable[[Fields], Iterator[Problem]]
 
 MODEL_RULES: list[Rule] = [_source_of("model.source"), _needs_hub("revision"), _configuration, _variant]
@@ -343,6 +350,7 @@ RULES: list[Rule] = [
     _dora_of_text_encoder,
     _dora_for_comfyui,
     _key_of_wandb,
+    _private_upload,
 ]
 """Rules of a manifest."""
 

@@ -6,7 +6,7 @@ from typing import Literal, Protocol, get_args
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-TrainingPhase = Literal["prepare", "prior", "cache", "train", "choose", "export", "sample", "evaluate"]
+TrainingPhase = Literal["prepare", "prior", "cache", "train", "choose", "export", "sample", "evaluate", "upload"]
 ScenePhase = Literal["load", "generate"]
 PhaseName = TrainingPhase | ScenePhase
 PHASES: tuple[TrainingPhase, ...] = get_args(TrainingPhase)

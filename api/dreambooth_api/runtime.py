@@ -12,6 +12,7 @@ from dreambooth_api.quantities import Quantity
 from dreambooth_api.runtime_pods import Annotations, CaBundle, ExtendedResources, Labels, UserPolicy, Variable
 from dreambooth_api.sections import (
     AllowedImage,
+    AllowedUpload,
     CacheVolume,
     GpuResourceName,
     ImageReference,
@@ -123,8 +124,12 @@ class DreamBoothRuntimeSpec(Section):
     """Images that `subject.images.image` and `prior.source.image` of a DreamBoothJob may name, in the same form. Default:
     none."""
     token_secret_names: Annotated[list[ObjectName], Field(max_length=20)] = []
-    """Secrets that a DreamBoothJob may name, in its namespace: `model.tokenSecret` and `monitoring.wandb.apiKeySecret`. Default:
-    none, so that users who may only create DreamBoothJobs can't use the Secrets of the namespace."""
+    """Secrets that a DreamBoothJob may name, in its namespace: `model.tokenSecret`, `monitoring.wandb.apiKeySecret` and
+    `output.upload.secret`. Default: none, so that users who may only create DreamBoothJobs can't use the Secrets of the
+    namespace."""
+    allowed_uploads: Annotated[list[AllowedUpload], Field(max_length=100)] = []
+    """Destinations that `output.upload.to` of a DreamBoothJob may name: whole ones, or prefixes that end with `/*`, such as
+    `s3://bucket/*` and `hf://owner/*`. Default: none."""
     resources: RuntimeResources = RuntimeResources()
     node_selector: Labels = {}
     """Labels that a node must have; DreamBoothJobs may require more."""

@@ -21,9 +21,13 @@ RESERVED_KEYS = (
 """Pattern of the labels and annotations that the operator, the Job controller and Kueue set on pods."""
 
 OWN_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
     "HF_HOME",
     "HF_HUB_CACHE",
     "HF_TOKEN",
+    "HF_UPLOAD_TOKEN",
     "HOME",
     "HUGGING_FACE_HUB_TOKEN",
     "OMP_NUM_THREADS",

@@ -42,6 +42,10 @@ AllowedImage = Annotated[
 ]
 """An image, or a prefix of some. A prefix ends where a name does, as `registry.io*` would be `registry.io.evil.com` too."""
 
+ALLOWED_UPLOAD = r"^(s3|hf)://[A-Za-z0-9][A-Za-z0-9._=/-]*(/\*)?$"
+"""Pattern of a destination of uploads, or of the beginning of some."""
+AllowedUpload = Annotated[str, Field(max_length=1024, pattern=ALLOWED_UPLOAD)]
+
 _REPOSITORY = "[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"
 _ON_CLAIM = f"pvc://{SUBDOMAIN}(/.*)?"
 

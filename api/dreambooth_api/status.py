@@ -89,8 +89,8 @@ class TrainerProgress(StatusSection):
     """Last progress that the trainer reported, of any kind of work."""
 
     phase: str | None = None
-    """Phase of the trainer. Of a training: prepare, prior, cache, train, choose, export, sample or evaluate; of a scene: load
-    or generate."""
+    """Phase of the trainer. Of a training: prepare, prior, cache, train, choose, export, sample, evaluate or upload; of a
+    scene: load or generate."""
     step: Count = 0
     """Optimizer steps done. Of a scene: those of the weights that it uses."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
@@ -173,6 +173,8 @@ class JobResult(StatusSection):
     """Contact sheet of the samples, relative to `path`."""
     report: str | None = None
     """Report of the run (HTML), relative to `path`."""
+    uploaded: str | None = None
+    """Where the results were copied to, see `spec.output.upload`."""
     figures: dict[str, float | None] = {}
     """Figures of the evaluation, see the trainer's `figures.py`."""
 

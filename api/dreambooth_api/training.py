@@ -438,8 +438,47 @@ class Evaluation(Section):
     """Pictures of each prompt."""
 
 
+S3_URL = "s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9](/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*"
+"""Pattern of a bucket, and the beginning of the names of objects in it."""
+HUB_URL = "hf://[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*"
+"""Pattern of a repository of the hub."""
+UploadUrl = Annotated[str, Field(min_length=1, max_length=1024, pattern=f"^({S3_URL}|{HUB_URL})$")]
+
+
+class UploadSecret(Section):
+    """A Secret of the same namespace with credentials."""
+
+    name: ObjectName
+    """Name of the Secret."""
+
+
+UploadPart = Literal["model", "samples", "report"]
+
+
+class Upload(Section):
+    """A copy of the results outside of the cluster."""
+
+    to: UploadUrl
+    """`s3://bucket/prefix` (object storage with the protocol of S3) or `hf://owner/name` (a repository of the model hub, which is
+    created if it is missing)."""
+    secret: UploadSecret | None = None
+    """The credentials, by the keys of a Secret (cluster only; the command line takes them from the environment). For `s3://`:
+    `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and where they are needed `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL` and
+    `AWS_REGION`. For `hf://`: `HF_TOKEN`, with the permission to write."""
+    parts: Annotated[list[UploadPart], Field(min_length=1, max_length=3)] = ["model", "samples", "report"]
+    """What is uploaded. `model`: the exported model. `samples`: the pictures of the prompts and of the evaluation. `report`: the
+    report, the result and the losses."""
+    private: bool = True
+    """Whether a repository that is created on the hub is private. It shows pictures of the subject."""
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is a repository of the hub."""
+        return self.to.startswith("hf://")
+
+
 class Output(Section):
-    """Formats of the exported model."""
+    """The exported model, and where the results are copied to."""
 
     formats: Annotated[list[Literal["diffusers", "single-file", "comfyui"]], Field(min_length=1, max_length=3)] = [
         "diffusers"
@@ -447,6 +486,8 @@ class Output(Section):
     """`diffusers`: a folder for `from_pretrained`; `single-file`: one .safetensors file for `from_single_file`; `comfyui`:
     the same file, and adapters in the layout of ComfyUI and kohya's scripts. Adapters of `lora` for diffusers are always
     written as well."""
+    upload: Upload | None = None
+    """A copy of the results outside of the cluster, made when the run is finished. Default: none."""
 
 
 WandbName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+$")]

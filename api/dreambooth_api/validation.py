@@ -21,8 +21,8 @@ from dreambooth_api.fields import Fields, OneSubject
 from dreambooth_api.files import located
 from dreambooth_api.model_families import find_unsupported
 from dreambooth_api.model_files import family_of, why_no_base_model, why_no_encoder
-from dreambooth_api.sections import NAME, QUALIFIED_NAME
-from dreambooth_api.training import SUBDOMAIN, TrainConfig
+from dreambooth_api.sections import ALLOWED_UPLOAD, NAME, QUALIFIED_NAME
+from dreambooth_api.training import HUB_URL, S3_URL, SUBDOMAIN, TrainConfig
 
 REMEDIES = {
     "model.source": "Give a folder in diffusers' layout of a supported family, or a .safetensors file of Stable Diffusion",
@@ -52,6 +52,8 @@ PATTERNS: Mapping[str, str] = {
     r"^(auto|[^\s{}]{1,40})$": "auto, or a word of up to 40 characters without spaces and braces",
     r"^[^/\x00][^\x00]*[.]safetensors$": "the path of a .safetensors file, without a slash at its beginning",
     r"^[^\s{}]{1,40}$": "a word of up to 40 characters without spaces and braces",
+    f"^({S3_URL}|{HUB_URL})$": "s3://bucket/prefix or hf://owner/name",
+    ALLOWED_UPLOAD: "s3://bucket/prefix or hf://owner/name, or the beginning of some with /* at its end, such as s3://bucket/*",
     r"^[A-Za-z0-9._-]+$": "letters, digits, ., _ and -",
     r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$": "letters, digits, -, _ and ., but not two dots at the beginning",
 }

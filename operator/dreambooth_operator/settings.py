@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, ValidationInfo, field_validator
 
-from dreambooth_api.sections import AllowedImage
+from dreambooth_api.sections import AllowedImage, AllowedUpload
 from dreambooth_api.training import ObjectName
 
 PREFIX = "DREAMBOOTH_"
@@ -34,6 +34,9 @@ class Settings(BaseModel):
     allowed_images: Annotated[list[AllowedImage], BeforeValidator(_split)] = []
     """Images that `spec.image` may name in namespaces without a DreamBoothRuntime: complete references, or prefixes that end with
     `/*`, `:*` or `@*`. Default: none."""
+    allowed_uploads: Annotated[list[AllowedUpload], BeforeValidator(_split)] = []
+    """Destinations that `output.upload.to` may name in namespaces without a DreamBoothRuntime: whole ones, or prefixes that end
+    with `/*`. Default: none."""
     token_secret_names: Annotated[list[ObjectName], BeforeValidator(_split)] = []
     """Secrets that DreamBoothJobs may name in namespaces without a DreamBoothRuntime. Default: none."""
     trainer_port: Annotated[int, Field(ge=1024, le=65535)] = 8080

@@ -182,6 +182,11 @@ TOGETHER: list[tuple[dict[str, Any], str, str]] = [
         "monitoring.wandb.apiKeySecret",
         "monitoring.wandb.mode is offline",
     ),
+    (
+        {"output": {"upload": {"to": "s3://results", "private": False}}},
+        "output.upload.private",
+        "no repository of the hub",
+    ),
     ({"training.ema.decay": 0.9}, "training.ema.decay", "training.ema.enabled is false"),
     (
         {"deepspeed.zeroStage": 0, "deepspeed.offload.optimizer": True},

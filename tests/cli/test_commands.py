@@ -466,6 +466,7 @@ def test_run_refuses_a_wrong_manifest(manifest: Path, training: FakeTraining) ->
     assert training.calls == []
 
 
+UPLOADED = "{upload: {to: s3://results/rex, secret: {name: store}}}"
 ONLINE = "{wandb: {project: dogs, mode: online, apiKeySecret: {name: wandb}}}"
 
 
@@ -477,6 +478,7 @@ ONLINE = "{wandb: {project: dogs, mode: online, apiKeySecret: {name: wandb}}}"
         ("embedded://emoji", "pvc://models/sd", "'pvc://models/sd' is only at hand in the cluster"),
         ('"embedded://emoji"', "'hf://a/b', tokenSecret: {name: hub}", "variable HF_TOKEN"),
         ("spec:", f"spec:\n  monitoring: {ONLINE}", "WANDB_API_KEY"),
+        ("spec:", f"spec:\n  output: {UPLOADED}", "the credentials into environment variables"),
     ],
 )
 def test_run_needs_everything_on_this_machine(

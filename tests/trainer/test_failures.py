@@ -32,6 +32,8 @@ from dreambooth_api.failures import (
     StorageFull,
     StorageUnavailable,
     TrainerFailure,
+    UploadFailed,
+    UploadRefused,
     classify,
 )
 from tests.patience import PATIENCE
@@ -346,6 +348,6 @@ def test_problems_are_reported_at_once_with_field_value_and_remedy() -> None:
 def test_exit_codes_are_distinct_and_differ_from_success_and_from_an_error_of_the_trainer() -> None:
     classes: list[type[TrainerFailure]] = [
         InvalidConfig, InvalidData, ModelUnavailable, OutOfMemory, NonFiniteLoss, StorageFull, CommunicationFailure,
-        Interrupted, StorageUnavailable,
+        Interrupted, StorageUnavailable, UploadRefused, UploadFailed,
     ]  # fmt: skip
-    assert [failure.exit_code for failure in classes] == list(range(2, 11))
+    assert [failure.exit_code for failure in classes] == list(range(2, 13))

@@ -64,8 +64,8 @@ class TestAFinishedRun:
         files = {path: path.stat().st_mtime_ns for path in copy.output.root.rglob("*") if path.is_file()}
         assert done_again(copy) == []
         assert {path: path.stat().st_mtime_ns for path in files} == files
-        # The copy's log begins with the first start, which had no choice among steps and no evaluation.
-        assert copy.log.read_text().count("nothing to do") == 2 + len(get_args(TrainingPhase))
+        # The copy's log begins with the first start, which had no choice among steps, no evaluation and no upload.
+        assert copy.log.read_text().count("nothing to do") == 3 + len(get_args(TrainingPhase))
 
     def test_restores_its_settings(self, copy: Job) -> None:
         before = copy.output.settings.read_text()

@@ -24,6 +24,7 @@ class Extra(NamedTuple):
 EXTRAS = (
     Extra("tensorboard", "tensorboardX", "monitoring.tensorboard", lambda config: config.monitoring.tensorboard),
     Extra("wandb", "wandb", "monitoring.wandb", lambda config: config.monitoring.wandb is not None),
+    Extra("s3", "s3fs", "output.upload", lambda config: bool(config.output.upload and not config.output.upload.on_hub)),
 )
 """All of them."""
 

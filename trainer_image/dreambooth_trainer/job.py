@@ -52,6 +52,8 @@ def run_job(
         if choice := found.get("choice"):
             say(start.console, choice["reason"])
         results = {"model": folder.model, "contact sheet": folder.samples / "sheet.png", "report": folder.report}
+        if upload := config.output.upload:
+            say(start.console, f"{'uploaded to':14}{upload.to}")
         for what, path in results.items():
             say(start.console, f"{what:14}{path}")
     return outcome.exit_code

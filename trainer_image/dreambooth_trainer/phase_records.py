@@ -147,7 +147,8 @@ def export_key(config: TrainConfig, determined: Mapping[str, Any]) -> str:
 
 def _keys(config: TrainConfig, trained: Mapping[str, Any], scorer: Mapping[str, str | None]) -> dict[str, str]:
     sections = config.model_dump(mode="json", by_alias=True)
-    exported = [trained, sections["output"]]
+    # An upload is no part of it: a finished run can get one.
+    exported = [trained, {"formats": sections["output"]["formats"]}]
     return {
         "prepare": digest_of({field: value for field, value in trained.items() if field.startswith(PREPARED)}),
         "train": digest_of(trained),

@@ -37,6 +37,7 @@ from dreambooth_trainer.result import RunResult, read_result, write_result
 from dreambooth_trainer.run import Run
 from dreambooth_trainer.training.candidates import Candidates
 from dreambooth_trainer.training.checkpoints import keep_only_last, newest
+from dreambooth_trainer.uploads.upload import upload
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -60,7 +61,11 @@ def run_phases(run: Run) -> dict[str, float | str | None]:
     prepared = _prepare_and_train(run, runner)
     choice = _choose(run, runner)
     _export_and_evaluate(run, runner, prepared, choice)
-    return _conclude(run, runner.ledger, runner.keys).in_short() if distributed.is_main else {}
+    if not distributed.is_main:
+        return {}
+    result = _conclude(run, runner.ledger, runner.keys)
+    url = upload(run, runner.ledger, result)
+    return {**result.in_short(), **({"uploaded": url} if url else {})}
 
 
 @dataclass(frozen=True)

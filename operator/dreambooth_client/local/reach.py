@@ -29,10 +29,14 @@ def out_of_reach(config: TrainConfig) -> Iterator[Problem]:
     for field, source in {"model.source": config.model.source, "evaluation.encoder": config.evaluation.encoder}.items():
         if source.startswith("pvc://"):
             yield Problem(f"spec.{field}", source, "is only at hand in the cluster", "Give the path of a copy")
-    wandb = config.monitoring.wandb
+    wandb, upload = config.monitoring.wandb, config.output.upload
     secrets = {
         "model.tokenSecret": (config.model.token_secret, "the token into the environment variable HF_TOKEN"),
-        "monitoring.wandb.apiKeySecret": (wandb and wandb.api_key_secret, "the key into WANDB_API_KEY, or log in,"),
+        "monitoring.wandb.apiKeySecret": (
+            wandb.api_key_secret if wandb else None,
+            "the key into the environment variable WANDB_API_KEY",
+        ),
+        "output.upload.secret": (upload.secret if upload else None, "the credentials into environment variables"),
     }
     for field, (secret, remedy) in secrets.items():
         if secret:

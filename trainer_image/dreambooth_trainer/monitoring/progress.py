@@ -36,11 +36,12 @@ TRAINING: Mapping[PhaseName, int] = {
     "prepare": 1,
     "prior": 25,
     "cache": 2,
-    "train": 52,
+    "train": 50,
     "choose": 3,
     "export": 2,
     "sample": 5,
-    "evaluate": 10,
+    "evaluate": 9,
+    "upload": 3,
 }
 """The phases of a training, each with its usual share in the time of a run in percent."""
 

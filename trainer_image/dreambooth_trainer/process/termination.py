@@ -21,7 +21,15 @@ from dreambooth_api.printing import printable
 LIMIT = 4095
 """Most bytes of a termination message: the kubelet truncates it at 4096."""
 
-_SECRET_VARIABLES = "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY"
+_SECRET_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "HF_TOKEN",
+    "HF_UPLOAD_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "WANDB_API_KEY",
+)
 _GAP = " ... "
 
 logger = logging.getLogger(__name__)

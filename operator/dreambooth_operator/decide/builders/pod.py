@@ -146,7 +146,10 @@ def _environment(workload: Workload, program: Program, runtime: DreamBoothRuntim
     values |= {one.name: one.value for one in runtime.env}
     environment: list[dict[str, Any]] = [{"name": name, "value": _literal(value)} for name, value in values.items()]
     for one in program.secrets:
-        reference = {"name": one.secret, "key": one.key}
+        # An administrator may have set the address of a store.
+        if one.variable in values:
+            continue
+        reference = {"name": one.secret, "key": one.key, **({"optional": True} if one.optional else {})}
         environment.append({"name": one.variable, "valueFrom": {"secretKeyRef": reference}})
     return environment
 

@@ -24,7 +24,7 @@ FIRST_DELAY, LONGEST_DELAY = 10.0, 300.0
 """Seconds between a failed attempt and the next one: the first delay, and the longest one."""
 STABLE = timedelta(minutes=10)
 """An attempt that ran for so long before its disruption is not considered one of a series of disruptions."""
-NOT_RETRIED = {"InvalidConfig", "InvalidData", "OutOfMemory", "NonFiniteLoss"}
+NOT_RETRIED = {"InvalidConfig", "InvalidData", "OutOfMemory", "NonFiniteLoss", "UploadRefused"}
 """Classes of failure that a retry can't resolve."""
 GONE = "JobGone"
 

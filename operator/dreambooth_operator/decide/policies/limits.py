@@ -25,13 +25,13 @@ class Asked(NamedTuple):
 
 def violations(asked: Asked, runtime: Runtime) -> list[Problem]:
     """The fields that the runtime does not allow, each with its value and a remedy. Without a runtime, only the image,
-    the Secrets and the fields for Kueue are checked.
+    the Secrets, the upload and the fields for Kueue are checked.
 
     Args:
         asked: what is asked for.
         runtime: its runtime.
     """
-    rules = _RULES if runtime.name else [_image, _secrets, _queue_of_kueue]
+    rules = _RULES if runtime.name else [_image, _secrets, _upload, _queue_of_kueue]
     return [problem for rule in rules for problem in rule(asked, runtime)]
 
 
@@ -49,6 +49,14 @@ def _secrets(asked: Asked, runtime: Runtime) -> Iterator[Problem]:
     for field, name in dict.fromkeys((one.field, one.secret) for one in asked.program.secrets):
         if name not in allowed:
             yield Problem(f"spec.{field}", name, "is not among the Secrets that the administrator allows", remedy)
+
+
+def _upload(asked: Asked, runtime: Runtime) -> Iterator[Problem]:
+    url = asked.program.upload
+    if url is not None and not is_allowed(url, runtime.spec.allowed_uploads):
+        message = "is not among the destinations that the administrator allows"
+        remedy = f"Choose another, or ask an administrator to add it to allowedUploads of the {_title(runtime)}"
+        yield Problem("spec.output.upload.to", url, message, remedy)
 
 
 def _pictures(asked: Asked, runtime: Runtime) -> Iterator[Problem]:
@@ -158,7 +166,7 @@ def _queue_of_kueue(asked: Asked, runtime: Runtime) -> Iterator[Problem]:
 
 
 def is_allowed(image: str, allowed: Iterable[str]) -> bool:
-    """Whether an image matches one of the patterns: references, or prefixes that end with `*`.
+    """Whether an image or a destination matches one of the patterns: references, or prefixes that end with `*`.
 
     A prefix with a final `/` matches all names below it. A prefix with a final `:` or `@` matches all tags or digests of a name,
     so `registry:*` does not match `registry:5000/name`.
@@ -182,6 +190,7 @@ def _title(runtime: Runtime) -> str:
 _RULES: list[Callable[[Asked, Runtime], Iterator[Problem]]] = [
     _image,
     _secrets,
+    _upload,
     _pictures,
     _amounts,
     _size,

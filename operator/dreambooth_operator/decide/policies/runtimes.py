@@ -53,7 +53,11 @@ def choose_runtime(
     if served:
         names = ", ".join(sorted(str(runtime.name) for runtime in served))
         return reasons.RUNTIME_NOT_NAMED(namespace=space, names=names)
-    spec = DreamBoothRuntimeSpec(allowed_images=settings.allowed_images, token_secret_names=settings.token_secret_names)
+    spec = DreamBoothRuntimeSpec(
+        allowed_images=settings.allowed_images,
+        allowed_uploads=settings.allowed_uploads,
+        token_secret_names=settings.token_secret_names,
+    )
     return Runtime(None, spec)
 
 

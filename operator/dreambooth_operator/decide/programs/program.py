@@ -42,6 +42,8 @@ class SecretVariable(NamedTuple):
     """Key in it."""
     field: str
     """The field of the spec that names the Secret."""
+    optional: bool = False
+    """Whether the Secret may lack the key."""
 
 
 @dataclass(frozen=True)
@@ -71,4 +73,6 @@ class Program:
     secrets: Sequence[SecretVariable] = ()
     """Tokens and keys for services outside of the cluster."""
     uses_services: bool = False
-    """Whether it may connect to such a service: to download a model, or to log to Weights & Biases."""
+    """Whether it may connect to such a service: to download a model, to log to Weights & Biases, or to upload."""
+    upload: str | None = None
+    """Where it uploads its results to."""

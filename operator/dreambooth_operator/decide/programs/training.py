@@ -47,8 +47,9 @@ def training_program(job: DreamBoothJob) -> Program:
         cache=cache_folder(job, OUTPUT),
         created=None if output.claim_name else output.create,
         pictures=_pictures_of(job),
-        secrets=[*model_token(job.spec.model.token_secret), *_wandb_key(job)],
-        uses_services=uses_hub(job) or _logs_online(job),
+        secrets=[*model_token(job.spec.model.token_secret), *_wandb_key(job), *_upload_credentials(job)],
+        uses_services=uses_hub(job) or _logs_online(job) or job.spec.output.upload is not None,
+        upload=job.spec.output.upload.to if job.spec.output.upload else None,
     )
 
 
@@ -95,6 +96,20 @@ def _wandb_key(job: DreamBoothJob) -> list[SecretVariable]:
     return [SecretVariable("WANDB_API_KEY", secret.name, secret.key, field)] if secret else []
 
 
+_S3_VARIABLES = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"
+
+
+def _upload_credentials(job: DreamBoothJob) -> list[SecretVariable]:
+    """The credentials for the upload. Other keys of the Secret reach no pod."""
+    upload = job.spec.output.upload
+    if not upload or not upload.secret:
+        return []
+    name, field = upload.secret.name, "output.upload.secret.name"
+    if upload.on_hub:
+        return [SecretVariable("HF_UPLOAD_TOKEN", name, "HF_TOKEN", field)]
+    return [SecretVariable(key, name, key, field, key not in _S3_VARIABLES[:2]) for key in _S3_VARIABLES]
+
+
 def _logs_online(job: DreamBoothJob) -> bool:
     wandb = job.spec.monitoring.wandb
     return wandb is not None and wandb.mode == "online"
@@ -136,6 +151,8 @@ def _settings(job: DreamBoothJob) -> TrainConfig:
     if wandb := spec.monitoring.wandb:
         without_secret = {"wandb": wandb.model_copy(update={"api_key_secret": None})}
         sections["monitoring"] = spec.monitoring.model_copy(update=without_secret)
+    if upload := spec.output.upload:
+        sections["output"] = spec.output.model_copy(update={"upload": upload.model_copy(update={"secret": None})})
     if spec.prior.source:
         sections["prior"] = spec.prior.model_copy(update={"source": folders["prior.source"]})
     if "evaluation" in spec.model_fields_set:

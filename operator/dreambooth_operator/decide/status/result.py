@@ -4,6 +4,9 @@ from dreambooth_api.status import JobResult, SceneResult
 from dreambooth_operator.decide.status.termination_message import TerminationMessage, count, figures_of, text
 from dreambooth_operator.objects.folders import Folder
 
+LONGEST_URL = 1024
+"""Most characters of the destination of an upload."""
+
 
 def result_of_job(output: Folder, termination: TerminationMessage | None) -> JobResult:
     """The location of the model and its figures.
@@ -21,6 +24,7 @@ def result_of_job(output: Folder, termination: TerminationMessage | None) -> Job
         step=count(result.get("step")),
         sheet=text(result.get("sheet")),
         report=text(result.get("report")),
+        uploaded=text(result.get("uploaded"), LONGEST_URL),
         figures=figures_of({name: value for name, value in result.items() if name != "step"}),
     )
 

@@ -26,6 +26,8 @@ CLASSES = {
         failures.CommunicationFailure,
         failures.Interrupted,
         failures.StorageUnavailable,
+        failures.UploadRefused,
+        failures.UploadFailed,
     )
 }
 """The exit code of each class of failure."""

@@ -151,6 +151,8 @@ def test_the_current_attempt_is_the_open_one_or_a_new_one(known: list[Attempt], 
         (attempt(0, "Evicted", disruption=True), 5, 1, False),
         (attempt(0, "InvalidData"), 1, 9, True),
         (attempt(0, "OutOfMemory"), 1, 9, True),
+        (attempt(0, "UploadRefused"), 1, 9, True),
+        (attempt(0, "UploadFailed"), 1, 9, False),
         (attempt(0, "StorageFull"), 1, 9, False),
     ],
 )

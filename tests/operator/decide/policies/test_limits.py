@@ -44,6 +44,8 @@ def test_a_prefix_allows_what_is_below_a_name_and_no_other_name(image: str, allo
 GPU = {"key": "gpu", "operator": "Exists"}
 GATED = {"source": "hf://a/b", "tokenSecret": {"name": "hub"}}
 LOGGED = {"wandb": {"project": "dogs", "mode": "online", "apiKeySecret": {"name": "wandb"}}}
+UPLOADED = {"upload": {"to": "s3://results/dogs/rex", "secret": {"name": "store"}}}
+STORE = {"tokenSecretNames": ["store"]}
 DOGS = {"source": {"image": {"reference": "registry/dogs:1"}}}
 PETS = {"class": "dog", "images": {"image": {"reference": "registry/pets:1"}}}
 PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}}}
@@ -59,6 +61,16 @@ PHOTOS = {"class": "dog", "images": {"image": {"reference": "registry/photos:1"}
         ({"model": GATED}, {"tokenSecretNames": ["other", "hub"]}, None),
         ({"monitoring": LOGGED}, {"tokenSecretNames": ["hub"]}, "spec.monitoring.wandb.apiKeySecret.name"),
         ({"monitoring": LOGGED}, {"tokenSecretNames": ["wandb"]}, None),
+        ({"output": UPLOADED}, {"tokenSecretNames": ["store"]}, "spec.output.upload.to"),
+        ({"output": UPLOADED}, {"allowedUploads": ["s3://results/*"]}, "spec.output.upload.secret.name"),
+        ({"output": UPLOADED}, {**STORE, "allowedUploads": ["s3://results"]}, "spec.output.upload.to"),
+        (
+            {"output": UPLOADED},
+            {**STORE, "allowedUploads": ["s3://results-2/*", "hf://results/*"]},
+            "spec.output.upload.to",
+        ),
+        ({"output": UPLOADED}, {**STORE, "allowedUploads": ["s3://results/*"]}, None),
+        ({"output": UPLOADED}, {**STORE, "allowedUploads": ["s3://results/dogs/rex"]}, None),
         ({"subject": PHOTOS}, {"allowedImages": ["*"]}, "spec.subject.images.image.reference"),
         ({"subject": PHOTOS}, {"allowedPhotoImages": ["registry/photos:*"]}, None),
         (

@@ -12,6 +12,7 @@ def test_the_result_of_the_trainer() -> None:
         "digest": "abc",
         "sheet": "samples/sheet.png",
         "report": "report.html",
+        "uploaded": f"s3://results/{'x' * 300}",
         "step": 12345,
         "subj": 0.81234,
     }
@@ -23,6 +24,7 @@ def test_the_result_of_the_trainer() -> None:
         step=12345,
         sheet="samples/sheet.png",
         report="report.html",
+        uploaded=f"s3://results/{'x' * 300}",
         figures={"subj": 0.8123},
     )
 
