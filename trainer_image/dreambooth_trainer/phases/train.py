@@ -13,7 +13,8 @@ from dreambooth_trainer.run import Run
 from dreambooth_trainer.training.candidates import Candidates, candidate_steps, write_weights
 from dreambooth_trainer.training.checkpoints import Checkpoints
 from dreambooth_trainer.training.dataset import Dataset
-from dreambooth_trainer.training.loss_log import LossLog, read_losses
+from dreambooth_trainer.training.loss_curve import read_losses
+from dreambooth_trainer.training.loss_log import LossLog
 from dreambooth_trainer.training.micro_batches import micro_batches
 from dreambooth_trainer.training.module import DreamBoothModule
 
