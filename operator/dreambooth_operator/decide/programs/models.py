@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from dreambooth_api.training import TokenSecret
+from dreambooth_api.training import SINGLE_FILE, Model, TokenSecret
 from dreambooth_operator.decide.programs.paths import CLAIM_SCHEME, mounted_claim
 from dreambooth_operator.decide.programs.program import SecretVariable
 from dreambooth_operator.objects.folders import inside
@@ -26,6 +26,13 @@ def claims_of(sources: Mapping[str, str]) -> Mapping[str, str]:
 def on_hub(sources: Iterable[str]) -> bool:
     """Whether one of some sources is on the hub."""
     return any(source.startswith(HUB_SCHEME) for source in sources)
+
+
+def downloads(model: Model) -> bool:
+    """Whether files of a base model come from the hub: the model, or the configuration of a single-file checkpoint, unless that
+    is on a claim too."""
+    is_file = model.source.endswith(SINGLE_FILE)
+    return on_hub([model.source]) or (is_file and not (model.config or "").startswith(CLAIM_SCHEME))
 
 
 def inside_pods(source: str) -> str:

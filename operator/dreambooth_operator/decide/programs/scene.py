@@ -8,7 +8,7 @@ from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.scene import Scene
 from dreambooth_api.scene_model import SceneModel
 from dreambooth_operator.decide.programs import training
-from dreambooth_operator.decide.programs.models import claims_of, inside_pods, model_token, on_hub
+from dreambooth_operator.decide.programs.models import claims_of, downloads, inside_pods, model_token, on_hub
 from dreambooth_operator.decide.programs.paths import CACHE, OUTPUT, RUN, mounted_claim
 from dreambooth_operator.decide.programs.program import ClaimMount, Program, SecretVariable
 from dreambooth_operator.objects.folders import Folder, inside
@@ -70,7 +70,7 @@ def scene_of_model(scene: DreamBoothScene, model: SceneModel) -> Program:
         claims,
         cache=inside(CACHE, cache.path or ".") if cache else f"{OUTPUT}/.cache",
         secrets=model_token(model.token_secret),
-        uses_services=on_hub(sources.values()),
+        uses_services=downloads(model) or on_hub(model.adapter_sources.values()),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from dreambooth_api.job import DreamBoothJob
 from dreambooth_api.training import Images, TrainConfig
-from dreambooth_operator.decide.programs.models import claims_of, inside_pods, model_token, on_hub
+from dreambooth_operator.decide.programs.models import claims_of, downloads, inside_pods, model_token, on_hub
 from dreambooth_operator.decide.programs.paths import CACHE, OUTPUT, mounted_claim, mounted_pictures
 from dreambooth_operator.decide.programs.program import ClaimMount, Pictures, Program, SecretVariable
 from dreambooth_operator.objects import names
@@ -83,10 +83,9 @@ def claims_with_models(job: DreamBoothJob) -> Mapping[str, str]:
 
 
 def uses_hub(job: DreamBoothJob) -> bool:
-    """Whether a model of a DreamBoothJob is on the hub."""
+    """Whether files of the models of a DreamBoothJob come from the hub."""
     evaluation = job.spec.evaluation
-    sources = [job.spec.model.source, *([evaluation.encoder] if evaluation.enabled else [])]
-    return on_hub(sources)
+    return downloads(job.spec.model) or (evaluation.enabled and on_hub([evaluation.encoder]))
 
 
 def _wandb_key(job: DreamBoothJob) -> list[SecretVariable]:

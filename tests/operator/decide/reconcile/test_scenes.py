@@ -190,6 +190,7 @@ def test_only_a_scene_with_something_of_the_hub_reaches_the_hub() -> None:
         ({"source": "embedded://emoji", "identifier": "a", "class": "b"}, False),
         ({"source": "embedded://emoji", "adapters": [hub], "identifier": "a", "class": "b"}, True),
         ({"source": "pvc://runs/rex", "adapters": [hub]}, True),
+        ({"source": "pvc://runs/sd.safetensors", "identifier": "a", "class": "b"}, True),
         ({**hub, "identifier": "a", "class": "b"}, True),
     ):
         cluster = by_model(model=model)
