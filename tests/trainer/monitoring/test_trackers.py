@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from PIL import Image
@@ -23,6 +24,7 @@ from tests.ports import free_port
 from tests.trainer.monitoring.event_files import events_in, history_in, scalars_in
 from tests.trainer.tiny_training import Job, finish, interrupted, job_of, killed, with_section
 
+Value = TypeVar("Value")
 CANARY = "0123456789abcdef0123456789abcdef01234567"
 """An API key of Weights & Biases."""
 
@@ -88,7 +90,8 @@ class TestWeightsAndBiases:
         tracker.results(2, {"subj": 0.75}, {"samples": tmp_path / "a.png"})
         tracker.close()
         (file,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
-        logged = history_in(file)
+        # The service of the library completes the file after the end of the run.
+        logged = wait_for(lambda: found if "sheets/samples.size" in (found := history_in(file)) else {})
         assert logged["loss/photos"] == [(1, 0.5), (2, 1.0)]
         assert {"pictures/a sks dog.size", "sheets/samples.size"} <= logged.keys()
         assert b"figures/subj" in file.read_bytes()
@@ -158,7 +161,7 @@ def tags_shown_on(port: int) -> dict[str, dict[str, object]]:
         return {}
 
 
-def wait_for(look: Callable[[], dict[str, dict[str, object]]]) -> dict[str, dict[str, object]]:
+def wait_for(look: Callable[[], dict[str, Value]]) -> dict[str, Value]:
     deadline = time.monotonic() + PATIENCE
     while not (found := look()):
         assert time.monotonic() < deadline, "nothing is shown"
