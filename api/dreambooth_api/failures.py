@@ -10,11 +10,12 @@
     ├── CommunicationFailure  8   another process of the run died or stopped responding   a retry resumes from the checkpoint
     ├── Interrupted           9   a signal or Ctrl-C; the state was saved          a retry resumes from the checkpoint
     ├── StorageUnavailable   10   a folder can't be written or is in use           a retry helps once it can
-    ├── UploadRefused        11   credentials or the destination are wrong         a retry does not help
-    └── UploadFailed         12   the destination can't be reached                 a retry may help
+    ├── UploadRefused        13   credentials or the destination are wrong         a retry does not help
+    └── UploadFailed         14   the destination can't be reached                 a retry may help
 
-Exit code 1 is left to errors of the trainer itself (reason `InternalError`), 0 is success. Raised by every module of the trainer,
-turned into an exit code by `__main__`, read from the termination log by the operator.
+Exit code 1 is left to errors of the trainer itself (reason `InternalError`), 0 is success; 11 and 12 are those of the client,
+whose commands end with the code of a trainer too. Raised by every module of the trainer, turned into an exit code by `__main__`,
+read from the termination log by the operator.
 """
 
 import dataclasses
@@ -131,13 +132,13 @@ class StorageUnavailable(TrainerFailure):
 class UploadRefused(TrainerFailure):
     """The destination of the upload does not exist, or does not accept the credentials. The results are kept."""
 
-    exit_code = 11
+    exit_code = 13
 
 
 class UploadFailed(TrainerFailure):
     """The upload failed for a reason that may pass. The results are kept."""
 
-    exit_code = 12
+    exit_code = 14
 
 
 _WRITABLE = "Give a folder that this user may write to, or change its owner or its mount."

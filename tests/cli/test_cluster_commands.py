@@ -154,7 +154,10 @@ def test_photos_that_do_not_fit_into_one_config_map_are_in_several(
     files = [name for one in named for name in namespace.get(f"configmap/{one}")["binaryData"]]
     assert files == ["00-0.avif", "01-1.avif", "02-2.avif"]
     type_("delete", "rex")
-    assert [one["metadata"]["name"] for one in namespace.get("configmaps")["items"]] == ["kube-root-ca.crt"]
+    # The API server may finish the deletion of an object after its answer.
+    deadline = time.monotonic() + PATIENCE
+    while [one["metadata"]["name"] for one in namespace.get("configmaps")["items"]] != ["kube-root-ca.crt"]:
+        assert time.monotonic() < deadline
 
     monkeypatch.setattr("dreambooth_client.photos.MOST_CONFIG_MAPS", 1)
     said = type_(*command, code=2).stderr

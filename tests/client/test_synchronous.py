@@ -3,6 +3,7 @@
 import _thread
 import asyncio
 import inspect
+import signal
 from types import FunctionType
 
 import pytest
@@ -53,6 +54,11 @@ def test_ctrl_c_lets_the_work_end_in_order(monkeypatch: pytest.MonkeyPatch) -> N
         return []
 
     monkeypatch.setattr(asynchronous.AsyncDreamBooth, "runtimes", fetch)
-    with pytest.raises(KeyboardInterrupt), DreamBooth.local() as dreambooth:
-        dreambooth.runtimes()
+    # Workers of tests may ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), DreamBooth.local() as dreambooth:
+            dreambooth.runtimes()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done == ["deleted"]
