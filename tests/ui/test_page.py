@@ -66,6 +66,9 @@ class Opened(NamedTuple):
 
     def choose(self, name: str, value: str) -> None:
         """Chooses from the list of a field, when it is offered there."""
+        offered = self.page.get_by_role("option").locator("visible=true")
+        # The list of another field closes slowly.
+        expect(offered).to_have_count(0)
         self.field(name).click()
         self.page.get_by_role("option", name=value, exact=True).locator("visible=true").click()
 
