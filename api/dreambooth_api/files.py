@@ -1,8 +1,10 @@
 """Where the files are that a manifest names by a path: relative to a folder, or below a home directory (`~`)."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dreambooth_api.training import Images, TrainConfig
+if TYPE_CHECKING:
+    from dreambooth_api.training import Images, TrainConfig
 
 
 def expanded(path: str) -> Path:
@@ -31,7 +33,7 @@ def located(folder: Path, path: str) -> Path:
     return (folder / expanded(path)).absolute()
 
 
-def resolved(config: TrainConfig, folder: Path) -> TrainConfig:
+def resolved(config: "TrainConfig", folder: Path) -> "TrainConfig":
     """Settings with absolute paths.
 
     Args:
@@ -42,7 +44,7 @@ def resolved(config: TrainConfig, folder: Path) -> TrainConfig:
     def source(name: str) -> str:
         return name if "://" in name else str(located(folder, name))
 
-    def pictures(images: Images) -> Images:
+    def pictures(images: "Images") -> "Images":
         return images.model_copy(update={"path": str(located(folder, images.path)) if images.path else None})
 
     prior, model, evaluation = config.prior, config.model, config.evaluation

@@ -15,7 +15,8 @@ from dreambooth_api.contradictions import stray_placeholders
 from dreambooth_api.failures import Problem
 from dreambooth_api.prompts import ANY_SUBJECT, placeholders
 from dreambooth_api.scene_model import SceneModel, is_of_no_run, scene_model_contradictions, unknown_words
-from dreambooth_api.training import SUBJECT_NAME, DenoisingSteps, GuidanceScale, Sampler, Scheduler, Section
+from dreambooth_api.schedulers import Scheduler
+from dreambooth_api.training import SUBJECT_NAME, DenoisingSteps, GuidanceScale, Sampler, Section
 from dreambooth_api.validation import check_fields
 
 LONGEST_PROMPT = 2000

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from dreambooth_api.prompts import ANY_SUBJECT, placeholders
+from dreambooth_api.schedulers import Scheduler
 
 DEFAULT_LEARNING_RATE = {"full": 5e-6, "lora": 1e-4}
 """Learning rate where none is given, by method: for `full` that of the DreamBooth paper for Stable Diffusion
@@ -184,7 +185,6 @@ class NamedSubject(Subject):
 MOST_SUBJECTS = 8
 """Subjects of a run."""
 
-Scheduler = Literal["ddpm", "euler-ancestral", "ddim", "dpm-solver++"]
 DenoisingSteps = Annotated[int, Field(ge=1, le=1000)]
 GuidanceScale = Annotated[float, Field(ge=1, le=50)]
 

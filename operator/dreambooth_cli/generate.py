@@ -11,7 +11,7 @@ from rich.console import Console
 
 from dreambooth_api.failures import InvalidConfig, Problem, StorageUnavailable
 from dreambooth_api.files import expanded
-from dreambooth_api.training import Scheduler
+from dreambooth_api.schedulers import Scheduler
 from dreambooth_cli.cluster.generate import generate_in_cluster
 from dreambooth_cli.cluster.options import Context
 from dreambooth_cli.output import fail, say

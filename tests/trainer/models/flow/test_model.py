@@ -11,7 +11,8 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
 from torch import Tensor
 
-from dreambooth_api.training import Sampler, Scheduler, Training
+from dreambooth_api.schedulers import Scheduler
+from dreambooth_api.training import Sampler, Training
 from dreambooth_trainer.models.base import LatentMoments
 from dreambooth_trainer.models.flow.model import FlowTransformer
 from dreambooth_trainer.phases.prepare import reach_of

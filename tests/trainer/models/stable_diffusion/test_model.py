@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from dreambooth_api.training import Sampler, Scheduler
+from dreambooth_api.schedulers import Scheduler
+from dreambooth_api.training import Sampler
 from dreambooth_trainer.models.base import Framing, GeneratedPictures
 from dreambooth_trainer.models.stable_diffusion.model import SCHEDULERS, StableDiffusion
 from tests.trainer.tiny_models import SCHEDULE, Layout

@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dreambooth_api.failures import NonFiniteLoss
-from dreambooth_api.training import Sampler, Scheduler
+from dreambooth_api.schedulers import Scheduler
+from dreambooth_api.training import Sampler
 from dreambooth_trainer.models.base import Tensors
 from dreambooth_trainer.models.latent import LatentDiffusion, tokenizer_of
 from dreambooth_trainer.models.objectives.ddpm import Ddpm
