@@ -118,11 +118,11 @@ class AsyncDreamBooth:
 
     async def jobs(self) -> "list[AsyncJob]":
         """All DreamBoothJobs, by their names."""
-        return [AsyncJob(self.backend, one) for one in await self.backend.listed() if one.target.kind == KIND]
+        return [AsyncJob(self.backend, one) for one in await self.backend.listed(KIND)]
 
     async def scenes(self) -> "list[AsyncScene]":
         """All DreamBoothScenes, by their names."""
-        return [AsyncScene(self.backend, one) for one in await self.backend.listed() if one.target.kind == SCENE_KIND]
+        return [AsyncScene(self.backend, one) for one in await self.backend.listed(SCENE_KIND)]
 
     async def job(self, name: str) -> "AsyncJob":
         """A DreamBoothJob.
@@ -381,6 +381,10 @@ class AsyncScene(AsyncWorkload):
     async def pictures(self) -> list[Path]:
         """Its pictures, by prompt and seed, without the contact sheet."""
         folder = await self.fetch()
+        result = self.status.result
+        if result and result.record:
+            # A changed scene has a contact sheet of another name, and may have pictures of before.
+            return sorted(folder / one["file"] for one in json.loads((folder / result.record).read_text())["pictures"])
         return sorted(one for one in folder.glob("*.png") if one.stem != "scene")
 
 

@@ -33,8 +33,8 @@ class Backend(Protocol):
     async def start_scene(self, job: Seen, name: str, scene: Scene) -> Seen:
         """Starts to generate with the model of a DreamBoothJob."""
 
-    async def listed(self) -> Sequence[Seen]:
-        """All workloads: DreamBoothJobs, then DreamBoothScenes, each by their names."""
+    async def listed(self, kind: str) -> Sequence[Seen]:
+        """All workloads of a kind, by their names."""
 
     async def read(self, target: Target) -> Seen:
         """A workload as it is now."""

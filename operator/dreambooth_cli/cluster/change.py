@@ -58,13 +58,9 @@ def delete(
     target = target_or_exit(name)
 
     async def work(session: "Session") -> None:
-        from dreambooth_api.job import KIND
-        from dreambooth_client.cluster import changes
-        from dreambooth_client.cluster.submission import delete_pictures
+        from dreambooth_client.cluster import submission
 
-        seen = await changes.delete(session, target, wait=wait)
-        if target.kind == KIND:
-            await delete_pictures(session, target.name)
+        seen = await submission.delete(session, target, wait=wait)
         say(f"{target} is deleted{_what_remains(seen)}")
 
     in_cluster(context, namespace, work)
@@ -93,12 +89,9 @@ def retry(
     wanted = parsed(changes or ())
 
     async def work(session: "Session") -> None:
-        from dreambooth_client.cluster.changes import renewed, start_again
-        from dreambooth_client.cluster.workloads import read
+        from dreambooth_client.cluster.changes import retry
 
-        seen = await read(session, target)
-        manifest = renewed(seen, wanted)
-        await start_again(session, seen, manifest, complain)
+        await retry(session, target, wanted, complain)
         say(f"{target} starts again: {hint('watch', target, context, namespace)}")
 
     in_cluster(context, namespace, work)

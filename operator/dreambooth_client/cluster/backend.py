@@ -1,5 +1,6 @@
 """A namespace of a cluster as a place in which workloads run."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,11 +36,11 @@ class ClusterBackend:
 
     async def check(self, prepared: Prepared) -> None:
         """See `Backend`."""
-        submission.objects_of(prepared)
+        await asyncio.to_thread(submission.objects_of, prepared)
 
     async def submit(self, prepared: Prepared) -> Seen:
         """See `Backend`."""
-        job, pictures = submission.objects_of(prepared)
+        job, pictures = await asyncio.to_thread(submission.objects_of, prepared)
         with explained():
             return await submission.submit(self.session, job, pictures)
 
@@ -48,10 +49,10 @@ class ClusterBackend:
         with explained():
             return Seen(await self.session.cluster.create(scenes.scene_manifest(job, name, scene)))
 
-    async def listed(self) -> Sequence[Seen]:
+    async def listed(self, kind: str) -> Sequence[Seen]:
         """See `Backend`."""
         with explained():
-            return await workloads.listed(self.session)
+            return await workloads.listed(self.session, kind)
 
     async def read(self, target: Target) -> Seen:
         """See `Backend`."""
@@ -78,15 +79,12 @@ class ClusterBackend:
     async def retry(self, target: Target, changed: Mapping[str, Any], report: Report) -> None:
         """See `Backend`."""
         with explained():
-            seen = await workloads.read(self.session, target)
-            await changes.start_again(self.session, seen, changes.renewed(seen, changed), report)
+            await changes.retry(self.session, target, changed, report)
 
     async def delete(self, target: Target) -> None:
         """See `Backend`. The claim with the files remains, unless `volumes.output.create.deletionPolicy` is `Delete`."""
         with explained():
-            await changes.delete(self.session, target, wait=True)
-            if target.kind == KIND:
-                await submission.delete_pictures(self.session, target.name)
+            await submission.delete(self.session, target, wait=True)
 
     async def fetch(self, seen: Seen, folder: Path | None, parts: Collection[Part], report: Report) -> Path:
         """See `Backend`."""

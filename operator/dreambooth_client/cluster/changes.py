@@ -85,23 +85,24 @@ def renewed(seen: Seen, changes: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": seen.target.kind, "metadata": kept, "spec": spec}
 
 
-async def start_again(session: Session, seen: Seen, manifest: Object, report: Callable[[str], None]) -> None:
+async def retry(session: Session, target: Target, changed: Mapping[str, Any], report: Callable[[str], None]) -> None:
     """Replaces a workload that has ended by a new one.
 
     Args:
         session: the connection.
-        seen: the workload.
-        manifest: that of the new one, see `renewed`.
+        target: the workload.
+        changed: see `renewed`, whose errors this raises too.
         report: called with what to do if this is interrupted after the old one is gone.
 
     Raises:
         ClusterError: the API server refuses the manifest, before anything is deleted.
     """
+    manifest = renewed(await read(session, target), changed)
     # Its name is taken until the old one is gone; everything else is checked before.
     metadata = {key: value for key, value in manifest["metadata"].items() if key != "name"}
     await session.cluster.check({**manifest, "metadata": {**metadata, "generateName": "again-"}})
     with _saved(manifest, report):
-        await delete(session, seen.target, wait=True)
+        await delete(session, target, wait=True)
         await session.cluster.create(manifest)
 
 

@@ -9,13 +9,15 @@ from typing import Any
 from dreambooth_api.cluster_rules import validate
 from dreambooth_api.failures import InvalidConfig, Problem
 from dreambooth_api.files import located
+from dreambooth_api.job import KIND
 from dreambooth_api.training import MOST_CONFIG_MAPS
+from dreambooth_client.cluster import changes
 from dreambooth_client.cluster.session import Session
 from dreambooth_client.errors import ClusterFailure
 from dreambooth_client.photos import Files, fits, prepared, shared, size_of
 from dreambooth_client.pictures import Pictures, sections_with_pictures
 from dreambooth_client.preparation import Prepared
-from dreambooth_client.seen import Seen
+from dreambooth_client.seen import Seen, Target
 from dreambooth_operator.kube.client import ClusterError
 from dreambooth_operator.objects.observed import Object, Reference
 
@@ -138,11 +140,15 @@ async def submit(session: Session, job: Object, pictures: Sequence[Object]) -> S
         raise ClusterFailure(f"DreamBoothJob {name} exists in namespace {session.namespace}. {remedy}") from error
 
 
-async def delete_pictures(session: Session, job: str) -> None:
-    """Deletes the ConfigMaps that were submitted with a DreamBoothJob."""
-    for one in (await session.cluster.list("ConfigMap", session.namespace, f"{LABEL_PICTURES}={job}"))[0]:
+async def delete(session: Session, target: Target, *, wait: bool) -> Seen:
+    """Deletes a workload, see `changes.delete`, and the ConfigMaps that were submitted with it."""
+    seen = await changes.delete(session, target, wait=wait)
+    labels = f"{LABEL_PICTURES}={target.name}"
+    submitted = await session.cluster.list("ConfigMap", session.namespace, labels) if target.kind == KIND else ([], 0)
+    for one in submitted[0]:
         reference = Reference("ConfigMap", one["metadata"]["name"])
         await session.cluster.delete(reference, session.namespace, one["metadata"]["uid"])
+    return seen
 
 
 async def _put(session: Session, photos: Object) -> None:

@@ -25,10 +25,16 @@ async def read(session: Session, target: Target) -> Seen:
     return Seen(found)
 
 
-async def listed(session: Session, *, everywhere: bool = False) -> list[Seen]:
-    """The workloads of the namespace, or of all namespaces: DreamBoothJobs, then DreamBoothScenes, each by their names."""
+async def listed(session: Session, *kinds: str, everywhere: bool = False) -> list[Seen]:
+    """The workloads of the namespace, or of all namespaces, kind by kind, each by their names.
+
+    Args:
+        session: the connection.
+        kinds: the kinds. Default: DreamBoothJobs, then DreamBoothScenes.
+        everywhere: whether those of all namespaces are listed.
+    """
     namespace = None if everywhere else session.namespace
-    found = [item for kind in (KIND, SCENE_KIND) for item in (await session.cluster.list(kind, namespace))[0]]
+    found = [item for kind in kinds or (KIND, SCENE_KIND) for item in (await session.cluster.list(kind, namespace))[0]]
     return [Seen(item) for item in found]
 
 

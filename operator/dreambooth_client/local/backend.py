@@ -64,25 +64,22 @@ class LocalBackend:
         with atomic_folder(folder, replace=False) as staging:
             job = _with_own_photos(prepared, Records.of(staging).photos, Records.of(folder).photos)
             write_json(Records.of(staging).manifest, job)
-        self._train(folder, job)
+        self._start(folder, job)
         return await self.read(Target(KIND, prepared.name))
 
     async def start_scene(self, job: Seen, name: str, scene: Scene) -> Seen:
         """See `Backend`."""
-        run = self.folder / job.target.name
-        records = Records.of(run / SCENES / name)
+        folder = self.folder / job.target.name / SCENES / name
         settings = scene.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
-        metadata = {"name": name}
         spec = {"jobName": job.target.name, **settings}
-        manifest = {"apiVersion": API_VERSION, "kind": SCENE_KIND, "metadata": metadata, "spec": spec}
-        write_json(records.settings, settings)
-        write_json(records.manifest, manifest)
-        _generate(run / SCENES / name)
+        manifest = {"apiVersion": API_VERSION, "kind": SCENE_KIND, "metadata": {"name": name}, "spec": spec}
+        write_json(Records.of(folder).manifest, manifest)
+        self._start(folder, manifest)
         return await self.read(Target(SCENE_KIND, name))
 
-    async def listed(self) -> Sequence[Seen]:
+    async def listed(self, kind: str) -> Sequence[Seen]:
         """See `Backend`."""
-        return [*runs_in(self.folder), *scenes_in(self.folder)]
+        return runs_in(self.folder) if kind == KIND else scenes_in(self.folder)
 
     async def read(self, target: Target) -> Seen:
         """See `Backend`."""
@@ -120,7 +117,7 @@ class LocalBackend:
         if wanted:
             await stop(Records.of(folder), _lock(folder, target))
         elif seen.phase == "Suspended":
-            self._start(folder, seen)
+            self._start(folder, _manifest_of(seen))
 
     async def retry(self, target: Target, changed: Mapping[str, Any], report: Report) -> None:
         """See `Backend`."""
@@ -131,7 +128,7 @@ class LocalBackend:
         if target.kind == KIND:
             sound(read_job([manifest], folder / "manifest"))
         write_json(Records.of(folder).manifest, manifest)
-        self._start(folder, Seen(manifest))
+        self._start(folder, manifest)
 
     async def delete(self, target: Target) -> None:
         """See `Backend`. The folder with the files is deleted too: it is all that there is."""
@@ -168,28 +165,21 @@ class LocalBackend:
             raise LocalFailure(f"{target.kind} {target.name} does not exist in {self.folder}.")
         return folder, seen
 
-    def _start(self, folder: Path, seen: Seen) -> None:
-        if seen.target.kind == KIND:
-            self._train(folder, _manifest_of(seen))
-        else:
-            _generate(folder)
-
-    def _train(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+    def _start(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        """Starts the process of a workload, whose settings follow from its manifest."""
         records = Records.of(folder)
-        config = resolved(DreamBoothJob.model_validate(manifest).spec.train_config, folder)
-        write_json(
-            records.settings, config.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
-        )
-        cache = self.cache or default_cache() or self.folder / ".cache"
-        arguments = ["-m", "dreambooth_trainer", "--config", str(records.settings), "--output", str(folder)]
-        start([*arguments, "--cache", str(cache)], records)
-
-
-def _generate(folder: Path) -> None:
-    records = Records.of(folder)
-    run = folder.parents[1]
-    arguments = ["-m", "dreambooth_trainer.scene", "--config", str(records.settings)]
-    start([*arguments, "--run", str(run), "--output", str(folder)], records)
+        arguments = ["--config", str(records.settings), "--output", str(folder)]
+        if manifest["kind"] == KIND:
+            settings = resolved(DreamBoothJob.model_validate(manifest).spec.train_config, folder).model_dump(
+                mode="json", by_alias=True, exclude_unset=True, exclude_none=True
+            )
+            cache = self.cache or default_cache() or self.folder / ".cache"
+            program = ["dreambooth_trainer", "--cache", str(cache)]
+        else:
+            settings = {name: value for name, value in manifest["spec"].items() if name != "jobName"}
+            program = ["dreambooth_trainer.scene", "--run", str(folder.parents[1])]
+        write_json(records.settings, settings)
+        start(["-m", *program, *arguments], records)
 
 
 def _lock(folder: Path, target: Target) -> Path:

@@ -1,24 +1,25 @@
 """Folders of runs and of scenes on this machine, as workloads: what an operator writes in a cluster follows from their files."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from dreambooth_api.dreamboothscene import SCENE_KIND
 from dreambooth_api.job import KIND
 from dreambooth_api.progress import Snapshot
 from dreambooth_api.scene import Scene
-from dreambooth_api.status import Condition, DreamBoothJobStatus, DreamBoothSceneStatus
+from dreambooth_api.status import Condition, DreamBoothJobStatus, DreamBoothSceneStatus, JobResult, SceneResult
 from dreambooth_api.training import TrainConfig
 from dreambooth_api.workload import API_VERSION
 from dreambooth_client.local.processes import running
 from dreambooth_client.seen import Seen
-from dreambooth_operator.decide.status.progress import SCENE, TRAINING
+from dreambooth_operator.decide.status.progress import SCENE, TRAINING, Reporter
 from dreambooth_operator.decide.status.result import result_of_job, result_of_scene
-from dreambooth_operator.decide.status.termination_message import TerminationMessage, parsed
+from dreambooth_operator.decide.status.termination_message import COMPLETED, TerminationMessage, parsed
 from dreambooth_operator.objects.folders import Folder
 from dreambooth_trainer.process.records import Records
 from dreambooth_trainer.run import RunFolder
@@ -47,97 +48,99 @@ def scene_folder(folder: Path, name: str) -> Path | None:
     return next((one for run in _folders(folder) for one in _folders(run / SCENES) if one.name == name), None)
 
 
+class _Kind(NamedTuple):
+    """What differs between the kinds of workloads."""
+
+    status: Callable[..., DreamBoothJobStatus | DreamBoothSceneStatus]
+    reporter: Reporter[Any, Any]
+    spec: type[BaseModel]
+    """What the trainer reads of the spec."""
+    result: Callable[[Folder, TerminationMessage | None], JobResult | SceneResult]
+
+
+_KINDS = {
+    KIND: _Kind(DreamBoothJobStatus, TRAINING, TrainConfig, result_of_job),
+    SCENE_KIND: _Kind(DreamBoothSceneStatus, SCENE, Scene, result_of_scene),
+}
+
+
 def run_of(folder: Path) -> Seen | None:
     """The run in a folder; None if there is none."""
-    run, records = RunFolder(folder), Records.of(folder)
-    job = _json(records.manifest) or _json_spec(KIND, folder.name, _json(run.settings))
-    if job is None:
-        return None
-    known = _known(TrainConfig, job["spec"])
-    ending, snapshot = _ending(records), _snapshot(records)
-    phase, reason, message = _state(records, run.lock, run.complete.exists(), ending, snapshot)
-    progress = TRAINING.reported(None, snapshot, known) if snapshot and known else None
-    if phase == "Complete" and known:
-        progress = TRAINING.completed(progress, ending, known)
-    status = DreamBoothJobStatus(
-        phase=phase,
-        message=message,
-        progress=progress,
-        result=result_of_job(Folder("", str(folder)), ending) if phase == "Complete" else None,
-        conditions=_conditions(phase, reason, message),
-    )
-    return _seen(job, folder, status)
+    run = RunFolder(folder)
+    manifest = _json(Records.of(folder).manifest)
+    # A terminal has started it.
+    if manifest is None and (spec := _json(run.settings)):
+        manifest = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": folder.name}, "spec": spec}
+    return manifest and _seen(manifest, folder, run.lock, run.complete)
 
 
 def scene_of(folder: Path) -> Seen | None:
     """The scene in a folder; None if there is none."""
-    records = Records.of(folder)
-    scene = _json(records.manifest)
-    if scene is None:
-        return None
-    known = _known(Scene, {name: value for name, value in scene["spec"].items() if name != "jobName"})
+    manifest = _json(Records.of(folder).manifest)
+    return manifest and _seen(manifest, folder, folder / LOCK, folder / f"{NAME}.json")
+
+
+def _seen(manifest: Mapping[str, Any], folder: Path, lock: Path, last: Path) -> Seen:
+    """A workload with its status.
+
+    Args:
+        manifest: its manifest.
+        folder: its output.
+        lock: the lock file of the folder.
+        last: the file that is written last.
+    """
+    records, kind = Records.of(folder), _KINDS[manifest["kind"]]
+    # In this order: a process leaves its message before it ends.
+    is_running = running(records, lock) is not None
     ending, snapshot = _ending(records), _snapshot(records)
-    phase, reason, message = _state(records, folder / LOCK, (folder / f"{NAME}.json").exists(), ending, snapshot)
-    progress = SCENE.reported(None, snapshot, known) if snapshot and known else None
-    if phase == "Complete" and known:
-        progress = SCENE.completed(progress, ending, known)
-    status = DreamBoothSceneStatus(
+    phase, reason, message = _state(is_running, ending, snapshot, is_complete=last.exists())
+    spec = _known(kind.spec, manifest["spec"])
+    progress = kind.reporter.reported(None, snapshot, spec) if snapshot and spec else None
+    is_complete = phase == "Complete"
+    if is_complete and spec:
+        progress = kind.reporter.completed(progress, ending, spec)
+    status = kind.status(
         phase=phase,
         message=message,
         progress=progress,
-        result=result_of_scene(Folder("", str(folder)), ending) if phase == "Complete" else None,
-        conditions=_conditions(phase, reason, message),
+        result=kind.result(Folder("", str(folder)), ending) if is_complete else None,
+        conditions=[_failed(reason, message)] if reason else [],
     )
-    return _seen(scene, folder, status)
+    written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    metadata = {**manifest["metadata"], "creationTimestamp": _created(folder).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return Seen({**manifest, "metadata": metadata, "status": written})
 
 
 def _state(
-    records: Records, lock: Path, complete: bool, ending: TerminationMessage | None, snapshot: Snapshot | None
+    is_running: bool, ending: TerminationMessage | None, snapshot: Snapshot | None, *, is_complete: bool
 ) -> tuple[str, str | None, str]:
     """Phase, reason of a failure, and message."""
-    # In this order: a process that ends leaves its message first.
-    if running(records, lock):
+    if is_running:
         return ("Running" if snapshot else "Starting"), None, ""
-    ending = ending or _ending(records)
     if ending and ending.reason == "Interrupted":
         return "Suspended", None, ending.message
-    if ending and ending.reason != "Completed":
+    if ending and ending.reason != COMPLETED:
         return "Failed", ending.reason, ending.message
-    if complete:
+    if is_complete:
         return "Complete", None, ending.message if ending else ""
     message = "its process was killed, or the machine was restarted; a retry continues from what it has saved"
     return "Failed", KILLED, message
 
 
-def _conditions(phase: str, reason: str | None, message: str) -> list[Condition]:
-    if phase != "Failed":
-        return []
-    return [
-        Condition(
-            type="Failed",
-            status="True",
-            reason=reason or KILLED,
-            message=message,
-            last_transition_time=datetime.now(UTC),
-            observed_generation=1,
-        )
-    ]
+def _failed(reason: str, message: str) -> Condition:
+    return Condition(
+        type="Failed",
+        status="True",
+        reason=reason,
+        message=message,
+        last_transition_time=datetime.now(UTC),
+        observed_generation=1,
+    )
 
 
-def _seen(manifest: Mapping[str, Any], folder: Path, status: DreamBoothJobStatus | DreamBoothSceneStatus) -> Seen:
-    created = datetime.fromtimestamp(folder.stat().st_ctime, UTC)
-    for file in (Records.of(folder).manifest, RunFolder(folder).settings):
-        if file.exists():
-            created = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-            break
-    metadata = {**manifest["metadata"], "creationTimestamp": created.strftime("%Y-%m-%dT%H:%M:%SZ")}
-    written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return Seen({**manifest, "metadata": metadata, "status": written})
-
-
-def _json_spec(kind: str, name: str, spec: Any) -> dict[str, Any] | None:
-    """The manifest of a run that a terminal has started."""
-    return spec and {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+def _created(folder: Path) -> datetime:
+    files = Records.of(folder).manifest, RunFolder(folder).settings
+    return datetime.fromtimestamp(next(file for file in files if file.exists()).stat().st_mtime, UTC)
 
 
 def _known(model: type[Any], spec: Mapping[str, Any]) -> Any:

@@ -1,10 +1,11 @@
 """A fake of NVIDIA's DCGM exporter, which needs a GPU: its metrics for one GPU of one trainer."""
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.http_server import serving
 
 METRICS = {
     "DCGM_FI_DEV_GPU_UTIL": 90,
@@ -30,13 +31,11 @@ def fake_dcgm_exporter(namespace: str) -> Iterator[Sequence[Mapping[str, Any]]]:
         def log_message(self, *_: object) -> None:
             """Says nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(Metrics) as address:
         target = {
-            "targets": [f"127.0.0.1:{server.server_port}"],
+            "targets": [address],
             "labels": {"namespace": "gpu-operator", "pod": "dcgm-exporter-x", "container": "dcgm-exporter"},
         }
         yield [
             {"job_name": f"gpus-{honor}", "honor_labels": honor, "static_configs": [target]} for honor in (False, True)
         ]
-        server.shutdown()

@@ -1,14 +1,14 @@
 """A malicious trainer can't affect other series in Prometheus under the limits of the PodMonitor."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import http_server
 from tests.charts.monitoring.prometheus import prometheus
 from tests.charts.monitoring.test_templates import monitoring, rendered
 from tests.conftest import Cluster
@@ -35,13 +35,8 @@ def serving(text: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with http_server.serving(Handler) as address:
+        yield address
 
 
 def scrape(cluster: Cluster) -> dict[str, Any]:

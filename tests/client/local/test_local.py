@@ -96,6 +96,8 @@ def test_from_photos_to_pictures(
     before = pictures[1].stat().st_mtime_ns
     scene.retry()
     assert scene.wait().pictures() == pictures and pictures[1].stat().st_mtime_ns == before
+    scene.retry({"perPrompt": 3})
+    assert len(scene.wait().pictures()) == 6 and pictures[1].stat().st_mtime_ns == before
     with pytest.raises(WorkloadFailed, match=r"InvalidConfig.*spec\.step: 99") as failed:
         job.generate("a {identifier}", step=99)
     assert failed.value.reason == "InvalidConfig"
