@@ -25,8 +25,8 @@ test: .venv/developer  ## Runs the tests that take minutes; lists the slowest at
 
 test-slow: .venv/developer  ## Runs the tests that take longer: complete trainings, kills, outages, Prometheus; and those of times.
 	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build --slow
-	$(PYTEST) $(PARALLEL) -m "slow and not (containers or timed)"
 	$(PYTEST) -m timed
+	$(PYTEST) $(PARALLEL) -m "slow and not (containers or timed)"
 
 test-containers: .venv/developer  ## Runs the tests with real pods; as root on Linux.
 	$(BIN)/pytest -m containers

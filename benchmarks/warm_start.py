@@ -21,6 +21,7 @@ LIBRARIES = [
     "dreambooth_trainer.models",
     "peft",
     "matplotlib.pyplot",
+    "benchmarks.frozen",
 ]
 
 

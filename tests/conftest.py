@@ -1,5 +1,7 @@
 """The cluster that tests share: that of `KUBECONFIG`, or the test cluster, which starts with the first test that needs it."""
 
+import gc
+import hashlib
 import json
 import os
 import subprocess
@@ -18,6 +20,11 @@ from tests.patience import PATIENCE
 # Tests run in parallel: the time of an example has no meaning.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+UNTIL = "TESTS_UNTIL"
+"""Variable with the end of a run, in seconds since 1970, where it must not take longer."""
+
+END = float(os.environ.get(UNTIL, 0))
 
 IMAGES = {"operator": "TEST_OPERATOR_IMAGE", "trainer": "TEST_TRAINER_IMAGE"}
 """Variables that name the project's images where the cluster is not the test cluster."""
@@ -130,6 +137,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
         if "node" in needs:
             item.add_marker(pytest.mark.containers)
+    if END:
+        items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> bytes:
+    """Another one in each run, so that no test is always among those for which no time is left.
+
+    Tests with containers keep their order: the last of them is about what all have done.
+    """
+    return b"" if item.get_closest_marker("containers") else hashlib.sha256(f"{END} {item.path}".encode()).digest()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Leaves out the rest of the tests when the time of a run is over."""
+    if END and time.time() > END:
+        pytest.skip(f"no time is left: {UNTIL}")
+
+
+def pytest_collection_finish() -> None:
+    """Leaves out of later garbage collections what lives as long as the process: libraries, tests. Each would take 0.4 s."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -139,6 +169,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Ends the cluster that this run has started."""
+    gc.unfreeze()
     if "PYTEST_XDIST_WORKER" not in os.environ:
         shared.leave(os.getpid())
 

@@ -1,5 +1,6 @@
 """A training as a process. Called by `dreambooth run` and by `__main__`."""
 
+import gc
 import json
 import os
 from collections.abc import Mapping
@@ -73,8 +74,11 @@ def _run(config: TrainConfig, folder: RunFolder, cache: Path, start: Start) -> M
     distributed = Distributed.from_environment()
     from dreambooth_trainer.pipeline import run_phases
 
+    # Collecting garbage, which ends every phase, needn't look at the libraries.
+    gc.freeze()
     run = Run(config, folder, cache, distributed, start.progress, start.stop)
     try:
         return run_phases(run)
     finally:
         run.trackers.close()
+        gc.unfreeze()

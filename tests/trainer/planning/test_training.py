@@ -1,8 +1,8 @@
 """Planned memory of the training against counted memory, on a CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -22,6 +22,8 @@ from dreambooth_trainer.training.division import divide
 from dreambooth_trainer.training.engine import Engine, StepOutcome
 from dreambooth_trainer.training.micro_batches import MicroBatch, micro_batches
 from dreambooth_trainer.training.module import DreamBoothModule
+from tests.trainer.tiny_flow import FlowFamily
+from tests.trainer.tiny_models import Layout
 from tests.trainer.tiny_training import job_of, settings, write_photos
 
 CLOSE = 0.15
@@ -79,13 +81,9 @@ def train_counted(root: Path, monkeypatch: pytest.MonkeyPatch, training: dict[st
     [
         ({"mixedPrecision": "fp32"}, 0),
         ({"mixedPrecision": "bf16"}, 0),
-        ({"mixedPrecision": "fp32", "batchSize": 8}, 0),
         ({"mixedPrecision": "fp32", "batchSize": 8, "gradientCheckpointing": True}, 0),
         ({"mixedPrecision": "bf16", "ema": {"enabled": True}}, 0),
-        ({"mixedPrecision": "bf16", "method": "lora"}, 0),
-        ({"mixedPrecision": "bf16", "method": "lora", "quantization": "int8"}, 0),
         ({"mixedPrecision": "bf16", "method": "lora", "quantization": "nf4"}, 0),
-        ({"mixedPrecision": "bf16"}, 1),
         ({"mixedPrecision": "bf16"}, 2),
         ({"mixedPrecision": "bf16"}, 3),
         ({"mixedPrecision": "fp32"}, 2),
@@ -100,6 +98,27 @@ def test_the_embedded_model_needs_what_was_planned(
     planned = plan_training(config, target, Models(config, target))
     assert planned.zero_stage == stage
     assert planned.peak == pytest.approx(Counted.peak, rel=CLOSE)
+
+
+QUICK: list[dict[str, Any]] = [
+    {"method": "lora", "mixedPrecision": "bf16"},
+    {"method": "lora", "mixedPrecision": "bf16", "quantization": "nf4"},
+]
+SLOW: list[dict[str, Any]] = [
+    {"method": "lora", "mixedPrecision": "fp32", "quantization": "int8"},
+    {"method": "full", "mixedPrecision": "fp32"},
+    {"method": "full", "mixedPrecision": "bf16", "gradientCheckpointing": True},
+]
+
+
+def cases() -> Iterator[Any]:
+    """Families and trainings: each family with several trainings, each training with several families."""
+    for number, family in enumerate(get_args(FlowFamily)):
+        yield from (pytest.param(family, training) for training in QUICK)
+        yield pytest.param(family, SLOW[number % len(SLOW)], marks=pytest.mark.slow)
+    for number, layout in enumerate(get_args(Layout)):
+        for training in ([*QUICK, *SLOW][number], SLOW[number]):
+            yield pytest.param(layout, training, marks=pytest.mark.slow)
 
 
 def planned_for(folder: Path, training: dict[str, Any], device_type: Any = "cpu") -> PhaseMemory:
@@ -139,18 +158,6 @@ def counted_for(folder: Path, training: dict[str, Any]) -> int:
     return counted.peak + bytes_of(held)
 
 
-@pytest.mark.parametrize(
-    "training",
-    [
-        {"method": "lora", "mixedPrecision": "bf16"},
-        {"method": "lora", "mixedPrecision": "bf16", "quantization": "nf4"},
-        pytest.param({"method": "lora", "mixedPrecision": "fp32", "quantization": "int8"}, marks=pytest.mark.slow),
-        pytest.param({"method": "full", "mixedPrecision": "fp32"}, marks=pytest.mark.slow),
-        pytest.param(
-            {"method": "full", "mixedPrecision": "bf16", "gradientCheckpointing": True}, marks=pytest.mark.slow
-        ),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("family", "training"), cases(), indirect=["family"], ids=str)
 def test_each_family_needs_what_was_planned(family: Path, training: dict[str, Any]) -> None:
     assert planned_for(family, training).peak == pytest.approx(counted_for(family, training), rel=CLOSE)
