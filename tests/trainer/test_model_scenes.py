@@ -100,6 +100,20 @@ def test_adapters_of_a_run_change_its_base_model_into_its_model(
     assert file.record == whole.record
 
 
+def test_a_scale_of_dora_is_refused(tiny_training: Path, tmp_path: Path) -> None:
+    """Pictures of a part of its change would be those of no model between the two."""
+    training = {**LORA, "steps": 2, "lora": {"useDora": True}}
+    job = job_of(
+        tmp_path, "dora", model={"source": str(tiny_training / "model")}, training=training, prior={"enabled": False}
+    )
+    shutil.copytree(tiny_training / "photos", tmp_path / "photos")
+    assert job.finish() == 0, job.log.read_text()
+    adapter = {"source": str(job.output.model / "lora")}
+    half = by(tmp_path / "half", tiny_training / "model", adapters=[adapter, {**adapter, "scale": 0.5}])
+    assert "spec.model.adapters[1].scale: 0.5 can't be applied" in refused(half, InvalidConfig.exit_code)
+    drawn(by(tmp_path / "whole", tiny_training / "model", adapters=[adapter]))
+
+
 def test_words_of_the_spec_go_before_those_of_the_run(adapted: Job, tmp_path: Path) -> None:
     scene = drawn(by(tmp_path, adapted.output.model / "diffusers", identifier="zwx"))
     assert {one["prompt"] for one in scene.record["pictures"]} == {"a zwx dog", "a dog at night"}

@@ -4,9 +4,12 @@ If the model or an adapter is in the folder of a finished run, the scene has the
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
 
 from dreambooth_api.failures import InvalidConfig, ModelUnavailable, OutOfMemory, Problem, classify
 from dreambooth_api.model_families import Family
@@ -81,11 +84,15 @@ class ModelSource:
         """The model with its adapters, and a digest that identifies it.
 
         Raises:
+            InvalidConfig: a scale is given for DoRA adapters.
             ModelUnavailable: the model or an adapter can't be loaded, or they don't fit each other.
         """
         adapters = {f"model.adapters[{number}]": one for number, one in enumerate(self.model.adapters)}
         # Adapters are small: what is wrong with them is found before gigabytes are loaded.
         files = {field: _file_of(field, one) for field, one in adapters.items()}
+        dora = [field for field, one in adapters.items() if one.scale != 1 and _is_dora(files[field])]
+        if dora:
+            raise InvalidConfig([_scale_of_dora(field, adapters[field]) for field in dora])
         precision = self.run.config.training.mixed_precision if self.run else "auto"
         model = load(self.model, distributed, precision, exact=bool(adapters) and self.family().exports_float32)
         if not adapters:
@@ -121,6 +128,19 @@ def _file_of(field: str, adapter: Adapter) -> Path:
             "the folder or repository."
         )
     return file
+
+
+def _is_dora(file: Path) -> bool:
+    """Whether adapters have learned magnitudes, in the names of diffusers or of other trainers."""
+    # What can't be read is a problem of the source, not of the scale.
+    with suppress(SafetensorError), safe_open(file, framework="pt") as opened:
+        return any("magnitude_vector" in name or "dora_scale" in name for name in opened.keys())  # noqa: SIM118
+    return False
+
+
+def _scale_of_dora(field: str, adapter: Adapter) -> Problem:
+    message = f"can't be applied to {adapter.source}, which is DoRA: its change of the weights is no multiple of it"
+    return Problem(f"spec.{field}.scale", adapter.scale, message, "Remove it")
 
 
 def _add(model: ModelFamily, field: str, adapter: Adapter, file: Path) -> None:
