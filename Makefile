@@ -29,7 +29,7 @@ test-slow: .venv/developer  ## Runs the tests that take longer: complete trainin
 	$(PYTEST) $(PARALLEL) -m "slow and not (containers or timed)"
 
 test-containers: .venv/developer  ## Runs the tests with real pods; as root on Linux.
-	$(BIN)/pytest -m containers
+	$(PYTEST) -m containers
 
 crds: .venv/developer  ## Writes crds/ from the models.
 	$(BIN)/python -m dreambooth_api.crd crds
