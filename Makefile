@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --durations 20 --durations-min 2
 PARALLEL := --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-containers crds chart cluster-up cluster-down demo-cluster lint bench clean
+.PHONY: help demo test test-slow test-timed test-containers crds chart cluster-up cluster-down demo-cluster lint bench clean
 
 help:  ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -23,10 +23,12 @@ test: .venv/developer  ## Runs the tests that take minutes; lists the slowest at
 	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build
 	$(PYTEST) $(PARALLEL) -m "not (slow or containers or timed)"
 
-test-slow: .venv/developer  ## Runs the tests that take longer: complete trainings, kills, outages, Prometheus; and those of times.
+test-slow: .venv/developer  ## Runs the tests that take longer: complete trainings, kills, outages, Prometheus.
 	[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build --slow
-	$(PYTEST) -m timed
 	$(PYTEST) $(PARALLEL) -m "slow and not (containers or timed)"
+
+test-timed: .venv/developer  ## Runs the tests of how long something takes: alone on the machine.
+	$(PYTEST) -m timed
 
 test-containers: .venv/developer  ## Runs the tests with real pods; as root on Linux.
 	$(PYTEST) -m containers
