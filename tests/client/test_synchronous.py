@@ -1,9 +1,9 @@
 """The classes without `await` are those with it."""
 
-import _thread
 import asyncio
 import inspect
 import signal
+import threading
 from types import FunctionType
 
 import pytest
@@ -43,11 +43,12 @@ def test_both_have_the_same_members(name: str) -> None:
 def test_ctrl_c_lets_the_work_end_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command of the client may have started a pod, which it deletes in the end."""
     done: list[str] = []
+    user = threading.get_ident()
 
     async def fetch(self: asynchronous.AsyncDreamBooth) -> list[str]:
         try:
-            _thread.interrupt_main()
-            await asyncio.sleep(60)
+            signal.pthread_kill(user, signal.SIGINT)
+            await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0.1)
             done.append("deleted")
