@@ -169,6 +169,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Ends the cluster that this run has started."""
+    # Libraries report what isn't collected at the end as leaks.
     gc.unfreeze()
     if "PYTEST_XDIST_WORKER" not in os.environ:
         shared.leave(os.getpid())

@@ -61,7 +61,9 @@ async def _others_done() -> None:
     """Waits for all other tasks."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
-        task.cancel()
+        # A second cancellation would break off what the first one has begun, such as the deletion of a pod.
+        if not task.cancelling():
+            task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
 
 

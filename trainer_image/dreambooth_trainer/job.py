@@ -81,4 +81,5 @@ def _run(config: TrainConfig, folder: RunFolder, cache: Path, start: Start) -> M
         return run_phases(run)
     finally:
         run.trackers.close()
+        # Libraries report what isn't collected at the end as leaks.
         gc.unfreeze()

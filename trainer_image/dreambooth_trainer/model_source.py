@@ -134,7 +134,7 @@ def _is_dora(file: Path) -> bool:
     """Whether adapters have learned magnitudes, in the names of diffusers or of other trainers."""
     # What can't be read is a problem of the source, not of the scale.
     with suppress(SafetensorError), safe_open(file, framework="pt") as opened:
-        return any("magnitude_vector" in name or "dora_scale" in name for name in opened.keys())  # noqa: SIM118
+        return any("magnitude_vector" in name or "dora_scale" in name for name in opened.keys())  # noqa: SIM118  # no mapping
     return False
 
 
